@@ -1,0 +1,60 @@
+"""How finding and fetching a model can fail; what each means for HTTP is not decided here.
+
+    GatewayError
+    ├── NotFound            no such model, version or alias
+    ├── BadRequest          a query parameter is wrong
+    ├── NotServable         the version is not READY, has no model, or is a prompt
+    ├── BestUndecided       `best` cannot be decided from what MLflow knows
+    ├── ArtifactsRefused    the version's location is not one the operator allows
+    ├── ArtifactsGone       the version's files are not where MLflow says they are
+    ├── UpstreamWrong       MLflow or the artifact store answered something it should not
+    ├── UpstreamAway        MLflow or the artifact store cannot be reached
+    ├── UpstreamSlow        MLflow or the artifact store did not answer in time
+    └── CacheFull           the artifact cache has no room left
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Base of all; `str(error)` is safe to show to a client: no path, no secret, no trace."""
+
+
+class NotFound(GatewayError):
+    """No model, version or alias of that name."""
+
+
+class BadRequest(GatewayError):
+    """A query parameter is not of its form or out of range."""
+
+
+class NotServable(GatewayError):
+    """The version exists, but there is nothing in it that could predict now."""
+
+
+class BestUndecided(GatewayError):
+    """No metric or no order could be chosen; the message names the metrics there are."""
+
+
+class ArtifactsRefused(GatewayError):
+    """The version's files lie where the operator does not allow reading."""
+
+
+class ArtifactsGone(GatewayError):
+    """The version's files are missing from their store."""
+
+
+class UpstreamWrong(GatewayError):
+    """A server that we depend on answered something that we cannot use."""
+
+
+class UpstreamAway(GatewayError):
+    """A server that we depend on cannot be reached."""
+
+
+class UpstreamSlow(GatewayError):
+    """A server that we depend on did not answer in time."""
+
+
+class CacheFull(GatewayError):
+    """The artifact cache cannot take the version's files."""

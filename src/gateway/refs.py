@@ -1,0 +1,91 @@
+"""What a caller may ask for: a model's name and which of its versions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.errors import BadRequest, NotFound
+
+Order = Literal["min", "max"]
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_PINNED = re.compile(
+    r"(?P<name>.+?)(?:/(?P<version>[1-9][0-9]{0,17}|latest|best)|/?(?P<alias>@[A-Za-z0-9_-]{1,255}))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The version of exactly this number."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest version that is READY."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best READY version by `metric`; None leaves the choice to the model's own tags."""
+
+    metric: str | None = None
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """The version that this alias points to."""
+
+    name: str
+
+
+Selector = Number | Latest | Best | Alias
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model's name and which of its versions."""
+
+    name: str
+    selector: Selector
+
+
+def selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
+    """The version that `text` stands for: a number, `latest`, `best` or `@alias`.
+
+    MLflow itself takes `01` and `+1` for 1; here a version has one spelling only, since it
+    becomes part of cache keys. Raises NotFound, and BadRequest for a wrong `order`.
+    """
+    if text == "best":
+        return Best(metric or None, _order(order))
+    if text == "latest":
+        return Latest()
+    if _NUMBER.fullmatch(text):
+        return Number(int(text))
+    if text.startswith("@") and _ALIAS.fullmatch(text[1:]):
+        return Alias(text[1:])
+    raise NotFound("No such version: a version is a number such as 3, latest, best or @alias.")
+
+
+def _order(text: str | None) -> Order | None:
+    if not text:
+        return None
+    if text == "min" or text == "max":
+        return text
+    raise BadRequest("order must be min or max.")
+
+
+def pinned(text: str) -> ModelRef:
+    """One entry of `GATEWAY_PINNED_MODELS`: `name@alias`, `name/number`, `name/latest`, `name/best`.
+
+    Raises ValueError saying what would be right.
+    """
+    match = _PINNED.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not name@alias, name/number, name/latest or name/best")
+    return ModelRef(match["name"], selector(match["version"] or match["alias"]))

@@ -1,0 +1,1 @@
+"""Warm worker processes, each holding one model version; the only door is `workers.pool`."""

@@ -1,0 +1,80 @@
+"""How a prediction can fail; what each means for HTTP is not decided here.
+
+    WorkerError
+    ├── InputRefused      the body is not one this model takes      (the caller's)
+    ├── TypeRefused       the body's content type is not known      (the caller's)
+    ├── ModelFailed       the model's own code raised               (the model's)
+    ├── LoadFailed        the model cannot be loaded here           (the model's)
+    ├── WorkerDied        the process ended under the job, twice    (the model's)
+    ├── OutOfTime         no answer before the deadline             (the model's)
+    ├── QueueFull         too many jobs wait for this version       (the load's)
+    ├── NoRoom            every place for a model is busy or pinned (the load's)
+    └── PoolClosed        the gateway is shutting down              (the operator's)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.messages import Cell
+
+
+class WorkerError(Exception):
+    """Base of all; `str(error)` is safe to show to a client: no path, no data, no trace."""
+
+
+class InputRefused(WorkerError):
+    """The body cannot be read, or breaks the model's signature.
+
+    `details` names at most the first five offending cells.
+    """
+
+    def __init__(self, message: str, details: tuple[Cell, ...] = ()) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class TypeRefused(WorkerError):
+    """The body's content type is none that the codec reads."""
+
+
+class ModelFailed(WorkerError):
+    """The model's own `predict` raised.
+
+    `exception` is the exception's type name; `text` its own message, which may hold data and is
+    shown to a client only where the operator allows it.
+    """
+
+    def __init__(self, message: str, *, exception: str = "", text: str = "") -> None:
+        super().__init__(message)
+        self.exception = exception
+        self.text = text
+
+
+class LoadFailed(WorkerError):
+    """The model cannot be loaded here; remembered for `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WorkerDied(WorkerError):
+    """The worker's process ended before it answered."""
+
+
+class OutOfTime(WorkerError):
+    """The deadline passed before the answer came."""
+
+
+class QueueFull(WorkerError):
+    """As many jobs as allowed already wait for this version."""
+
+
+class NoRoom(WorkerError):
+    """As many models as allowed are loaded, and each of them is busy or pinned."""
+
+
+class PoolClosed(WorkerError):
+    """The pool takes no more jobs."""

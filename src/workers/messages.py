@@ -1,0 +1,92 @@
+"""The values that cross the process boundary: small, frozen, picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FailureKind = Literal["input", "type", "model", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What makes a model version one: a name made anew has another `fingerprint`."""
+
+    name: str
+    version: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model version whose files are complete on this machine, in `directory`.
+
+    `tags` are the version's own, since some of them steer how it is served.
+    """
+
+    key: ModelKey
+    directory: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request's body as it came, and its lower-case media type without parameters."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One reason why a body was refused; never holds the value itself.
+
+    `row` counts from 0 by position, None where the reason is not about a row.
+    """
+
+    row: int | None
+    column: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The predictions as valid JSON, and how long the model took.
+
+    `wrapped` says that `body` is the value of `predictions`; otherwise it is the whole answer
+    (the unified LLM bodies are answered so by MLflow's scoring server).
+    """
+
+    body: bytes
+    seconds: float
+    wrapped: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as data.
+
+    `message` is safe for a client; `exception` and `text` tell of the model's own exception;
+    `log` is for the operator alone (it may hold a trace, paths and data).
+    """
+
+    kind: FailureKind
+    message: str
+    details: tuple[Cell, ...] = ()
+    exception: str = ""
+    text: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A worker's first word: its process, and how long loading the model took."""
+
+    pid: int
+    seconds: float
