@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from workers.pool import ModelSource
+from workers.pool import InputChecks, ModelSource, NotLoaded
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
     from gateway.models import ModelVersion, Resolution
     from gateway.once import Once
     from gateway.refs import ModelRef
     from workers.pool import Job, ModelKey, Pool, Reply
+
+_CHECKS_TAG = "gateway.input_checks"
+_CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
+_LOADS = 3  # a model that is unloaded again as often before it is asked finds no room here
 
 
 @dataclass(slots=True)
@@ -40,31 +47,68 @@ class Prediction:
 class Serving:
     """Predicts with any version that the catalog can name."""
 
-    def __init__(self, catalog: Catalog, artifacts: ArtifactCache, *, pool: Pool, once: Once[ModelKey, Timing]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        artifacts: ArtifactCache,
+        *,
+        pool: Pool,
+        once: Once[ModelKey],
+        input_checks: InputChecks = "strict",
+    ) -> None:
+        """`input_checks` holds for versions that have no tag `gateway.input_checks` of their own."""
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
         self._once = once
+        self._input_checks = input_checks
 
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
         """The reply of the version that `ref` means now.
 
-        Raises any GatewayError or WorkerError. Time to resolve, download and load has limits of
-        its own; the request's deadline counts from the moment the model is warm.
+        Raises any GatewayError or WorkerError. Resolving, fetching and loading have limits of their
+        own; the request's deadline counts from the moment the model is warm.
         """
         timing = Timing()
         started = perf_counter()
-        resolution = await self._catalog.resolve(ref)
+        resolution = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
         timing.resolve = perf_counter() - started
-        version = resolution.version
-        if not self._pool.is_warm(version.key):
-            legs = await self._once.do(version.key, lambda: self.warm(version))
-            timing.download, timing.load = legs.download, legs.load
-        started = perf_counter()
-        reply = await self._pool.predict(version.key, job)
-        timing.predict = reply.seconds
-        timing.queue = perf_counter() - started - reply.seconds
+        reply = await self._reply(resolution.version, job, timing=timing)
         return Prediction(resolution, reply, timing)
 
     async def warm(self, version: ModelVersion) -> Timing:
-        """Have the version's files here and its workers loaded; only the first asker pays."""
+        """Have the version's files here and its workers warm; one download and one load for N askers."""
+        return await self._once.do(version.key, lambda: self._load(version))
+
+    async def _reply(self, version: ModelVersion, job: Job, *, timing: Timing) -> Reply:
+        for _ in range(_LOADS):
+            if not self._pool.is_warm(version.key):
+                legs = await self.warm(version)
+                timing.download, timing.load = legs.download, legs.load
+            started = perf_counter()
+            try:
+                reply = await self._pool.predict(version.key, job)
+            except NotLoaded:
+                continue  # another model took its place in this very moment
+            timing.predict = reply.seconds
+            timing.queue = perf_counter() - started - reply.seconds
+            return reply
+        raise NotLoaded("The model was unloaded again before it could answer: too few may be loaded at once.")
+
+    async def _load(self, version: ModelVersion) -> Timing:
+        timing = Timing()
+        started = perf_counter()
+        await self._pool.load(version.key, self._files(version, timing))
+        timing.load = perf_counter() - started - timing.download
+        return timing
+
+    @asynccontextmanager
+    async def _files(self, version: ModelVersion, timing: Timing) -> AsyncIterator[ModelSource]:
+        """The version's files; the pool holds them as long as the model is loaded."""
+        started = perf_counter()
+        async with self._artifacts.lease(version.key, lambda: self._catalog.locate(version)) as folder:
+            timing.download = perf_counter() - started
+            yield ModelSource(version.key, str(folder), input_checks=self._checks(version))
+
+    def _checks(self, version: ModelVersion) -> InputChecks:
+        return _CHECKS.get(version.tags.get(_CHECKS_TAG, ""), self._input_checks)

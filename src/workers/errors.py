@@ -1,15 +1,16 @@
 """How a prediction can fail; what each means for HTTP is not decided here.
 
-    WorkerError
-    ├── InputRefused      the body is not one this model takes      (the caller's)
-    ├── TypeRefused       the body's content type is not known      (the caller's)
-    ├── ModelFailed       the model's own code raised               (the model's)
-    ├── LoadFailed        the model cannot be loaded here           (the model's)
-    ├── WorkerDied        the process ended under the job, twice    (the model's)
-    ├── OutOfTime         no answer before the deadline             (the model's)
-    ├── QueueFull         too many jobs wait for this version       (the load's)
-    ├── NoRoom            every place for a model is busy or pinned (the load's)
-    └── PoolClosed        the gateway is shutting down              (the operator's)
+WorkerError
+├── InputRefused      the body is not one this model takes      (the caller's)
+├── TypeRefused       the body's content type is not known      (the caller's)
+├── ModelFailed       the model's own code raised               (the model's)
+├── LoadFailed        the model cannot be loaded here           (the model's)
+├── WorkerDied        the process ended under the job, twice    (the model's)
+├── OutOfTime         no answer before the deadline             (the model's)
+├── QueueFull         too many jobs wait for this version       (the load's)
+├── NoRoom            every place for a model is busy or pinned (the load's)
+├── NotLoaded         no worker holds this version now          (load it first)
+└── PoolClosed        the gateway is shutting down              (the operator's)
 """
 
 from __future__ import annotations
@@ -43,21 +44,25 @@ class ModelFailed(WorkerError):
     """The model's own `predict` raised.
 
     `exception` is the exception's type name; `text` its own message, which may hold data and is
-    shown to a client only where the operator allows it.
+    shown to a client only where the operator allows it; `log` is for the operator alone.
     """
 
-    def __init__(self, message: str, *, exception: str = "", text: str = "") -> None:
+    def __init__(self, message: str, *, exception: str = "", text: str = "", log: str = "") -> None:
         super().__init__(message)
         self.exception = exception
         self.text = text
+        self.log = log
 
 
 class LoadFailed(WorkerError):
-    """The model cannot be loaded here; remembered for `retry_after` seconds."""
+    """The model cannot be loaded here.
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+    `log` is for the operator alone: it may hold a trace, paths and data.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.log = log
 
 
 class WorkerDied(WorkerError):
@@ -74,6 +79,10 @@ class QueueFull(WorkerError):
 
 class NoRoom(WorkerError):
     """As many models as allowed are loaded, and each of them is busy or pinned."""
+
+
+class NotLoaded(WorkerError):
+    """No worker holds this version now."""
 
 
 class PoolClosed(WorkerError):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 FailureKind = Literal["input", "type", "model", "load"]
+InputChecks = Literal["strict", "mlflow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +25,13 @@ class ModelKey:
 class ModelSource:
     """A model version whose files are complete on this machine, in `directory`.
 
-    `tags` are the version's own, since some of them steer how it is served.
+    `input_checks` says who decides what fits the signature: the codec (`strict`: nothing is
+    changed that is not lossless) or MLflow's own functions (`mlflow`).
     """
 
     key: ModelKey
     directory: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    input_checks: InputChecks = "strict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The predictions as valid JSON, and how long the model took.
+    """The predictions as valid JSON, and how many seconds decoding, predicting and encoding took.
 
     `wrapped` says that `body` is the value of `predictions`; otherwise it is the whole answer
     (the unified LLM bodies are answered so by MLflow's scoring server).
@@ -86,7 +85,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker's first word: its process, and how long loading the model took."""
+    """A worker's report that its model is loaded.
 
-    pid: int
+    `seconds` is what loading took; `preloaded` is False where the template could not import what
+    it should have, so that every worker pays for those imports itself.
+    """
+
     seconds: float
+    preloaded: bool = True

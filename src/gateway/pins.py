@@ -1,0 +1,88 @@
+"""The pinned models: warm before the gateway is ready, and kept so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.refs import text
+from workers.pool import NoRoom, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.catalog import Catalog
+    from gateway.refs import ModelRef
+    from gateway.serving import Serving
+    from workers.pool import ModelKey, Pool
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Pins:
+    """Keeps a worker warm for each pinned ref, and follows it when it comes to mean another version.
+
+    `problems` says of each ref that could not be had at the last try why not.
+    """
+
+    def __init__(
+        self, refs: Iterable[ModelRef], catalog: Catalog, *, serving: Serving, pool: Pool, every: float
+    ) -> None:
+        """`every` so many seconds each ref is resolved anew."""
+        self._refs = tuple(dict.fromkeys(refs))
+        self._catalog = catalog
+        self._serving = serving
+        self._pool = pool
+        self._every = every
+        self._kept: dict[ModelRef, ModelKey] = {}
+        self.problems: dict[str, str] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every pinned model is warm now."""
+        return all(ref in self._kept and self._pool.is_warm(self._kept[ref]) for ref in self._refs)
+
+    async def run(self) -> None:
+        """Load and keep the pinned models, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for ref in self._refs:
+                group.create_task(self._keep(ref), name=f"pinned {text(ref)}")
+
+    async def _keep(self, ref: ModelRef) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._follow(ref)
+            except (GatewayError, WorkerError) as error:
+                self.problems[text(ref)] = str(error)
+                _log.error("The pinned model %s is not warm: %s", text(ref), error)
+                if isinstance(error, NoRoom):
+                    self._release(ref)  # what it was before takes the place that it needs now
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                self.problems.pop(text(ref), None)
+                pause = _FIRST_PAUSE_SECONDS
+                await asyncio.sleep(self._every)
+
+    async def _follow(self, ref: ModelRef) -> None:
+        version = (await self._catalog.resolve(ref)).version
+        before = self._kept.get(ref)
+        if before == version.key and self._pool.is_warm(version.key):
+            return
+        self._pool.pin(version.key)
+        await self._serving.warm(version)
+        if before != version.key:
+            self._release(ref)
+            self._kept[ref] = version.key
+            _log.info("The pinned model %s is warm: version %s.", text(ref), version.version)
+
+    def _release(self, ref: ModelRef) -> None:
+        key = self._kept.pop(ref, None)
+        if key is not None and key not in self._kept.values():
+            self._pool.unpin(key)

@@ -1,0 +1,136 @@
+"""All that runs in a worker's process: load one model, then answer batches; never raises.
+
+The parent imports this module for its functions' names alone, so what is heavy is imported where
+it is used; in a worker the template has it already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import sys
+import traceback
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from workers.errors import InputRefused, ModelFailed, TypeRefused
+from workers.messages import Failure, Loaded, Reply
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from workers.messages import Job, ModelSource
+    from workers.model import LoadedModel
+
+_PR_SET_PDEATHSIG = 1
+_TEXT_LIMIT = 2_000
+_LOG_LIMIT = 20_000
+
+
+class _Process:
+    """What this process holds for its whole life: the one model, and the pipe that tells of its end."""
+
+    model: LoadedModel | None = None
+    report: Loaded | Failure = Failure("load", "The worker was asked before it had loaded a model.")
+    lifeline: Connection | None = None
+
+
+def load(source: ModelSource, lifeline: Connection) -> None:
+    """The executor's initializer: tell the parent our pid, then load; `report` says how it went."""
+    _belong_to_the_template()
+    _Process.lifeline = lifeline
+    lifeline.send(os.getpid())
+    started = perf_counter()
+    try:
+        from workers.model import LoadedModel  # noqa: PLC0415 - imports mlflow
+
+        _seed()
+        _Process.model = LoadedModel(source)
+    except BaseException as error:  # noqa: BLE001 - whatever a model raises, the parent gets an answer
+        _Process.report = Failure("load", _load_trouble(error), log=_trace())
+    else:
+        _Process.report = Loaded(perf_counter() - started, preloaded=_preloaded())
+
+
+def report() -> Loaded | Failure:
+    """How the load went."""
+    return _Process.report
+
+
+def predict(jobs: tuple[Job, ...]) -> tuple[Reply | Failure, ...]:
+    """One reply per job, in order, whatever happens; no job sees another."""
+    return tuple(_predict(job) for job in jobs)
+
+
+def _predict(job: Job) -> Reply | Failure:
+    started = perf_counter()
+    model = _Process.model
+    if model is None:
+        return Failure("load", "The worker holds no model.")
+    try:
+        body, wrapped = model.answer(job)
+    except InputRefused as error:
+        return Failure("input", str(error), details=error.details, log=_trace())
+    except TypeRefused as error:
+        return Failure("type", str(error))
+    except ModelFailed as error:
+        return Failure("model", str(error), exception=error.exception)
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: one body must not end the worker
+        return _model_failure(error)
+    return Reply(body, perf_counter() - started, wrapped=wrapped)
+
+
+def _model_failure(error: BaseException) -> Failure:
+    name = type(error).__name__
+    return Failure(
+        "model", f"The model raised {name}.", exception=name, text=_text(error)[:_TEXT_LIMIT], log=_trace()
+    )
+
+
+def _load_trouble(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return f"The model needs the Python package {package}, which is not installed here."
+    return f"Loading the model raised {type(error).__name__}."
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
+        return ""
+
+
+def _trace() -> str:
+    try:
+        return traceback.format_exc()[-_LOG_LIMIT:]
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise
+        return "(the trace could not be formatted)"
+
+
+def _belong_to_the_template() -> None:
+    """Die with the template, which dies with the gateway; lead a group of our own.
+
+    The group lets the parent end what the model started, and Ctrl-C on a terminal does not reach it.
+    """
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # the template ended before we asked
+            os._exit(1)
+
+
+def _seed() -> None:
+    """Each fork of the template has its generators' state: two workers must not draw alike."""
+    import numpy as np  # noqa: PLC0415 - not for the parent
+
+    random.seed()
+    np.random.seed(int.from_bytes(os.urandom(4), "little"))
+
+
+def _preloaded() -> bool:
+    preload = sys.modules.get("workers.preload")
+    return bool(getattr(preload, "DONE", False))

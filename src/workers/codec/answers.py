@@ -1,0 +1,162 @@
+"""What a model returns, as JSON bytes: always valid JSON, whatever the values."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+from pydantic import BaseModel
+
+from workers.errors import ModelFailed
+
+# What orjson would write otherwise than MLflow does is passed to `_plain`.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+Array = np.ndarray[Any, Any]
+
+
+def write(predictions: object) -> bytes:
+    """The predictions as JSON.
+
+    Shapes are those of MLflow's scoring server: an ndarray is nested lists, a DataFrame or a Series
+    a list of records. NaN and infinities are null, bytes are base64, times are ISO 8601. Raises
+    ModelFailed naming the type that has no JSON form.
+    """
+    try:
+        return orjson.dumps(predictions, default=_plain, option=_OPTIONS)
+    except TypeError as error:
+        if isinstance(error.__cause__, ModelFailed):
+            raise error.__cause__ from None
+    return orjson.dumps(_slow(predictions))
+
+
+@singledispatch
+def _plain(value: object) -> object:
+    """`value`, one level of it, as something that orjson knows."""
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
+        return _array(np.asarray(value.toarray()))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    name = type(value).__name__
+    raise ModelFailed(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
+
+
+# Subclasses of what orjson knows come here as well; a subclass' own JSON form is its base's.
+_plain.register(str, str.__str__)
+_plain.register(int, int)
+_plain.register(float, float)
+_plain.register(list, list)
+_plain.register(tuple, list)
+_plain.register(Mapping, lambda value: {_name(key): item for key, item in value.items()})
+_plain.register(enum.Enum, lambda value: value.value)
+_plain.register(uuid.UUID, str)
+_plain.register(complex, lambda value: [value.real, value.imag])
+_plain.register(datetime.date, lambda value: value.isoformat())
+_plain.register(datetime.time, lambda value: value.isoformat())
+_plain.register(datetime.timedelta, lambda value: pd.Timedelta(value).isoformat())
+_plain.register(BaseModel, lambda value: value.model_dump())
+_plain.register(pd.Index, list)
+_plain.register(pd.api.extensions.ExtensionArray, list)
+_plain.register(type(pd.NaT), lambda _: None)
+
+
+@_plain.register(bytes)
+@_plain.register(bytearray)
+@_plain.register(memoryview)
+def _base64(value: bytes | bytearray | memoryview) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+@_plain.register
+def _decimal(value: decimal.Decimal) -> object:
+    return (
+        orjson.Fragment(format(value, "E" if value.adjusted() > 30 else "f")) if value.is_finite() else None
+    )
+
+
+@_plain.register
+def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledispatch takes no parameters
+    try:
+        return sorted(values)
+    except TypeError:
+        return list(values)
+
+
+@_plain.register(np.ndarray)
+def _array(array: Array) -> object:
+    """An array of numbers goes to orjson whole; float32 as the doubles that they are."""
+    kind = array.dtype.kind
+    if isinstance(array, np.ma.MaskedArray) or array.ndim == 0 or kind not in "biufmM":
+        return array[()] if array.ndim == 0 and kind in "mM" else array.tolist()
+    if kind in "mM":
+        return list(array)
+    if kind == "f":
+        array = array.astype(np.float64, copy=False)
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return orjson.Fragment(orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+@_plain.register
+def _scalar(value: np.generic) -> object:
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(np.datetime_as_string(value))
+    if isinstance(value, np.timedelta64):
+        return None if np.isnat(value) else pd.Timedelta(value).isoformat()
+    return value.item()
+
+
+@_plain.register(pd.Series)
+def _series(series: pd.Series[Any]) -> list[dict[str, object]]:
+    return _records(pd.DataFrame(series))
+
+
+@_plain.register
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    names = [_name(name) for name in frame.columns]
+    columns = [_cells(frame.iloc[:, position]) for position in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return column.to_numpy().tolist()
+    return list(column)
+
+
+def _name(key: object) -> str:
+    """A key as text, as JSON wants it."""
+    return str(key.item() if isinstance(key, np.generic) else key)
+
+
+def _slow(value: object) -> object:
+    """The same by Python alone, for integers beyond 64 bits, lone surrogates and odd keys."""
+    if value is None or isinstance(value, bool | orjson.Fragment):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int):
+        return orjson.Fragment(json.dumps(value))
+    if isinstance(value, dict):
+        return {_valid(_name(key)): _slow(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_slow(item) for item in value]
+    return _slow(_plain(value))
+
+
+def _valid(key: str) -> str:
+    return key.encode("utf-8", "replace").decode("utf-8")

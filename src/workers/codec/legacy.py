@@ -1,0 +1,59 @@
+"""The JSON bodies of the replaced service, written anew as MLflow's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workers.errors import InputRefused
+
+# "format" → the key of the body that holds the data, and MLflow's key for it
+_FORMATS = {
+    "pandas_split": (None, "dataframe_split"),
+    "pandas_record": ("record", "dataframe_records"),
+    "tf-instances": ("instances", "instances"),
+    "tf-inputs": ("inputs", "inputs"),
+}
+_SPLIT = frozenset({"columns", "data", "index"})
+
+
+def as_mlflow(document: object) -> object:
+    """`document` in MLflow's form where it has one of the replaced service's, else unchanged.
+
+    Those are a bare list of records, `{"columns", "data"}`, `{"record"}`, and any with `"format"`.
+    Raises InputRefused for a format that is not known.
+    """
+    if isinstance(document, list):
+        return {"dataframe_records": document}
+    if not isinstance(document, dict):
+        return document
+    if "format" in document:
+        return _by_format(document)
+    if "columns" in document and "data" in document:
+        return _split(document)
+    if "record" in document:
+        return _renamed(document, "record", "dataframe_records")
+    return document
+
+
+def _by_format(document: dict[str, Any]) -> dict[str, Any]:
+    body = {name: value for name, value in document.items() if name != "format"}
+    form = document["format"]
+    if not isinstance(form, str) or form not in _FORMATS:
+        raise InputRefused(f"format must be one of {', '.join(_FORMATS)}.")
+    key, name = _FORMATS[form]
+    if key is None:
+        return _split(body)
+    if key not in body:
+        raise InputRefused(f"A body of format {form} must have {key!r}.")
+    return _renamed(body, key, name)
+
+
+def _split(document: dict[str, Any]) -> dict[str, Any]:
+    split = {name: value for name, value in document.items() if name in _SPLIT}
+    rest = {name: value for name, value in document.items() if name not in _SPLIT}
+    return {"dataframe_split": split, **rest}
+
+
+def _renamed(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    rest = {other: value for other, value in document.items() if other != key}
+    return {name: document[key], **rest}

@@ -1,0 +1,20 @@
+"""How much the pool may hold and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`idle_seconds` 0 means that idle models stay; all other times are in seconds too, and positive.
+
+    A request's time counts from the moment its model is warm; loading has its own.
+    """
+
+    workers_per_model: int = 1
+    max_loaded_models: int = 20
+    max_queue: int = 1024
+    idle_seconds: float = 900.0
+    request_seconds: float = 60.0
+    load_seconds: float = 300.0

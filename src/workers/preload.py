@@ -1,0 +1,48 @@
+"""What the template imports once, so that each forked worker has it for nothing.
+
+Importing this module does the work: multiprocessing's fork server imports it before it forks. It
+swallows an ImportError there, so a worker reports whether `DONE` is set. Nothing here may run
+OpenMP code: a fork after that hangs or crashes.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import logging
+
+ALWAYS = ("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "pandas", "orjson", "workers.child")
+WHERE_INSTALLED = (
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "skops.io",
+    "mlflow.sklearn",
+    "lightgbm",
+    "xgboost",
+)
+
+
+def _import_all() -> None:
+    logger = logging.getLogger("workers")
+    for name in ALWAYS:
+        importlib.import_module(name)
+    for name in WHERE_INSTALLED:
+        if importlib.util.find_spec(name.partition(".")[0]) is None:
+            continue
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - a broken package must not cost the others their start
+            logger.warning("Not preloaded: %s (%s).", name, type(error).__name__)
+
+
+_import_all()
+gc.collect()
+gc.freeze()
+DONE = True
