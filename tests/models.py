@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import random
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +16,7 @@ import cloudpickle
 import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import ModelSignature
+from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 NUMBERS = ModelSignature(inputs=Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.double, "b")]))
 
 
-class Sums(mlflow.pyfunc.PythonModel):
+class Sums(PythonModel):
     """Answers a + b, times a factor that tells one model from another."""
 
     def __init__(self, factor: float = 1.0) -> None:
@@ -31,21 +38,21 @@ class Sums(mlflow.pyfunc.PythonModel):
         return ((model_input["a"] + model_input["b"]) * self.factor).to_numpy()
 
 
-class Echo(mlflow.pyfunc.PythonModel):
+class Echo(PythonModel):
     """Answers its input."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return model_input
 
 
-class Params(mlflow.pyfunc.PythonModel):
+class Params(PythonModel):
     """Answers its params."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return params
 
 
-class Returns(mlflow.pyfunc.PythonModel):
+class Returns(PythonModel):
     """Answers the same thing always."""
 
     def __init__(self, answer: Any) -> None:
@@ -55,58 +62,66 @@ class Returns(mlflow.pyfunc.PythonModel):
         return self.answer
 
 
-class Commands(mlflow.pyfunc.PythonModel):
-    """Does what the first cell of column `do` says; otherwise answers its process id."""
+class Commands(PythonModel):
+    """Does what the cells of column `do` say, in order; answers its process id where they say nothing."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-        import os
-        import signal
-        import subprocess
-        import time
-
+        answer: list[Any] = [os.getpid()]
         for command in model_input["do"]:
             verb, _, rest = str(command).partition(" ")
-            if verb == "raise":
-                raise ValueError(f"{rest} in /secret/path")
-            if verb == "exit":
-                raise SystemExit(3)
-            if verb == "sleep":
-                time.sleep(float(rest))
-            if verb == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if verb == "die-once":
-                try:
-                    os.close(os.open(rest, os.O_CREAT | os.O_EXCL))
-                except FileExistsError:
-                    continue
-                os.kill(os.getpid(), signal.SIGKILL)
-            if verb == "spawn":
-                return [subprocess.Popen(["sleep", "300"]).pid]
-            if verb == "fork":
-                child = os.fork()
-                if child == 0:
-                    time.sleep(300)
-                    os._exit(0)
-                return [child]
-            if verb == "environ":
-                return [dict(os.environ)]
-        return [os.getpid()] * len(model_input)
+            answer = getattr(self, f"do_{verb}")(rest) or answer
+        return answer
+
+    def do_x(self, rest: str) -> None:
+        """Nothing."""
+
+    def do_raise(self, rest: str) -> None:
+        raise ValueError(f"{rest} in /secret/path")
+
+    def do_exit(self, rest: str) -> None:
+        raise SystemExit(3)
+
+    def do_sleep(self, rest: str) -> None:
+        time.sleep(float(rest))
+
+    def do_die(self, rest: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_die_once(self, rest: str) -> None:
+        try:
+            os.close(os.open(rest, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_spawn(self, rest: str) -> list[int]:
+        return [subprocess.Popen(["sleep", "300"]).pid]
+
+    def do_fork(self, rest: str) -> list[int]:
+        child = os.fork()
+        if child == 0:
+            time.sleep(300)
+            os._exit(0)
+        return [child]
+
+    def do_draw(self, rest: str) -> list[float]:
+        return [random.random()]  # noqa: S311 - no secret is made of it
+
+    def do_environ(self, rest: str) -> list[dict[str, str]]:
+        return [dict(os.environ)]
 
 
-class Broken(mlflow.pyfunc.PythonModel):
+class Broken(PythonModel):
     """Fails to load: by an exception, a missing package, a hang or its process' death."""
 
     def __init__(self, how: str) -> None:
         self.how = how
 
     def load_context(self, context: Any) -> None:
-        import os
-        import time
-
         if self.how == "raise":
             raise RuntimeError("weights are at /secret/path")
         if self.how == "import":
-            import a_package_that_nobody_has  # type: ignore[import-not-found] # noqa: F401 - the point
+            importlib.import_module("a_package_that_nobody_has")
         if self.how == "hang":
             time.sleep(300)
         if self.how == "die":
@@ -125,7 +140,7 @@ class Broken(mlflow.pyfunc.PythonModel):
 COMMANDS = ModelSignature(inputs=Schema([ColSpec(DataType.string, "do")]))
 
 
-def save(folder: Path, model: mlflow.pyfunc.PythonModel, *, signature: ModelSignature | None = None) -> Path:
+def save(folder: Path, model: PythonModel, *, signature: ModelSignature | None = None) -> Path:
     """`folder`, with the model in MLflow's form."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of input examples that were not given

@@ -1,0 +1,49 @@
+"""Prints as JSON what a worker sees of the environment; run as a program, by test_pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from workers.pool import Job, Limits, ModelKey, ModelSource, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEY = ModelKey("commands", "1", "f")
+
+
+@asynccontextmanager
+async def files(folder: str) -> AsyncIterator[ModelSource]:
+    yield ModelSource(KEY, folder)
+
+
+async def main(folder: str) -> None:
+    before = os.environ.get("A_SECRET")
+    given = {name: value for name, value in os.environ.items() if name != "A_SECRET"} | {"GIVEN": "yes"}
+    pool = Pool(Limits(), environment=given)
+    await pool.open()
+    try:
+        await pool.load(KEY, files(folder))
+        reply = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"environ"}]}'))
+        pids = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"x"}]}'))
+        kernel = await asyncio.to_thread(Path(f"/proc/{orjson.loads(pids.body)[0]}/environ").read_bytes)
+    finally:
+        await pool.close(drain_seconds=0)
+    seen = {
+        "before": before,
+        "after": os.environ.get("A_SECRET"),
+        "worker": orjson.loads(reply.body)[0],
+        "kernel_shows_it": b"A_SECRET" in kernel,
+    }
+    sys.stdout.write(orjson.dumps(seen).decode() + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
