@@ -1,0 +1,166 @@
+"""Model versions' files on this machine: complete or absent, fetched once, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.artifacts import manifest
+from gateway.artifacts.locks import held
+from gateway.artifacts.progress import Meter
+from gateway.artifacts.room import Room
+from gateway.artifacts.store import checked, joined, require_model, too_large
+from gateway.artifacts.stores import Stores, scheme_of
+from gateway.artifacts.threads import in_thread
+from gateway.errors import CacheFull, UpstreamSlow
+from gateway.once import Once
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.artifacts.room import Partial, Place
+    from gateway.artifacts.store import Tree
+    from gateway.mlflow_client import MlflowClient
+    from gateway.settings import Settings
+    from workers.pool import ModelKey
+
+_log = logging.getLogger(__name__)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LONGEST_SECONDS = 3600.0
+
+
+class ArtifactCache:
+    """Gives out directories of model versions, fetched from their stores where they are not here.
+
+    To be opened before use and closed afterwards; owns the stores' connections.
+    """
+
+    def __init__(self, settings: Settings, client: MlflowClient) -> None:
+        self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+        self._stores = Stores(settings, client)
+        self._once: Once[ModelKey] = Once()
+        self._intact: dict[ModelKey, tuple[int, int]] = {}
+
+    async def open(self) -> None:
+        """Make the cache's folder, and remove what a killed process left half done."""
+        await self._room.open()
+
+    async def close(self) -> None:
+        """End running downloads, leaving nothing half done, and close the stores' connections."""
+        await self._once.close()
+        await self._stores.close()
+
+    @asynccontextmanager
+    async def lease(self, key: ModelKey, locate: Callable[[], Awaitable[str]]) -> AsyncIterator[Path]:
+        """The directory of the model `key`, complete, and kept for as long as the lease is held.
+
+        `locate` tells where its files are, and is asked only when they are not here. Raises any
+        error of `locate`, ArtifactsRefused, ArtifactsGone, Upstream* and CacheFull.
+        """
+        place = self._room.place(key)
+        async with held(place.lease, shared=True):
+            if not await in_thread(self._known, key, place):
+                await self._once.do(key, lambda: self._ensure(key, place, locate=locate))
+            await in_thread(os.utime, place.lease)
+            yield place.files
+
+    async def read(
+        self, key: ModelKey, locate: Callable[[], Awaitable[str]], path: str, *, limit: int = 1 << 20
+    ) -> bytes | None:
+        """One small file of the model `key`, without fetching the rest; None where there is none.
+
+        Raises what `lease` does, and UpstreamWrong where the file has more than `limit` bytes.
+        """
+        place = self._room.place(key)
+        known = await in_thread(manifest.load, place.manifest)
+        if known is not None:
+            file = known.file(checked(path))
+            if file is None:
+                return None
+            if file.size > limit:
+                raise too_large(path, limit)
+            content = await in_thread(_content, place, file)
+            if content is not None:
+                return content
+        uri = await locate()
+        return await self._stores.of(uri).read(uri, path, limit=limit)
+
+    def _known(self, key: ModelKey, place: Place) -> bool:
+        """Whether the model is here, and was found intact by this process."""
+        return key in self._intact and self._intact[key] == _stamp(place)
+
+    async def _ensure(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
+        # One process at a time fetches; the others wait here and find the files. A lease cannot be
+        # the lock for it: the winner goes on to hold its lease for as long as it serves.
+        async with held(place.fetching, remove=True):
+            problem = await in_thread(self._verified, key, place)
+            if problem is None:
+                return
+            if problem:
+                _log.error("the cached files of %s are damaged and fetched again: %s", key, problem)
+                await self._room.discard(place)
+            await self._fetch(key, place, uri=await locate())
+            self._intact[key] = await in_thread(_stamp, place)
+
+    def _verified(self, key: ModelKey, place: Place) -> str | None:
+        """What is wrong with the files, empty where there are none, None where they are intact."""
+        if self._known(key, place):
+            return None
+        stamp = _stamp(place)
+        known = manifest.load(place.manifest)
+        if known is None:
+            return "there is no manifest" if place.folder.exists() else ""
+        problem = known.problem(place.files)
+        if problem is None:
+            self._intact[key] = stamp
+        return problem
+
+    async def _fetch(self, key: ModelKey, place: Place, *, uri: str) -> None:
+        store = self._stores.of(uri)
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                tree = await store.find(uri)
+                async with self._room.partial(tree.size or 0) as partial:
+                    size = await self._fill(key, partial, tree=tree, where=scheme_of(uri))
+                    await self._room.settle(partial, place, size=size)
+        except TimeoutError as error:
+            raise UpstreamSlow("This version's files could not be fetched in time.") from error
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
+            raise
+
+    async def _fill(self, key: ModelKey, partial: Partial, *, tree: Tree, where: str) -> int:
+        meter = Meter(f"fetching {key}", total=tree.size, limit=self._room.max_bytes)
+        meter.start(where)
+        files = await tree.fetch(partial.files, meter)
+        require_model(file.path for file in files)
+        content = manifest.Manifest(str(key), files)
+        await in_thread(content.write, partial.manifest)
+        meter.end()
+        return content.size
+
+
+def _stamp(place: Place) -> tuple[int, int]:
+    """What is another one whenever the model was fetched again; zeros where it is not here."""
+    try:
+        status = place.manifest.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+def _content(place: Place, file: manifest.StoredFile) -> bytes | None:
+    """The file as it was stored; None where it is damaged, or gone meanwhile."""
+    path = joined(place.files, file.path)
+    try:
+        if manifest.digest(path) != file.sha256:
+            return None
+        return path.read_bytes()
+    except OSError:
+        return None

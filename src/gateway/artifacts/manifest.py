@@ -1,0 +1,101 @@
+"""What a cached model consists of, file by file, and whether it is still so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gateway.artifacts.store import joined
+from gateway.errors import UpstreamWrong
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on this machine, by its path relative to the model's folder."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Every file of one cached model; `model` is for people who look into the cache."""
+
+    model: str
+    files: tuple[StoredFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    def file(self, path: str) -> StoredFile | None:
+        """The file at `path`, None where there is none."""
+        return next((file for file in self.files if file.path == path), None)
+
+    def write(self, path: Path) -> None:
+        """Write the manifest to `path`, on disk for certain."""
+        text = json.dumps({"model": self.model, "files": [asdict(file) for file in self.files]}, indent=1)
+        with os.fdopen(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def problem(self, folder: Path) -> str | None:
+        """What is wrong with the files in `folder`, None where each is as it was stored."""
+        for file in self.files:
+            try:
+                path = joined(folder, file.path)
+                if path.is_symlink() or path.stat().st_size != file.size:
+                    return f"{file.path!r} has another size"
+                if digest(path) != file.sha256:
+                    return f"{file.path!r} has another digest"
+            except (OSError, UpstreamWrong):
+                return f"{file.path!r} cannot be read"
+        return None
+
+
+def load(path: Path) -> Manifest | None:
+    """The manifest at `path`; None where there is none that can be read."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = tuple(
+            StoredFile(str(file["path"]), int(file["size"]), str(file["sha256"])) for file in content["files"]
+        )
+        return Manifest(str(content["model"]), files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the file at `path`, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folders(top: Path) -> None:
+    """Have the names in `top` and in every folder below it on disk for certain."""
+    for folder, _, _ in os.walk(top):
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path | str) -> None:
+    """Have the names in `folder` on disk for certain."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,222 @@
+"""The cache's folder: what is where in it, how large it may be, and who gives way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.artifacts import manifest
+from gateway.artifacts.locks import FileLock, held
+from gateway.artifacts.threads import in_thread
+from gateway.errors import CacheFull
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from workers.pool import ModelKey
+
+_LAYOUT = "v1"
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one model's files are: `folder` appears complete, under a lock, and goes as a whole."""
+
+    folder: Path
+    lease: Path
+    fetching: Path
+
+    @property
+    def files(self) -> Path:
+        """The model's own folder."""
+        return self.folder / "files"
+
+    @property
+    def manifest(self) -> Path:
+        """What the folder consists of."""
+        return self.folder / _MANIFEST
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A folder for a model on its way, beside its final place; its lock tells that its owner lives."""
+
+    top: Path
+
+    @property
+    def folder(self) -> Path:
+        """What is renamed to the model's place."""
+        return self.top / "model"
+
+    @property
+    def files(self) -> Path:
+        """The model's own folder."""
+        return self.folder / "files"
+
+    @property
+    def manifest(self) -> Path:
+        """What the folder consists of, written last."""
+        return self.folder / _MANIFEST
+
+    @property
+    def lock(self) -> Path:
+        """Held for as long as the folder is in use; its content is the number of bytes to come."""
+        return self.top / "lock"
+
+    def reserved(self) -> int:
+        """Bytes that were set aside for it."""
+        try:
+            return int(self.lock.read_text() or 0)
+        except (OSError, ValueError):
+            return 0
+
+
+class Room:
+    """Everything below the cache's folder, shared with other processes that use the same one.
+
+    Models and downloads together take `max_bytes` at most; a model that anybody has on lease
+    stays, of the others the least recently used goes first.
+    """
+
+    def __init__(self, top: Path, *, max_bytes: int) -> None:
+        self._top = top / _LAYOUT
+        self._models = self._top / "models"
+        self._partials = self._top / "partial"
+        self._locks = self._top / "locks"
+        self._gate = self._top / "room.lock"
+        self.max_bytes = max_bytes
+
+    async def open(self) -> None:
+        """Make the folder, and remove what dead processes left half done."""
+        await in_thread(self._make)
+        async with held(self._gate):
+            await in_thread(self._sweep)
+
+    def place(self, key: ModelKey) -> Place:
+        """Where the model `key` belongs; its name is never part of a path."""
+        name = hashlib.sha256(json.dumps([key.name, key.version, key.fingerprint]).encode()).hexdigest()[:40]
+        return self._place(name)
+
+    @asynccontextmanager
+    async def partial(self, size: int) -> AsyncIterator[Partial]:
+        """A new folder with room for `size` bytes, gone afterwards; raises CacheFull."""
+        partial = Partial(self._partials / secrets.token_hex(16))
+        lock = FileLock(partial.lock)
+        try:
+            async with held(self._gate):
+                await in_thread(self._begin, partial, size, lock=lock)
+            yield partial
+        finally:
+            await in_thread(_remove, partial.top)
+            await in_thread(lock.release)
+
+    async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
+        """Put a complete model of `size` bytes in its place; raises CacheFull."""
+        await in_thread(manifest.sync_folders, partial.folder)
+        async with held(self._gate):
+            await in_thread(self._clear, size, keep=partial)
+            await in_thread(self._move, partial.folder, place.folder)
+
+    async def discard(self, place: Place) -> None:
+        """Remove the model at `place`, leased or not: it is damaged."""
+        async with held(self._gate):
+            await in_thread(self._drop, place.folder)
+
+    def _place(self, name: str) -> Place:
+        return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
+
+    def _make(self) -> None:
+        self._top.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._top, self._models, self._partials, self._locks):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                raise PermissionError(f"{folder} in GATEWAY_CACHE_DIR belongs to somebody else")
+            folder.chmod(0o700)
+
+    def _begin(self, partial: Partial, size: int, *, lock: FileLock) -> None:
+        self._sweep()
+        self._clear(size)
+        partial.top.mkdir(mode=0o700)
+        if not lock.try_acquire():
+            raise RuntimeError("a new folder is locked already")
+        partial.lock.write_text(str(size))
+        partial.folder.mkdir(mode=0o700)
+        partial.files.mkdir(mode=0o700)
+
+    def _clear(self, size: int, *, keep: Partial | None = None) -> None:
+        """Have room for `size` bytes, besides what `keep` has; called with the gate held."""
+        if size > self.max_bytes:
+            raise CacheFull(
+                f"This version's files are larger than the artifact cache: {size} of {self.max_bytes} bytes. "
+                "GATEWAY_CACHE_MAX_BYTES sets its size."
+            )
+        models = sorted((self._used(folder), folder) for folder in self._models.iterdir())
+        sizes = {folder: _size(folder) for _, folder in models}
+        others = [Partial(top) for top in self._partials.iterdir() if keep is None or top != keep.top]
+        taken = sum(sizes.values()) + sum(other.reserved() for other in others)
+        for _, folder in models:
+            if taken + size <= self.max_bytes:
+                return
+            if self._evict(folder):
+                taken -= sizes[folder]
+        if taken + size > self.max_bytes:
+            raise CacheFull(
+                f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
+                "GATEWAY_CACHE_MAX_BYTES sets its size."
+            )
+
+    def _used(self, folder: Path) -> float:
+        try:
+            return self._place(folder.name).lease.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def _evict(self, folder: Path) -> bool:
+        lock = FileLock(self._place(folder.name).lease)
+        if not lock.try_acquire():
+            return False
+        try:
+            self._drop(folder)
+        finally:
+            lock.release(remove=True)
+        return True
+
+    def _drop(self, folder: Path) -> None:
+        # Away by one rename, so that nobody sees half of it; under a name that `_sweep` knows as dead.
+        trash = self._partials / secrets.token_hex(16)
+        try:
+            folder.rename(trash)
+        except FileNotFoundError:
+            return
+        _remove(trash)
+
+    def _move(self, folder: Path, place: Path) -> None:
+        folder.rename(place)
+        manifest.sync_folder(self._models)
+
+    def _sweep(self) -> None:
+        """Remove the partial folders whose owner is gone; called with the gate held."""
+        for top in self._partials.iterdir():
+            lock = FileLock(Partial(top).lock)
+            # Whoever ends a download removes its folder without the gate: it may go at any moment.
+            with suppress(FileNotFoundError):
+                if lock.try_acquire():
+                    _remove(top)
+                    lock.release()
+
+
+def _size(folder: Path) -> int:
+    known = manifest.load(folder / _MANIFEST)
+    return known.size if known else 0
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
