@@ -1,16 +1,16 @@
 """How finding and fetching a model can fail; what each means for HTTP is not decided here.
 
-    GatewayError
-    ├── NotFound            no such model, version or alias
-    ├── BadRequest          a query parameter is wrong
-    ├── NotServable         the version is not READY, has no model, or is a prompt
-    ├── BestUndecided       `best` cannot be decided from what MLflow knows
-    ├── ArtifactsRefused    the version's location is not one the operator allows
-    ├── ArtifactsGone       the version's files are not where MLflow says they are
-    ├── UpstreamWrong       MLflow or the artifact store answered something it should not
-    ├── UpstreamAway        MLflow or the artifact store cannot be reached
-    ├── UpstreamSlow        MLflow or the artifact store did not answer in time
-    └── CacheFull           the artifact cache has no room left
+GatewayError
+├── NotFound            no such model, version or alias
+├── BadRequest          a query parameter is wrong
+├── NotServable         the version is not READY, has no model, or is a prompt
+├── BestUndecided       `best` cannot be decided from what MLflow knows
+├── ArtifactsRefused    the version's location is not one the operator allows
+├── ArtifactsGone       the version's files are not where MLflow says they are
+├── UpstreamWrong       MLflow or the artifact store answered something it should not
+├── UpstreamAway        MLflow or the artifact store cannot be reached
+├── UpstreamSlow        MLflow or the artifact store did not answer in time
+└── CacheFull           the artifact cache has no room left
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.errors import BadRequest, NotFound
 
 Order = Literal["min", "max"]
+ORDERS: dict[str, Order] = {"min": "min", "max": "max"}
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -75,9 +76,9 @@ def selector(text: str, *, metric: str | None = None, order: str | None = None) 
 def _order(text: str | None) -> Order | None:
     if not text:
         return None
-    if text == "min" or text == "max":
-        return text
-    raise BadRequest("order must be min or max.")
+    if text not in ORDERS:
+        raise BadRequest("order must be min or max.")
+    return ORDERS[text]
 
 
 def pinned(text: str) -> ModelRef:
@@ -89,3 +90,16 @@ def pinned(text: str) -> ModelRef:
     if match is None:
         raise ValueError(f"{text!r} is not name@alias, name/number, name/latest or name/best")
     return ModelRef(match["name"], selector(match["version"] or match["alias"]))
+
+
+def text(ref: ModelRef) -> str:
+    """The ref as `GATEWAY_PINNED_MODELS` has it."""
+    match ref.selector:
+        case Number(value):
+            return f"{ref.name}/{value}"
+        case Alias(name):
+            return f"{ref.name}@{name}"
+        case Latest():
+            return f"{ref.name}/latest"
+        case Best():
+            return f"{ref.name}/best"

@@ -1,0 +1,177 @@
+"""Which models there are, and which version a reference means now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway.catalog import best, listing, locations
+from gateway.catalog.memory import Memory
+from gateway.catalog.sources import Source, find
+from gateway.catalog.standing import Standing
+from gateway.catalog.versions import READY, servable, with_model
+from gateway.errors import BestUndecided, NotFound, NotServable
+from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
+from gateway.refs import Alias, Best, Latest, ModelRef, Number
+
+if TYPE_CHECKING:
+    from gateway.mlflow_client import MlflowClient
+    from gateway.models import ModelPage, ModelVersion
+    from gateway.settings import Settings
+
+_LONGEST_NUMBER = 18
+
+
+class Catalog:
+    """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
+
+    def __init__(self, client: MlflowClient, settings: Settings) -> None:
+        self._client = client
+        self._default = best.Preference(settings.best_metric, settings.best_order)
+        self._standing = Standing()
+        self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
+
+    @property
+    def reached(self) -> bool:
+        """Whether a real call has succeeded once."""
+        return self._standing.reached
+
+    @property
+    def away(self) -> str | None:
+        """Why the last call to MLflow failed; None when it worked."""
+        return self._standing.away
+
+    def fresh(self, ref: ModelRef) -> Resolution | None:
+        """What `ref` means, where that is known and not yet old: the hot path, without waiting."""
+        return self._memory.fresh(ref)
+
+    async def resolve(self, ref: ModelRef) -> Resolution:
+        """The READY version that `ref` means now, or meant when MLflow last answered.
+
+        Raises NotFound, NotServable, BestUndecided, and the Upstream errors where nothing is known.
+        """
+        answer = await self._memory.get(ref)
+        return replace(answer.value, stale=True) if answer.stale else answer.value
+
+    async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
+        """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
+        with self._standing.watch():
+            return await listing.page(
+                self._client, max_results=max_results, page_token=page_token, name_contains=name_contains
+            )
+
+    async def model(self, name: str) -> ModelDetails:
+        """A model with all its versions, and what `latest` and `best` would pick now."""
+        with self._standing.watch():
+            source = await find(self._client, name)
+            versions = await source.versions()
+        ready = _ready(versions)
+        try:
+            choice = self._choose(source, ready, Best()) if ready else None
+        except BestUndecided:
+            choice = None
+        return ModelDetails(source.model(ready[0].version if ready else None), tuple(versions), choice)
+
+    async def version(self, ref: ModelRef) -> ModelVersion:
+        """The version that `ref` means, whatever its status, with aliases and metrics."""
+        with self._standing.watch():
+            source = await find(self._client, ref.name)
+            number = await self._number(source, ref)
+            return await source.numbered(number, metrics=True)
+
+    async def run(self, run_id: str) -> RunDetails | None:
+        """The run that made a version; None where it is gone."""
+        if not run_id:
+            return None
+        try:
+            with self._standing.watch():
+                run = await self._client.run(run_id)
+        except NotFound:
+            return None
+        return RunDetails(
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
+            name=run.name,
+            status=run.status,
+            params=run.params,
+            metrics=run.metrics,
+            tags=run.tags,
+        )
+
+    async def locate(self, version: ModelVersion) -> str:
+        """The store's own URI of the version's files; NotServable where it has none."""
+        with self._standing.watch():
+            return await locations.locate(self._client, with_model(version).uri)
+
+    async def probe(self) -> None:
+        """Make one real call; raises UpstreamWrong, UpstreamAway or UpstreamSlow where it fails."""
+        with self._standing.watch():
+            await self._client.search_registered_models(max_results=1)
+
+    async def close(self) -> None:
+        """End the lookups that run; the client is closed by who opened it."""
+        await self._memory.close()
+
+    async def _look_up(self, ref: ModelRef) -> Resolution:
+        with self._standing.watch():
+            source = await find(self._client, ref.name)
+            if isinstance(ref.selector, Best):
+                choice, version = await self._best(source, ref.selector)
+                return Resolution(servable(version), choice)
+            if isinstance(ref.selector, Latest):
+                return Resolution(await self._latest(source))
+            return Resolution(servable(await source.numbered(await self._number(source, ref))))
+
+    async def _number(self, source: Source, ref: ModelRef) -> str:
+        if isinstance(ref.selector, Number):
+            return _number_text(source, ref.selector.value)
+        if isinstance(ref.selector, Alias):
+            return _aliased(source, ref.selector.name)
+        if isinstance(ref.selector, Latest):
+            return (await self._latest(source)).version
+        choice, _ = await self._best(source, ref.selector)
+        return choice.version
+
+    async def _latest(self, source: Source) -> ModelVersion:
+        version = await source.latest()
+        if version is not None:
+            return version
+        if await source.any_version():
+            raise _none_ready(source)
+        raise NotFound(f"{source.name!r} has no version.")
+
+    async def _best(self, source: Source, wish: Best) -> tuple[BestChoice, ModelVersion]:
+        versions = await source.versions()
+        if not versions:
+            raise NotFound(f"{source.name!r} has no version.")
+        ready = _ready(versions)
+        if not ready:
+            raise _none_ready(source)
+        choice = self._choose(source, ready, wish)
+        return choice, next(version for version in ready if version.version == choice.version)
+
+    def _choose(self, source: Source, ready: list[ModelVersion], wish: Best) -> BestChoice:
+        return best.choose(ready, wish, preferences=(source.preference, self._default))
+
+
+def _ready(versions: list[ModelVersion]) -> list[ModelVersion]:
+    return [version for version in versions if version.status == READY and version.uri]
+
+
+def _none_ready(source: Source) -> NotServable:
+    return NotServable(f"No version of {source.name!r} is READY.")
+
+
+def _number_text(source: Source, number: int) -> str:
+    text = str(number)
+    # MLflow's own client hangs for over a minute on a number of forty digits.
+    if number < 1 or len(text) > _LONGEST_NUMBER:
+        raise NotFound(f"There is no such version of {source.name!r}.")
+    return text
+
+
+def _aliased(source: Source, alias: str) -> str:
+    number = source.aliases.get(alias)
+    if number is None:
+        raise NotFound(f"{source.name!r} has no alias {alias!r}.")
+    return number

@@ -1,0 +1,138 @@
+"""Answers kept for seconds, refreshed behind the request, and kept on while nobody can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.once import Once, OnceClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+    from typing import Any
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+EARLY = 0.75
+"""The part of its time after which an answer that is in use is refreshed behind the request."""
+
+_DOWN = (UpstreamAway, UpstreamSlow, UpstreamWrong)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    asked: float
+    rest_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[V]):
+    """A value, and whether it is older than its time because nobody could be asked again."""
+
+    value: V
+    stale: bool = False
+
+
+class Memory(Generic[K, V]):
+    """What `lookup` answered, per key, for `ttl` seconds; the least recently used goes first.
+
+    An older answer is given only where the lookup fails upstream, or has not ended after
+    `patience` seconds; every other failure forgets it. After a failed lookup the key rests for
+    `rest` seconds, so that a server in trouble is not asked by every request.
+    """
+
+    def __init__(
+        self,
+        lookup: Callable[[K], Coroutine[Any, Any, V]],
+        *,
+        ttl: float,
+        size: int = 10_000,
+        patience: float = 1.0,
+        rest: float = 1.0,
+    ) -> None:
+        self._lookup = lookup
+        self._ttl = ttl
+        self._size = size
+        self._patience = patience
+        self._rest = rest
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._once: Once[K] = Once()
+        self._behind: dict[K, asyncio.Task[None]] = {}
+
+    def fresh(self, key: K) -> V | None:
+        """The answer within its time, without waiting; one about to end is refreshed meanwhile."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        now = monotonic()
+        age = now - entry.asked
+        if age >= self._ttl:
+            return None
+        self._entries.move_to_end(key)
+        if age >= self._ttl * EARLY and now >= entry.rest_until:
+            self._refresh(key)
+        return entry.value
+
+    async def get(self, key: K) -> Answer[V]:
+        """The answer, looked up by one for all who ask now where it is not fresh."""
+        value = self.fresh(key)
+        if value is not None:
+            return Answer(value)
+        entry = self._entries.get(key)
+        if entry is None:
+            return Answer(await self._ask(key))
+        if monotonic() < entry.rest_until:
+            return Answer(entry.value, stale=True)
+        try:
+            async with asyncio.timeout(self._patience if self._ttl else None):
+                return Answer(await self._ask(key))
+        except (*_DOWN, TimeoutError):
+            return Answer(entry.value, stale=True)
+
+    async def close(self) -> None:
+        """End the lookups that run."""
+        tasks = list(self._behind.values())
+        await self._once.close()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _ask(self, key: K) -> V:
+        return await self._once.do(key, lambda: self._looked_up(key))
+
+    async def _looked_up(self, key: K) -> V:
+        asked = monotonic()
+        try:
+            value = await self._lookup(key)
+        except _DOWN:
+            if key in self._entries:
+                self._entries[key].rest_until = monotonic() + self._rest
+            raise
+        except GatewayError:
+            self._entries.pop(key, None)
+            raise
+        self._entries[key] = _Entry(value, asked)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return value
+
+    def _refresh(self, key: K) -> None:
+        if key not in self._behind:
+            task = asyncio.create_task(self._quietly(key))
+            self._behind[key] = task
+            task.add_done_callback(lambda _: self._behind.pop(key, None))
+
+    async def _quietly(self, key: K) -> None:
+        try:
+            await self._ask(key)
+        except (GatewayError, OnceClosed) as error:
+            # Who asks next meets the same; the answer in memory has its time until then.
+            _log.debug("refreshing %s failed: %s", key, error)

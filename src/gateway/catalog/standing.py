@@ -1,0 +1,50 @@
+"""Whether MLflow answers: learnt from every call, logged when it changes."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.mlflow_client import CallRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+
+
+class Standing:
+    """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        self.away: str | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Learn from how the calls inside end; a refusal in MLflow's own words is an answer too."""
+        try:
+            yield
+        except CallRefused:
+            self._answers()
+            raise
+        except (UpstreamWrong, UpstreamAway, UpstreamSlow) as error:
+            self._fails(str(error))
+            raise
+        except GatewayError:
+            self._answers()
+            raise
+        else:
+            self._answers()
+
+    def _answers(self) -> None:
+        if self.away is not None:
+            _log.info("MLflow answers again")
+        self.reached, self.away = True, None
+
+    def _fails(self, reason: str) -> None:
+        if self.away is None:
+            _log.warning("%s What is known of its models serves on", reason)
+        self.away = reason

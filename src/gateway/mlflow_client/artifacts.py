@@ -1,0 +1,55 @@
+"""Files that the MLflow server hands on from its artifact store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import aiohttp
+
+from gateway.errors import UpstreamWrong
+from gateway.mlflow_client.faults import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactEntry:
+    """A file or folder; `path` is relative to the folder that was listed."""
+
+    path: str
+    is_dir: bool
+    size: int | None
+
+
+class ArtifactStream:
+    """One file's bytes as they arrive, in chunks of at most 1 MiB; `size` where the server tells it.
+
+    Iterating raises UpstreamWrong where the server breaks off, UpstreamSlow where it falls silent.
+    """
+
+    def __init__(self, reply: aiohttp.ClientResponse) -> None:
+        self._reply = reply
+        self.size = reply.content_length
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._reply.content.iter_chunked(CHUNK):
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise translated(error) from error
+
+
+def quoted(path: str) -> str:
+    """A path in the store as a piece of an address.
+
+    Raises UpstreamWrong where a segment would lead out of it: such a path may come from a store.
+    """
+    segments = path.strip("/").split("/")
+    if any(segment in {"", ".", ".."} or "\\" in segment or "\0" in segment for segment in segments):
+        raise UpstreamWrong("An artifact's path leads out of its folder.")
+    return "/".join(quote(segment, safe="") for segment in segments)

@@ -1,0 +1,226 @@
+"""The calls of MLflow's REST API that the gateway needs, each one coroutine."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
+
+from gateway.errors import UpstreamWrong
+from gateway.mlflow_client import records
+from gateway.mlflow_client.address import tracking_url
+from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quoted
+from gateway.mlflow_client.credentials import credentials, tls
+from gateway.mlflow_client.transport import Json, Transport
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from yarl import URL
+
+    from gateway.mlflow_client.records import Experiment, LoggedModel, Page, RegisteredModel, Run, Version
+    from gateway.settings import MlflowSettings
+
+T = TypeVar("T")
+View = Literal["ACTIVE_ONLY", "ALL"]
+
+PAGES_AT_MOST = 1000
+_API = "/api/2.0/mlflow"
+_FILES = "/api/2.0/mlflow-artifacts/artifacts"
+_CREDENTIALS_FILE = Path(".mlflow") / "credentials"
+_CALLS = 32
+_DOWNLOADS = 32
+
+
+class MlflowClient:
+    """One MLflow server, and its registry where that is another server.
+
+    Every call raises only UpstreamWrong, UpstreamAway, UpstreamSlow and NotFound. Artifacts have
+    connections of their own, so that no download keeps a lookup waiting.
+    """
+
+    def __init__(self, settings: MlflowSettings, *, credentials_file: Path | None = None) -> None:
+        """Raises ValueError naming the setting that is wrong; opens nothing yet."""
+        self._settings = settings
+        self._file = credentials_file or Path.home() / _CREDENTIALS_FILE
+        self._url = tracking_url(settings.tracking_uri)
+        other = settings.registry_uri
+        self._registry_url = tracking_url(other, name="MLFLOW_REGISTRY_URI") if other else self._url
+        context = tls(settings)
+        self._tracking = self._transport(self._url, context, connections=_CALLS)
+        self._registry = (
+            self._tracking
+            if self._registry_url == self._url
+            else self._transport(self._registry_url, context, connections=_CALLS)
+        )
+        self._files = self._transport(self._url, context, connections=_DOWNLOADS)
+        self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._files)))
+
+    def _transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
+        who = credentials(self._settings, url=url, file=self._file)
+        headers = who.headers()
+        if self._settings.workspace:
+            headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
+        return Transport(
+            url, headers=headers, tls=context, seconds=self._settings.request_timeout, connections=connections
+        )
+
+    async def open(self) -> Self:
+        """Make ready to call; nothing is sent yet."""
+        for transport in self._transports:
+            await transport.open()
+        return self
+
+    async def close(self) -> None:
+        """End every connection; closing twice does no harm."""
+        for transport in reversed(self._transports):
+            await transport.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def server_version(self) -> str:
+        """The server's own version, for example `3.17.2`."""
+        return await self._tracking.text("/version")
+
+    # --- the registry
+
+    async def registered_model(self, name: str) -> RegisteredModel:
+        """The registered model, its aliases included."""
+        reply = await self._registry.get(f"{_API}/registered-models/get", {"name": name})
+        return records.one(reply, "registered_model", records.registered_model)
+
+    async def search_registered_models(
+        self, filter_text: str = "", *, max_results: int, token: str = ""
+    ) -> Page[RegisteredModel]:
+        """One page of the registered models that are no prompts, at most 1000, by name."""
+        params = _given({"filter": filter_text, "max_results": str(max_results), "page_token": token})
+        reply = await self._registry.get(f"{_API}/registered-models/search", params)
+        return records.page(reply, "registered_models", records.registered_model)
+
+    async def version(self, name: str, number: str) -> Version:
+        """One version of a registered model, its aliases included."""
+        params = {"name": name, "version": number}
+        reply = await self._registry.get(f"{_API}/model-versions/get", params)
+        return records.one(reply, "model_version", records.version)
+
+    async def search_versions(self, filter_text: str, *, max_results: int, token: str = "") -> Page[Version]:
+        """One page of versions, the highest number first; MLflow leaves their aliases out."""
+        params = {
+            "filter": filter_text,
+            "max_results": str(max_results),
+            "order_by": "version_number DESC",
+            "page_token": token,
+        }
+        reply = await self._registry.get(f"{_API}/model-versions/search", _given(params))
+        return records.page(reply, "model_versions", records.version)
+
+    # --- experiments, runs and logged models
+
+    async def experiment_named(self, name: str) -> Experiment:
+        """The experiment of that name, deleted or not."""
+        reply = await self._tracking.get(f"{_API}/experiments/get-by-name", {"experiment_name": name})
+        return records.one(reply, "experiment", records.experiment)
+
+    async def search_experiments(
+        self, filter_text: str = "", *, max_results: int, token: str = ""
+    ) -> Page[Experiment]:
+        """One page of the experiments that are not deleted, by name."""
+        body: Json = {"max_results": max_results, "view_type": "ACTIVE_ONLY", "order_by": ["name ASC"]}
+        body |= _given({"filter": filter_text, "page_token": token})
+        reply = await self._tracking.post(f"{_API}/experiments/search", body)
+        return records.page(reply, "experiments", records.experiment)
+
+    async def run(self, run_id: str) -> Run:
+        """One run, deleted or not."""
+        reply = await self._tracking.get(f"{_API}/runs/get", {"run_id": run_id})
+        return records.one(reply, "run", records.run)
+
+    async def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_text: str = "",
+        *,
+        view: View = "ACTIVE_ONLY",
+        max_results: int = 1000,
+        token: str = "",
+    ) -> Page[Run]:
+        """One page of the experiments' runs, the oldest first."""
+        body: Json = {
+            "experiment_ids": list(experiment_ids),
+            "run_view_type": view,
+            "max_results": max_results,
+            "order_by": ["attributes.start_time ASC"],
+        }
+        body |= _given({"filter": filter_text, "page_token": token})
+        reply = await self._tracking.post(f"{_API}/runs/search", body)
+        return records.page(reply, "runs", records.run)
+
+    async def logged_model(self, model_id: str) -> LoggedModel:
+        """One model of MLflow 3; CallUnknown from a server of MLflow 2."""
+        reply = await self._tracking.get(f"{_API}/logged-models/{quoted(model_id)}")
+        return records.one(reply, "model", records.logged_model)
+
+    async def search_logged_models(
+        self, experiment_ids: Sequence[str], filter_text: str = "", *, max_results: int = 100, token: str = ""
+    ) -> Page[LoggedModel]:
+        """One page of models of MLflow 3; CallUnknown from a server of MLflow 2."""
+        body: Json = {"experiment_ids": list(experiment_ids), "max_results": max_results}
+        body |= _given({"filter": filter_text, "page_token": token})
+        reply = await self._tracking.post(f"{_API}/logged-models/search", body)
+        return records.page(reply, "models", records.logged_model)
+
+    # --- artifacts through the server
+
+    async def list_artifacts(self, path: str) -> list[ArtifactEntry]:
+        """What lies directly in the folder `path` of the server's store; nothing where it is missing."""
+        params = {"path": path.strip("/")} if path.strip("/") else None
+        reply = await self._files.get(_FILES, params)
+        return [
+            ArtifactEntry(item["path"], item.get("is_dir") is True, _size(item))
+            for item in records.entries(reply, "files")
+            if isinstance(item.get("path"), str)
+        ]
+
+    @asynccontextmanager
+    async def stream_artifact(self, path: str) -> AsyncIterator[ArtifactStream]:
+        """The file `path` of the server's store, as it arrives; NotFound where it is missing."""
+        async with self._files.stream(f"{_FILES}/{quoted(path)}") as stream:
+            yield stream
+
+
+def _given(params: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in params.items() if value}
+
+
+def _size(item: Json) -> int | None:
+    size = item.get("file_size")
+    if isinstance(size, str) and size.isascii() and size.isdigit():
+        return int(size)
+    return size if isinstance(size, int) else None
+
+
+async def every(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
+    """All that a search finds; `page` asks for the page of a token.
+
+    Raises UpstreamWrong where the tokens repeat, or do not come to an end.
+    """
+    found: list[T] = []
+    token, seen = "", set[str]()
+    for _ in range(PAGES_AT_MOST):
+        answer = await page(token)
+        found += answer.items
+        token = answer.token
+        if not token:
+            return found
+        if token in seen:
+            break
+        seen.add(token)
+    raise UpstreamWrong("MLflow's list does not come to an end.")

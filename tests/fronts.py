@@ -1,0 +1,138 @@
+"""Servers that stand where MLflow should be: a counting proxy before a real one, and scripted ones."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Literal
+
+import aiohttp
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+Fault = Literal["", "away", "slow", "wrong"]
+SLOW_SECONDS = 30.0
+HANG = b"<hang>"
+
+
+class Front:
+    """A proxy before a real MLflow server; it counts the calls and misbehaves when told to.
+
+    `away` drops the connection, `slow` does not answer, `wrong` answers a proxy's error page.
+    Calls whose path holds `refused` get MLflow's own 400, those that hold `unknown` its 404 page.
+    """
+
+    def __init__(self, target: str, session: aiohttp.ClientSession) -> None:
+        self._target = target
+        self._session = session
+        self.url = ""
+        self.fault: Fault = ""
+        self.refused = ""
+        self.unknown = ""
+        self.calls: list[str] = []
+
+    def counted(self, end: str) -> int:
+        """How many calls had a path that ends like this."""
+        return sum(path.endswith(end) for path in self.calls)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Pass the request on, or misbehave."""
+        self.calls.append(request.path)
+        if self.fault == "away":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if self.refused and self.refused in request.path:
+            return web.json_response({"error_code": "INVALID_PARAMETER_VALUE"}, status=400)
+        if self.unknown and self.unknown in request.path:
+            return web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html")
+        if self.fault == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        if self.fault == "wrong":
+            return web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html")
+        headers = {"Content-Type": request.content_type} if request.can_read_body else {}
+        async with self._session.request(
+            request.method, f"{self._target}{request.path_qs}", data=await request.read(), headers=headers
+        ) as reply:
+            return web.Response(status=reply.status, body=await reply.read(), content_type=reply.content_type)
+
+
+@asynccontextmanager
+async def front(target: str) -> AsyncIterator[Front]:
+    """A proxy before `target` on a port of its own."""
+    async with aiohttp.ClientSession() as session:
+        proxy = Front(target, session)
+        app = web.Application(client_max_size=2**26)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield proxy
+        finally:
+            await runner.cleanup()
+
+
+class Scripted:
+    """A server that answers the n-th request with the n-th script, and the last one ever after."""
+
+    def __init__(self, scripts: Sequence[bytes]) -> None:
+        self._scripts = scripts
+        self.url = ""
+        self.requests: list[bytes] = []
+        self.asked = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request, answer by script, and close; HANG at a script's end keeps it open."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self._answer(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
+        self.requests.append(head)
+        writer.write(script.removesuffix(HANG))
+        await writer.drain()
+        self.asked.set()
+        if script.endswith(HANG):
+            # Until the client gives up.
+            await reader.read()
+
+
+@asynccontextmanager
+async def scripted(*scripts: bytes) -> AsyncIterator[Scripted]:
+    """A server of `scripts`, each a whole HTTP answer or a part of one, on a port of its own."""
+    script = Scripted(scripts)
+    running: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.create_task(script.handle(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield script
+    finally:
+        server.close()
+        await asyncio.wait_for(asyncio.gather(*running), 10)
+
+
+def answer(
+    status: int,
+    body: bytes = b"",
+    *,
+    media_type: str = "application/json",
+    length: int | None = None,
+    more: str = "",
+) -> bytes:
+    """One HTTP answer; `length` where its header shall not tell the truth."""
+    size = len(body) if length is None else length
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {media_type}\r\nContent-Length: {size}\r\n"
+    return f"{head}Connection: close\r\n{more}\r\n".encode() + body

@@ -1,0 +1,62 @@
+"""A real MLflow server filled for the catalog, and a counting proxy before it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.catalog import Catalog
+from gateway.mlflow_client import MlflowClient
+from gateway.settings import load
+from tests.fronts import Front, front
+from tests.servers import MlflowServer, mlflow_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+SEED = Path(__file__).parents[2] / "seed.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """The filled server, and the ids of what is in it."""
+
+    server: MlflowServer
+    ids: Any
+
+
+@asynccontextmanager
+async def opened(url: str, **names: str) -> AsyncIterator[Catalog]:
+    """A catalog of the server at `url`; `names` are further settings."""
+    settings = load({"MLFLOW_TRACKING_URI": url, **names})
+    async with MlflowClient(settings.mlflow) as client:
+        catalog = Catalog(client, settings)
+        try:
+            yield catalog
+        finally:
+            await catalog.close()
+
+
+@pytest.fixture(scope="session")
+def seeded(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
+    """A server of its own, since tests list all that is in it."""
+    with mlflow_server(tmp_path_factory.mktemp("catalog")) as server:
+        yield Seeded(server, server.script(SEED, server.url))
+
+
+@pytest.fixture
+async def proxy(seeded: Seeded) -> AsyncIterator[Front]:
+    """A proxy before the filled server."""
+    async with front(seeded.server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def catalog(seeded: Seeded) -> AsyncIterator[Catalog]:
+    """A catalog of the filled server that remembers nothing."""
+    async with opened(seeded.server.url, GATEWAY_CATALOG_TTL_SECONDS="0") as catalog:
+        yield catalog

@@ -1,0 +1,56 @@
+"""Hundreds of versions on a real server, counted in calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.refs import Best, Latest, ModelRef, Number
+from tests.gateway.catalog.conftest import opened
+
+if TYPE_CHECKING:
+    from tests.fronts import Front
+    from tests.gateway.catalog.conftest import Seeded
+
+COUNT = 120
+SCRIPT = Path(__file__).with_name("many.py")
+
+
+@pytest.fixture(scope="module")
+def many(seeded: Seeded) -> int:
+    """An experiment `many` of 120 runs, each with a registered version of `many-registered`."""
+    made: int = seeded.server.script(SCRIPT, seeded.server.url, str(COUNT))
+    return made
+
+
+async def test_best_of_hundreds_costs_a_few_calls(proxy: Front, many: int) -> None:
+    """Metrics come in batches: of 120 versions, not one call each."""
+    async with opened(proxy.url) as catalog:
+        resolution = await catalog.resolve(ModelRef("many-registered", Best("score", "max")))
+        assert resolution.version.version == str(many)
+        assert len(proxy.calls) <= 16
+
+
+async def test_latest_of_hundreds_costs_two_calls(proxy: Front, many: int) -> None:
+    """The newest are asked for first."""
+    async with opened(proxy.url) as catalog:
+        assert (await catalog.resolve(ModelRef("many-registered", Latest()))).version.version == str(many)
+        assert len(proxy.calls) == 2
+
+
+async def test_an_experiment_of_hundreds_costs_a_few_calls(proxy: Front, many: int) -> None:
+    """Its runs come by the thousand."""
+    async with opened(proxy.url) as catalog:
+        assert (await catalog.resolve(ModelRef("many", Number(many)))).version.version == str(many)
+        assert len(proxy.calls) <= 4
+
+
+async def test_the_list_does_not_ask_per_experiment(proxy: Front, many: int) -> None:
+    """One page of everything, in a handful of calls."""
+    async with opened(proxy.url) as catalog:
+        page = await catalog.models(max_results=1000, page_token=None, name_contains="")
+        latest = {model.name: model.latest for model in page.models}
+        assert (latest["many"], latest["many-registered"]) == (str(many), str(many))
+        assert len(proxy.calls) <= 6

@@ -1,0 +1,152 @@
+"""Real MLflow servers, started for the tests and ended with all their children."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+START_SECONDS = 90.0
+STOP_SECONDS = 10.0
+_FOREIGN = ("MLFLOW_", "AWS_", "GATEWAY_")
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowServer:
+    """A running MLflow server: its address, its folder, and the Python that has its client."""
+
+    url: str
+    folder: Path
+    python: str = sys.executable
+
+    def call(self, path: str, body: dict[str, Any], *, method: str = "POST") -> Any:
+        """What a call of the server's REST API answers."""
+        request = urllib.request.Request(  # noqa: S310 - an http address made below
+            f"{self.url}/api/2.0/mlflow/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - as above
+            return json.load(reply)
+
+    def script(self, file: Path, *arguments: str) -> Any:
+        """What a Python script prints as JSON on its last line; it speaks to this server.
+
+        It runs in a process of its own, so that MLflow's client changes nothing here.
+        """
+        done = subprocess.run(
+            [self.python, str(file), *arguments],
+            env=environment({"MLFLOW_TRACKING_URI": self.url, "MLFLOW_REGISTRY_URI": self.url}),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without what would steer MLflow, AWS's clients or the gateway."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    # Quiet and without the network: no git look-up, no usage reports, no job runner.
+    quiet = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "DO_NOT_TRACK": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "PYTHONWARNINGS": "ignore",
+        "OMP_NUM_THREADS": "1",
+    }
+    return {**kept, **quiet, **(extra or {})}
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def mlflow_server(
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    options: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+    served: bool = True,
+) -> Iterator[MlflowServer]:
+    """A real `mlflow server` on SQLite in `folder`, serving artifacts; ended by pid, with its children."""
+    port = free_port()
+    artifacts = (
+        ["--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"]
+        if served
+        else ["--default-artifact-root", (folder / "artifacts").as_uri(), "--no-serve-artifacts"]
+    )
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *store, *artifacts, *options],
+            env=environment(extra),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(process, url, log=log)
+        yield MlflowServer(url, folder, python)
+    finally:
+        _end(process)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, *, log: Path) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends:
+        assert process.poll() is None, f"mlflow server ended: {log.read_text()[-4000:]}"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):  # noqa: S310 - an http address made above
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise AssertionError(f"mlflow server did not start: {log.read_text()[-4000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _signal(process.pid, signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        # Children may outlive their parent; the group is theirs alone.
+        _signal(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
