@@ -1,0 +1,67 @@
+# Every command that developers and CI run. `make help` lists them.
+PYTHON3 ?= python3
+VENV ?= .venv
+# `make UV= …` installs with pip alone; it is also what happens where uv cannot be installed.
+UV ?= uv
+PYTHON := $(VENV)/bin/python
+INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run demo serve test test-compat compose-test check format lock upgrade bench env.template clean
+
+help: ## list the commands
+	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: ## make .venv with what running takes
+	@$(INSTALL) requirements.lock --superset requirements-dev.lock --venv $(VENV)
+
+install-dev: ## make .venv with what developing takes
+	@$(INSTALL) requirements-dev.lock --venv $(VENV)
+
+run: install ## start the demo: an MLflow server with example models, and the gateway in front
+	@exec $(VENV)/bin/gateway demo
+
+serve: install ## serve the models of the MLflow server that MLFLOW_TRACKING_URI names
+	@exec $(VENV)/bin/gateway serve
+
+test: install-dev ## run the tests, with line and branch coverage of all processes
+	rm -f .coverage .coverage.*
+	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+
+test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv-mlflow2
+	@$(INSTALL) requirements-mlflow2.lock --venv .venv-mlflow2 --no-project
+	GATEWAY_TEST_MLFLOW2_PYTHON=$(CURDIR)/.venv-mlflow2/bin/python $(PYTHON) -m pytest -m compat $(ARGS)
+
+compose-test: ## build the images, run the compose file for real and use it; needs a Docker engine
+	$(PYTHON3) .ci/compose-test $(ARGS)
+
+check: install-dev ## run every check that needs no test: style, types, imports, locks
+	$(PYTHON) tools/locks.py
+	$(PYTHON) tools/forbidden.py
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: install-dev ## put every file into the house's form
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+lock: install-dev ## resolve the lock files again that are out of date
+	$(PYTHON) tools/locks.py --write
+
+upgrade: install-dev ## resolve every lock file again, to the newest versions
+	$(PYTHON) tools/locks.py --upgrade
+
+bench: install-dev ## compare the gateway with `mlflow models serve`
+	$(PYTHON) -m benchmarks $(ARGS)
+
+env.template: install-dev ## write env.template again from the settings
+	$(PYTHON) -c 'from gateway import manual; print(manual.template(), end="")' > $@
+
+clean: ## remove what the other commands made, the demo's data too
+	rm -rf .venv .venv-* build dist demo-data htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,16 @@
+"""`python -m gateway` and the console command; kept bare, since each worker process imports it again."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command that the arguments name; the exit status."""
+    from gateway.cli import main as command  # noqa: PLC0415  # a worker must not import what it never runs
+
+    return command(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

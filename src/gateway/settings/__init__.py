@@ -1,0 +1,20 @@
+"""Every setting, read once from the environment and `.env`; the only reader of the environment.
+
+The fields' descriptions are what `gateway serve --help` prints and what `env.template` says.
+"""
+
+from gateway.settings.fields import Settings
+from gateway.settings.reading import PARTS, SettingsError, aliases, load, merged, names
+from gateway.settings.upstream import MlflowSettings, S3Settings
+
+__all__ = [
+    "PARTS",
+    "MlflowSettings",
+    "S3Settings",
+    "Settings",
+    "SettingsError",
+    "aliases",
+    "load",
+    "merged",
+    "names",
+]

@@ -1,0 +1,146 @@
+"""The gateway's own settings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gateway.settings.kinds import (
+    Count,
+    Folder,
+    Part,
+    Pins,
+    Roots,
+    Schemes,
+    Seconds,
+    SecondsOrNone,
+    cache_folder,
+)
+from gateway.settings.upstream import MlflowSettings, S3Settings
+
+
+class Settings(Part):
+    """The gateway's own settings, and those it shares with MLflow's client and AWS's."""
+
+    host: str = Field(
+        "127.0.0.1",
+        alias="GATEWAY_HOST",
+        min_length=1,
+        description="The address to listen on; 0.0.0.0 for all (so in the container).",
+    )
+    port: int = Field(
+        8080,
+        alias="GATEWAY_PORT",
+        ge=0,
+        le=65535,
+        description="The port to listen on; 80 in the container; 0: any that is free.",
+    )
+    workers_per_model: Count = Field(
+        1, alias="GATEWAY_WORKERS_PER_MODEL", description="Warm processes of one model version."
+    )
+    max_loaded_models: Count = Field(
+        20,
+        alias="GATEWAY_MAX_LOADED_MODELS",
+        description="Model versions loaded at a time; the least recently used goes first.",
+    )
+    idle_seconds: SecondsOrNone = Field(
+        900,
+        alias="GATEWAY_IDLE_SECONDS",
+        description="A model that nobody asked for so long is unloaded; 0: never.",
+    )
+    pinned_models: Pins = Field(
+        (),
+        alias="GATEWAY_PINNED_MODELS",
+        description="Loaded before the gateway is ready and kept: `wine@champion, forest/2`.",
+    )
+    cache_dir: Folder = Field(
+        default_factory=cache_folder,
+        alias="GATEWAY_CACHE_DIR",
+        description="The folder for downloaded models; by default below XDG_CACHE_HOME where that is set.",
+    )
+    cache_max_bytes: Count = Field(
+        20 * 2**30,
+        alias="GATEWAY_CACHE_MAX_BYTES",
+        description="What that folder may hold; the least recently used goes first.",
+    )
+    artifact_schemes: Schemes = Field(
+        ("mlflow-artifacts", "s3"),
+        alias="GATEWAY_ARTIFACT_SCHEMES",
+        description="Where models may be read from, by URI scheme; `file` needs a root too.",
+    )
+    artifact_roots: Roots = Field(
+        (),
+        alias="GATEWAY_ARTIFACT_ROOTS",
+        description="Absolute folders that `file:` models may lie in, comma-separated.",
+    )
+    catalog_ttl_seconds: SecondsOrNone = Field(
+        5,
+        alias="GATEWAY_CATALOG_TTL_SECONDS",
+        description="How long an answer of MLflow's is used before it is asked again.",
+    )
+    request_timeout_seconds: Seconds = Field(
+        60,
+        alias="GATEWAY_REQUEST_TIMEOUT_SECONDS",
+        description="What a prediction may take, from the moment its model is warm.",
+    )
+    load_timeout_seconds: Seconds = Field(
+        300,
+        alias="GATEWAY_LOAD_TIMEOUT_SECONDS",
+        description="What fetching and loading a model may take.",
+    )
+    max_queue: Count = Field(
+        1024,
+        alias="GATEWAY_MAX_QUEUE",
+        description="Requests that may wait for one model version; beyond that: 503.",
+    )
+    max_body_bytes: Count = Field(
+        64 * 2**20, alias="GATEWAY_MAX_BODY_BYTES", description="The largest request body, decompressed."
+    )
+    input_checks: Literal["strict", "mlflow"] = Field(
+        "strict",
+        alias="GATEWAY_INPUT_CHECKS",
+        description="strict refuses what would be changed silently; mlflow does as MLflow does.",
+    )
+    best_metric: str = Field(
+        "",
+        alias="GATEWAY_BEST_METRIC",
+        description="The metric that decides `best` where neither request nor model names one.",
+    )
+    best_order: Literal["", "min", "max"] = Field(
+        "", alias="GATEWAY_BEST_ORDER", description="min or max: which end of that metric is best."
+    )
+    model_error_text: bool = Field(
+        default=False,
+        alias="GATEWAY_MODEL_ERROR_TEXT",
+        description="true: a model's own error message reaches the client; it may hold data.",
+    )
+    drain_seconds: Seconds = Field(
+        30,
+        alias="GATEWAY_DRAIN_SECONDS",
+        description="How long running requests may finish after a signal to stop.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="GATEWAY_LOG_LEVEL", description="debug, info, warning or error."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", alias="GATEWAY_LOG_FORMAT", description="auto (text on a terminal, else json), json or text."
+    )
+    mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    environment: dict[str, str] = Field(default_factory=dict, repr=False)
+
+    @model_validator(mode="after")
+    def _room_for_pinned(self) -> Settings:
+        if len(self.pinned_models) > self.max_loaded_models:
+            raise ValueError(
+                f"GATEWAY_PINNED_MODELS names {len(self.pinned_models)} models, but "
+                f"GATEWAY_MAX_LOADED_MODELS is {self.max_loaded_models}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _roots_for_files(self) -> Settings:
+        if "file" in self.artifact_schemes and not self.artifact_roots:
+            raise ValueError("GATEWAY_ARTIFACT_SCHEMES allows file, which needs GATEWAY_ARTIFACT_ROOTS")
+        return self

@@ -1,0 +1,125 @@
+"""Settings: read once, from the environment and `.env`; anything unknown or wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import settings
+from gateway.refs import Alias, ModelRef, Number
+
+PINS = "wine@champion, forest/2"
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Nothing set: loopback, port 8080, and the limits of the contract."""
+    got = settings.load({})
+    assert (got.host, got.port) == ("127.0.0.1", 8080)
+    assert (got.workers_per_model, got.max_loaded_models, got.idle_seconds) == (1, 20, 900)
+    assert (got.cache_max_bytes, got.max_body_bytes) == (20 * 2**30, 64 * 2**20)
+    assert got.artifact_schemes == ("mlflow-artifacts", "s3")
+    assert (got.catalog_ttl_seconds, got.request_timeout_seconds, got.load_timeout_seconds) == (5, 60, 300)
+    assert (got.max_queue, got.drain_seconds, got.input_checks) == (1024, 30, "strict")
+    assert got.model_error_text is False
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """`.env` fills in what the environment does not name, and an empty value counts as absent."""
+    file = tmp_path / ".env"
+    file.write_text("GATEWAY_PORT=1\nGATEWAY_HOST=0.0.0.0\nGATEWAY_MAX_QUEUE=\n# GATEWAY_IDLE_SECONDS=3\n")
+    got = settings.load({"GATEWAY_PORT": "2", "GATEWAY_LOG_LEVEL": ""}, env_file=file)
+    assert (got.port, got.host, got.max_queue) == (2, "0.0.0.0", 1024)  # noqa: S104 - never listened on here
+    assert (got.log_level, got.idle_seconds) == ("info", 900)
+
+
+def test_a_missing_file_is_no_error(tmp_path: Path) -> None:
+    """There need not be a `.env`."""
+    assert settings.load({}, env_file=tmp_path / ".env").port == 8080
+
+
+def test_every_problem_is_named() -> None:
+    """All unknown names and all wrong values come in one error, each by its name."""
+    wrong = {
+        "GATEWAY_PROT": "1",
+        "GATEWAY_NOTHING_LIKE_IT": "1",
+        "GATEWAY_PORT": "70000",
+        "GATEWAY_IDLE_SECONDS": "nan",
+        "GATEWAY_REQUEST_TIMEOUT_SECONDS": "0",
+        "GATEWAY_PINNED_MODELS": "wine",
+        "GATEWAY_ARTIFACT_SCHEMES": "s3:",
+        "GATEWAY_ARTIFACT_ROOTS": "models",
+        "GATEWAY_BEST_ORDER": "lowest",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "soon",
+        "MLFLOW_S3_IGNORE_TLS": "perhaps",
+    }
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load(wrong)
+    assert {problem.split(":")[0] for problem in caught.value.problems} == set(wrong)
+    assert "GATEWAY_PROT: there is no such setting; is GATEWAY_PORT meant?" in caught.value.problems
+
+
+def test_other_programs_names_are_left_alone() -> None:
+    """`port` or `host` in the environment belong to somebody else; so does an MLflow name unknown here."""
+    got = settings.load({"port": "1", "host": "example", "environment": "x", "MLFLOW_FUTURE": "1"})
+    assert (got.port, got.host) == (8080, "127.0.0.1")
+
+
+def test_pinned_models_are_read() -> None:
+    """Names with a number or an alias, comma-separated."""
+    got = settings.load({"GATEWAY_PINNED_MODELS": PINS})
+    assert got.pinned_models == (ModelRef("wine", Alias("champion")), ModelRef("forest", Number(2)))
+
+
+def test_more_pinned_than_may_be_loaded() -> None:
+    """Settings that cannot hold together are refused at the start, not at the third model."""
+    with pytest.raises(settings.SettingsError, match="GATEWAY_MAX_LOADED_MODELS is 1"):
+        settings.load({"GATEWAY_PINNED_MODELS": PINS, "GATEWAY_MAX_LOADED_MODELS": "1"})
+
+
+def test_files_need_a_root() -> None:
+    """`file:` without a root would allow nothing, or everything; it is refused."""
+    with pytest.raises(settings.SettingsError, match="GATEWAY_ARTIFACT_ROOTS"):
+        settings.load({"GATEWAY_ARTIFACT_SCHEMES": "file"})
+    got = settings.load({"GATEWAY_ARTIFACT_SCHEMES": "file,s3", "GATEWAY_ARTIFACT_ROOTS": "/srv/a, /srv/b"})
+    assert (got.artifact_schemes, got.artifact_roots) == (("file", "s3"), ("/srv/a", "/srv/b"))
+
+
+def test_secrets_are_hidden() -> None:
+    """No secret in the settings' own text, nor in the error about another setting."""
+    secret = "hunter2-hunter2"  # noqa: S105 - a made-up one
+    named = {
+        "MLFLOW_TRACKING_PASSWORD": secret,
+        "MLFLOW_TRACKING_TOKEN": secret,
+        "AWS_SECRET_ACCESS_KEY": secret,
+    }
+    got = settings.load(named)
+    assert secret not in repr(got)
+    assert got.mlflow.password.get_secret_value() == secret
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({**named, "GATEWAY_PORT": secret})
+    assert secret not in str(caught.value)
+
+
+def test_the_first_of_several_names_wins() -> None:
+    """MLflow's name for the S3 server before AWS's."""
+    both = {"AWS_ENDPOINT_URL": "http://b", "MLFLOW_S3_ENDPOINT_URL": "http://a"}
+    assert settings.load(both).s3.endpoint_url == "http://a"
+    assert settings.load({"AWS_DEFAULT_REGION": "eu-central-1"}).s3.region == "eu-central-1"
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Below XDG_CACHE_HOME, else below ~/.cache; `~` in the setting is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert settings.load({}).cache_dir == tmp_path / ".cache" / "model-invocation-endpoint"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/somebody")
+    assert settings.load({}).cache_dir == Path("/var/cache/somebody/model-invocation-endpoint")
+    assert settings.load({"GATEWAY_CACHE_DIR": "~/models"}).cache_dir == tmp_path / "models"
+
+
+def test_settings_do_not_change() -> None:
+    """They are read once; nothing can write to them afterwards."""
+    got = settings.load({})
+    with pytest.raises(ValueError, match="frozen"):
+        got.port = 1  # type: ignore[misc]  # that is what is tested

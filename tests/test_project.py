@@ -1,0 +1,63 @@
+"""The project's own files agree with one another."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TARGETS = set(re.findall(r"^([a-z][a-z.-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+MADE = {".venv/bin/gateway", ".venv/bin/pre-commit", ".env", "demo-data/", ".venv"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", ".ci/run"])
+def test_named_commands_exist(page: str) -> None:
+    """Each `make` command that a page names is a target."""
+    text = (ROOT / page).read_text()
+    called = re.findall(r"(?:^|`)make (?:-B |UV= )?([a-z][a-z.-]*)", text, flags=re.MULTILINE)
+    assert called
+    assert set(called) <= TARGETS
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/dependencies.md"])
+def test_named_files_exist(page: str) -> None:
+    """Each file or folder that a page names in code marks is there."""
+    named = re.findall(r"`([\w./-]+(?:\.(?:md|yml|toml|lock|template|py)|/))`", (ROOT / page).read_text())
+    assert named
+    assert [name for name in named if name not in MADE and not (ROOT / name).exists()] == []
+
+
+def test_each_dependency_is_justified() -> None:
+    """`docs/dependencies.md` has a row for every dependency of pyproject.toml, and none for another."""
+    parsed = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = [parsed["project"]["dependencies"], *parsed["project"]["optional-dependencies"].values()]
+    groups += parsed["dependency-groups"].values()
+    wanted = {re.split(r"[<>=!;\[ ]", line)[0] for group in groups for line in group if isinstance(line, str)}
+    cells = re.findall(r"^\| ([\w, -]+?) \|", (ROOT / "docs/dependencies.md").read_text(), flags=re.MULTILINE)
+    rows = {name for cell in cells for name in cell.split(", ")} - {"package"}
+    assert rows - {"uv"} == wanted
+
+
+def test_every_lock_has_hashes_and_no_address() -> None:
+    """Each requirement of each lock file is fixed to one version with hashes; no index is named."""
+    locks = sorted(ROOT.glob("requirements*.lock"))
+    assert len(locks) >= 4
+    for lock in locks:
+        lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+        entries = [line for line in lines if not line.startswith(" ")]
+        assert entries
+        assert all(re.match(r"[\w.-]+==[\w.]+", entry) for entry in entries), lock.name
+        assert all("--hash=sha256:" in line for line in lines if line.startswith(" "))
+        assert "://" not in "".join(lines)
+
+
+def test_hooks_run_what_check_runs() -> None:
+    """Each command of `make check` is a commit hook too."""
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert recipe is not None
+    commands = recipe[1].replace("$(PYTHON)", ".venv/bin/python").replace("$(VENV)", ".venv")
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert [line for line in commands.split("\n\t") if f"entry: {line.strip()}" not in hooks] == []
