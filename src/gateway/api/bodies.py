@@ -1,0 +1,108 @@
+"""What a request's headers and body must be, checked before any model is asked."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+
+from gateway.api import compression
+from gateway.api.errors import HttpRefusal
+from workers.pool import Job
+
+JSON: Final = "application/json"
+
+
+async def job_of(request: web.Request) -> Job:
+    """The body as it came, after decompression, and its media type.
+
+    Raises HttpRefusal where its type or encoding is not one that is read here, where it is over
+    the limit, or where the caller takes no JSON for an answer.
+    """
+    headers = request.headers
+    content_type = media_type(headers.get("Content-Type"))
+    accept = headers.get("Accept")
+    if accept is not None and not takes_json(",".join(headers.getall("Accept"))):
+        message = f"Answers are {JSON}; Accept excludes it: {_shown(accept)}."
+        raise HttpRefusal(406, "BAD_REQUEST", message=message)
+    encoding = headers.get("Content-Encoding")
+    if encoding is not None and not compression.known(encoding):
+        message = f"Content-Encoding {_shown(encoding)} is not known; gzip and deflate are."
+        raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
+    return Job(await _body(request), content_type)
+
+
+async def invite(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`, except where the body is known to be too large to be read."""
+    too_large = (request.content_length or 0) > request.client_max_size
+    if request.headers["Expect"].lower() == "100-continue" and not too_large:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def _body(request: web.Request) -> bytes:
+    limit = request.client_max_size
+    encoding = request.headers.get("Content-Encoding")
+    try:
+        if (request.content_length or 0) > limit:
+            raise compression.BodyTooLarge
+        body = await request.read()
+        return body if encoding is None else await compression.plain(body, encoding, limit=limit)
+    except (compression.BodyTooLarge, web.HTTPRequestEntityTooLarge) as error:
+        message = f"The body is larger than {limit} bytes, which is as much as this gateway takes."
+        raise HttpRefusal(413, "RESOURCE_LIMIT_EXCEEDED", message=message) from error
+    except compression.BodyBroken as error:
+        message = f"The body is not what Content-Encoding {_shown(encoding or '')} says, or ends too early."
+        raise HttpRefusal(400, "MALFORMED_REQUEST", message=message) from error
+    except web.RequestPayloadError as error:
+        raise HttpRefusal(400, "MALFORMED_REQUEST", message="The body is not whole.") from error
+
+
+@lru_cache(maxsize=256)
+def media_type(header: str | None) -> str:
+    """The media type that a Content-Type header names, in lower case; JSON where there is none.
+
+    Raises HttpRefusal for another type than JSON, and for another parameter than charset=utf-8.
+    """
+    if not header:
+        return JSON
+    name, *parameters = (part.strip() for part in header.split(";"))
+    if name.lower() != JSON:
+        message = f"Content-Type {_shown(name)} is not read here; send {JSON}."
+        raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
+    for parameter in filter(None, parameters):
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() != "charset" or value.strip().strip('"').lower() not in {"utf-8", "utf8"}:
+            message = f"Content-Type may have no parameter but charset=utf-8, not {_shown(parameter)}."
+            raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
+    return JSON
+
+
+@lru_cache(maxsize=256)
+def takes_json(accept: str) -> bool:
+    """Whether an Accept header leaves room for JSON; its most exact match decides."""
+    best, taken = 0, not accept.strip()
+    exactness = {"*/*": 1, "application/*": 2, JSON: 3}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        rank = exactness.get(name, 0)
+        if rank > best or (rank == best and rank and not taken):
+            best, taken = rank, not any(_is_zero(parameter) for parameter in parameters)
+    return taken
+
+
+def _is_zero(parameter: str) -> bool:
+    key, _, value = parameter.partition("=")
+    if key.strip() != "q":
+        return False
+    try:
+        return float(value) <= 0
+    except ValueError:
+        return False
+
+
+def _shown(text: str) -> str:
+    """A header's own text, short and plain enough to be said back."""
+    plain = "".join(char if char.isascii() and char.isprintable() else "?" for char in text)
+    return plain if len(plain) <= 60 else f"{plain[:57]}..."

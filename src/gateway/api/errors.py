@@ -1,0 +1,122 @@
+"""The one table from error class to HTTP status, and the one shape of an error's body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import web
+
+from gateway import errors as gateway
+from gateway.once import OnceClosed
+from workers import pool as workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RETRY_AFTER: Final = "1"
+
+_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
+    gateway.NotFound: (404, "RESOURCE_DOES_NOT_EXIST"),
+    gateway.NotServable: (409, "RESOURCE_CONFLICT"),
+    gateway.BestUndecided: (422, "INVALID_PARAMETER_VALUE"),
+    gateway.ArtifactsRefused: (424, "PERMISSION_DENIED"),
+    gateway.ArtifactsGone: (424, "INVALID_STATE"),
+    gateway.UpstreamWrong: (502, "UNPARSEABLE_HTTP_ERROR"),
+    gateway.UpstreamAway: (503, "TEMPORARILY_UNAVAILABLE"),
+    gateway.UpstreamSlow: (504, "DEADLINE_EXCEEDED"),
+    gateway.CacheFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.InputRefused: (400, "INVALID_PARAMETER_VALUE"),
+    workers.TypeRefused: (415, "INVALID_PARAMETER_VALUE"),
+    workers.ModelFailed: (500, "MODEL_ERROR"),
+    workers.LoadFailed: (424, "INVALID_STATE"),
+    workers.WorkerDied: (500, "MODEL_ERROR"),
+    workers.OutOfTime: (504, "DEADLINE_EXCEEDED"),
+    workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NoRoom: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.PoolClosed: (503, "TEMPORARILY_UNAVAILABLE"),
+    OnceClosed: (503, "TEMPORARILY_UNAVAILABLE"),
+}
+
+_OF_HTTP: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("BAD_REQUEST", "The request is not valid HTTP."),
+    404: ("ENDPOINT_NOT_FOUND", "There is no such route; GET /docs shows those there are."),
+    405: ("BAD_REQUEST", "This route does not take this method; the header Allow names those it takes."),
+    413: ("RESOURCE_LIMIT_EXCEEDED", "The body is larger than this gateway takes."),
+    417: ("BAD_REQUEST", "Of the Expect header only 100-continue is known."),
+}
+
+
+class HttpRefusal(Exception):
+    """A request refused for what its HTTP says, before any model is asked; the text is for the client."""
+
+    def __init__(self, status: int, code: str, *, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as HTTP tells it."""
+
+    status: int
+    code: str
+    message: str
+    details: tuple[workers.Cell, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self, request_id: str) -> web.Response:
+        """The answer: MLflow's code, the message, the request's id, and the cells that were wrong."""
+        body: dict[str, object] = {"error_code": self.code, "message": self.message, "request_id": request_id}
+        if self.details:
+            body["details"] = [{"row": c.row, "column": c.column, "reason": c.reason} for c in self.details]
+        headers = {**self.headers, "Content-Type": "application/json", "X-Request-Id": request_id}
+        return web.Response(status=self.status, body=orjson.dumps(body), headers=headers)
+
+
+def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:
+    """What `error` means for the client, None where the table does not know it (a fault of ours).
+
+    The text of a model's own exception is told only where `model_error_text` allows it.
+    """
+    if isinstance(error, HttpRefusal):
+        return Problem(error.status, error.code, str(error))
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    for kind in type(error).__mro__:
+        if kind in _TABLE:
+            status, code = _TABLE[kind]
+            return Problem(status, code, _message(error, model_error_text), _details(error), _headers(status))
+    return None
+
+
+def internal() -> Problem:
+    """What a client is told of a fault of ours: nothing but where to look."""
+    return Problem(
+        500, "INTERNAL_ERROR", "The gateway failed on this request; its log has more under the request id."
+    )
+
+
+def _of_http(error: web.HTTPException) -> Problem:
+    code, message = _OF_HTTP.get(error.status, ("BAD_REQUEST", f"{error.reason}."))
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return Problem(error.status, code, message, headers={"Allow": error.headers["Allow"]})
+    return Problem(error.status, code, message)
+
+
+def _message(error: Exception, model_error_text: bool) -> str:
+    if model_error_text and isinstance(error, workers.ModelFailed) and error.text:
+        return f"{error} {error.text}"
+    return str(error)
+
+
+def _details(error: Exception) -> tuple[workers.Cell, ...]:
+    return error.details if isinstance(error, workers.InputRefused) else ()
+
+
+def _headers(status: int) -> Mapping[str, str]:
+    return {"Retry-After": _RETRY_AFTER} if status == 503 else {}

@@ -1,0 +1,79 @@
+"""The one layer around every handler: the request's id, and errors as answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gateway import logs
+from gateway.api import errors
+from workers.pool import ModelFailed
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from gateway.api.drain import Drain
+    from gateway.api.request_ids import RequestIds
+
+_log = logging.getLogger(__name__)
+
+
+def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middleware:
+    """A middleware that gives each request its id and turns whatever is raised into an answer."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = ids.of(request.headers.get("X-Request-Id"))
+        logs.request_id.set(request_id)
+        drain.enter()
+        try:
+            response = await handler(request)
+        except Exception as error:
+            if request.transport is None and isinstance(error, ConnectionError):
+                raise  # the client is gone, and aiohttp takes note of it
+            return _refused(request, request_id, _told(error, request, model_error_text=model_error_text))
+        else:
+            response.headers["X-Request-Id"] = request_id
+            return response
+        finally:
+            drain.leave()
+
+    return answer
+
+
+def _told(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
+    problem = errors.problem_of(error, model_error_text=model_error_text)
+    if problem is None:
+        problem = errors.internal()
+        _log.error("unexpected error", exc_info=error, extra=_where(request))
+    elif problem.status >= 500 or problem.status == 424:
+        extra = {**_where(request), "status": problem.status, "reason": _reason(error), **_more(error)}
+        _log.warning("request failed", extra=extra)
+    return problem
+
+
+def _refused(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:
+    response = problem.response(request_id)
+    if request.can_read_body and not request.content.is_eof():
+        response.force_close()  # what is left of the body is not worth reading
+    return response
+
+
+def _where(request: web.Request) -> dict[str, object]:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "none"
+    model = "/".join(request.match_info[part] for part in ("name", "version") if part in request.match_info)
+    return {"request_id": logs.request_id.get(), "route": f"{request.method} {route}", "model": model}
+
+
+def _reason(error: Exception) -> str:
+    """For the operator: the error and, of a model's own exception, its text."""
+    text = error.text if isinstance(error, ModelFailed) else ""
+    return f"{type(error).__name__}: {error}" + (f" ({text})" if text else "")
+
+
+def _more(error: Exception) -> dict[str, str]:
+    """What a model's worker wrote for the operator alone: usually the trace. The pool logs failed loads."""
+    return {"log": error.log} if isinstance(error, ModelFailed) and error.log else {}

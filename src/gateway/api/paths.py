@@ -1,0 +1,41 @@
+"""The model and version that a path names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from gateway.errors import NotFound
+from gateway.refs import ModelRef, selector
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+def name_of(request: web.Request) -> str:
+    """The model's name, percent-decoded once; raises NotFound for bytes that are no text.
+
+    A name is never part of a file path here, so whatever MLflow allows may stand in it.
+    """
+    name = request.match_info["name"]
+    if "\x00" in name or ("%" in name and not _is_text(request.rel_url.raw_path)):
+        raise NotFound("No such model: its name is not valid text.")
+    return name
+
+
+def _is_text(raw_path: str) -> bool:
+    """Whether a path's percent-encoded bytes are UTF-8; those that are not stay encoded in `match_info`."""
+    try:
+        unquote(raw_path, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def ref_of(request: web.Request) -> ModelRef:
+    """The model's name and which of its versions; raises NotFound, and BadRequest for a wrong `order`."""
+    version = request.match_info["version"]
+    if version != "best":
+        return ModelRef(name_of(request), selector(version))
+    query = request.query
+    return ModelRef(name_of(request), selector(version, metric=query.get("metric"), order=query.get("order")))

@@ -1,0 +1,59 @@
+"""The routes that tell how the gateway itself is."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from gateway.api import answers, keys
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.mlflow_client import MlflowClient
+
+_PATIENCE_SECONDS = 2.0
+
+
+async def live(request: web.Request) -> web.Response:
+    """GET /health/live: the event loop turns."""
+    return answers.json({"live": True})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
+
+    MLflow being away later does not change it, since warm and cached models serve on; the body says so.
+    """
+    app = request.app
+    catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]
+    is_ready = catalog.reached and pins.ready and not drain.started
+    body = {
+        "ready": is_ready,
+        "draining": drain.started,
+        "mlflow": {"reached": catalog.reached, "away": catalog.away},
+        "pinned": {"ready": pins.ready, "problems": dict(pins.problems)},
+    }
+    return answers.json(body, status=200 if is_ready else 503)
+
+
+async def version(request: web.Request) -> web.Response:
+    """GET /version: what runs here, and MLflow's own version where it can be asked now."""
+    body = {
+        "gateway": metadata.version("model-invocation-endpoint"),
+        "python": platform.python_version(),
+        "mlflow": metadata.version("mlflow"),
+        "mlflow_server": await _server_version(request.app[keys.MLFLOW]),
+    }
+    return answers.json(body)
+
+
+async def _server_version(mlflow: MlflowClient) -> str | None:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await mlflow.server_version()
+    except (GatewayError, TimeoutError):
+        return None

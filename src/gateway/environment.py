@@ -1,0 +1,35 @@
+"""What the workers may see of the gateway's environment: nothing that opens a door."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OURS: Final = (
+    "GATEWAY_",
+    "MLFLOW_TRACKING_",
+    "MLFLOW_S3_",
+    "AWS_",
+    "AZURE_",
+    "GOOGLE_",
+    "DATABRICKS_",
+)
+_SECRET: Final = re.compile(
+    r"SECRET|TOKEN|PASSW|PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|DSN", re.IGNORECASE
+)
+_USER_IN_ADDRESS: Final = re.compile(r"://[^/@\s]*@")
+
+
+def for_workers(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without settings, credentials of upstreams, and whatever looks like a secret.
+
+    Whoever can register a model can run code in a worker, so the less stands there, the better.
+    """
+    return {name: value for name, value in environment.items() if not _is_private(name, value)}
+
+
+def _is_private(name: str, value: str) -> bool:
+    return name.startswith(_OURS) or bool(_SECRET.search(name)) or bool(_USER_IN_ADDRESS.search(value))

@@ -1,0 +1,86 @@
+"""How the gateway writes its log: text on a terminal, JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, TextIO
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
+
+_OWN = ("gateway", "workers")
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def configure(
+    level: str, log_format: Literal["auto", "json", "text"], *, stream: TextIO | None = None
+) -> None:
+    """Send every record of the process to `stream` (standard error where None), once each.
+
+    `level` is the gateway's own; other packages are heard from `warning` on.
+    """
+    stream = stream or sys.stderr
+    as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if as_json else Text())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for name in _OWN:
+        logging.getLogger(name).setLevel(level.upper())
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the record's extras, the trace if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **dict(_extras(record)),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class Text(logging.Formatter):
+    """Time, level, logger, message and extras for a reader at a terminal; a trace follows below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, and its trace below it."""
+        extras = "".join(f" {name}={value}" for name, value in _extras(record))
+        text = _one_line(record.getMessage() + extras)
+        line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {text}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _one_line(text: str) -> str:
+    """`text` with control characters spelled out, so that no name or message can forge a line."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return (
+        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def _extras(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    if "request_id" not in record.__dict__ and (current := request_id.get()):
+        yield "request_id", current
+    for name, value in record.__dict__.items():
+        if name not in _STANDARD:
+            yield name, value

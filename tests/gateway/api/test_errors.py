@@ -1,0 +1,99 @@
+"""Proves that every error has its place in the table, and that none says too much."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+import gateway.errors
+import workers.errors
+from gateway.api import errors
+from workers.pool import Cell, InputRefused, ModelFailed, QueueFull
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def leaves(tree: ModuleType, root: type[Exception]) -> list[type[Exception]]:
+    """Every class of the error tree that the module draws, but its root."""
+    return [each for each in vars(tree).values() if isinstance(each, type) and root in each.__mro__[1:]]
+
+
+EVERY = [
+    *leaves(gateway.errors, gateway.errors.GatewayError),
+    *leaves(workers.errors, workers.errors.WorkerError),
+]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
+    """A new error class without a status would be told as a fault of the gateway."""
+    problem = errors.problem_of(kind("why"), model_error_text=False)
+    assert problem is not None
+    assert problem.status in {400, 404, 409, 415, 422, 424, 500, 502, 503, 504}
+    assert problem.message == "why"
+    assert ("Retry-After" in problem.headers) == (problem.status == 503)
+
+
+def test_the_shape() -> None:
+    """MLflow's code, the message, the request's id, and the cells that were wrong."""
+    error = InputRefused("wrong", (Cell(0, "a", "not a number"), Cell(None, None, "too few")))
+    problem = errors.problem_of(error, model_error_text=False)
+    assert problem is not None
+    response = problem.response("id-1")
+    assert isinstance(response.body, bytes)
+    assert response.status == 400
+    assert response.headers["X-Request-Id"] == "id-1"
+    assert response.content_type == "application/json"
+    assert json.loads(response.body) == {
+        "error_code": "INVALID_PARAMETER_VALUE",
+        "message": "wrong",
+        "request_id": "id-1",
+        "details": [
+            {"row": 0, "column": "a", "reason": "not a number"},
+            {"row": None, "column": None, "reason": "too few"},
+        ],
+    }
+
+
+def test_a_models_own_text_is_told_only_where_allowed() -> None:
+    """The setting decides; the operator's trace is never told."""
+    error = ModelFailed("The model raised ValueError.", exception="ValueError", text="row 3", log="Traceback")
+    hidden, shown = (errors.problem_of(error, model_error_text=allowed) for allowed in (False, True))
+    assert hidden is not None
+    assert shown is not None
+    assert hidden.message == "The model raised ValueError."
+    assert shown.message == "The model raised ValueError. row 3"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (web.HTTPNotFound(), 404, "ENDPOINT_NOT_FOUND"),
+        (web.HTTPRequestEntityTooLarge(max_size=1, actual_size=2), 413, "RESOURCE_LIMIT_EXCEEDED"),
+        (web.HTTPUpgradeRequired(), 426, "BAD_REQUEST"),
+    ],
+)
+def test_aiohttps_own_errors_have_the_same_shape(error: web.HTTPException, status: int, code: str) -> None:
+    """With a code of MLflow's and a message for people."""
+    problem = errors.problem_of(error, model_error_text=False)
+    assert problem is not None
+    assert (problem.status, problem.code) == (status, code)
+    assert problem.message.endswith(".")
+
+
+def test_a_wrong_method_names_the_right_ones() -> None:
+    """405 carries Allow."""
+    problem = errors.problem_of(web.HTTPMethodNotAllowed("PUT", ["GET", "HEAD"]), model_error_text=False)
+    assert problem is not None
+    assert (problem.status, problem.headers["Allow"]) == (405, "GET,HEAD")
+
+
+def test_an_unknown_error_tells_nothing() -> None:
+    """The table does not know it, and the client learns only where to look."""
+    assert errors.problem_of(KeyError("secret"), model_error_text=True) is None
+    assert errors.internal().status == 500
+    assert QueueFull in EVERY

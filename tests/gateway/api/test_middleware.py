@@ -1,0 +1,88 @@
+"""Proves what becomes of requests that break, by their sender's fault or by ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.api import middleware
+from gateway.api.drain import Drain
+from gateway.api.request_ids import RequestIds
+
+if TYPE_CHECKING:
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from tests.gateways import Gateway
+
+in_session = pytest.mark.asyncio(loop_scope="session")
+
+
+async def breaks(request: web.Request) -> web.Response:
+    """A handler with a fault."""
+    raise KeyError("s3cr3t")
+
+
+async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns nothing but the request's id, the log has the trace, and the request is over."""
+    drain = Drain()
+    app = web.Application(middlewares=[middleware.around(RequestIds(), drain, model_error_text=True)])
+    app.router.add_get("/{name}", breaks)
+    client = await aiohttp_client(app)
+    async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:
+        assert answer.status == 500
+        assert answer.headers["X-Request-Id"] == "find-me"
+        error = await answer.json()
+    assert (error["error_code"], error["request_id"]) == ("INTERNAL_ERROR", "find-me")
+    assert "s3cr3t" not in json.dumps(error)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert vars(record)["request_id"] == "find-me"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+    assert drain.in_flight == 0
+
+
+async def raw(gateway: Gateway, sent: bytes) -> bytes:
+    """What comes back for these bytes until the gateway closes the connection."""
+    reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(sent)
+    await writer.drain()
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+HEAD = b"POST /model/api-sums/1/invocation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@in_session
+@pytest.mark.parametrize(
+    "nonsense", [b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+)
+async def test_what_is_no_http(gateway: Gateway, nonsense: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused, and fills no log."""
+    assert b" 400 " in (await raw(gateway, nonsense)).splitlines()[0]
+    assert caplog.records == []
+
+
+@in_session
+async def test_a_client_that_goes_away_within_its_body(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for the rest, and nothing is logged."""
+    _, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(HEAD + b"Content-Length: 100\r\n\r\nabc")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.1)
+    assert caplog.records == []
+    async with gateway.get("/health/live") as answer:
+        assert answer.status == 200

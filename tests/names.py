@@ -1,0 +1,10 @@
+"""Names that MLflow allows and that a URL makes difficult."""
+
+HOSTILE = (
+    "api it's 100% wörld ☃.v1",
+    "api percent %2F name",
+    "api..dots",
+    "api{braces}",
+    'api "quotes" & <tags>',
+    "api+plus",
+)

@@ -1,0 +1,74 @@
+"""A TCP relay in front of a server: it notes what is asked for, and can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_REQUEST = re.compile(rb"^(GET|POST) (\S+) HTTP/1.1\r$", re.MULTILINE)
+
+
+class Relay:
+    """`url` leads to the server at `to`; `requests` are the request lines that came by."""
+
+    def __init__(self, to: str) -> None:
+        self._host, self._port = to.removeprefix("http://").split(":")
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.requests: list[str] = []
+
+    async def open(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+
+    @property
+    def url(self) -> str:
+        """The relay's own address."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def artifacts(self) -> list[str]:
+        """The files that were downloaded, each as often as it was."""
+        part = "/mlflow-artifacts/artifacts/"
+        return [line.split(part)[1] for line in self.requests if part in line]
+
+    async def cut(self) -> None:
+        """Close every connection and take no more; the second time does nothing."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.close()
+        await asyncio.sleep(0)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._host, int(self._port))
+        await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while data := await reader.read(65536):
+                self.requests += [match[2].decode() for match in _REQUEST.finditer(data)]
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            return  # one side is gone: the other follows
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+
+@asynccontextmanager
+async def relay_to(url: str) -> AsyncIterator[Relay]:
+    """A relay to `url`, open meanwhile."""
+    relay = Relay(url)
+    await relay.open()
+    try:
+        yield relay
+    finally:
+        await relay.cut()
