@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
 import os
 import random
@@ -60,6 +61,30 @@ class Returns(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return self.answer
+
+
+class Calls(PythonModel):
+    """Asks another model within its own `predict`, with an input that the other refuses."""
+
+    def __init__(self, inner: str) -> None:
+        self.inner = inner
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return mlflow.pyfunc.load_model(self.inner).predict(pd.DataFrame({"other": ["x"]}))
+
+
+class Wholes(PythonModel):
+    """Takes whole numbers by its type hint; answers them and their types."""
+
+    def predict(self, model_input: list[int]) -> list[str]:  # type: ignore[override] # MLflow allows it
+        return [f"{type(value).__name__} {value}" for value in model_input]
+
+
+class Days(PythonModel):
+    """Takes dates and times by its type hint; answers their days."""
+
+    def predict(self, model_input: list[datetime.datetime]) -> list[int]:  # type: ignore[override] # likewise
+        return [value.day for value in model_input]
 
 
 class Commands(PythonModel):

@@ -76,6 +76,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] | None = None) ->
     flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
     """
     logs.configure(settings.log_level, settings.log_format)
+    environment.hide_from_workers()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=fast) as runner:
         return runner.run(_serve(settings, announce=announce))

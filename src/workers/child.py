@@ -7,10 +7,12 @@ it is used; in a worker the template has it already.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import random
 import signal
 import sys
+import threading
 import traceback
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -70,7 +72,7 @@ def _predict(job: Job) -> Reply | Failure:
     if model is None:
         return Failure("load", "The worker holds no model.")
     try:
-        body, wrapped = model.answer(job)
+        answer = model.answer(job)
     except InputRefused as error:
         return Failure("input", str(error), details=error.details, log=_trace())
     except TypeRefused as error:
@@ -79,7 +81,13 @@ def _predict(job: Job) -> Reply | Failure:
         return Failure("model", str(error), exception=error.exception)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: one body must not end the worker
         return _model_failure(error)
-    return Reply(body, perf_counter() - started, wrapped=wrapped)
+    return Reply(
+        answer.body,
+        perf_counter() - started,
+        wrapped=answer.wrapped,
+        content_type=answer.content_type,
+        json_length=answer.json_length,
+    )
 
 
 def _model_failure(error: BaseException) -> Failure:
@@ -121,6 +129,16 @@ def _belong_to_the_template() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:  # the template ended before we asked
             os._exit(1)
+    # Each worker holds the pipe by which the template learns that the gateway is gone, so the template
+    # would wait for the workers as they wait for it: they watch the gateway themselves.
+    threading.Thread(target=_end_with_the_gateway, name="gateway watch", daemon=True).start()
+
+
+def _end_with_the_gateway() -> None:
+    gateway = multiprocessing.parent_process()
+    if gateway is not None:
+        gateway.join()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _seed() -> None:

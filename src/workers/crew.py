@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("workers")
 
 _DEATHS = 2  # a job that as many workers died of is not tried again
+_TRIES = 2  # to replace the last worker, before the model counts as one that cannot be loaded
+_NO_PROCESS = "No process could be started for the model."
 _SHORT_LIFE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -234,17 +236,20 @@ class Crew:
         self._own(asyncio.create_task(self._replace(pause=_FIRST_PAUSE_SECONDS if idle_crash else 0.0)))
 
     async def _replace(self, *, pause: float) -> None:
-        """Have a new worker; where none can be loaded and none is left, the crew is broken."""
+        """Have a new worker; where none can be loaded, twice, and none is left, the crew is broken."""
+        tries = 0
         while True:
             await asyncio.sleep(pause)
             try:
                 await self._man()
-            except LoadFailed as error:
-                if not self._posts:
-                    self._batcher.fail(error)
-                    self._broken(self, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
+                tries += 1
+                failed = error if isinstance(error, LoadFailed) else LoadFailed(_NO_PROCESS, log=repr(error))
+                _logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)  # noqa: TRY400 - the trace would be ours
+                if tries >= _TRIES and not self._posts:
+                    self._batcher.fail(failed)
+                    self._broken(self, failed)
                     return
-                _logger.error("A new worker of %s could not be loaded: %s", self.source.key, error)  # noqa: TRY400 - the trace would be ours
                 pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, pause * 2))
             else:
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+JSON = "application/json"
+
 FailureKind = Literal["input", "type", "model", "load"]
 InputChecks = Literal["strict", "mlflow"]
 
@@ -36,10 +38,16 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request's body as it came, and its lower-case media type without parameters."""
+    """One request's body as it came, its media type, and that of the answer it wants.
+
+    Media types are in lower case and without parameters. `json_length` is for bodies that are JSON
+    first and binary tensors after it (Open Inference's extension): the length of the JSON in bytes.
+    """
 
     body: bytes
-    content_type: str = "application/json"
+    content_type: str = JSON
+    accept: str = JSON
+    json_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +64,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The predictions as valid JSON, and how many seconds decoding, predicting and encoding took.
+    """The predictions in bytes, and how many seconds decoding, predicting and encoding took.
 
-    `wrapped` says that `body` is the value of `predictions`; otherwise it is the whole answer
-    (the unified LLM bodies are answered so by MLflow's scoring server).
+    `wrapped` says that `body` is valid JSON that becomes the value of `predictions`; otherwise it is
+    the whole answer (MLflow's scoring server answers the unified LLM bodies so, and formats other
+    than JSON have no room for more). `json_length` as in `Job`.
     """
 
     body: bytes
     seconds: float
     wrapped: bool = True
+    content_type: str = JSON
+    json_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

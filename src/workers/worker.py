@@ -100,7 +100,7 @@ class Worker:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise LoadFailed("The process ended while it loaded the model.") from error
-        except OSError as error:
+        except (OSError, EOFError) as error:  # EOFError: the template died while it forked
             raise LoadFailed("No process could be started for the model.", log=repr(error)) from error
         if isinstance(report, Failure):
             raise LoadFailed(report.message, log=report.log)

@@ -10,22 +10,31 @@ import enum
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import singledispatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import pandas as pd
 from pydantic import BaseModel
 
+from workers.codec.request import Answer
 from workers.errors import ModelFailed
+
+if TYPE_CHECKING:
+    from workers.codec.request import Request
 
 # What orjson would write otherwise than MLflow does is passed to `_plain`.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 Array = np.ndarray[Any, Any]
+
+
+def answer(predictions: object, request: Request) -> Answer:
+    """The predictions as a JSON answer, wrapped where the request's form has it so."""
+    return Answer(write(predictions), wrapped=request.wrapped)
 
 
 def write(predictions: object) -> bytes:
@@ -40,7 +49,10 @@ def write(predictions: object) -> bytes:
     except TypeError as error:
         if isinstance(error.__cause__, ModelFailed):
             raise error.__cause__ from None
-    return orjson.dumps(_slow(predictions))
+    try:
+        return orjson.dumps(_slow(predictions))
+    except (RecursionError, orjson.JSONEncodeError):
+        raise ModelFailed("The model returned a value that is nested too deeply for JSON.") from None
 
 
 @singledispatch
@@ -61,7 +73,7 @@ _plain.register(str, str.__str__)
 _plain.register(int, int)
 _plain.register(float, float)
 _plain.register(list, list)
-_plain.register(tuple, list)
+_plain.register(Sequence, list)
 _plain.register(Mapping, lambda value: {_name(key): item for key, item in value.items()})
 _plain.register(enum.Enum, lambda value: value.value)
 _plain.register(uuid.UUID, str)
@@ -79,14 +91,14 @@ _plain.register(type(pd.NaT), lambda _: None)
 @_plain.register(bytearray)
 @_plain.register(memoryview)
 def _base64(value: bytes | bytearray | memoryview) -> str:
-    return base64.b64encode(value).decode("ascii")
+    return base64.b64encode(bytes(value)).decode("ascii")
 
 
 @_plain.register
 def _decimal(value: decimal.Decimal) -> object:
-    return (
-        orjson.Fragment(format(value, "E" if value.adjusted() > 30 else "f")) if value.is_finite() else None
-    )
+    if not value.is_finite():
+        return None
+    return orjson.Fragment(format(value, "E" if abs(value.adjusted()) > 30 else "f"))
 
 
 @_plain.register
@@ -101,9 +113,11 @@ def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledi
 def _array(array: Array) -> object:
     """An array of numbers goes to orjson whole; float32 as the doubles that they are."""
     kind = array.dtype.kind
-    if isinstance(array, np.ma.MaskedArray) or array.ndim == 0 or kind not in "biufmM":
-        return array[()] if array.ndim == 0 and kind in "mM" else array.tolist()
-    if kind in "mM":
+    if isinstance(array, np.ma.MaskedArray) or kind not in "biufcmM":
+        return array.tolist()
+    if array.ndim == 0:
+        return array[()]
+    if kind in "cmM":
         return list(array)
     if kind == "f":
         array = array.astype(np.float64, copy=False)
@@ -117,6 +131,8 @@ def _scalar(value: np.generic) -> object:
         return None if np.isnat(value) else str(np.datetime_as_string(value))
     if isinstance(value, np.timedelta64):
         return None if np.isnat(value) else pd.Timedelta(value).isoformat()
+    if isinstance(value, np.inexact):  # the long ones are their own `item()`
+        return complex(value) if isinstance(value, np.complexfloating) else float(value)
     return value.item()
 
 
@@ -128,6 +144,8 @@ def _series(series: pd.Series[Any]) -> list[dict[str, object]]:
 @_plain.register
 def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     names = [_name(name) for name in frame.columns]
+    if not names:
+        return [{} for _ in range(len(frame))]
     columns = [_cells(frame.iloc[:, position]) for position in range(len(names))]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -139,8 +157,14 @@ def _cells(column: pd.Series[Any]) -> list[Any]:
 
 
 def _name(key: object) -> str:
-    """A key as text, as JSON wants it."""
-    return str(key.item() if isinstance(key, np.generic) else key)
+    """A key as text, as JSON libraries write keys that are none."""
+    if isinstance(key, np.generic | enum.Enum):
+        key = key.item() if isinstance(key, np.generic) else key.value
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, datetime.date | datetime.time):
+        return key.isoformat()
+    return str(key)
 
 
 def _slow(value: object) -> object:
@@ -148,7 +172,7 @@ def _slow(value: object) -> object:
     if value is None or isinstance(value, bool | orjson.Fragment):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, str | int):
         return orjson.Fragment(json.dumps(value))
     if isinstance(value, dict):

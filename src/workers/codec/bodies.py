@@ -1,21 +1,25 @@
-"""The one table of body formats: media type → reader."""
+"""The two tables of formats: media type → reader of bodies, media type → writer of answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.codec import json_body
+from workers.codec import answers, json_body
 from workers.errors import TypeRefused
+from workers.messages import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.codec.plan import Plan
-    from workers.codec.request import Request
+    from workers.codec.request import Answer, Request
     from workers.messages import Job
 
-READERS: dict[str, Callable[[bytes, Plan], Request]] = {
-    "application/json": json_body.read,
+READERS: dict[str, Callable[[Job, Plan], Request]] = {
+    JSON: json_body.read,
+}
+WRITERS: dict[str, Callable[[object, Request], Answer]] = {
+    JSON: answers.answer,
 }
 
 
@@ -24,4 +28,12 @@ def read(job: Job, plan: Plan) -> Request:
     reader = READERS.get(job.content_type)
     if reader is None:
         raise TypeRefused(f"The body's type is not known; it can be {', '.join(READERS)}.")
-    return reader(job.body, plan)
+    return reader(job, plan)
+
+
+def write(predictions: object, request: Request, job: Job) -> Answer:
+    """The predictions in the form that the job accepts. Raises TypeRefused and ModelFailed."""
+    writer = WRITERS.get(job.accept)
+    if writer is None:
+        raise TypeRefused(f"The answer's type is not known; it can be {', '.join(WRITERS)}.")
+    return writer(predictions, request)

@@ -8,7 +8,7 @@ from workers.errors import InputRefused
 
 # "format" → the key of the body that holds the data, and MLflow's key for it
 _FORMATS = {
-    "pandas_split": (None, "dataframe_split"),
+    "pandas_split": ("data", "dataframe_split"),
     "pandas_record": ("record", "dataframe_records"),
     "tf-instances": ("instances", "instances"),
     "tf-inputs": ("inputs", "inputs"),
@@ -20,7 +20,7 @@ def as_mlflow(document: object) -> object:
     """`document` in MLflow's form where it has one of the replaced service's, else unchanged.
 
     Those are a bare list of records, `{"columns", "data"}`, `{"record"}`, and any with `"format"`.
-    Raises InputRefused for a format that is not known.
+    Raises InputRefused for a format that is not known, and for two forms at once.
     """
     if isinstance(document, list):
         return {"dataframe_records": document}
@@ -29,9 +29,9 @@ def as_mlflow(document: object) -> object:
     if "format" in document:
         return _by_format(document)
     if "columns" in document and "data" in document:
-        return _split(document)
+        return _moved(document, "data", "dataframe_split")
     if "record" in document:
-        return _renamed(document, "record", "dataframe_records")
+        return _moved(document, "record", "dataframe_records")
     return document
 
 
@@ -41,19 +41,16 @@ def _by_format(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(form, str) or form not in _FORMATS:
         raise InputRefused(f"format must be one of {', '.join(_FORMATS)}.")
     key, name = _FORMATS[form]
-    if key is None:
-        return _split(body)
     if key not in body:
         raise InputRefused(f"A body of format {form} must have {key!r}.")
-    return _renamed(body, key, name)
+    return _moved(body, key, name)
 
 
-def _split(document: dict[str, Any]) -> dict[str, Any]:
-    split = {name: value for name, value in document.items() if name in _SPLIT}
-    rest = {name: value for name, value in document.items() if name not in _SPLIT}
-    return {"dataframe_split": split, **rest}
-
-
-def _renamed(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
-    rest = {other: value for other, value in document.items() if other != key}
-    return {name: document[key], **rest}
+def _moved(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    """The data under MLflow's key, beside everything else that the body has."""
+    moved = _SPLIT if key == "data" else {key}
+    rest = {other: value for other, value in document.items() if other not in moved}
+    if name in rest:
+        raise InputRefused(f"The body has both {key!r} and {name!r}; it must have one of them.")
+    split = {other: value for other, value in document.items() if other in moved}
+    return {name: split if key == "data" else document[key], **rest}

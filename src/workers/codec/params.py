@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.types.schema import DataType, ParamSpec
 
-from workers.codec.columns import ColumnRefused, convert
-from workers.codec.plan import Column
+from workers.codec.nested import Misfit, fitted
+from workers.codec.refusals import refusal, short
+from workers.codec.scalars import RULES
 from workers.errors import InputRefused
 from workers.messages import Cell
 
@@ -17,32 +19,58 @@ if TYPE_CHECKING:
 
 
 def checked(params: object, plan: Plan) -> dict[str, Any] | None:
-    """The params, none of them unknown or changed in value. Raises InputRefused."""
+    """The params as MLflow takes them, none unknown or changed in value. Raises InputRefused."""
     if params is None or params == {}:
         return None
     if not isinstance(params, dict):
         raise InputRefused("params must be an object.")
     specs = {spec.name: spec for spec in plan.params.params} if plan.params is not None else {}
-    problems = [Cell(None, name, "not a parameter of the signature") for name in params if name not in specs]
+    problems: list[Cell] = []
+    taken: dict[str, Any] = {}
     for name, value in params.items():
-        if name in specs and (reason := _why(value, specs[name])):
-            problems.append(Cell(None, name, reason))
-    if problems:
-        first = problems[0]
-        raise InputRefused(f"params: {first.column!r}: {first.reason}.", tuple(problems[:5]))
-    return params
-
-
-def _why(value: object, spec: ParamSpec) -> str | None:
-    """Why a value cannot be the parameter's, None where it can."""
-    if isinstance(spec.dtype, DataType) and value is not None:
-        cells = value if spec.shape is not None and isinstance(value, list) else [value]
         try:
-            convert(cells, Column(spec.name, spec.dtype, required=True))
-        except ColumnRefused as refused:
-            return refused.bad[0][1]
+            taken[name] = _taken(value, specs.get(name))
+        except Misfit as misfit:
+            problems.append(Cell(None, short(name), str(misfit)))
+    if problems:
+        raise refusal(problems, what="The params do not fit the model's signature")
+    return taken
+
+
+def _taken(value: object, spec: ParamSpec | None) -> object:
+    if spec is None:
+        raise Misfit("not a parameter of the signature", "")
+    if spec.shape is not None:
+        if not isinstance(value, list):
+            raise Misfit("not a list", "")
+        taken: object = [_exact(item, spec, at=f"[{number}]") for number, item in enumerate(value)]
+    else:
+        taken = _exact(value, spec, at="")
     try:
-        ParamSpec.validate_param_spec(value, spec)
-    except MlflowException:
-        return "does not fit the type or shape that the signature gives this parameter"
-    return None
+        ParamSpec.validate_param_spec(taken, spec)
+    except (MlflowException, ValueError, TypeError, OverflowError) as error:
+        raise Misfit("does not fit the type or shape that the signature gives this parameter", "") from error
+    return taken
+
+
+def _exact(value: object, spec: ParamSpec, *, at: str) -> object:
+    """A Python value, as MLflow gives models; a 32 bit float as numpy's, since it takes no other."""
+    if value is None:
+        return None
+    if not isinstance(spec.dtype, DataType):
+        fitted(value, spec.dtype, at=at)
+        return value
+    built, bad = RULES[spec.dtype].read([value])
+    if bad:
+        raise Misfit(bad[0][1], at)
+    if spec.dtype == DataType.datetime:
+        return _naive(str(value), built[0])
+    if isinstance(built, np.ndarray):
+        return built[0] if spec.dtype == DataType.float else built[0].item()
+    return built[0]
+
+
+def _naive(text: str, parsed: Any) -> str:
+    """The text as it came, so that a date stays a date; one with a zone in UTC, as MLflow's are."""
+    zoned = text.endswith("Z") or "+" in text or "-" in text[10:]
+    return str(parsed.isoformat()) if zoned else text

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlflow.types.schema import ColSpec, DataType
+import pandas as pd
+from mlflow.types.schema import AnyType, Array, ColSpec, Map, Object
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlflow.models import Model
     from mlflow.types.schema import ParamSchema, Schema
 
@@ -32,6 +35,9 @@ class Plan:
 
     `columns` is None where the signature has no columns: it has tensors then (`schema` is set), or
     there is none at all. `type_hinted` models take `inputs` as they come and check them themselves.
+    `named` says whether the signature names its columns, `nested` whether one of them holds lists or
+    objects, `lists` whether its only column holds lists, `cells` whether its only column is nameless
+    and holds objects or anything.
     """
 
     metadata: Model
@@ -40,33 +46,42 @@ class Plan:
     params: ParamSchema | None
     columns: tuple[Column, ...] | None
     type_hinted: bool
+    named: bool
+    nested: bool
+    lists: bool
+    cells: bool
+    index: pd.Index[Any]
 
     @classmethod
     def of(cls, metadata: Model, *, checks: InputChecks) -> Plan:
         """The plan of a model's signature."""
         schema = metadata.get_input_schema()
+        schema = schema if schema is not None and schema.inputs else None
+        columns = _columns(schema)
+        some = columns or ()
         return cls(
             metadata=metadata,
             checks=checks,
             schema=schema,
             params=metadata.get_params_schema(),
-            columns=_columns(schema),
+            columns=columns,
             type_hinted=bool(metadata._is_signature_from_type_hint()),  # noqa: SLF001 - as MLflow's own server asks
+            named=any(column.name is not None for column in some),
+            nested=any(isinstance(column.type, Array | Object | Map) for column in some),
+            lists=len(some) == 1 and isinstance(some[0].type, Array),
+            cells=len(some) == 1
+            and some[0].name is None
+            and isinstance(some[0].type, Object | Map | AnyType),
+            index=pd.Index([column.name for column in some if column.name is not None]),
         )
 
-    @property
-    def named(self) -> bool:
-        """Whether the signature names its columns."""
-        return self.columns is not None and self.columns[0].name is not None
-
-    @property
-    def nested(self) -> bool:
-        """Whether some column holds arrays, objects or maps."""
-        return any(not isinstance(column.type, DataType) for column in self.columns or ())
+    def labels(self, names: Sequence[str | int]) -> pd.Index[Any]:
+        """The columns' index of a frame; made once for the frame that has them all."""
+        return self.index if len(names) == len(self.index) else pd.Index(list(names))
 
 
 def _columns(schema: Schema | None) -> tuple[Column, ...] | None:
-    if schema is None or schema.is_tensor_spec() or not schema.inputs:
+    if schema is None or schema.is_tensor_spec():
         return None
     return tuple(
         Column(spec.name, spec.type, bool(spec.required))

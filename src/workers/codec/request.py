@@ -1,18 +1,32 @@
-"""What a body says once it is read: data for the model, and how to answer."""
+"""What a body says once it is read, and what an answer is before it travels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from workers.messages import JSON
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """Data in the form that `PyFuncModel.predict` takes, its params, and whether the answer is wrapped.
 
-    The unified LLM bodies are answered unwrapped, as MLflow's scoring server does.
+    The unified LLM bodies are answered unwrapped, as MLflow's scoring server does. `asked` is what
+    the writer of the answer must know of the request, where its format has such a thing.
     """
 
     data: Any
     params: dict[str, Any] | None = None
     wrapped: bool = True
+    asked: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's bytes; the fields are `workers.messages.Reply`'s."""
+
+    body: bytes
+    wrapped: bool = False
+    content_type: str = JSON
+    json_length: int | None = None

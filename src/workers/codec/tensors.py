@@ -1,70 +1,161 @@
-"""JSON arrays for tensor signatures: of the signature's dtype, or refused."""
+"""JSON arrays for tensor signatures: of the signature's dtype and shape, or refused."""
 
 from __future__ import annotations
 
+from itertools import chain
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow.types.schema import TensorSpec
 
+from workers.codec.refusals import refusal, short
+from workers.codec.scalars import BOOLEAN, DATETIME, STRING, Rule, floats, integers
 from workers.errors import InputRefused
+from workers.messages import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workers.codec.plan import Plan
+    from workers.codec.tables import Table
 
-_NUMBERS = "biufc"
-_EXACT = 2**53  # every integer up to here is a double
+Array = np.ndarray[Any, Any]
+
+_DEPTH = 32  # numpy's arrays have at most 64 dimensions
 
 
 def tensors(payload: object, plan: Plan, *, what: str) -> Any:
-    """`payload` as one ndarray, or as one per name where the signature names its tensors.
-
-    Shapes are left to MLflow's own check, which is exact. Raises InputRefused.
-    """
-    specs = [spec for spec in (plan.schema.inputs if plan.schema else ()) if isinstance(spec, TensorSpec)]
+    """`payload` as one ndarray, or one per name where the signature has names. Raises InputRefused."""
+    specs = _specs(plan)
+    named = {str(spec.name): spec for spec in specs if spec.name is not None}
+    if isinstance(payload, dict) and not named:
+        raise InputRefused(f"{what} must be an array; the model's signature names no inputs.")
     if isinstance(payload, dict):
-        named = {spec.name: spec for spec in specs}
-        if unknown := [name for name in payload if name not in named]:
-            raise InputRefused(f"{what} has {unknown[0]!r}, which is no input of the signature.")
-        return {name: tensor(value, named[name], what=f"{what}.{name}") for name, value in payload.items()}
+        problems = [
+            Cell(None, short(name), "not an input of the signature") for name in payload.keys() - named.keys()
+        ]
+        problems += [Cell(None, name, "missing") for name in named.keys() - payload.keys()]
+        if problems:
+            raise refusal(problems)
+        return {name: _tensor(payload[name], spec, what=name) for name, spec in named.items()}
     if len(specs) != 1:
         raise InputRefused(f"{what} must be an object with one array per input of the signature.")
-    return tensor(payload, specs[0], what=what)
+    return _tensor(payload, specs[0], what=what)
 
 
 def stacked(records: list[Mapping[str, object]], plan: Plan, *, what: str) -> Any:
     """A list of objects, one per row, as one ndarray per name. Raises InputRefused."""
     names = list(records[0])
-    if any(list(record) != names and set(record) != set(names) for record in records):
-        raise InputRefused(f"The objects of {what} do not all have the same names.")
+    if uneven := [row for row, record in enumerate(records) if record.keys() != records[0].keys()]:
+        raise refusal([Cell(uneven[0], None, f"has other names than the first row of {what}")])
     return tensors({name: [record[name] for record in records] for name in names}, plan, what=what)
 
 
-def tensor(payload: object, spec: TensorSpec, *, what: str) -> np.ndarray[Any, Any]:
-    """`payload` as an ndarray of the spec's dtype, with no value changed. Raises InputRefused."""
-    try:
-        natural = np.array(payload)
-        exact = natural.astype(spec.type)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InputRefused(f"{what} is not an array of {spec.type}.") from error
-    if not _same(natural, exact):
-        raise InputRefused(f"{what} has values that {spec.type} cannot hold.")
-    return exact
-
-
-def _same(natural: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> bool:
-    if natural.size == 0 or natural.dtype == exact.dtype:
-        return True
-    if exact.dtype.kind == "f" and natural.dtype.kind in "iuf":
-        return bool(np.isfinite(exact).all()) and (
-            natural.dtype.kind == "f" or bool((natural.astype(np.float64) == natural).all())
+def from_table(table: Table, plan: Plan) -> Any:
+    """A table's columns, each of scalars or flat lists, as the signature's tensors. Raises InputRefused."""
+    specs = _specs(plan)
+    if plan.schema is not None and plan.schema.has_input_names() and table.names is not None:
+        columns = dict(zip(map(str, table.names), table.values, strict=True))
+        shapes = {spec.name: spec for spec in specs}
+        return tensors(
+            {name: _rows(list(cells), shapes.get(name)) for name, cells in columns.items()},
+            plan,
+            what="the table",
         )
-    if (natural.dtype.kind == "b") != (exact.dtype.kind == "b"):
-        return False
-    if exact.dtype.kind in _NUMBERS and natural.dtype.kind not in _NUMBERS:
-        return False
-    if natural.dtype.kind == "f" and exact.dtype.kind in "iu" and np.abs(natural).max() > _EXACT:
-        return False  # integers beside decimals became doubles: which they were is not known any more
-    return bool((natural == exact).all())
+    if len(table.values) == 1:
+        return tensors(_rows(list(table.values[0]), specs[0]), plan, what="the table")
+    return tensors([list(row) for row in zip(*table.values, strict=True)], plan, what="the table")
+
+
+def _rows(cells: list[object], spec: TensorSpec | None) -> object:
+    """Flat cells of a table, folded as the signature's shape wants each row."""
+    if spec is None or spec.shape[0] != -1 or -1 in spec.shape[1:]:
+        return cells
+    return [_folded(cell, tuple(spec.shape[1:])) for cell in cells]
+
+
+def _folded(cell: object, shape: tuple[int, ...]) -> object:
+    if shape == (1,) and not isinstance(cell, list):
+        return [cell]
+    if len(shape) < 2 or not isinstance(cell, list) or len(cell) != prod(shape) or isinstance(cell[0], list):
+        return cell
+    step = prod(shape[1:])
+    return [_folded(cell[start : start + step], shape[1:]) for start in range(0, len(cell), step)]
+
+
+def _tensor(payload: object, spec: TensorSpec, *, what: str) -> Array:
+    """`payload` as an ndarray of the spec's dtype and shape, with no value changed."""
+    if spec.type.kind == "O":
+        return _objects(payload, what=what)
+    shape, cells = _flattened(payload, what=what)
+    if len(shape) != len(spec.shape) or any(
+        want not in {-1, have} for want, have in zip(spec.shape, shape, strict=True)
+    ):
+        raise InputRefused(f"{short(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
+    if spec.type.kind in "US":
+        return _texts(cells, spec, shape=shape, what=what)
+    built, bad = _rule(spec.type).read(cells)
+    if bad:
+        raise _cells_refused(bad, shape, what=what)
+    return np.asarray(built).astype(spec.type, copy=False).reshape(shape)
+
+
+def _texts(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], what: str) -> Array:
+    bad = STRING.read(cells)[1] + [
+        (position, "null or ends in a NUL character, which numpy's strings cannot hold")
+        for position, cell in enumerate(cells)
+        if cell is None or (isinstance(cell, str) and cell.endswith("\0"))
+    ]
+    if bad:
+        raise _cells_refused(bad, shape, what=what)
+    try:
+        return np.array(cells, dtype=spec.type).reshape(shape)
+    except ValueError as error:
+        raise InputRefused(
+            f"{short(what)} has a string that is not ASCII, where bytes are wanted."
+        ) from error
+
+
+def _cells_refused(bad: list[tuple[int, str]], shape: tuple[int, ...], *, what: str) -> InputRefused:
+    step = prod(shape[1:]) or 1
+    return refusal([Cell(position // step, short(what), reason) for position, reason in bad])
+
+
+def _flattened(payload: object, *, what: str) -> tuple[tuple[int, ...], list[object]]:
+    """The shape of nested lists, and their values in C order. Raises InputRefused for ragged ones."""
+    shape: list[int] = []
+    cells = [payload]
+    while cells and isinstance(cells[0], list):
+        length = len(cells[0])
+        lists = [cell for cell in cells if isinstance(cell, list) and len(cell) == length]
+        if len(lists) != len(cells) or len(shape) == _DEPTH:
+            raise InputRefused(
+                f"{short(what)} is no array: its rows differ in length or depth, or it is too deep."
+            )
+        shape.append(length)
+        cells = list(chain.from_iterable(lists))
+    return tuple(shape), cells
+
+
+def _objects(payload: object, *, what: str) -> Array:
+    try:
+        return np.array(payload, dtype=object)
+    except (ValueError, RecursionError) as error:
+        raise InputRefused(f"{short(what)} is no array: its rows differ in length or depth.") from error
+
+
+def _rule(dtype: np.dtype[Any]) -> Rule:
+    if dtype.kind == "b":
+        return BOOLEAN
+    if dtype.kind in "iu":
+        return integers(dtype, f"an array of {dtype}")
+    if dtype.kind == "f":
+        return floats(dtype, f"an array of {dtype}")
+    if dtype == np.dtype("datetime64[ns]"):
+        return DATETIME
+    raise InputRefused(f"The model takes an array of {dtype}, which has no JSON form.")
+
+
+def _specs(plan: Plan) -> list[TensorSpec]:
+    return [spec for spec in (plan.schema.inputs if plan.schema else ()) if isinstance(spec, TensorSpec)]

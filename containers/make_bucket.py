@@ -1,0 +1,58 @@
+"""Wait for an S3 store, and make the bucket that S3_BUCKET names where it is not there yet.
+
+The store and its keys are read from the environment as MLflow reads them.
+"""
+
+import os
+import sys
+import time
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+SECONDS = 60
+MISSING = {"404", "NoSuchBucket"}
+OURS = {"BucketAlreadyOwnedByYou"}
+
+
+def main() -> None:
+    """Make the bucket, trying again until the time is up: a store that starts may refuse good keys too."""
+    bucket = os.environ["S3_BUCKET"]
+    config = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 1})
+    store = boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL"), config=config)
+    until = time.monotonic() + SECONDS
+    while True:
+        try:
+            made = _ensure(store, bucket)
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > until:
+                sys.exit(f"bucket {bucket}: {error}")
+            time.sleep(1)
+        else:
+            sys.stdout.write(f"bucket {bucket}: {'made' if made else 'is there'}\n")
+            return
+
+
+def _ensure(store: Any, bucket: str) -> bool:
+    try:
+        store.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in MISSING:
+            raise
+    else:
+        return False
+    region = store.meta.region_name
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    try:
+        store.create_bucket(Bucket=bucket, **where)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in OURS:
+            raise
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

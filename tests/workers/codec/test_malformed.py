@@ -1,0 +1,180 @@
+"""Whatever the bytes are, they are read or refused as input; nothing else is raised."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.types.schema import (
+    AnyType,
+    Array,
+    DataType,
+    Map,
+    Object,
+    ParamSchema,
+    ParamSpec,
+    Property,
+    Schema,
+    TensorSpec,
+)
+
+from tests.workers.codec.plans import MIXED, column, columns, encoded, plan, refused
+from workers.codec import bodies
+from workers.errors import InputRefused, TypeRefused
+from workers.messages import Job
+
+DOUBLE = column(DataType.double)
+SCHEMAS: list[Schema | None] = [
+    None,
+    MIXED,
+    DOUBLE,
+    column(AnyType()),
+    columns((DataType.long, None), (DataType.string, None)),
+    columns((Object([Property("k", Array(DataType.datetime))]), "x"), (Map(AnyType()), "y")),
+    Schema([TensorSpec(np.dtype("float32"), (-1, 2))]),
+    Schema([TensorSpec(np.dtype("str"), (-1,), "a"), TensorSpec(np.dtype("int64"), (-1, 1), "x")]),
+]
+
+MALFORMED: list[Any] = [
+    b"",
+    b"   ",
+    b"{",
+    b"nonsense",
+    b'{"inputs": [1',
+    b'{"inputs": [NaN]}',
+    b'{"inputs": [Infinity]}',
+    b'{"inputs": [1e400]}',
+    b'{"inputs": [' + b"9" * 5000 + b"]}",
+    b'{"inputs": ["\xff\xfe"]}',
+    b'{"inputs": ["\\ud800"]}',
+    '{"inputs": [1.5]}'.encode("utf-16"),
+    b"[" * 100_000,
+    b'{"inputs":' * 100_000,
+    b'{"inputs": ' + b"[" * 900 + b"18446744073709551617" + b"]" * 900 + b"}",
+    b"null", b"5", b'"x"', b"true", b"[]", b"[1]", b"[[1]]", b"{}",
+    {"data": [[1]]},
+    {"inputs": [1.5], "instances": [1.5]},
+    {"inputs": [1.5], "other": 1},
+    {"dataframe_split": None},
+    {"dataframe_split": []},
+    {"dataframe_split": {}},
+    {"dataframe_split": {"columns": ["x"]}},
+    {"dataframe_split": {"columns": ["x"], "data": None}},
+    {"dataframe_split": {"columns": ["x"], "data": {"x": [1]}}},
+    {"dataframe_split": {"columns": ["x"], "data": [1.5]}},
+    {"dataframe_split": {"columns": ["x"], "data": [[1.5], [1.5, 2.5]]}},
+    {"dataframe_split": {"columns": ["x"], "data": [[]]}},
+    {"dataframe_split": {"columns": ["x", "x"], "data": [[1.5, 1.5]]}},
+    {"dataframe_split": {"columns": "x", "data": [[1.5]]}},
+    {"dataframe_split": {"columns": [["x"]], "data": [[1.5]]}},
+    {"dataframe_split": {"columns": [None], "data": [[1.5]]}},
+    {"dataframe_split": {"columns": ["x"], "data": [[1.5]], "index": [1, 2]}},
+    {"dataframe_split": {"columns": ["x"], "data": [[1.5]], "index": 1}},
+    {"dataframe_split": {"columns": ["x"], "data": [[1.5]], "index": [[1]]}},
+    {"dataframe_split": {"columns": ["x"], "data": [[1.5]], "names": 1}},
+    {"dataframe_records": []},
+    {"dataframe_records": {"x": 1.5}},
+    {"dataframe_records": [{"x": 1.5}, [1.5]]},
+    {"dataframe_records": [{"x": [1.5]}]},
+    {"dataframe_records": [{"x": {"a": 1.5}}]},
+    {"instances": [{"x": 1.5}, 1.5]},
+    {"instances": [[1.5], 1.5]},
+    {"instances": [1.5, [1.5]]},
+    {"inputs": {"x": [1.5, [2.5]]}},
+    {"inputs": {"x": [[1.5]]}},
+    {"inputs": {}},
+    {"format": "csv", "data": [[1]]},
+    {"format": 5, "data": [[1]]},
+    {"format": ["pandas_split"], "data": [[1]]},
+    {"format": "tf-inputs", "instances": [1.5]},
+    {"format": "pandas_record", "record": [{"x": 1.5}], "dataframe_records": [{"x": 2.5}]},
+    {"columns": ["x"], "data": [[1.5]], "dataframe_split": {"columns": ["x"], "data": [[2.5]]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: str(body)[:60])
+def test_refused_as_input(body: Any) -> None:
+    """A body that is no table of doubles is refused with a message."""
+    assert str(refused(body, DOUBLE))
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: str(body)[:60])
+def test_nothing_but_input_refused(body: Any) -> None:
+    """The same bodies for other signatures, and by MLflow's own functions: read or refused."""
+    for schema in SCHEMAS:
+        for checks in ("strict", "mlflow"):
+            try:
+                bodies.read(Job(encoded(body)), plan(schema, checks=checks))
+            except InputRefused as error:
+                assert str(error)  # noqa: PT017 - it need not be raised
+
+
+def test_unknown_media_type() -> None:
+    """The types that can be read are named."""
+    with pytest.raises(TypeRefused, match="application/json"):
+        bodies.read(Job(b"x", "text/html"), plan(DOUBLE))
+
+
+SEEDS = [
+    {"dataframe_split": {"columns": ["count", "x"], "index": [0], "data": [[1, "a"], [2.5, None]]}},
+    {"dataframe_records": [{"x": 1.5, "y": {"k": ["2024-01-01"]}}, {"x": None}]},
+    {"inputs": {"x": [[1, 2], [3, 4]], "a": ["p", "q"]}, "params": {"p": 1, "q": [1]}},
+    {"instances": [[1, 2], ["a", True]], "params": None},
+    {"columns": ["x"], "data": [[1]], "format": "pandas_split"},
+    {"messages": [{"role": "user", "content": "hi"}], "p": 2.5},
+]
+ATOMS: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    2**64,
+    1.5,
+    1e300,
+    "",
+    "a",
+    "2024-01-01",
+    [],
+    {},
+    [[]],
+    [{}],
+    {"x": []},
+]
+PARAMS = ParamSchema([ParamSpec("p", DataType.long, 1), ParamSpec("q", DataType.double, [1.0], shape=(-1,))])
+
+
+def mutated(value: Any, dice: random.Random) -> Any:
+    """`value` with something in it replaced, dropped or doubled."""
+    if dice.random() < 0.15 or not isinstance(value, list | dict) or not value:
+        return dice.choice(ATOMS)
+    if isinstance(value, list):
+        place = dice.randrange(len(value))
+        return [*value[:place], mutated(value[place], dice), *value[place + dice.randint(0, 1) :]]
+    name = dice.choice(list(value))
+    rest = {other: item for other, item in value.items() if other != name}
+    return {**rest, dice.choice([name, name, name, "x", "inputs"]): mutated(value[name], dice)}
+
+
+def test_mutations() -> None:
+    """A thousand mutated bodies, cut and flipped bytes among them: read or refused."""
+    dice = random.Random(20240102)  # noqa: S311 - a seeded fuzz
+    refusals = 0
+    for number in range(1000):
+        document = dice.choice(SEEDS)
+        for _ in range(dice.randint(1, 3)):
+            document = mutated(document, dice)
+        body = bytearray(json.dumps(document).encode())
+        if number % 4 == 0:
+            body[dice.randrange(len(body))] = dice.randrange(256)
+        if number % 7 == 0:
+            del body[dice.randrange(len(body)) :]
+        schema = SCHEMAS[number % len(SCHEMAS)]
+        try:
+            bodies.read(Job(bytes(body)), plan(schema, params=PARAMS))
+        except InputRefused:
+            refusals += 1
+    assert 500 < refusals < 1000
