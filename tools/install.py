@@ -79,7 +79,8 @@ def install(venv: Path, lock: Path, *, project: bool, uv: bool) -> None:
     """Everything in the lock file, then the project itself, by uv where it can be had, else by pip."""
     python = str(venv / "bin" / "python")
     if uv and have_uv(venv, python):
-        front = [str(venv / "bin" / "uv"), "pip", "install", "--python", python]
+        # compiled now, in parallel, as pip does: mlflow's first import takes seconds otherwise
+        front = [str(venv / "bin" / "uv"), "pip", "install", "--compile-bytecode", "--python", python]
     else:
         say("with pip, which takes longer than uv")
         front = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=on"]

@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import traceback
+from multiprocessing import forkserver
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.errors import InputRefused, ModelFailed, TypeRefused
 from workers.messages import Failure, Loaded, Reply
@@ -129,9 +130,21 @@ def _belong_to_the_template() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:  # the template ended before we asked
             os._exit(1)
-    # Each worker holds the pipe by which the template learns that the gateway is gone, so the template
-    # would wait for the workers as they wait for it: they watch the gateway themselves.
+        _let_the_template_end()
+    # Where the kernel cannot be asked, or forgets, we watch the gateway ourselves.
     threading.Thread(target=_end_with_the_gateway, name="gateway watch", daemon=True).start()
+
+
+def _let_the_template_end() -> None:
+    """Close our copy of the pipe whose end tells the template that the gateway is gone.
+
+    multiprocessing hands it to each child, for children of its own; the template would wait for the
+    workers as they wait for it.
+    """
+    server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public closes it
+    descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _end_with_the_gateway() -> None:
