@@ -142,7 +142,7 @@ def _let_the_template_end() -> None:
     workers as they wait for it.
     """
     server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public closes it
-    descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None
+    descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # noqa: SLF001 - as above
     if descriptor is not None:
         os.close(descriptor)
 
