@@ -37,6 +37,10 @@ test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv
 compose-test: ## build the images, run the compose file for real and use it; needs a Docker engine
 	$(PYTHON3) .ci/compose-test $(ARGS)
 
+test-zoo: ## hold a zoo of models against MLflow's own scoring server, in .venv-zoo
+	@$(INSTALL) requirements-zoo.lock --venv .venv-zoo
+	.venv-zoo/bin/python -m pytest -m zoo $(ARGS)
+
 check: install-dev ## run every check that needs no test: style, types, imports, locks
 	$(PYTHON) tools/locks.py
 	$(PYTHON) tools/forbidden.py

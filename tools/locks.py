@@ -77,6 +77,17 @@ LOCKS = (
         ("requirements-mlflow-server.in", "--constraints=requirements.lock"),
     ),
     Lock("requirements-mlflow2.lock", ("requirements-mlflow2.in",)),
+    Lock(
+        "requirements-zoo.lock",
+        (
+            "pyproject.toml",
+            "--extra=demo",
+            "--group=dev",
+            "requirements-zoo.in",
+            "--constraints=requirements-dev.lock",
+        ),
+        PROJECT,
+    ),
     Lock("requirements-uv.lock", ("requirements-uv.in",)),
 )
 
