@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 _logger = logging.getLogger("workers")
+_AWAITED_SECONDS = 1.0
 _STARTERS = 4  # threads that wait for the template to fork
 
 
@@ -68,12 +69,17 @@ class State:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Held:
-    """A crew, and what must stay as long as it is there (its files)."""
+    """A crew, and what must stay as long as it is there (its files).
+
+    Whoever waited for the load comes with a job at once: until the first one does, or this short
+    time is over, the crew is not the one that gives up its place.
+    """
 
     crew: Crew
     stack: AsyncExitStack
+    awaited_until: float
 
 
 class Pool:
@@ -145,6 +151,7 @@ class Pool:
             if self._closed:
                 raise PoolClosed("The gateway is shutting down.")
             raise NotLoaded(f"{key} is not loaded.")
+        held.awaited_until = 0.0
         return await held.crew.predict(job)
 
     async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
@@ -185,7 +192,9 @@ class Pool:
                 idle=self._changed.set,
             )
             await crew.open()
-            return _Held(crew, stack.pop_all())
+            loop = asyncio.get_running_loop()
+            loop.call_later(_AWAITED_SECONDS, self._changed.set)
+            return _Held(crew, stack.pop_all(), loop.time() + _AWAITED_SECONDS)
 
     async def _have_room(self) -> None:
         """Wait for a place, which the least recently used model that is idle and not pinned gives up."""
@@ -199,17 +208,26 @@ class Pool:
                     if (key := self._least_recently_used()) is not None:
                         _logger.info("%s is unloaded to make room.", key)
                         await asyncio.shield(self._retire(key))
-                    else:
+                    elif self._loading or not self._pinned.issuperset(self._held):
                         await self._changed.wait()
+                    else:
+                        raise self._no_room()
         except TimeoutError as error:
-            raise NoRoom(
-                f"All {self._limits.max_loaded_models} models that may be loaded at once are busy or pinned."
-            ) from error
+            raise self._no_room() from error
         if self._closed:
             raise PoolClosed("The gateway is shutting down.")
 
+    def _no_room(self) -> NoRoom:
+        most = self._limits.max_loaded_models
+        return NoRoom(f"All {most} models that may be loaded at once are busy or pinned.")
+
     def _least_recently_used(self) -> ModelKey | None:
-        idle = [key for key, held in self._held.items() if key not in self._pinned and not held.crew.busy]
+        now = asyncio.get_running_loop().time()
+        idle = [
+            key
+            for key, held in self._held.items()
+            if key not in self._pinned and not held.crew.busy and held.awaited_until <= now
+        ]
         return min(idle, key=lambda key: self._held[key].crew.used, default=None)
 
     def _retire(self, key: ModelKey, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:

@@ -1,0 +1,73 @@
+"""The story of a prediction over real rooms: what a version's tags say, and who gives up a place."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from tests.gateways import gateway_at, invoke
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers import MlflowServer
+
+LOSSY = b'{"dataframe_records": [{"count": 2.7, "weight": 1.0, "label": "x"}]}'
+
+
+def registered_again(server: MlflowServer, source: str, **tags: str) -> str:
+    """A new registered model of the files that version 1 of `source` has; its name."""
+    name = f"serving-{uuid.uuid4().hex[:8]}"
+    version = server.call(f"model-versions/get?name={source}&version=1", {}, method="GET")["model_version"]
+    server.call("registered-models/create", {"name": name})
+    told = [{"key": key.replace("_", "."), "value": value} for key, value in tags.items()]
+    model_id = version["source"].removeprefix("models:/")
+    server.call(
+        "model-versions/create",
+        {"name": name, "source": version["source"], "model_id": model_id, "tags": told},
+    )
+    return name
+
+
+async def test_a_versions_tag_decides_on_its_input_checks(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """Strict is the default; a version that asks for MLflow's own checks gets MLflow's lossy cast."""
+    server = mlflow_server
+    name = registered_again(server, "api-echo")
+    server.call(
+        "model-versions/set-tag",
+        {"name": name, "version": "1", "key": "gateway.input_checks", "value": "mlflow"},
+    )
+    async with gateway_at(server.url, tmp_path) as gateway:
+        status, refused = await invoke(gateway, "/model/api-echo/1/invocation", LOSSY)
+        assert status == 400
+        assert refused["details"][0]["column"] == "count"
+        status, taken = await invoke(gateway, f"/model/{name}/1/invocation", LOSSY)
+        assert status == 200
+        assert taken["predictions"][0]["count"] == 2
+
+
+async def test_the_setting_decides_where_no_tag_does(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """`GATEWAY_INPUT_CHECKS=mlflow` is for every version that says nothing."""
+    async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_INPUT_CHECKS="mlflow") as gateway:
+        status, taken = await invoke(gateway, "/model/api-echo/1/invocation", LOSSY)
+        assert status == 200
+        assert taken["predictions"][0]["count"] == 2
+
+
+async def test_models_take_turns_where_there_is_room_for_one(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """More models than places, asked at once: each is answered, none fails for being unloaded."""
+    paths = ["/model/api-sums/1/invocation", "/model/api-tens/1/invocation", "/model/api-sums/3/invocation"]
+    async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_LOADED_MODELS="1") as gateway:
+        answers = await asyncio.gather(*(invoke(gateway, path) for path in paths * 2))
+        assert [answer["predictions"] for status, answer in answers if status == 200] == [
+            [3.0, 7.0],
+            [30.0, 70.0],
+            [9.0, 21.0],
+        ] * 2
