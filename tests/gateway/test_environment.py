@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
 from gateway import environment
 
 
@@ -19,3 +26,33 @@ def test_no_secret_reaches_a_worker() -> None:
         "DATABASE_URL": "postgresql://user:secret@host/db",
     }
     assert environment.for_workers({**passes, **stays}) == passes
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="root on Linux reads everything, and alone can become others",
+)
+@pytest.mark.parametrize(("hidden", "wanted"), [(False, "hunter2"), (True, "PermissionError")])
+def test_a_worker_cannot_read_it_from_the_gateway_either(hidden: bool, wanted: str) -> None:
+    """Workers are of the gateway's user, whose environment the kernel shows to its other processes."""
+    become = "import os, ctypes; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+    source = Path(environment.__file__).read_text()
+    hide = "hide_from_workers()" if hidden else "pass"
+    # a change of user hides a process as well: begin as one that was that user all along
+    program = f"exec({source!r}); {become}; ctypes.CDLL(None).prctl(4, 1); {hide}; print(os.getpid(), flush=True); input()"
+    reader = f"{become}; import sys; print(open(f'/proc/{{sys.argv[1]}}/environ').read())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "A_SECRET": "hunter2"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid = process.stdout.readline().strip()
+        seen = subprocess.run(
+            [sys.executable, "-c", reader, pid], capture_output=True, check=False, text=True
+        )
+        process.stdin.close()
+    assert wanted in seen.stdout + seen.stderr
