@@ -39,7 +39,8 @@ def test_a_worker_cannot_read_it_from_the_gateway_either(hidden: bool, wanted: s
     source = Path(environment.__file__).read_text()
     hide = "hide_from_workers()" if hidden else "pass"
     # a change of user hides a process as well: begin as one that was that user all along
-    program = f"exec({source!r}); {become}; ctypes.CDLL(None).prctl(4, 1); {hide}; print(os.getpid(), flush=True); input()"
+    begin = f"exec({source!r}); {become}; ctypes.CDLL(None).prctl(4, 1)"
+    program = f"{begin}; {hide}; print(os.getpid(), flush=True); input()"
     reader = f"{become}; import sys; print(open(f'/proc/{{sys.argv[1]}}/environ').read())"
     with subprocess.Popen(
         [sys.executable, "-c", program],
