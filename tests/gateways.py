@@ -32,7 +32,7 @@ BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 
 @asynccontextmanager
 async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
     """A client of the application that runs against the MLflow server at `url`."""
-    environ = {"MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
+    environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
     server = TestServer(create_app(settings.load(environ)))
     options = server_options()
     assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself

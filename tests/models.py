@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # The models travel by value: a worker need not be able to import the tests.
@@ -87,6 +89,16 @@ class Days(PythonModel):
         return [value.day for value in model_input]
 
 
+class _Touches:
+    """Makes a file of whoever unpickles it."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.file, "w")
+
+
 class Commands(PythonModel):
     """Does what the cells of column `do` say, in order; answers its process id where they say nothing."""
 
@@ -129,11 +141,88 @@ class Commands(PythonModel):
             os._exit(0)
         return [child]
 
+    def do_lifeline(self, rest: str) -> list[str]:
+        child = importlib.import_module("workers.child")
+        child._Process.lifeline.send(_Touches(rest))
+        return ["sent"]
+
     def do_draw(self, rest: str) -> list[float]:
         return [random.random()]  # noqa: S311 - no secret is made of it
 
     def do_environ(self, rest: str) -> list[dict[str, str]]:
         return [dict(os.environ)]
+
+
+class Streams(Commands):
+    """Answers whole as `Commands` does, in chunks as the one cell of `do` says: commands apart by `; `."""
+
+    def predict_stream(self, context: Any, model_input: dict[str, str], params: Any = None) -> Iterator[Any]:
+        for command in model_input["do"].split("; "):
+            verb, _, rest = command.partition(" ")
+            yield from getattr(self, f"stream_{verb}")(rest)
+
+    def stream_count(self, rest: str) -> Iterator[Any]:
+        """`N`, then what to wait after each, then a file that notes how the count ended."""
+        number, *more = rest.split()
+        seconds = float(more[0]) if more else 0.0
+        file = more[1] if more[1:] else ""
+        ended = "early"
+        try:
+            for n in range(int(number)):
+                yield {"n": n, "pid": os.getpid(), "made": time.time()}
+                time.sleep(seconds)
+            ended = "whole"
+        finally:
+            if file:
+                pathlib.Path(file).write_text(f"{ended} {os.getpid()}")
+
+    def stream_fill(self, rest: str) -> Iterator[Any]:
+        """Chunks of 100 000 characters without end, each noted by a byte in a file."""
+        while True:
+            with pathlib.Path(rest).open("ab") as file:
+                file.write(b".")
+            yield "x" * 100_000
+
+    def stream_say(self, rest: str) -> Iterator[Any]:
+        yield from rest.split()
+
+    def stream_odd(self, rest: str) -> Iterator[Any]:
+        """What JSON has no word for, and at last what has no form in it."""
+        yield {"nan": float("nan"), "inf": float("-inf"), "bytes": b"\0", "line": "a\nb"}
+        yield object()
+
+    def stream_refuse_to_close(self, rest: str) -> Iterator[Any]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            raise ValueError("not in order, /secret/path")
+
+    def stream_hang_on_close(self, rest: str) -> Iterator[Any]:
+        try:
+            yield 1
+        finally:
+            time.sleep(300)
+
+    def stream_raise(self, rest: str) -> Iterator[Any]:
+        self.do_raise(rest)
+        yield None
+
+    def stream_exit(self, rest: str) -> Iterator[Any]:
+        self.do_exit(rest)
+        yield None
+
+    def stream_sleep(self, rest: str) -> Iterator[Any]:
+        self.do_sleep(rest)
+        yield None
+
+    def stream_die(self, rest: str) -> Iterator[Any]:
+        self.do_die(rest)
+        yield None
+
+    def stream_die_once(self, rest: str) -> Iterator[Any]:
+        self.do_die_once(rest)
+        yield {"pid": os.getpid()}
 
 
 class Broken(PythonModel):

@@ -58,9 +58,8 @@ class Pins:
         while True:
             try:
                 await self._follow(ref)
-            except (GatewayError, WorkerError) as error:
-                self.problems[text(ref)] = str(error)
-                _log.error("The pinned model %s is not warm: %s", text(ref), error)
+            except Exception as error:  # noqa: BLE001 - whatever befalls one pin must not end the keeping of all
+                self._note(ref, error)
                 if isinstance(error, NoRoom):
                     self._release(ref)  # what it was before takes the place that it needs now
                 await asyncio.sleep(pause)
@@ -70,13 +69,23 @@ class Pins:
                 pause = _FIRST_PAUSE_SECONDS
                 await asyncio.sleep(self._every)
 
+    def _note(self, ref: ModelRef, error: Exception) -> None:
+        known = isinstance(error, GatewayError | WorkerError)
+        self.problems[text(ref)] = str(error) if known else "An unexpected error; the log has it."
+        _log.error("The pinned model %s is not warm: %s", text(ref), error, exc_info=None if known else error)
+
     async def _follow(self, ref: ModelRef) -> None:
         version = (await self._catalog.resolve(ref)).version
         before = self._kept.get(ref)
         if before == version.key and self._pool.is_warm(version.key):
             return
         self._pool.pin(version.key)
-        await self._serving.warm(version)
+        try:
+            await self._serving.warm(version)
+        except BaseException:
+            if version.key not in self._kept.values():
+                self._pool.unpin(version.key)
+            raise
         if before != version.key:
             self._release(ref)
             self._kept[ref] = version.key

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.errors import QueueFull
+from workers.messages import Open
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.messages import Job, Reply
+    from workers.messages import Ask, Job
 
 _BATCH_JOBS = 256
 _BATCH_BYTES = 8 * 2**20
@@ -21,18 +22,19 @@ _NEWS = 0.2  # how much the latest batch counts in the pace
 
 
 class Ticket:
-    """A job and the future that its caller waits on.
+    """A job and the future that its caller waits on, of a Reply or, where it is part of a stream, a Chunk.
 
-    `deaths` counts the workers that died while they ran it.
+    `deaths` counts the workers that died while they ran it. What asks an open stream for more is
+    never `queued`: it belongs to one worker.
     """
 
     __slots__ = ("deaths", "future", "job", "queued")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Ask, *, queued: bool = True) -> None:
         self.job = job
-        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.deaths = 0
-        self.queued = True
+        self.queued = queued
 
 
 class Batcher:
@@ -67,7 +69,8 @@ class Batcher:
     def take(self) -> list[Ticket]:
         """The next batch, empty where nothing waits.
 
-        A job that a worker died of goes alone, so that it cannot take others with it.
+        A job that a worker died of goes alone, so that it cannot take others with it; one that opens
+        a stream too, since the worker is the stream's from then on.
         """
         batch: list[Ticket] = []
         size = 0
@@ -75,13 +78,14 @@ class Batcher:
         while self._tickets and len(batch) < most:
             ticket = self._tickets[0]
             if ticket.queued:
-                alone = ticket.deaths > 0
-                if batch and (alone or size + len(ticket.job.body) > _BATCH_BYTES):
+                alone = ticket.deaths > 0 or isinstance(ticket.job, Open)
+                weight = len(ticket.job.body)  # type: ignore[union-attr] # only jobs are queued
+                if batch and (alone or size + weight > _BATCH_BYTES):
                     break
                 ticket.queued = False
                 self.waiting -= 1
                 batch.append(ticket)
-                size += len(ticket.job.body)
+                size += weight
                 most = 1 if alone else most
             self._tickets.popleft()
         return batch

@@ -14,37 +14,44 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from multiprocessing import forkserver
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import InputRefused, ModelFailed, TypeRefused
-from workers.messages import Failure, Loaded, Reply
+from workers.errors import AnswerRefused, InputRefused, ModelFailed, TypeRefused
+from workers.generation import Generation
+from workers.messages import PID_BYTES, Chunk, Failure, Loaded, Next, Open, Reply, Stop
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from workers.messages import Job, ModelSource
+    from workers.messages import Answer, Ask, Job, ModelSource
     from workers.model import LoadedModel
 
 _PR_SET_PDEATHSIG = 1
+_OF_STREAMS = (Open, Next, Stop)
 _TEXT_LIMIT = 2_000
 _LOG_LIMIT = 20_000
 
 
 class _Process:
-    """What this process holds for its whole life: the one model, and the pipe that tells of its end."""
+    """What this process holds for its whole life: the one model, and the pipe that tells of its end.
+
+    `generation` is the stream that is open, where one is.
+    """
 
     model: LoadedModel | None = None
     report: Loaded | Failure = Failure("load", "The worker was asked before it had loaded a model.")
     lifeline: Connection | None = None
+    generation = Generation()
 
 
 def load(source: ModelSource, lifeline: Connection) -> None:
     """The executor's initializer: tell the parent our pid, then load; `report` says how it went."""
     _belong_to_the_template()
     _Process.lifeline = lifeline
-    lifeline.send(os.getpid())
+    lifeline.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
     started = perf_counter()
     try:
         from workers.model import LoadedModel  # noqa: PLC0415 - imports mlflow
@@ -54,7 +61,8 @@ def load(source: ModelSource, lifeline: Connection) -> None:
     except BaseException as error:  # noqa: BLE001 - whatever a model raises, the parent gets an answer
         _Process.report = Failure("load", _load_trouble(error), log=_trace())
     else:
-        _Process.report = Loaded(perf_counter() - started, preloaded=_preloaded())
+        seconds = perf_counter() - started
+        _Process.report = Loaded(seconds, preloaded=_preloaded(), streamable=_Process.model.streamable)
 
 
 def report() -> Loaded | Failure:
@@ -62,9 +70,9 @@ def report() -> Loaded | Failure:
     return _Process.report
 
 
-def predict(jobs: tuple[Job, ...]) -> tuple[Reply | Failure, ...]:
-    """One reply per job, in order, whatever happens; no job sees another."""
-    return tuple(_predict(job) for job in jobs)
+def predict(jobs: tuple[Ask, ...]) -> tuple[Answer, ...]:
+    """One answer per job, in order, whatever happens; no job sees another."""
+    return tuple(_stream(job) if isinstance(job, _OF_STREAMS) else _predict(job) for job in jobs)
 
 
 def _predict(job: Job) -> Reply | Failure:
@@ -74,14 +82,8 @@ def _predict(job: Job) -> Reply | Failure:
         return Failure("load", "The worker holds no model.")
     try:
         answer = model.answer(job)
-    except InputRefused as error:
-        return Failure("input", str(error), details=error.details, log=_trace())
-    except TypeRefused as error:
-        return Failure("type", str(error))
-    except ModelFailed as error:
-        return Failure("model", str(error), exception=error.exception)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: one body must not end the worker
-        return _model_failure(error)
+        return _failure(error)
     return Reply(
         answer.body,
         perf_counter() - started,
@@ -91,7 +93,27 @@ def _predict(job: Job) -> Reply | Failure:
     )
 
 
-def _model_failure(error: BaseException) -> Failure:
+def _stream(ask: Open | Next | Stop) -> Chunk | Failure:
+    started = perf_counter()
+    model = _Process.model
+    if model is None:
+        return Failure("load", "The worker holds no model.")
+    try:
+        chunk = _Process.generation.do(ask, model.stream)
+    except BaseException as error:  # noqa: BLE001 - likewise
+        return _failure(error)
+    return replace(chunk, seconds=perf_counter() - started)
+
+
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, InputRefused):
+        return Failure("input", str(error), details=error.details, log=_trace())
+    if isinstance(error, TypeRefused):
+        return Failure("type", str(error))
+    if isinstance(error, AnswerRefused):
+        return Failure("answer", str(error))
+    if isinstance(error, ModelFailed):
+        return Failure("model", str(error), exception=error.exception)
     name = type(error).__name__
     return Failure(
         "model", f"The model raised {name}.", exception=name, text=_text(error)[:_TEXT_LIMIT], log=_trace()

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from workers.batcher import Batcher
-from workers.errors import (
-    InputRefused,
-    LoadFailed,
-    ModelFailed,
-    OutOfTime,
-    PoolClosed,
-    TypeRefused,
-    WorkerDied,
-)
-from workers.messages import Failure
-from workers.worker import Worker
+from workers.batcher import Batcher, Ticket
+from workers.errors import LoadFailed, OutOfTime, PoolClosed, StreamRefused, WorkerDied
+from workers.messages import Failure, Next, Open, Reply, Stop
+from workers.post import Post, load
+from workers.stream import Stream
+from workers.verdicts import fail, settle
+from workers.worker import StartFailed, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from workers.batcher import Ticket
-    from workers.errors import WorkerError
     from workers.limits import Limits
-    from workers.messages import Job, ModelSource, Reply
+    from workers.messages import Answer, Chunk, Job, ModelSource
     from workers.template import Template
 
 _logger = logging.getLogger("workers")
@@ -36,21 +30,10 @@ _logger = logging.getLogger("workers")
 _DEATHS = 2  # a job that as many workers died of is not tried again
 _TRIES = 2  # to replace the last worker, before the model counts as one that cannot be loaded
 _NO_PROCESS = "No process could be started for the model."
+_NEWS_SECONDS = 0.05  # for the news of other deaths to arrive
 _SHORT_LIFE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
-
-
-@dataclass(eq=False, slots=True)
-class _Post:
-    """A worker, the batches that it has been given (the first is the one it runs), and its clock."""
-
-    worker: Worker
-    started: float
-    batches: deque[list[Ticket]] = field(default_factory=deque)
-    clock: asyncio.TimerHandle | None = None
-    blamed: bool = False
-    hung: bool = False
 
 
 class Crew:
@@ -78,15 +61,19 @@ class Crew:
         self._broken = broken
         self._idle = idle
         self._batcher = Batcher(limit=limits.max_queue)
-        self._posts: list[_Post] = []
+        self._posts: list[Post] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._task_ended = asyncio.Event()
+        self._running = 0
+        self._numbers = count(1)
+        self._streamable = False
         self._closed = False
         self.used = self._loop.time()
 
     @property
     def busy(self) -> bool:
-        """Whether a job waits or runs."""
-        return self._batcher.waiting > 0 or any(post.batches for post in self._posts)
+        """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
+        return self._batcher.waiting > 0 or self._running > 0 or any(post.busy for post in self._posts)
 
     @property
     def workers(self) -> int:
@@ -110,9 +97,33 @@ class Crew:
 
         Raises QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied, PoolClosed.
         """
-        self.used = self._loop.time()
         ticket = self._batcher.put(job)
         self._dispatch()
+        reply: Reply = await self._answer(ticket)
+        return reply
+
+    async def stream(self, job: Job) -> Stream:
+        """The job's answer in chunks, of which the first is there; the caller closes it.
+
+        It has a worker to itself until it ends or is closed. Raises StreamRefused and what `predict`
+        raises.
+        """
+        if not self._streamable:
+            raise StreamRefused("This model has no predict_stream: it answers in one piece, without stream.")
+        number = next(self._numbers)
+        ticket = self._batcher.put(Open.of(job, number))
+        self._dispatch()
+        try:
+            first: Chunk = await self._answer(ticket)
+        except BaseException:
+            self._stop(number)
+            raise
+        seconds = self._limits.stream_seconds
+        ends = self._loop.time() + seconds if seconds else None
+        return Stream(first, ask=partial(self._next, number, ends), stop=partial(self._stop, number))
+
+    async def _answer(self, ticket: Ticket) -> Any:
+        self.used = self._loop.time()
         seconds = self._limits.request_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -122,29 +133,66 @@ class Crew:
         finally:
             self._batcher.withdraw(ticket)
 
+    async def _next(self, number: int, ends: float | None) -> Chunk:
+        if self._closed:
+            raise _closing()
+        if ends is not None and self._loop.time() >= ends:
+            raise OutOfTime(f"The stream took longer than {self._limits.stream_seconds:g} s.")
+        if (post := self._streaming(number)) is None:
+            raise WorkerDied("The worker's process ended.")
+        ticket = _bound(Next(number))
+        self._give(post, [ticket])
+        chunk: Chunk = await self._answer(ticket)
+        return chunk
+
+    def _stop(self, number: int) -> None:
+        """Have the stream closed where it is open still, or is being opened."""
+        post = self._streaming(number)
+        if post is not None and not self._closed:
+            ticket = _bound(Stop(number))
+            ticket.future.cancel()  # nobody waits
+            self._give(post, [ticket])
+
+    def _streaming(self, number: int) -> Post | None:
+        return next((post for post in self._posts if post.stream == number), None)
+
     async def close(self, *, drain_seconds: float) -> None:
         """Answer what waits and runs, for as long as `drain_seconds`; then end every process."""
         await self._drain(drain_seconds)
         self._closed = True
-        error = PoolClosed("The gateway is shutting down.")
+        error = _closing()
         self._batcher.fail(error)
-        busy = [post for post in self._posts if post.batches]
-        free = [post for post in self._posts if not post.batches]
+        busy = [post for post in self._posts if post.busy]
+        free = [post for post in self._posts if not post.busy]
         for task in self._tasks:
             task.cancel()
         for post in busy:
-            _fail([ticket for batch in post.batches for ticket in batch], error)
+            fail([ticket for batch in post.batches for ticket in batch], error)
         await asyncio.gather(*(post.worker.kill() for post in busy), *(post.worker.close() for post in free))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._posts.clear()
 
     async def _drain(self, seconds: float) -> None:
-        deadline = self._loop.time() + seconds
-        while self.busy and self._tasks and (left := deadline - self._loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.busy:  # a stream is without a task between two chunks
+                    self._task_ended.clear()
+                    await self._task_ended.wait()
 
     async def _man(self) -> None:
-        """Put one more worker to its post."""
+        """Put one more worker to its post; where its process did not live to load, try once more."""
+        try:
+            worker = await self._start()
+        except StartFailed as error:
+            _logger.warning("A worker of %s did not start, and is tried again: %s", self.source.key, error)
+            worker = await self._start()
+        if not worker.loaded.preloaded:
+            _logger.warning("The template could not import all it should; each worker pays for that itself.")
+        self._streamable = worker.loaded.streamable
+        self._posts.append(Post(worker, self._loop.time()))
+        self._dispatch()
+
+    async def _start(self) -> Worker:
         worker = await Worker.start(
             self.source,
             template=self._template,
@@ -152,10 +200,9 @@ class Crew:
             seconds=self._limits.load_seconds,
             died=self._lost,
         )
-        if not worker.loaded.preloaded:
-            _logger.warning("The template could not import all it should; each worker pays for that itself.")
-        self._posts.append(_Post(worker, self._loop.time()))
-        self._dispatch()
+        if worker.dead:  # its death was told before it had a post
+            raise StartFailed("The process ended as soon as it had loaded the model.")
+        return worker
 
     def _dispatch(self) -> None:
         """Hand out what waits to whoever is free; called whenever either changes."""
@@ -163,51 +210,63 @@ class Crew:
             tickets = self._batcher.take()
             if not tickets:
                 return
-            post.batches.append(tickets)
-            if len(post.batches) == 1:
-                self._start_clock(post)
-            self._own(asyncio.create_task(self._run(post, tickets)))
+            self._give(post, tickets)
 
-    def _free_post(self) -> _Post | None:
-        post = min(self._posts, key=_load, default=None)
-        return post if post is not None and len(post.batches) < self._batcher.depth else None
+    def _give(self, post: Post, tickets: list[Ticket]) -> None:
+        post.give(tickets)
+        self._running += 1
+        if len(post.batches) == 1:
+            self._start_clock(post)
+        self._own(asyncio.create_task(self._run(post, tickets)))
 
-    async def _run(self, post: _Post, tickets: list[Ticket]) -> None:
+    def _free_post(self) -> Post | None:
+        post = min(self._posts, key=load, default=None)
+        return post if post is not None and post.is_free(self._batcher.depth) else None
+
+    async def _run(self, post: Post, tickets: list[Ticket]) -> None:
         try:
-            replies = await post.worker.run(tuple(ticket.job for ticket in tickets))
-        except WorkerDied as error:
-            self._retry(post, tickets, error)
-        else:
-            self._settle(tickets, replies)
+            await self._run_or_retry(post, tickets)
+        except asyncio.CancelledError:
+            fail(tickets, _closing())
+            raise
         finally:
+            self._running -= 1
             post.batches.remove(tickets)
             self._start_clock(post)
         self._dispatch()
         if not self.busy:
             self._idle()
 
-    def _settle(self, tickets: list[Ticket], replies: tuple[Reply | Failure, ...]) -> None:
-        if len(replies) != len(tickets):
-            _fail(tickets, ModelFailed(f"The worker answered {len(replies)} of {len(tickets)} requests."))
-            return
-        for ticket, reply in zip(tickets, replies, strict=True):
-            if isinstance(reply, Failure):
-                _fail([ticket], _error(reply))
-                continue
-            self._batcher.learn(reply.seconds)
-            if not ticket.future.done():
-                ticket.future.set_result(reply)
+    async def _run_or_retry(self, post: Post, tickets: list[Ticket]) -> None:
+        try:
+            answers = await post.worker.run(tuple(ticket.job for ticket in tickets))
+        except WorkerDied as error:
+            await self._retry(post, tickets, error)
+        else:
+            post.hear(tickets, answers)
+            self._learn(tickets, answers)
+            settle(tickets, answers)
 
-    def _retry(self, post: _Post, tickets: list[Ticket], error: WorkerDied) -> None:
+    def _learn(self, tickets: list[Ticket], answers: tuple[Answer, ...]) -> None:
+        for answer in answers:
+            if isinstance(answer, Reply):
+                self._batcher.learn(answer.seconds)
+        if isinstance(tickets[0].job, Stop) and isinstance(failed := answers[0], Failure):
+            key = self.source.key
+            _logger.warning("A stream of %s did not close in order: %s\n%s", key, failed.message, failed.log)
+
+    async def _retry(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Queue again what the dead worker held; only the batch that it ran is to blame."""
+        self._lost(post.worker)
         if post.batches[0] is tickets and not post.blamed:
             for ticket in tickets:
                 ticket.deaths += 1
         post.blamed = True
-        _fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
+        fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
+        await asyncio.sleep(_NEWS_SECONDS)  # another worker may have died with it: do not give it this
         self._batcher.give_back(tickets)
 
-    def _start_clock(self, post: _Post) -> None:
+    def _start_clock(self, post: Post) -> None:
         """Give the batch that the worker runs now its time; a worker that exceeds it is hung."""
         if post.clock is not None:
             post.clock.cancel()
@@ -215,7 +274,7 @@ class Crew:
             self._loop.call_later(self._limits.request_seconds, self._hung, post) if post.batches else None
         )
 
-    def _hung(self, post: _Post) -> None:
+    def _hung(self, post: Post) -> None:
         _logger.error(
             "A worker of %s has not answered for %g s: it is ended and replaced.",
             self.source.key,
@@ -260,25 +319,17 @@ class Crew:
 
     def _disown(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._task_ended.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("A task of %s failed.", self.source.key, exc_info=error)
 
 
-def _load(post: _Post) -> int:
-    return len(post.batches)
+def _bound(ask: Next | Stop) -> Ticket:
+    """What concerns an open stream, which only the worker that holds it can answer."""
+    ticket = Ticket(ask, queued=False)
+    ticket.deaths = _DEATHS
+    return ticket
 
 
-def _fail(tickets: list[Ticket], error: Exception) -> None:
-    for ticket in tickets:
-        if not ticket.future.done():
-            ticket.future.set_exception(error)
-
-
-def _error(failure: Failure) -> WorkerError:
-    if failure.kind == "input":
-        return InputRefused(failure.message, failure.details)
-    if failure.kind == "type":
-        return TypeRefused(failure.message)
-    if failure.kind == "load":
-        return LoadFailed(failure.message, log=failure.log)
-    return ModelFailed(failure.message, exception=failure.exception, text=failure.text, log=failure.log)
+def _closing() -> PoolClosed:
+    return PoolClosed("The gateway is shutting down.")

@@ -3,6 +3,8 @@
 WorkerError
 ├── InputRefused      the body is not one this model takes      (the caller's)
 ├── TypeRefused       the body's content type is not known      (the caller's)
+├── AnswerRefused     the answer has no form that is asked for    (the caller's)
+├── StreamRefused     the model has no answer in chunks         (the caller's)
 ├── ModelFailed       the model's own code raised               (the model's)
 ├── LoadFailed        the model cannot be loaded here           (the model's)
 ├── WorkerDied        the process ended under the job, twice    (the model's)
@@ -10,6 +12,7 @@ WorkerError
 ├── QueueFull         too many jobs wait for this version       (the load's)
 ├── NoRoom            every place for a model is busy or pinned (the load's)
 ├── NotLoaded         no worker holds this version now          (load it first)
+├── Pinned            the version is kept loaded by a setting   (the operator's)
 └── PoolClosed        the gateway is shutting down              (the operator's)
 """
 
@@ -38,6 +41,14 @@ class InputRefused(WorkerError):
 
 class TypeRefused(WorkerError):
     """The body's content type is none that the codec reads."""
+
+
+class AnswerRefused(WorkerError):
+    """The model's answer cannot be had in the media type that the caller wants; others are named."""
+
+
+class StreamRefused(WorkerError):
+    """An answer in chunks was asked of a model that has none."""
 
 
 class ModelFailed(WorkerError):
@@ -83,6 +94,10 @@ class NoRoom(WorkerError):
 
 class NotLoaded(WorkerError):
     """No worker holds this version now."""
+
+
+class Pinned(WorkerError):
+    """The version is pinned, so that nobody can have it unloaded."""
 
 
 class PoolClosed(WorkerError):

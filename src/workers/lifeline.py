@@ -8,6 +8,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from workers.messages import PID_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 class Lifeline:
     """The parent's end of a pipe that the child holds as long as it lives.
 
-    The child's first message is its process id, so that a hung load can be killed too. From then
-    on a process descriptor tells of the death where the system has them (a process that the model
-    forked may hold the pipe open after its parent's death), the end of the pipe elsewhere.
+    The child's only message is its process id, before any code of the model runs, so that a hung
+    load can be killed too. From then on a process descriptor tells of the death where the system has
+    them (a process that the model forked may hold the pipe open after its parent's death), the end
+    of the pipe elsewhere. Nothing that comes through the pipe is ever unpickled.
     """
 
     def __init__(self, connection: Connection, *, died: Callable[[], None]) -> None:
@@ -49,16 +52,20 @@ class Lifeline:
 
     def _readable(self) -> None:
         try:
-            self._pid = self._connection.recv()
+            message = self._connection.recv_bytes(PID_BYTES)
         except (EOFError, OSError):
             self._died()
             return
+        if self._pid is not None:
+            return  # some code of the model's writes here: it says nothing to us
+        self._pid = int.from_bytes(message, "little")
         if hasattr(os, "pidfd_open"):
             try:
                 self._descriptor = os.pidfd_open(self._pid)
             except OSError:
                 self._died()
                 return
+            self._loop.remove_reader(self._connection.fileno())
             self._loop.add_reader(self._descriptor, self._died)
         if self._kill_wanted:
             _kill(self._pid, self._descriptor)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """`idle_seconds` 0 means that idle models stay; all other times are in seconds too, and positive.
 
-    A request's time counts from the moment its model is warm; loading has its own.
+    A request's time counts from the moment its model is warm; loading has its own. A stream has a
+    request's time for each chunk, and `stream_seconds` for all of them (0: as long as it takes).
     """
 
     workers_per_model: int = 1
@@ -17,4 +18,5 @@ class Limits:
     max_queue: int = 1024
     idle_seconds: float = 900.0
     request_seconds: float = 60.0
+    stream_seconds: float = 600.0
     load_seconds: float = 300.0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 JSON = "application/json"
+PID_BYTES = 8
+"""A worker's first message to its parent is its process id in so many bytes, the lowest first."""
+CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
+ARROW = "application/vnd.apache.arrow.stream"
+OPEN_INFERENCE = "application/x-open-inference"  # a name of our own: its bodies travel as JSON or octets
 
-FailureKind = Literal["input", "type", "model", "load"]
+FailureKind = Literal["input", "type", "answer", "model", "load"]
 InputChecks = Literal["strict", "mlflow"]
 
 
@@ -48,6 +54,44 @@ class Job:
     content_type: str = JSON
     accept: str = JSON
     json_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Job):
+    """A job whose answer is wanted in chunks; `stream` is the number under which they are asked for.
+
+    Its answer is the first chunk. The model's generator stays open in the worker until it ends,
+    raises, or is told to stop.
+    """
+
+    stream: int = 0
+
+    @classmethod
+    def of(cls, job: Job, stream: int) -> Open:
+        """`job`, to be answered in chunks."""
+        return cls(**{field.name: getattr(job, field.name) for field in fields(Job)}, stream=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Asks for the next chunk of an open stream."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Has the model's generator closed where it still is open; answered by a chunk without body."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of an answer as JSON, and how many seconds it took; `body` is None where there is no more."""
+
+    body: bytes | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +143,14 @@ class Loaded:
     """A worker's report that its model is loaded.
 
     `seconds` is what loading took; `preloaded` is False where the template could not import what
-    it should have, so that every worker pays for those imports itself.
+    it should have, so that every worker pays for those imports itself. `streamable` says whether
+    the model can answer in chunks.
     """
 
     seconds: float
     preloaded: bool = True
+    streamable: bool = False
+
+
+Ask = Job | Next | Stop
+Answer = Reply | Chunk | Failure

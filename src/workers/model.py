@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import traceback
+from contextlib import closing
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import load_model
+from mlflow.pyfunc import FLAVOR_NAME, load_model
 
+from workers.codec import answers
 from workers.codec.bodies import read, write
 from workers.codec.plan import Plan
 from workers.errors import InputRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from workers.codec.request import Answer, Request
     from workers.messages import Job, ModelSource
 
@@ -24,6 +28,7 @@ _JUDGES = frozenset(
     {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
 )
 _HINTS = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
+_STREAMER = "_predict_stream"  # raises by itself only where the input is not a single one
 # Without it MLflow does not read datetimes and bytes for models with type hints; its server sets it too.
 _SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
@@ -37,6 +42,30 @@ class LoadedModel:
         self._model = load_model(source.directory, suppress_warnings=True)
         self._plan = Plan.of(self._model.metadata, checks=source.input_checks)
 
+    @property
+    def streamable(self) -> bool:
+        """Whether the model can answer in chunks."""
+        return bool(self._model.metadata.flavors[FLAVOR_NAME].get("streamable"))
+
+    def stream(self, job: Job) -> Generator[bytes, None, None]:
+        """What `predict_stream` yields, each as JSON; only where the model is `streamable`.
+
+        Raises as `answer` does. To close it closes the model's own generator.
+        """
+        request = read(job, self._plan)
+        made = self._model.predict_stream(request.data, params=request.params)
+        with closing(cast("Generator[object, None, None]", made)) as chunks:
+            while True:
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    return
+                except MlflowException as error:  # MLflow checks the input when the first chunk is asked for
+                    if (refusal := _refusal(error)) is not None:
+                        raise refusal from error
+                    raise
+                yield answers.write(chunk)
+
     def answer(self, job: Job) -> Answer:
         """The predictions in the form that the job wants.
 
@@ -49,17 +78,20 @@ class LoadedModel:
         try:
             return self._model.predict(request.data, params=request.params)
         except MlflowException as error:
-            if _judged(error):
-                raise InputRefused(
-                    "The input does not fit the model's signature; GET the version to see it."
-                ) from error
+            if (refusal := _refusal(error)) is not None:
+                raise refusal from error
             raise
 
 
-def _judged(error: MlflowException) -> bool:
-    """Whether MLflow refused the input before any code of the model's ran."""
+def _refusal(error: MlflowException) -> InputRefused | None:
+    """What to tell the caller where MLflow refused the input before any code of the model's ran."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]
     names = [frame.f_code.co_name for frame in frames]
     outer = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
-    return not _JUDGES.isdisjoint(names[:outer]) or (outer == len(frames) and modules[-1:] == [_HINTS])
+    raised_by_mlflow = outer == len(frames)
+    if raised_by_mlflow and names[-1:] == [_STREAMER]:
+        return InputRefused("A stream is the answer to a single input; the body has several or none.")
+    if not _JUDGES.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_HINTS]):
+        return InputRefused("The input does not fit the model's signature; GET the version to see it.")
+    return None

@@ -11,21 +11,37 @@ from typing import TYPE_CHECKING, Literal
 
 from workers.crew import Crew
 from workers.errors import (
+    AnswerRefused,
     InputRefused,
     LoadFailed,
     ModelFailed,
     NoRoom,
     NotLoaded,
     OutOfTime,
+    Pinned,
     PoolClosed,
     QueueFull,
+    StreamRefused,
     TypeRefused,
     WorkerDied,
     WorkerError,
 )
 from workers.failures import Failures
 from workers.limits import Limits
-from workers.messages import Cell, InputChecks, Job, ModelKey, ModelSource, Reply
+from workers.messages import (
+    ARROW,
+    CSV,
+    JSON,
+    OPEN_INFERENCE,
+    PARQUET,
+    Cell,
+    InputChecks,
+    Job,
+    ModelKey,
+    ModelSource,
+    Reply,
+)
+from workers.stream import Stream
 from workers.template import Template
 
 if TYPE_CHECKING:
@@ -33,6 +49,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 __all__ = [
+    "ARROW",
+    "CSV",
+    "JSON",
+    "OPEN_INFERENCE",
+    "PARQUET",
+    "AnswerRefused",
     "Cell",
     "InputChecks",
     "InputRefused",
@@ -45,11 +67,14 @@ __all__ = [
     "NoRoom",
     "NotLoaded",
     "OutOfTime",
+    "Pinned",
     "Pool",
     "PoolClosed",
     "QueueFull",
     "Reply",
     "State",
+    "Stream",
+    "StreamRefused",
     "TypeRefused",
     "WorkerDied",
     "WorkerError",
@@ -132,6 +157,10 @@ class Pool:
             return State("failed", reason=str(failed))
         return State("cold")
 
+    def states(self) -> dict[ModelKey, State]:
+        """How each version is served that is loaded or being loaded."""
+        return {key: self.state(key) for key in (*self._held, *self._loading)}
+
     def pin(self, key: ModelKey) -> None:
         """Never retire or evict `key`, once it is loaded."""
         self._pinned.add(key)
@@ -146,13 +175,23 @@ class Pool:
         Raises NotLoaded, QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied,
         PoolClosed.
         """
+        return await self._crew(key).predict(job)
+
+    async def stream(self, key: ModelKey, job: Job) -> Stream:
+        """The same answer in chunks, of which the first is there; the caller closes the stream.
+
+        The model counts as busy until then. Raises StreamRefused, and what `predict` raises.
+        """
+        return await self._crew(key).stream(job)
+
+    def _crew(self, key: ModelKey) -> Crew:
         held = self._held.get(key)
         if held is None:
             if self._closed:
                 raise PoolClosed("The gateway is shutting down.")
             raise NotLoaded(f"{key} is not loaded.")
         held.awaited_until = 0.0
-        return await held.crew.predict(job)
+        return held.crew
 
     async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
         """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
@@ -179,6 +218,17 @@ class Pool:
         if self._closed:
             self._retire(key, drain_seconds=0.0)
             raise PoolClosed("The gateway is shutting down.")
+
+    async def unload(self, *keys: ModelKey) -> None:
+        """End the versions' workers once they have answered what they were asked.
+
+        Nothing happens for those that are not loaded. Raises Pinned, and then unloads none of them.
+        """
+        if pinned := [str(key) for key in keys if key in self._pinned]:
+            raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
+        seconds = self._limits.request_seconds
+        ending = [self._retire(key, drain_seconds=seconds) for key in keys if key in self._held]
+        await asyncio.gather(*map(asyncio.shield, ending))
 
     async def _loaded(self, files: AbstractAsyncContextManager[ModelSource]) -> _Held:
         async with AsyncExitStack() as stack:

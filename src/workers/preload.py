@@ -11,8 +11,22 @@ import gc
 import importlib
 import importlib.util
 import logging
+import os
 
-ALWAYS = ("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "pandas", "orjson", "workers.child")
+# A worker's libraries must not phone home, nor ask an MLflow server for what is on disk already.
+os.environ.update(
+    {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRACKING_URI": "file:///dev/null"}
+)
+
+ALWAYS = (
+    "mlflow.pyfunc",
+    "mlflow.pyfunc.scoring_server",
+    "pandas",
+    "orjson",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "workers.child",
+)
 WHERE_INSTALLED = (
     "sklearn.compose",
     "sklearn.ensemble",

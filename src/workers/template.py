@@ -4,53 +4,45 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
-from contextlib import contextmanager
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from multiprocessing.context import ForkServerContext
 
 PRELOAD = ["workers.preload"]
-
-# The worker's libraries must not phone home, nor ask an MLflow server for what is on disk already.
-_ALWAYS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_TRACKING_URI": "file:///dev/null",
-}
 
 
 class Template:
     """Owns multiprocessing's fork server and the environment that workers see.
 
     The server is one per Python process; it ends when this process does, and takes the workers
-    with it (each asks the kernel for that, see `workers.child`).
+    with it (each asks the kernel for that, see `workers.child`). multiprocessing starts another one
+    whenever it finds that the last has died.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """`environment` is all that workers see of the environment; None leaves them this process' own."""
-        self._environment = {**(os.environ if environment is None else environment), **_ALWAYS}
-        self._lock = threading.Lock()
+        if environment is not None:
+            _inherit(environment)
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
 
     def ensure_running(self) -> None:
         """Start the template where it does not run; returns at once, the imports go on behind."""
-        with self._lock, _environment(self._environment):
-            forkserver.ensure_running()
+        forkserver.ensure_running()
 
 
-@contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Let a process that starts meanwhile see `wanted` only: the fork server takes no environment."""
-    kept = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(kept)
+def _inherit(environment: Mapping[str, str]) -> None:
+    """Let every process that is started from here on inherit `environment`, and nothing else.
+
+    The fork server takes no environment of its own, and may be started anew at any time by any
+    thread. What C and a new process see is changed; `os.environ`, which is Python's copy, is not,
+    so that this process' own libraries find their credentials still.
+    """
+    for name in os.environ:
+        if name not in environment:
+            os.unsetenv(name)
+    for name, value in environment.items():
+        os.putenv(name, value)

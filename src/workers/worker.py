@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from multiprocessing.connection import Connection
 
-    from workers.messages import Job, ModelSource, Reply
+    from workers.messages import Answer, Ask, ModelSource
     from workers.template import Template
 
 T = TypeVar("T")
 
 _NOTICE_SECONDS = 0.5  # for the executor to hand over what the process had answered before it died
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
+
+
+class StartFailed(LoadFailed):
+    """The process could not be started, or ended as it loaded: perhaps the template died, not the model."""
 
 
 class Worker:
@@ -61,7 +65,6 @@ class Worker:
         `starter` is where the start may block. Raises LoadFailed where the load raises, takes
         longer than `seconds`, or ends the process. Cancelling ends the process.
         """
-        template.ensure_running()
         worker = cls(source, template=template, died=died)
         try:
             worker.loaded = await worker._load(starter, seconds=seconds)
@@ -70,8 +73,13 @@ class Worker:
             raise
         return worker
 
-    async def run(self, jobs: tuple[Job, ...]) -> tuple[Reply | Failure, ...]:
-        """One reply per job, in order. Raises WorkerDied where the process ends before it answers.
+    @property
+    def dead(self) -> bool:
+        """Whether the process is known to have ended."""
+        return self._lifeline.dead.is_set()
+
+    async def run(self, jobs: tuple[Ask, ...]) -> tuple[Answer, ...]:
+        """One answer per job, in order. Raises WorkerDied where the process ends before it answers.
 
         Cancelling does not stop the process: it finishes the batch, and the replies are dropped.
         """
@@ -99,9 +107,9 @@ class Worker:
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
-            raise LoadFailed("The process ended while it loaded the model.") from error
+            raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError) as error:  # EOFError: the template died while it forked
-            raise LoadFailed("No process could be started for the model.", log=repr(error)) from error
+            raise StartFailed("No process could be started for the model.", log=repr(error)) from error
         if isinstance(report, Failure):
             raise LoadFailed(report.message, log=report.log)
         return report
@@ -133,7 +141,7 @@ class Worker:
                 answer.set_exception(WorkerDied("The worker's process ended."))
 
 
-def _submitted(executor: ProcessPoolExecutor, jobs: tuple[Job, ...]) -> Future[tuple[Reply | Failure, ...]]:
+def _submitted(executor: ProcessPoolExecutor, jobs: tuple[Ask, ...]) -> Future[tuple[Answer, ...]]:
     try:
         return executor.submit(child.predict, jobs)
     except RuntimeError as error:  # broken (BrokenProcessPool is one) or shut down

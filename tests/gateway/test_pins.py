@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from gateway.serving import Serving
 from tests.gateway.test_serving import registered_again
 from tests.gateways import Gateway, gateway_at, invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
+    from gateway.models import ModelVersion
+    from gateway.serving import Timing
     from tests.servers import MlflowServer
 
 
@@ -84,3 +89,27 @@ async def test_a_pin_that_cannot_be_had_is_told(
         assert not told["ready"]
         assert "RuntimeError" in told["pinned"]["problems"]["api-broken/1"]
         await until(gateway, "/model/api-tens/1", wanted=lambda told: told["serving"]["state"] == "warm")
+
+
+async def test_an_unexpected_error_ends_the_keeping_of_none(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told without its text, tried again, and the other pin never notices."""
+    warm = Serving.warm
+    errors = iter([RuntimeError("/secret/path")])
+
+    async def failing(self: Serving, version: ModelVersion) -> Timing:
+        if version.name == "api-tens" and (error := next(errors, None)) is not None:
+            raise error
+        return await warm(self, version)
+
+    monkeypatch.setattr(Serving, "warm", failing)
+    async with gateway_at(
+        mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-sums/1, api-tens/1"
+    ) as gateway:
+        told = await until(
+            gateway, "/health/ready", wanted=lambda told: "api-tens/1" in told["pinned"]["problems"]
+        )
+        assert "/secret" not in told["pinned"]["problems"]["api-tens/1"]
+        ready = await until(gateway, "/health/ready", wanted=lambda told: told["ready"])
+        assert ready["pinned"]["problems"] == {}

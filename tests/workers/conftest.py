@@ -47,6 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sums": models.save(base / "sums", models.Sums(), signature=models.NUMBERS),
         "tens": models.save(base / "tens", models.Sums(10.0), signature=models.NUMBERS),
         "commands": models.save(base / "commands", models.Commands(), signature=models.COMMANDS),
+        "streams": models.save(base / "streams", models.Streams(), signature=models.COMMANDS),
     }
     for how in ("raise", "import", "hang", "die"):
         saved[how] = models.save(base / how, models.Broken(how))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import psutil
 
 from workers.pool import Job, Limits, ModelKey, ModelSource, Pool
 
@@ -33,7 +34,13 @@ async def main(folder: str) -> None:
         await pool.load(KEY, files(folder))
         reply = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"environ"}]}'))
         pids = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"x"}]}'))
-        kernel = await asyncio.to_thread(Path(f"/proc/{orjson.loads(pids.body)[0]}/environ").read_bytes)
+        first = orjson.loads(pids.body)[0]
+        kernel = await asyncio.to_thread(Path(f"/proc/{first}/environ").read_bytes)
+        psutil.Process(first).parent().kill()  # type: ignore[union-attr] # the template
+        other = ModelKey("other", "1", "f")
+        await pool.load(other, files(folder))
+        pids = await pool.predict(other, Job(b'{"dataframe_records":[{"do":"x"}]}'))
+        anew = await asyncio.to_thread(Path(f"/proc/{orjson.loads(pids.body)[0]}/environ").read_bytes)
     finally:
         await pool.close(drain_seconds=0)
     seen = {
@@ -41,6 +48,7 @@ async def main(folder: str) -> None:
         "after": os.environ.get("A_SECRET"),
         "worker": orjson.loads(reply.body)[0],
         "kernel_shows_it": b"A_SECRET" in kernel,
+        "next_template_shows_it": b"A_SECRET" in anew,
     }
     sys.stdout.write(orjson.dumps(seen).decode() + "\n")
 

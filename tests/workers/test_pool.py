@@ -30,10 +30,14 @@ from workers.pool import (
     TypeRefused,
     WorkerDied,
 )
+from workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
+
+    from workers.messages import Loaded
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -226,6 +230,65 @@ async def test_deaths_are_noticed_without_process_descriptors(
         assert await answer(pool, "commands", command("x"))
 
 
+async def test_what_a_model_writes_to_the_lifeline_is_not_read(
+    opened: Opened, files: Lookup, tmp_path: Path
+) -> None:
+    """Nothing that a model's code puts into the pipe of its worker's pid is unpickled in the parent."""
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        assert await answer(pool, "commands", command(f"lifeline {tmp_path / 'pwned'}"))
+        await asyncio.sleep(0.3)
+        assert await answer(pool, "commands", command("x"))
+    assert not (tmp_path / "pwned").exists()
+
+
+async def test_a_worker_that_dies_as_it_reports_is_no_worker(
+    opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Death between the report and the first job: another process takes its place."""
+    load = Worker._load
+    deaths = iter([True, False])
+
+    async def dying(self: Worker, starter: Executor, *, seconds: float) -> Loaded:
+        loaded = await load(self, starter, seconds=seconds)
+        if next(deaths):
+            await self.kill()
+        return loaded
+
+    monkeypatch.setattr(Worker, "_load", dying)
+    async with opened(request_seconds=5.0) as pool:
+        await pool.load(COMMANDS, files("commands")())
+        assert await answer(pool, "commands", command("x"))
+
+
+async def test_no_job_is_lost_when_a_dead_workers_model_is_evicted(
+    opened: Opened, files: Lookup, tmp_path: Path
+) -> None:
+    """A model whose worker has just died is busy with what that worker held."""
+    async with opened(max_loaded_models=1) as pool:
+        await pool.load(COMMANDS, files("commands")())
+        jobs = [command(f"die_once {tmp_path / 'died'}"), *(command("x") for _ in range(5))]
+        asked = [asyncio.create_task(answer(pool, "commands", job)) for job in jobs]
+        await asyncio.sleep(0)
+        await pool.load(key("sums"), files("sums")())
+        assert len(await asyncio.gather(*asked)) == 6
+
+
+async def test_the_templates_death_is_not_the_models_fault(opened: Opened, files: Lookup) -> None:
+    """Workers die with their template; what they held is answered by those of the next one."""
+    async with opened(workers_per_model=2) as pool:
+        await pool.load(COMMANDS, files("commands")())
+        pids = await answer(pool, "commands", command("x"))
+        assert isinstance(pids, list)
+        asked = [asyncio.create_task(answer(pool, "commands", command("sleep 0.05", "x"))) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        template = psutil.Process(pids[0]).parent()
+        assert template is not None
+        template.kill()
+        await pool.load(key("sums"), files("sums")())
+        assert len(await asyncio.gather(*asked)) == 20
+
+
 async def test_what_a_model_started_ends_with_its_worker(opened: Opened, files: Lookup) -> None:
     """Processes of the model's own do not outlive it, nor do they hide its end."""
     async with opened() as pool:
@@ -407,6 +470,7 @@ async def test_workers_see_the_given_environment_only(folders: dict[str, Path]) 
     assert "A_SECRET" not in seen["worker"]
     assert seen["worker"]["GIVEN"] == "yes"
     assert not seen["kernel_shows_it"]
+    assert not seen["next_template_shows_it"]
 
 
 async def _gone(pid: int) -> None:

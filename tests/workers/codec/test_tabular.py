@@ -1,0 +1,443 @@
+"""CSV, Parquet and Arrow: the same table is the same frame as in JSON, or is refused alike."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc.scoring_server import parse_csv_input, parse_parquet_input
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
+from pandas.testing import assert_frame_equal
+
+from tests.workers.codec import plans
+from tests.workers.codec.plans import MIXED, SENTINEL, column, columns, plan
+from tests.workers.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
+from workers.codec import bodies
+from workers.codec.plan import Plan
+from workers.errors import InputRefused
+from workers.messages import ARROW, CSV, PARQUET, Job
+
+ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
+UTC = datetime.UTC
+NOON = datetime.datetime(2024, 1, 2, 12, tzinfo=UTC)
+LATER = NOON + datetime.timedelta(microseconds=1)
+
+# Signature's type, JSON's values, Arrow's types that hold them, their values where they are others.
+VALUES: list[tuple[Any, list[Any], list[pa.DataType], list[Any] | None]] = [
+    (DataType.boolean, [True, False], [pa.bool_()], None),
+    (DataType.integer, [1, -(2**31), 2**31 - 1], [pa.int32(), pa.int64(), pa.decimal128(20, 2)], None),
+    (DataType.integer, [1, 2], [pa.uint8(), pa.float32(), pa.dictionary(pa.int8(), pa.int16())], None),
+    (DataType.long, [1, -(2**63), 2**63 - 1], [pa.int64(), pa.decimal128(38, 0)], None),
+    (DataType.long, [0, 2**63 - 1], [pa.uint64()], None),
+    (DataType.long, [2.0, 3.0], [pa.float64(), pa.float32(), pa.float16()], None),
+    (DataType.float, [1.5, 0.1, 2.0], [pa.float64()], None),
+    (DataType.float, [1.5, None], [pa.float64(), pa.float32(), pa.float16()], None),
+    (DataType.double, [1.5, 0.1, None, 1e300], [pa.float64()], None),
+    (DataType.double, [2, None, 2**53], [pa.int64(), pa.uint64()], None),
+    (DataType.double, [2, 3], [pa.int8(), pa.int64(), pa.decimal128(20, 3)], None),
+    (DataType.double, [None, None], [pa.null(), pa.float64(), pa.int64()], None),
+    (DataType.string, ["a", "", "wörld ☃", "NA", "null", " x ", '"q"', "a,b\r\nc"], [pa.string()], None),
+    (
+        DataType.string,
+        ["a", None, "a"],
+        [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())],
+        None,
+    ),
+    (DataType.string, [None, None], [pa.string(), pa.null()], None),
+    (
+        DataType.binary,
+        ["aGVsbG8=", "", None],
+        [pa.binary(), pa.large_binary(), pa.binary_view()],
+        [b"hello", b"", None],
+    ),
+    (DataType.binary, ["aGVsbG8="], [pa.binary(5)], [b"hello"]),
+    (
+        DataType.datetime,
+        ["2024-01-02T12:00:00Z", None, "2024-01-02T12:00:00.000001Z"],
+        [
+            pa.timestamp("us"),
+            pa.timestamp("ns"),
+            pa.timestamp("us", "Europe/Berlin"),
+            pa.timestamp("ns", "UTC"),
+        ],
+        [NOON, None, LATER],
+    ),
+    (DataType.datetime, ["2024-01-02"], [pa.date32(), pa.date64()], [datetime.date(2024, 1, 2)]),
+    (DataType.datetime, ["2024-01-02", "2024-01-02T03:00+02:00"], [pa.string()], None),
+    (Array(DataType.long), [[1, 2], [3]], [pa.list_(pa.int32()), pa.large_list(pa.int64())], None),
+    (Array(DataType.long), [[1, 2], [3, 4]], [pa.list_(pa.int64(), 2)], None),
+    (Array(DataType.double), [[1.5, None], []], [pa.list_(pa.float64())], None),
+    (Array(DataType.string), [["a", "b"], ["c"]], [pa.list_(pa.string())], None),
+    (Array(Array(DataType.boolean)), [[[True], [False, True]]], [pa.list_(pa.list_(pa.bool_()))], None),
+    (
+        Array(DataType.datetime),
+        [["2024-01-02T12:00:00+00:00"]],
+        [pa.list_(pa.timestamp("us", "UTC"))],
+        [[NOON]],
+    ),
+    (Array(DataType.binary), [["aGk="]], [pa.list_(pa.binary())], [[b"hi"]]),
+    (
+        ITEM,
+        [{"k": 1, "note": "n"}, {"k": 2, "note": None}],
+        [pa.struct([("k", pa.int64()), ("note", pa.string())])],
+        None,
+    ),
+    (Map(DataType.string), [{"a": "b"}, {}], [pa.map_(pa.string(), pa.string())], None),
+    (AnyType(), ["a", None], [pa.string()], None),
+]
+CASES = [(kind, values, of, other or values) for kind, values, types, other in VALUES for of in types]
+
+
+def split(values: list[Any]) -> dict[str, Any]:
+    return plans.split(values)
+
+
+@pytest.mark.parametrize(("kind", "values", "of", "own"), CASES, ids=lambda value: str(value)[:40])
+def test_every_type(kind: Any, values: list[Any], of: pa.DataType, own: list[Any]) -> None:
+    """Each of Arrow's types that can hold a column's values gives JSON's frame, in Arrow and in Parquet."""
+    table = pa.table({"x": _array(own, of)})
+    for required in (True, False):
+        schema = column(kind, required=required)
+        wanted = plans.data(split(values), schema)
+        assert_frame_equal(data(arrow(table), ARROW, schema), wanted)
+        if not (pa.types.is_binary_view(of) or pa.types.is_string_view(of)):
+            assert_frame_equal(data(parquet_file(table), PARQUET, schema), wanted)
+
+
+@pytest.mark.parametrize(("kind", "values"), [case[:2] for case in VALUES], ids=lambda value: str(value)[:40])
+def test_every_type_in_csv(kind: Any, values: list[Any]) -> None:
+    """A cell's text gives the value that JSON's does: base64, ISO 8601, JSON for lists and objects."""
+    for required in (True, False):
+        schema = column(kind, required=required)
+        body = csv_text(["x"], [[value] for value in values])
+        assert_frame_equal(data(body, CSV, schema), plans.data(split(values), schema))
+
+
+def _array(values: list[Any], of: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(of):
+        return pa.array(values, of.value_type).dictionary_encode().cast(of)
+    if pa.types.is_decimal(of):
+        return pa.array([None if value is None else decimal.Decimal(value) for value in values], of)
+    if pa.types.is_float16(of):
+        return pa.array([None if value is None else np.float16(value) for value in values], of)
+    if pa.types.is_map(of):
+        return pa.array([list(value.items()) for value in values], of)
+    return pa.array(values, of)
+
+
+# What each of the formats refuses, with the row and the reason that JSON gives.
+REFUSED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
+    (DataType.long, pa.float64(), [1.0, 2.7], 1, "has a fraction"),
+    (DataType.long, pa.float64(), [1.0, 2.0**60], 1, "2^53"),
+    (DataType.long, pa.int64(), [1, None], 1, "null"),
+    (DataType.long, pa.uint64(), [1, 2**63], 1, "beyond the range"),
+    (DataType.long, pa.decimal128(5, 2), [decimal.Decimal("1.25")], 0, "has a fraction"),
+    (DataType.integer, pa.int64(), [1, 3_000_000_000], 1, "beyond the range"),
+    (DataType.float, pa.float64(), [1.0, 1e300], 1, "beyond the range"),
+    (DataType.double, pa.int64(), [1, 2**53 + 1], 1, "cannot hold exactly"),
+    (DataType.boolean, pa.bool_(), [True, None], 1, "null"),
+    (DataType.datetime, pa.timestamp("s"), [0, 2**40], 1, "1677 to 2262"),
+    (DataType.datetime, pa.timestamp("ns"), [0, -(2**63)], 1, "1677 to 2262"),
+    (DataType.datetime, pa.string(), ["2024-01-02", SENTINEL], 1, "ISO 8601"),
+    (Array(DataType.long), pa.list_(pa.float64()), [[1.0], [1.5]], 1, "at [0]: has a fraction"),
+    (Map(DataType.string), pa.map_(pa.string(), pa.int64()), [[("a", 1)]], 0, "not a string"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "of", "values", "row", "reason"), REFUSED)
+def test_what_does_not_fit(kind: Any, of: pa.DataType, values: list[Any], row: int, reason: str) -> None:
+    """Arrow's and Parquet's values are refused with JSON's reasons and rows."""
+    table = pa.table({"x": pa.array(values, of)})
+    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
+        cell = refused(body, media_type, column(kind)).details[0]
+        assert (cell.row, cell.column) == (row, "x")
+        assert reason in cell.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "values"),
+    [
+        (DataType.long, pa.string(), ["1"]),
+        (DataType.double, pa.bool_(), [True]),
+        (DataType.boolean, pa.int64(), [1]),
+        (DataType.string, pa.int64(), [1]),
+        (DataType.string, pa.binary(), [b"a"]),
+        (DataType.binary, pa.string(), ["abcd"]),
+        (DataType.datetime, pa.int64(), [1704164645]),
+        (DataType.datetime, pa.duration("s"), [1]),
+        (DataType.double, pa.list_(pa.float64()), [[1.5]]),
+        (DataType.string, pa.struct([("a", pa.string())]), [{"a": "b"}]),
+    ],
+)
+def test_another_family_of_types(kind: Any, of: pa.DataType, values: list[Any]) -> None:
+    """A column of another kind is refused whole, by name."""
+    told = refused(arrow(pa.table({"x": pa.array(values, of)})), ARROW, column(kind))
+    assert (told.details[0].row, told.details[0].column) == (None, "x")
+    assert f"where {kind.name} is wanted" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "reason"),
+    [
+        (DataType.long, "2.7", "has a fraction"),
+        (DataType.long, SENTINEL, "not a number"),
+        (DataType.long, "", "null"),
+        (DataType.long, "0x1F", "not a number"),
+        (DataType.long, "1_000", "not a number"),
+        (DataType.long, "٣", "not a number"),
+        (DataType.long, "9223372036854775808", "beyond the range"),
+        (DataType.long, "9" * 5000, "beyond the range"),
+        (DataType.integer, "3000000000", "beyond the range"),
+        (DataType.double, "NA", "not a number"),
+        (DataType.double, "1e400", "beyond the range"),
+        (DataType.double, "9007199254740993", "cannot hold exactly"),
+        (DataType.float, "1e300", "beyond the range"),
+        (DataType.boolean, "1", "not a boolean"),
+        (DataType.boolean, "", "null"),
+        (DataType.datetime, "1704164645", "not an ISO 8601"),
+        (DataType.datetime, "2024-02-30", "not a date and time that exists"),
+        (DataType.binary, "?", "not base64"),
+        (Array(DataType.long), "[1.5]", "has a fraction"),
+        (Array(DataType.long), "[1", "not a list"),
+        (Array(DataType.long), "", "not a list"),
+    ],
+)
+def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None:
+    """The row, the column and JSON's reason; the other row is in order."""
+    fits = {DataType.boolean: "true", DataType.datetime: "2024-01-02", DataType.binary: "aGk="}
+    good = "[1]" if isinstance(kind, Array) else fits.get(kind, "1")
+    told = refused(
+        f'x,y\n"{good}",a\n"{cell}",b\n'.encode(), CSV, columns((kind, "x"), (DataType.string, "y"))
+    )
+    assert [(found.row, found.column) for found in told.details] == [(1, "x")]
+    assert reason in told.details[0].reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "wanted"),
+    [
+        (DataType.long, ["+5", " 6 ", "7.0", "8e0", "007"], [5, 6, 7, 8, 7]),
+        (DataType.double, [".5", "5.", " 1e3", "+2"], [0.5, 5.0, 1000.0, 2.0]),
+        (
+            DataType.double,
+            ["nan", "inf", "-Infinity", "1.5", ""],
+            [math.nan, math.inf, -math.inf, 1.5, math.nan],
+        ),
+        (DataType.float, ["inf", "0.1"], [math.inf, float(np.float32(0.1))]),
+        (DataType.boolean, ["True", "FALSE", " true"], [True, False, True]),
+        (DataType.double, ["0.1", "1.7976931348623157e308", "5e-324"], [0.1, 1.7976931348623157e308, 5e-324]),
+    ],
+)
+def test_ways_to_write_a_cell(kind: Any, cells: list[str], wanted: list[Any]) -> None:
+    """Spaces, signs, what other writers make of booleans and of what is not finite."""
+    made = data(csv_text(["x", "y"], []) + b"".join(f"{cell},\n".encode() for cell in cells), CSV,
+                columns((kind, "x"), (DataType.string, "y")))  # fmt: skip
+    np.testing.assert_array_equal(made["x"].to_numpy(), np.array(wanted, dtype=kind.to_pandas()))
+
+
+@pytest.mark.parametrize(
+    ("body", "row", "said"),
+    [
+        (b"", None, "is empty"),
+        (b"\xef\xbb\xbf\n\n", None, "is empty"),
+        (b"x,x\n1,2\n", None, "twice"),
+        (b"x,y\n1\n", 0, "has 1 values, where 2 are wanted"),
+        (b"x,y\n1,2\n1,2,s3cr3t-7316\n", 1, "has 3 values, where 2 are wanted"),
+        (b'x,y\n1,"2\n', None, "does not end"),
+        (b'x,y\n1,"s3cr3t-7316"2\n', None, "quote within"),
+        (b'x,y\n1,2"s3cr3t-7316"\n', None, "quote within"),
+        (b"x,y\n1,\xff\n", None, "UTF-8"),
+        (b"\xff,y\n1,2\n", None, "UTF-8"),
+        ("x,y\n1,2\n".encode("utf-16"), None, "UTF-8"),
+        (b"x,y,s3cr3t-" + b"7316\n", None, "not a column"),
+    ],
+)
+def test_csv_that_cannot_be_read(body: bytes, row: int | None, said: str) -> None:
+    """Nothing is guessed where a cell's or a line's end is in doubt."""
+    schema = columns((DataType.long, "x"), (DataType.string, "y"))
+    if b"not a column".decode() in said:
+        body = b"x,y,z\n1,2,3\n"
+    told = refused(body, CSV, schema)
+    assert said in f"{told} {told.details}"
+    if row is not None:
+        assert told.details[0].row == row
+
+
+def test_the_lines_of_csv() -> None:
+    """A byte order mark, CRLF and CR, embedded newlines, blank lines, no last newline."""
+    schema = columns((DataType.long, "x"), (DataType.string, "y"))
+    wanted = plans.data(
+        {"dataframe_split": {"columns": ["x", "y"], "data": [[1, "a\nb"], [2, 'q"']]}}, schema
+    )
+    for end in ("\n", "\r\n", "\r"):
+        body = f'\ufeffy,x{end}"a\nb",1{end}{end}"q""",2'.encode()
+        assert_frame_equal(data(body, CSV, schema), wanted)
+    assert data(b"x,y\n", CSV, schema).shape == (0, 2)
+
+
+def test_one_column_of_csv() -> None:
+    """A blank line is an empty cell where there is one column; an empty text is a quoted one."""
+    assert data(b'x\na\n\n""\n', CSV, column(DataType.string))["x"].isna().tolist() == [False, True, False]
+    assert data(b'x\n1.5\n\n""\n', CSV, column(DataType.double))["x"].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("media_type", FORMATS)
+def test_names_and_optional_columns(media_type: str) -> None:
+    """Columns come in the signature's order; unknown and missing ones are named, optional ones may lack."""
+    schema = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.long, "b", required=False)])
+    made = data(_body({"b": [1, 2], "a": [1.5, 2.5]}, media_type), media_type, schema)
+    assert_frame_equal(made, pd.DataFrame({"a": [1.5, 2.5], "b": [1, 2]}))
+    assert list(data(_body({"a": [1.5], "b": [None]}, media_type), media_type, schema)) == ["a"]
+    told = refused(_body({"b": [1], "zz": [1]}, media_type), media_type, schema)
+    assert [(cell.column, cell.reason) for cell in told.details] == [
+        ("zz", "not a column of the signature"),
+        ("a", "missing"),
+    ]
+
+
+@pytest.mark.parametrize("media_type", FORMATS)
+def test_nameless_columns(media_type: str) -> None:
+    """A signature without names is matched by position."""
+    schema = columns((DataType.long, None), (DataType.string, None))
+    wanted = plans.data({"dataframe_split": {"columns": ["p", "q"], "data": [[1, "a"]]}}, schema)
+    assert_frame_equal(data(_body({"p": [1], "q": ["a"]}, media_type), media_type, schema), wanted)
+
+
+@pytest.mark.parametrize("media_type", FORMATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8"])
+def test_tensors(media_type: str, dtype: str) -> None:
+    """Columns side by side are one array; a named input is its column."""
+    one = Schema([TensorSpec(np.dtype(dtype), (-1, 2))])
+    body = _body({"a": [1, 2], "b": [3, 4]}, media_type)
+    np.testing.assert_array_equal(data(body, media_type, one), np.array([[1, 3], [2, 4]], dtype))
+    named = Schema([TensorSpec(np.dtype(dtype), (-1,), "a"), TensorSpec(np.dtype("float64"), (-1, 1), "b")])
+    made = data(body, media_type, named)
+    np.testing.assert_array_equal(made["a"], np.array([1, 2], dtype))
+    np.testing.assert_array_equal(made["b"], np.array([[3.0], [4.0]]))
+    assert "has the shape" in str(refused(_body({"a": [1]}, media_type), media_type, one))
+
+
+def test_tensors_of_lists() -> None:
+    """Lists of one length are the rows of an array, folded as the signature has them."""
+    table = pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3})
+    schema = Schema([TensorSpec(np.dtype("float32"), (-1, 2, 2), "x")])
+    wanted = {"x": np.array([[[1, 2], [3, 4]]] * 3, dtype=np.float32)}
+    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
+        np.testing.assert_equal(data(body, media_type, schema), wanted)
+    assert "no array" in str(refused(arrow(pa.table({"x": [[1.0], [1.0, 2.0]]})), ARROW, schema))
+    assert "shape" in str(refused(arrow(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
+
+
+def test_what_pandas_writes() -> None:
+    """pandas' own metadata is not followed: an index that it stored is a column, which is unknown."""
+    frame = pd.DataFrame({"x": [1.5, 2.5]}, index=[7, 8])
+    sink = io.BytesIO()
+    frame.to_parquet(sink)
+    assert "__index_level_0__" in str(refused(sink.getvalue(), PARQUET, column(DataType.double)))
+    sink = io.BytesIO()
+    frame.reset_index(drop=True).to_parquet(sink)
+    assert_frame_equal(data(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True))
+
+
+def test_without_signature() -> None:
+    """pandas' own types; integers that null would round stay whole, zoned times are in UTC."""
+    table = pa.table({
+        "n": pa.array([2**53 + 1, None]), "m": [1, None], "s": ["a", None], "l": [[1], [2]],
+        "t": pa.array([0, 1], pa.timestamp("s", "Europe/Berlin")),
+    })  # fmt: skip
+    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
+        made = data(body, media_type, None)
+        assert made["n"].tolist() == [2**53 + 1, None]
+        assert made["m"].dtype == np.float64
+        assert made["l"].tolist() == [[1], [2]]
+        assert str(made["t"].dt.tz) == "UTC"
+        made.loc[0, "m"] = 5.0
+    body = b'n,s,q\n007,NA,0.1\n8,"a",0.30000000000000004\n'
+    assert_frame_equal(
+        data(body, CSV, None),
+        pd.DataFrame({"n": [7, 8], "s": [None, "a"], "q": [0.1, 0.30000000000000004]}).astype({"s": "str"}),
+    )
+
+
+@pytest.mark.parametrize("media_type", FORMATS)
+def test_type_hinted_models(media_type: str) -> None:
+    """They take JSON alone, and are told so before anything is read."""
+    hinted = Plan.of(_hinted(), checks="strict")
+    with pytest.raises(InputRefused, match="type hints"):
+        bodies.read(Job(_body({"x": [1]}, media_type), media_type), hinted)
+
+
+def _hinted() -> Any:
+    model = Model()
+    model.signature = ModelSignature(inputs=column(AnyType()))
+    model.signature._is_signature_from_type_hint = True
+    return model
+
+
+def test_mlflows_own_readers() -> None:
+    """Where MLflow checks, CSV and Parquet are what its scoring server makes of them, or refused."""
+    schema = columns((DataType.long, "x"), (DataType.string, "s"))
+    text = b"x,s\n1,NA\n2,b\n"
+    made = bodies.read(Job(text, CSV), plan(schema, checks="mlflow")).data
+    assert_frame_equal(made, parse_csv_input(io.StringIO(text.decode()), schema))
+    file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
+    made = bodies.read(Job(file, PARQUET), plan(schema, checks="mlflow")).data
+    assert_frame_equal(made, parse_parquet_input(io.BytesIO(file)))
+    refused(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
+    refused(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
+    refused(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")
+
+
+def _body(table: dict[str, list[Any]], media_type: str) -> bytes:
+    made = pa.table(table)
+    if media_type == CSV:
+        return csv_text(list(table), list(zip(*table.values(), strict=True)))
+    return arrow(made) if media_type == ARROW else parquet_file(made)
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(-(2**63), 2**63 - 1),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+        st.booleans(),
+        st.none() | st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),  # noqa: DTZ001 - naive, as MLflow's are
+    ),
+    max_size=8,
+)
+TYPES = pa.schema(
+    [
+        ("count", pa.int64()),
+        ("size", pa.float64()),
+        ("name", pa.string()),
+        ("open", pa.bool_()),
+        ("since", pa.timestamp("us")),
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_random_tables(rows: list[tuple[Any, ...]]) -> None:
+    """Whatever the rows, all formats give JSON's frame."""
+    said = [[*row[:4], None if row[4] is None else row[4].isoformat()] for row in rows]
+    wanted = plans.data({"dataframe_split": {"columns": TYPES.names, "data": said}}, MIXED)
+    cells = (
+        dict(zip(TYPES.names, zip(*rows, strict=True), strict=True))
+        if rows
+        else {name: [] for name in TYPES.names}
+    )
+    table = pa.table(cells, TYPES)
+    assert_frame_equal(data(arrow(table), ARROW, MIXED), wanted)
+    assert_frame_equal(data(parquet_file(table), PARQUET, MIXED), wanted)
+    assert_frame_equal(data(csv_text(TYPES.names, said), CSV, MIXED), wanted)

@@ -1,0 +1,63 @@
+"""Proves that the pool unloads what it is told to, in order, and nothing that is pinned."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import models
+from tests.workers.conftest import key
+from workers.pool import Job, NotLoaded, Pinned, Pool, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.workers.conftest import Files
+
+    Opened = Callable[..., AbstractAsyncContextManager[Pool]]
+
+
+async def test_unloaded(files: Callable[[str], Files], opened: Opened) -> None:
+    """The version's files are let go, others stay, and what is not loaded is no error."""
+    sums, tens = files("sums"), files("tens")
+    async with opened() as pool:
+        await pool.load(key("sums"), sums())
+        await pool.load(key("tens"), tens())
+        assert pool.states() == {key("sums"): State("warm", 1), key("tens"): State("warm", 1)}
+        await pool.unload(key("sums"), key("nobody"))
+        assert (sums.left, tens.left) == (1, 0)
+        assert list(pool.states()) == [key("tens")]
+        with pytest.raises(NotLoaded):
+            await pool.predict(key("sums"), Job(models.body(a=[1.0], b=[2.0])))
+
+
+async def test_what_was_asked_is_answered(files: Callable[[str], Files], opened: Opened) -> None:
+    """A job that runs and one that waits get their replies, though the unloading's caller goes away."""
+    async with opened() as pool:
+        commands = files("commands")
+        await pool.load(key("commands"), commands())
+        jobs = [
+            asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 0.3"]))))
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        unloading = asyncio.create_task(pool.unload(key("commands")))
+        await asyncio.sleep(0.05)
+        assert commands.left == 0
+        unloading.cancel()
+        replies = await asyncio.gather(*jobs)
+        assert len({reply.body for reply in replies}) == 1
+
+
+async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:
+    """One that is pinned is not unloaded, and neither is what was named with it."""
+    async with opened() as pool:
+        for name in ("sums", "tens"):
+            await pool.load(key(name), files(name)())
+        pool.pin(key("tens"))
+        with pytest.raises(Pinned, match="tens/1"):
+            await pool.unload(key("sums"), key("tens"))
+        assert len(pool.states()) == 2
