@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-compat compose-test check format lock upgrade bench env.template clean
+.PHONY: help install install-dev run demo serve test test-clients test-compat compose-test check format lock upgrade bench env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ test: install-dev ## run the tests, with line and branch coverage of all process
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
+test-clients: install-dev ## run the Open Inference clients of others against the gateway, in .venv-clients
+	@$(INSTALL) requirements-clients.lock --venv .venv-clients --no-project
+	GATEWAY_TEST_CLIENTS_PYTHON=$(CURDIR)/.venv-clients/bin/python $(PYTHON) -m pytest -m clients $(ARGS)
+
 test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv-mlflow2
 	@$(INSTALL) requirements-mlflow2.lock --venv .venv-mlflow2 --no-project
 	GATEWAY_TEST_MLFLOW2_PYTHON=$(CURDIR)/.venv-mlflow2/bin/python $(PYTHON) -m pytest -m compat $(ARGS)
@@ -39,7 +43,7 @@ compose-test: ## build the images, run the compose file for real and use it; nee
 
 test-zoo: ## hold a zoo of models against MLflow's own scoring server, in .venv-zoo
 	@$(INSTALL) requirements-zoo.lock --venv .venv-zoo
-	.venv-zoo/bin/python -m pytest -m zoo $(ARGS)
+	.venv-zoo/bin/python -m pytest tests/zoo -m zoo $(ARGS)
 
 check: install-dev ## run every check that needs no test: style, types, imports, locks
 	$(PYTHON) tools/locks.py

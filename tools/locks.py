@@ -76,6 +76,7 @@ LOCKS = (
         "requirements-mlflow-server.lock",
         ("requirements-mlflow-server.in", "--constraints=requirements.lock"),
     ),
+    Lock("requirements-clients.lock", ("requirements-clients.in",)),
     Lock("requirements-mlflow2.lock", ("requirements-mlflow2.in",)),
     Lock(
         "requirements-zoo.lock",
