@@ -4,6 +4,8 @@ api-sums       three versions: a + b, times 1, 2, 3; rmse 0.9, 0.5, 0.7; version
 api-tens       one version: a + b, times 10
 api-cold-*     one version each: a + b, times 5; used by one test each
 api-commands   does what its input says: raise, sleep, die
+api-streams    the same, and streams what its input says
+api-chat       a ChatAgent and api-responses a ResponsesAgent, that say the words of the last message
 api-broken     cannot be loaded: its code raises; api-lacking: for want of a package
 api-nan        answers NaN and infinities
 api-wine       13 columns, real scikit-learn, with requirements, an input example, @champion
@@ -26,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests import models
+from tests import agents, models
 from tests.names import HOSTILE
 
 COLD = ("api-cold-herd", "api-cold-timing", "api-cold-once")
@@ -69,8 +71,13 @@ def main() -> None:
         register(name, CountsLoads(f"{sys.argv[1]}/{name}.loads"), signature=models.NUMBERS)
     register("api-echo", models.Echo(), signature=MIXED)
     register("api-commands", models.Commands(), signature=models.COMMANDS)
+    register("api-streams", models.Streams(), signature=models.COMMANDS)
+    register("api-chat", agents.Chats())
+    register("api-responses", agents.Responds())
     register("api-broken", models.Broken("raise"))
-    register("api-lacking", models.Broken("import"))
+    register(
+        "api-lacking", models.Broken("import"), requirements=("mlflow", "a-package-that-nobody-has==1.0")
+    )
     register("api-nan", models.Returns([float("nan"), float("inf"), 1.5]))
     client = MlflowClient()
     source = client.get_model_version("api-tens", "1").source or ""
@@ -88,7 +95,14 @@ def main() -> None:
     print(json.dumps(experiment()))  # noqa: T201 - the test reads it
 
 
-def register(name: str, model: Any, *, signature: ModelSignature | None = None, **metrics: float) -> None:
+def register(
+    name: str,
+    model: Any,
+    *,
+    signature: ModelSignature | None = None,
+    requirements: tuple[str, ...] = ("mlflow",),
+    **metrics: float,
+) -> None:
     """Log the model in a run of its own, with these metrics, and register it."""
     with mlflow.start_run():
         mlflow.log_metrics(metrics)
@@ -96,7 +110,7 @@ def register(name: str, model: Any, *, signature: ModelSignature | None = None, 
             name="model",
             python_model=model,
             signature=signature,
-            pip_requirements=["mlflow"],
+            pip_requirements=list(requirements),
             registered_model_name=name,
         )
 

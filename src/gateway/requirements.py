@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib import metadata
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
+_SHOWN = 10
 _USER = re.compile(r"//[^/@\s]*@")
 
 
@@ -26,10 +28,12 @@ def parse(data: bytes) -> tuple[str, ...]:
 
 
 def missing(requirements: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that what is installed here does not satisfy.
+    """Those that are not installed here, or not as the version wants them.
 
-    One that is not for this platform counts as satisfied; one that is no requirement by name and
-    version (a path, a repository) as missing, since nothing here tells. Reads the disk.
+    A pinned version is satisfied by any of the same major number, since MLflow pins to the last
+    digit whatever was there when the model was logged. One that is not for this platform counts as
+    satisfied; one that is no requirement by name and version (a path, a repository) as missing,
+    since nothing here tells. Reads the disk.
     """
     return tuple(line for line in requirements if not _satisfied(line))
 
@@ -39,6 +43,24 @@ def _satisfied(line: str) -> bool:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate():
             return True
-        return wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
+        installed = metadata.version(wanted.name)
+        return wanted.specifier.contains(installed, prereleases=True) or _near(wanted, installed)
     except (InvalidRequirement, InvalidVersion, metadata.PackageNotFoundError):
         return False
+
+
+def _near(wanted: Requirement, installed: str) -> bool:
+    pins = [clause.version for clause in wanted.specifier if clause.operator in {"==", "~="}]
+    return len(pins) == len(wanted.specifier) == 1 and (
+        Version(pins[0].removesuffix(".*")).major == Version(installed).major
+    )
+
+
+def remedy(lines: tuple[str, ...]) -> str:
+    """What to say of a model that does not load where these of its requirements are missing."""
+    if not lines:
+        return ""
+    first = lines[:_SHOWN]
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    command = shlex.join(("pip", "install", *first))
+    return f" Its requirements are not met here: {', '.join(first)}{more}; to install them: {command}"

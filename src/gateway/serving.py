@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from workers.pool import InputChecks, ModelSource, NotLoaded
+from gateway import requirements
+from gateway.errors import GatewayError
+from workers.pool import InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
     from gateway.models import ModelVersion, Resolution
     from gateway.once import Once
     from gateway.refs import ModelRef
-    from workers.pool import Job, ModelKey, Pool, Reply
+    from workers.pool import Job, ModelKey, Pool
+
+Made = TypeVar("Made", Reply, Stream)
 
 _CHECKS_TAG = "gateway.input_checks"
 _CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
@@ -41,6 +46,15 @@ class Prediction:
 
     resolution: Resolution
     reply: Reply
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """A reply in chunks, of which the first is there, and which version gives it."""
+
+    resolution: Resolution
+    chunks: Stream
     timing: Timing
 
 
@@ -70,37 +84,73 @@ class Serving:
         own; the request's deadline counts from the moment the model is warm.
         """
         timing = Timing()
-        started = perf_counter()
-        resolution = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
-        timing.resolve = perf_counter() - started
-        reply = await self._reply(resolution.version, job, timing=timing)
+        resolution = await self._resolve(ref, timing)
+        reply = await self._made(self._pool.predict, resolution.version, job=job, timing=timing)
         return Prediction(resolution, reply, timing)
+
+    @asynccontextmanager
+    async def stream(self, ref: ModelRef, job: Job) -> AsyncIterator[Streaming]:
+        """The same in chunks; to leave it ends the stream. Raises as `predict` does, and StreamRefused."""
+        timing = Timing()
+        resolution = await self._resolve(ref, timing)
+        chunks = await self._made(self._pool.stream, resolution.version, job=job, timing=timing)
+        try:
+            yield Streaming(resolution, chunks, timing)
+        finally:
+            chunks.close()
 
     async def warm(self, version: ModelVersion) -> Timing:
         """Have the version's files here and its workers warm; one download and one load for N askers."""
         return await self._once.do(version.key, lambda: self._load(version))
 
-    async def _reply(self, version: ModelVersion, job: Job, *, timing: Timing) -> Reply:
+    async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
+        started = perf_counter()
+        resolution = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
+        timing.resolve = perf_counter() - started
+        return resolution
+
+    async def _made(
+        self,
+        make: Callable[[ModelKey, Job], Awaitable[Made]],
+        version: ModelVersion,
+        *,
+        job: Job,
+        timing: Timing,
+    ) -> Made:
         for _ in range(_LOADS):
             if not self._pool.is_warm(version.key):
                 legs = await self.warm(version)
                 timing.download, timing.load = legs.download, legs.load
             started = perf_counter()
             try:
-                reply = await self._pool.predict(version.key, job)
+                made = await make(version.key, job)
             except NotLoaded:
                 continue  # another model took its place in this very moment
-            timing.predict = reply.seconds
-            timing.queue = perf_counter() - started - reply.seconds
-            return reply
+            timing.predict = made.seconds
+            timing.queue = perf_counter() - started - made.seconds
+            return made
         raise NotLoaded("The model was unloaded again before it could answer: too few may be loaded at once.")
 
     async def _load(self, version: ModelVersion) -> Timing:
         timing = Timing()
         started = perf_counter()
-        await self._pool.load(version.key, self._files(version, timing))
+        try:
+            await self._pool.load(version.key, self._files(version, timing))
+        except LoadFailed as error:
+            raise LoadFailed(f"{error}{await self._remedy(version)}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
+
+    async def _remedy(self, version: ModelVersion) -> str:
+        """Which of the version's requirements are missing here, where that can be told."""
+        try:
+            lines = await self._artifacts.read(
+                version.key, lambda: self._catalog.locate(version), "requirements.txt"
+            )
+        except GatewayError:
+            return ""
+        wanted = requirements.parse(lines or b"")
+        return requirements.remedy(await asyncio.to_thread(requirements.missing, wanted))
 
     @asynccontextmanager
     async def _files(self, version: ModelVersion, timing: Timing) -> AsyncIterator[ModelSource]:

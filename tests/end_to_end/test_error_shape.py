@@ -43,10 +43,10 @@ CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
         400,
         "INVALID_PARAMETER_VALUE",
     ),
-    ("POST", SUMS, {"data": BODY, "headers": {**JSON, "Accept": "text/csv"}}, 406, "BAD_REQUEST"),
+    ("POST", SUMS, {"data": BODY, "headers": {**JSON, "Accept": "image/png"}}, 406, "BAD_REQUEST"),
     ("POST", "/model/api%2Fforest/2/invocation", {"json": {}}, 409, "RESOURCE_CONFLICT"),
     ("POST", SUMS, {"data": b" " * 1_000_001, "headers": JSON}, 413, "RESOURCE_LIMIT_EXCEEDED"),
-    ("POST", SUMS, {"data": BODY, "headers": {"Content-Type": "text/csv"}}, 415, "INVALID_PARAMETER_VALUE"),
+    ("POST", SUMS, {"data": BODY, "headers": {"Content-Type": "text/html"}}, 415, "INVALID_PARAMETER_VALUE"),
     (
         "POST",
         "/model/api-sums/best/invocation?metric=no&order=min",
@@ -85,9 +85,11 @@ async def test_the_shape(gateway: Gateway, case: tuple[str, str, dict[str, Any],
 
 
 async def test_what_a_model_lacks_is_named(gateway: Gateway) -> None:
-    """The missing package is named, and the exception's type where it is another one."""
+    """The missing package is named, and the line to install it; the exception's type where it is another."""
     async with gateway.post("/model/api-lacking/1/invocation", json={"inputs": [1]}) as answer:
-        assert "a_package_that_nobody_has" in (await answer.json())["message"]
+        message = (await answer.json())["message"]
+        assert "a_package_that_nobody_has" in message
+        assert message.endswith("to install them: pip install a-package-that-nobody-has==1.0")
     async with gateway.post("/model/api-broken/1/invocation", json={"inputs": [1]}) as answer:
         assert "RuntimeError" in (await answer.json())["message"]
     async with gateway.get("/model/api-broken/1") as answer:

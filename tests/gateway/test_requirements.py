@@ -52,6 +52,9 @@ def test_bytes_that_are_no_text() -> None:
     [
         "aiohttp",
         f"aiohttp=={AIOHTTP}",
+        f"aiohttp=={AIOHTTP.partition('.')[0]}.0.1",
+        f"aiohttp~={AIOHTTP.partition('.')[0]}.99",
+        f"aiohttp=={AIOHTTP.partition('.')[0]}.*",
         "AioHTTP>=1",
         "aiohttp[speedups]>=1",
         "nobody-has-this; sys_platform == 'nowhere'",
@@ -66,6 +69,8 @@ def test_what_is_satisfied(line: str) -> None:
     "line",
     [
         "aiohttp<1",
+        "aiohttp==1.2.3",
+        f"aiohttp>={AIOHTTP},!={AIOHTTP}",
         "nobody-has-this",
         "git+https://host/x.git",
         "./x.whl",
@@ -76,3 +81,10 @@ def test_what_is_satisfied(line: str) -> None:
 def test_what_is_missing(line: str) -> None:
     """Absent, of another version, or not a requirement that anything here could tell of."""
     assert requirements.missing((line,)) == (line,)
+
+
+def test_what_would_help() -> None:
+    """The command can be pasted; a long list is cut, and says so."""
+    assert requirements.remedy(()) == ""
+    assert requirements.remedy(("a==1", "b>=2")).endswith("to install them: pip install a==1 'b>=2'")
+    assert "and 5 more" in requirements.remedy(tuple(f"p{number}" for number in range(15)))
