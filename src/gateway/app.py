@@ -20,7 +20,7 @@ from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
-from gateway.errors import GatewayError
+from gateway.errors import CacheFull, CacheUnusable, GatewayError
 from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _LAST_WORDS_SECONDS: Final = 1.0
+_WRONG: Final = 2
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -74,6 +75,7 @@ def run(settings: Settings, *, announce: Callable[[str], None] | None = None) ->
 
     `announce` is told the address once it is listened on. The first signal lets the requests in
     flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
+    Nothing is begun where the cache's folder cannot be used (status 2).
     """
     logs.configure(settings.log_level, settings.log_format)
     environment.hide_from_workers()
@@ -87,7 +89,11 @@ async def _serve(settings: Settings, *, announce: Callable[[str], None] | None) 
     first, second = _on_signals()
     runner = web.AppRunner(app, **server_options(), shutdown_timeout=_LAST_WORDS_SECONDS)
     try:
-        await runner.setup()
+        try:
+            await runner.setup()
+        except (CacheFull, CacheUnusable) as error:
+            _log.error("cannot start: %s It is %s.", error, settings.cache_dir)
+            return _WRONG
         try:
             await web.TCPSite(runner, settings.host, settings.port).start()
         except OSError as error:
@@ -208,5 +214,6 @@ def _limits(settings: Settings) -> Limits:
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,
         request_seconds=settings.request_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
         load_seconds=settings.load_timeout_seconds,
     )

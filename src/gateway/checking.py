@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -14,7 +15,7 @@ from gateway import refs
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.errors import ArtifactsRefused, GatewayError, NotServable, UpstreamAway, UpstreamWrong
-from gateway.mlflow_client import MlflowClient
+from gateway.mlflow_client import MlflowClient, tracking_url
 
 if TYPE_CHECKING:
     from gateway.models import Model, ModelVersion
@@ -48,6 +49,7 @@ class Finding:
 
 def report(settings: Settings) -> int:
     """Print what every check found; 1 where one failed, else 0."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the findings say it all
     findings = [_cache_folder(settings.cache_dir), *asyncio.run(_servers(settings))]
     sys.stdout.write("".join(f"{finding}\n" for finding in findings))
     return 0 if all(finding.ok for finding in findings) else 1
@@ -82,7 +84,8 @@ async def _servers(settings: Settings) -> list[Finding]:
         except GatewayError as error:
             skipped = Finding("artifact store", ok=False, text="not tried, since MLflow names its place")
             return [_failed("MLflow", error, address=_MLFLOW), skipped]
-        told = f"{settings.mlflow.tracking_uri} answers: version {version}, {len(models)} models"
+        address = tracking_url(settings.mlflow.tracking_uri).with_user(None)  # and without its password
+        told = f"{address} answers: version {version}, {len(models)} models"
         return [Finding("MLflow", ok=True, text=told), await _store(catalog, cache, models=models)]
 
 

@@ -15,12 +15,13 @@ from gateway.demo.show import show
 from gateway.mlflow_client import tracking_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.settings import Settings
 
 DISTRIBUTION = "model-invocation-endpoint"
 ENV_FILE = Path(".env")
+TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 WRONG = 2
 DESCRIPTION = "An HTTP gateway in front of an MLflow server: every model there is callable by URL."
 SETTINGS = "Settings come from the environment and from .env in the working directory."
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
         return run(chosen, os.environ)
     except settings.SettingsError as error:
         _complain("These settings are wrong, so nothing was started:", *error.problems)
-        _complain("`gateway serve --help` lists every setting.")
+        _complain("`gateway serve --help` lists every setting; `gateway demo` needs no server of yours.")
         return WRONG
     except DemoError as error:
         _complain(str(error))
@@ -43,14 +44,12 @@ def main(arguments: list[str]) -> int:
 
 def serve(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal says to stop."""
-    wanted = settings.load(environ, env_file=ENV_FILE)
-    return app.run(wanted) if _has_server(wanted) else WRONG
+    return app.run(_wanted(environ))
 
 
 def check(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Say what can be reached; 1 where something cannot."""
-    wanted = settings.load(environ, env_file=ENV_FILE)
-    return checking.report(wanted) if _has_server(wanted) else WRONG
+    return checking.report(_wanted(environ))
 
 
 def demo(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -61,13 +60,18 @@ def demo(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return show(Path(chosen.folder), values)
 
 
-def _has_server(wanted: Settings) -> bool:
-    try:
-        tracking_url(wanted.mlflow.tracking_uri)
-    except ValueError as error:
-        _complain(str(error), "To try the gateway without a server of your own: gateway demo")
-        return False
-    return True
+def _wanted(environ: Mapping[str, str]) -> Settings:
+    return settings.load(environ, env_file=ENV_FILE, also=_wrong_servers)
+
+
+def _wrong_servers(values: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the addresses of MLflow's servers, the first of which there must be."""
+    for name in (TRACKING, REGISTRY):
+        if name == TRACKING or name in values:
+            try:
+                tracking_url(values.get(name, ""), name=name)
+            except ValueError as error:
+                yield str(error)
 
 
 def _complain(*lines: str) -> None:

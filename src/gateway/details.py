@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from gateway import mlmodel, requirements
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamWrong
+from gateway.mlmodel import MlmodelUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
-    from gateway.mlmodel import Mlmodel
+    from gateway.mlmodel import Mlmodel, Signature
     from gateway.models import ModelVersion, RunDetails
     from gateway.refs import ModelRef
     from workers.pool import Pool, State
@@ -78,6 +79,20 @@ class Details:
             input_example=example,
             artifact_uri=uri,
         )
+
+    async def signature(self, version: ModelVersion) -> Signature | None:
+        """What the version takes and gives; None where its files do not say.
+
+        Raises UpstreamWrong for a file that cannot be read, and what reading it from its store raises.
+        """
+        path = "MLmodel"
+        data = await self._artifacts.read(version.key, lambda: self._catalog.locate(version), path)
+        if data is None:
+            return None
+        try:
+            return (await asyncio.to_thread(mlmodel.parse, data)).signature
+        except MlmodelUnreadable as error:
+            raise UpstreamWrong(f"{path} of {version.key} cannot be read.") from error
 
     async def _read(self, version: ModelVersion, path: str, parse: Callable[[bytes], _T]) -> _T | None:
         if not version.uri:

@@ -10,7 +10,8 @@ GatewayError
 ├── UpstreamWrong       MLflow or the artifact store answered something it should not
 ├── UpstreamAway        MLflow or the artifact store cannot be reached
 ├── UpstreamSlow        MLflow or the artifact store did not answer in time
-└── CacheFull           the artifact cache has no room left
+├── CacheFull           the artifact cache has no room left
+└── CacheUnusable       the artifact cache's folder cannot be read or written
 """
 
 from __future__ import annotations
@@ -58,3 +59,7 @@ class UpstreamSlow(GatewayError):
 
 class CacheFull(GatewayError):
     """The artifact cache cannot take the version's files."""
+
+
+class CacheUnusable(GatewayError):
+    """The artifact cache's folder cannot be read or written."""

@@ -10,6 +10,7 @@ from gateway.errors import BadRequest, NotFound
 
 Order = Literal["min", "max"]
 ORDERS: dict[str, Order] = {"min": "min", "max": "max"}
+LONGEST_SHOWN = 256
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -90,6 +91,11 @@ def pinned(text: str) -> ModelRef:
     if match is None:
         raise ValueError(f"{text!r} is not name@alias, name/number, name/latest or name/best")
     return ModelRef(match["name"], selector(match["version"] or match["alias"]))
+
+
+def shown(name: str) -> str:
+    """`name` in quotes for a message to people, shortened where no name of MLflow's is so long."""
+    return repr(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…")
 
 
 def text(ref: ModelRef) -> str:

@@ -56,6 +56,27 @@ async def test_requests_in_flight_are_answered(
     assert gateway.left() == []
 
 
+async def test_an_answer_during_the_drain_is_its_connections_last(
+    client: aiohttp.ClientSession, start: Callable[..., Process]
+) -> None:
+    """Answers and refusals say so, and a client with a pool of connections goes elsewhere."""
+    gateway = start()
+    assert (await do(client, gateway, "sleep 0"))[0] == 200
+
+    async def told(command: str) -> tuple[int, str | None]:
+        async with client.post(gateway.url + PATH, json={"inputs": [{"do": command}]}) as answer:
+            return answer.status, answer.headers.get("Connection")
+
+    assert await told("sleep 0") == (200, None)
+    first = asyncio.create_task(told("sleep 0.7"))
+    await asyncio.sleep(0.2)
+    second = asyncio.create_task(told("raise x"))
+    await asyncio.sleep(0.2)
+    gateway.send(signal.SIGTERM)
+    assert await asyncio.gather(first, second) == [(200, "close"), (500, "close")]
+    assert await status_of(gateway) == 0
+
+
 async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Callable[..., Process]) -> None:
     """A request that takes longer than allowed is given up, and the log says so."""
     gateway = start(GATEWAY_DRAIN_SECONDS="0.5")
@@ -69,6 +90,25 @@ async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Callab
     assert gateway.left() == []
     assert any("given up" in line for line in gateway.log())
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("drain", "whole"), [("20", True), ("0.5", False)])
+async def test_a_stream_in_flight(
+    client: aiohttp.ClientSession, start: Callable[..., Process], drain: str, *, whole: bool
+) -> None:
+    """It goes on to its end, for as long as requests may be drained; no process is left."""
+    gateway = start(GATEWAY_DRAIN_SECONDS=drain)
+    url = f"{gateway.url}/model/api-streams/1/invocation?stream=true"
+    async with client.post(url, json={"inputs": [{"do": f"count {15 if whole else 300} 0.1"}]}) as answer:
+        assert (await answer.content.readline()).startswith(b"data: ")
+        gateway.send(signal.SIGTERM)
+        if whole:
+            assert (await answer.content.read()).endswith(b"data: [DONE]\n\n")
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.content.read()
+    assert await status_of(gateway) == 0
+    assert gateway.left() == []
 
 
 async def test_a_second_signal_ends_at_once(

@@ -71,6 +71,33 @@ def test_wrong_settings_start_nothing(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
+def test_wrong_addresses_are_named_beside_the_rest(command: str, tmp_path: Path) -> None:
+    """Both of MLflow's servers, a broken line of `.env` and a wrong value: all in one go."""
+    (tmp_path / ".env").write_text("GATEWAY_HOST\tnowhere\n")
+    extra = {"MLFLOW_TRACKING_URI": "sqlite:///x.db", "MLFLOW_REGISTRY_URI": "uc", "GATEWAY_PORT": "eighty"}
+    done = gateway(command, cwd=tmp_path, extra=extra)
+    assert done.returncode == 2
+    named = [line.split()[1].rstrip(":") for line in done.stderr.splitlines()[1:-1]]
+    assert sorted(named) == [".env", "GATEWAY_PORT", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"]
+
+
+def test_a_cache_folder_that_cannot_be(tmp_path: Path) -> None:
+    """Nothing is started: one line that names the setting, the path and the reason; status 2."""
+    (tmp_path / "file").write_bytes(b"")
+    extra = {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+        "GATEWAY_CACHE_DIR": str(tmp_path / "file"),
+        "GATEWAY_PORT": "0",
+    }
+    done = gateway("serve", cwd=tmp_path, extra=extra)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "GATEWAY_CACHE_DIR" in line
+    assert str(tmp_path / "file") in line
+    assert "File exists" in line or "Not a directory" in line
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "./mlruns"])
 def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
     """Without an http address of an MLflow server: what to run, and that there is a demo; status 2."""

@@ -59,6 +59,50 @@ def test_every_problem_is_named() -> None:
     assert "GATEWAY_PROT: there is no such setting; is GATEWAY_PORT meant?" in caught.value.problems
 
 
+def test_what_does_not_hold_together_is_named_beside_the_rest() -> None:
+    """Also where another field is wrong by itself."""
+    wrong = {
+        "GATEWAY_PORT": "eighty",
+        "GATEWAY_ARTIFACT_SCHEMES": "file",
+        "GATEWAY_PINNED_MODELS": PINS,
+        "GATEWAY_MAX_LOADED_MODELS": "1",
+    }
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load(wrong)
+    named = sorted(problem.split(":")[0] for problem in caught.value.problems)
+    assert named == ["GATEWAY_ARTIFACT_ROOTS", "GATEWAY_PINNED_MODELS", "GATEWAY_PORT"]
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({**wrong, "GATEWAY_MAX_LOADED_MODELS": "0", "GATEWAY_ARTIFACT_ROOTS": "models"})
+    named = sorted(problem.split(":")[0] for problem in caught.value.problems)
+    assert named == ["GATEWAY_ARTIFACT_ROOTS", "GATEWAY_MAX_LOADED_MODELS", "GATEWAY_PORT"]
+
+
+def test_broken_lines_of_the_file_are_named(tmp_path: Path) -> None:
+    """By their numbers, not by what is in them, beside whatever else is wrong."""
+    file = tmp_path / ".env"
+    file.write_text("# first\n\nGATEWAY_PORT: s3cr3t\nGATEWAY_MAX_QUEUE=no\nexport GATEWAY_HOST='s3cr3t\n")
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({}, env_file=file)
+    first, second, third = caught.value.problems
+    assert first == ".env: line 3 is not of the form NAME=value"
+    assert second == ".env: line 5 is not of the form NAME=value"
+    assert third.startswith("GATEWAY_MAX_QUEUE: ")
+    with pytest.raises(settings.SettingsError, match="line 3"):
+        settings.merged({}, file)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    """Refused like a broken line."""
+    file = tmp_path / ".env"
+    file.write_bytes(b"GATEWAY_HOST=\xff\n")
+    with pytest.raises(settings.SettingsError, match=r"\.env is not a text in UTF-8"):
+        settings.load({}, env_file=file)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(settings.SettingsError, match=r"\.env cannot be read: Is a directory"):
+        settings.load({}, env_file=file)
+
+
 def test_other_programs_names_are_left_alone() -> None:
     """`port` or `host` in the environment belong to somebody else; so does an MLflow name unknown here."""
     got = settings.load({"port": "1", "host": "example", "environment": "x", "MLFLOW_FUTURE": "1"})

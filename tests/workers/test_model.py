@@ -80,7 +80,7 @@ def test_refusals_and_types(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="column 'x', row 0"):
         answer(model, {"inputs": [1.9]})
     with pytest.raises(TypeRefused):
-        model.answer(Job(b"x\n1", "text/csv"))
+        model.answer(Job(b"x\n1", "text/html"))
 
 
 def test_mlflows_checks(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
+from workers.pool import CSV, JSON
+
 if TYPE_CHECKING:
-    from gateway.models import BestChoice, SourceKind
+    from gateway.models import BestChoice, Resolution, SourceKind
     from gateway.serving import Prediction, Timing
     from workers.pool import ModelKey
 
+_CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8"}
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -31,8 +34,18 @@ def prediction(made: Prediction) -> web.Response:
     tail, constant = _constant(version.key, version.source, resolution.best)
     headers = constant.copy()
     headers["Server-Timing"] = server_timing(made.timing)
+    if reply.content_type != JSON:
+        headers["Content-Type"] = _CONTENT_TYPES.get(reply.content_type, reply.content_type)
     body = b"".join((b'{"predictions":', reply.body, tail)) if reply.wrapped else reply.body
     return web.Response(body=body, headers=headers)
+
+
+def headers(resolution: Resolution, timing: Timing) -> CIMultiDict[str]:
+    """Which version answers, and what it has taken so far."""
+    version = resolution.version
+    told = _constant(version.key, version.source, resolution.best)[1].copy()
+    told["Server-Timing"] = server_timing(timing)
+    return told
 
 
 def server_timing(timing: Timing) -> str:

@@ -8,29 +8,38 @@ from typing import Final
 from aiohttp import web
 
 from gateway.api import compression
+from gateway.api.accept import ANSWERS, answer_type
 from gateway.api.errors import HttpRefusal
-from workers.pool import Job
+from workers.pool import ARROW, CSV, PARQUET, Job
 
 JSON: Final = "application/json"
+_READ: Final = (JSON, CSV, PARQUET, ARROW)
 
 
-async def job_of(request: web.Request) -> Job:
-    """The body as it came, after decompression, and its media type.
+async def job_of(request: web.Request, *, events: bool = False) -> Job:
+    """The body as it came, after decompression, its media type, and that of the answer.
 
     Raises HttpRefusal where its type or encoding is not one that is read here, where it is over
-    the limit, or where the caller takes no JSON for an answer.
+    the limit, or where the caller takes no answer that can be had; `events` are not asked about.
     """
     headers = request.headers
     content_type = media_type(headers.get("Content-Type"))
-    accept = headers.get("Accept")
-    if accept is not None and not takes_json(",".join(headers.getall("Accept"))):
-        message = f"Answers are {JSON}; Accept excludes it: {_shown(accept)}."
+    accept: str | None = JSON
+    if "Accept" in headers and not events:
+        accept = answer_type(",".join(headers.getall("Accept")))
+    if accept is None:
+        message = f"Answers are {', '.join(ANSWERS)}; Accept excludes them: {_shown(headers['Accept'])}."
         raise HttpRefusal(406, "BAD_REQUEST", message=message)
-    encoding = headers.get("Content-Encoding")
+    return Job(await content_of(request), content_type, accept)
+
+
+async def content_of(request: web.Request) -> bytes:
+    """The body as it came, after decompression; raises HttpRefusal as `job_of` does."""
+    encoding = request.headers.get("Content-Encoding")
     if encoding is not None and not compression.known(encoding):
-        message = f"Content-Encoding {_shown(encoding)} is not known; gzip and deflate are."
+        message = f"Content-Encoding {_shown(encoding)} is not known; gzip, deflate, br and zstd are."
         raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
-    return Job(await _body(request), content_type)
+    return await _body(request)
 
 
 async def invite(request: web.Request) -> None:
@@ -63,43 +72,21 @@ async def _body(request: web.Request) -> bytes:
 def media_type(header: str | None) -> str:
     """The media type that a Content-Type header names, in lower case; JSON where there is none.
 
-    Raises HttpRefusal for another type than JSON, and for another parameter than charset=utf-8.
+    Raises HttpRefusal for a type that is not read here, and for another parameter than charset=utf-8.
     """
     if not header:
         return JSON
     name, *parameters = (part.strip() for part in header.split(";"))
-    if name.lower() != JSON:
-        message = f"Content-Type {_shown(name)} is not read here; send {JSON}."
+    kind = name.lower()
+    if kind not in _READ:
+        message = f"Content-Type {_shown(name)} is not read here; send {', '.join(_READ)}."
         raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
     for parameter in filter(None, parameters):
         key, _, value = parameter.partition("=")
         if key.strip().lower() != "charset" or value.strip().strip('"').lower() not in {"utf-8", "utf8"}:
             message = f"Content-Type may have no parameter but charset=utf-8, not {_shown(parameter)}."
             raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
-    return JSON
-
-
-@lru_cache(maxsize=256)
-def takes_json(accept: str) -> bool:
-    """Whether an Accept header leaves room for JSON; its most exact match decides."""
-    best, taken = 0, not accept.strip()
-    exactness = {"*/*": 1, "application/*": 2, JSON: 3}
-    for part in accept.split(","):
-        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        rank = exactness.get(name, 0)
-        if rank > best or (rank == best and rank and not taken):
-            best, taken = rank, not any(_is_zero(parameter) for parameter in parameters)
-    return taken
-
-
-def _is_zero(parameter: str) -> bool:
-    key, _, value = parameter.partition("=")
-    if key.strip() != "q":
-        return False
-    try:
-        return float(value) <= 0
-    except ValueError:
-        return False
+    return kind
 
 
 def _shown(text: str) -> str:

@@ -10,13 +10,18 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING, Final
 
+import brotli
+
+from gateway.api.zstandard import zstd
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _WORTH_A_THREAD: Final = 16 * 1024
 _ZLIB_METHOD: Final = 8
-_ENCODINGS: Final[Mapping[str, bool]] = {"gzip": True, "x-gzip": True, "deflate": False}
+# RFC 9659: over HTTP no window is larger than 8 MiB.
+_WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 
 
 class EncodingUnknown(ValueError):
@@ -33,7 +38,7 @@ class BodyTooLarge(ValueError):
 
 def known(encoding: str) -> bool:
     """Whether a Content-Encoding header names an encoding that is read here."""
-    return encoding.strip().lower() in {*_ENCODINGS, "identity"}
+    return encoding.strip().lower() in {*_READERS, "identity"}
 
 
 async def plain(body: bytes, encoding: str, *, limit: int) -> bytes:
@@ -41,22 +46,40 @@ async def plain(body: bytes, encoding: str, *, limit: int) -> bytes:
     name = encoding.strip().lower()
     if name == "identity":
         return body
-    if name not in _ENCODINGS:
+    read = _READERS.get(name)
+    if read is None:
         raise EncodingUnknown(encoding)
     if len(body) < _WORTH_A_THREAD:
-        return _inflated(body, is_gzip=_ENCODINGS[name], limit=limit)
-    return await asyncio.to_thread(_inflated, body, is_gzip=_ENCODINGS[name], limit=limit)
+        return read(body, limit)
+    return await asyncio.to_thread(read, body, limit)
 
 
-def _inflated(body: bytes, *, is_gzip: bool, limit: int) -> bytes:
-    """All members of a gzip body, or the one stream of a deflate body (with zlib's header or without)."""
+def _gzip(body: bytes, limit: int) -> bytes:
+    """All members of a gzip body."""
+    return _members(body, limit, open_stream=lambda _: zlib.decompressobj(_GZIP))
+
+
+def _deflate(body: bytes, limit: int) -> bytes:
+    """The one stream of a deflate body, with zlib's header or without."""
+    return _members(body, limit, open_stream=lambda left: zlib.decompressobj(_deflate_bits(left)))
+
+
+def _zstd(body: bytes, limit: int) -> bytes:
+    """All frames of a Zstandard body."""
+    return _members(body, limit, open_stream=lambda _: zstd.ZstdDecompressor(options=_WINDOW))
+
+
+def _members(
+    body: bytes, limit: int, *, open_stream: Callable[[bytes], zlib._Decompress | zstd.ZstdDecompressor]
+) -> bytes:
+    """Streams one after the other until the body ends; `open_stream` is given what is left of it."""
     parts: list[bytes] = []
     left, size = body, 0
     while left or not parts:
-        stream = zlib.decompressobj(_GZIP if is_gzip else _deflate_bits(left))
+        stream = open_stream(left)
         try:
             part = stream.decompress(left, limit - size + 1)
-        except zlib.error as error:
+        except (zlib.error, zstd.ZstdError) as error:
             raise BodyBroken("not of its encoding") from error
         size += len(part)
         if size > limit:
@@ -68,5 +91,34 @@ def _inflated(body: bytes, *, is_gzip: bool, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def _brotli(body: bytes, limit: int) -> bytes:
+    """The one stream of a Brotli body, taken in pieces: its own limit is not exact."""
+    stream = brotli.Decompressor()
+    parts: list[bytes] = []
+    left, size = body, 0
+    while not stream.is_finished():
+        try:
+            part = stream.process(left, output_buffer_limit=limit - size + 1)
+        except brotli.error as error:
+            raise BodyBroken("not of its encoding") from error
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(str(limit))
+        if not part and not stream.is_finished():
+            raise BodyBroken("ends too early")
+        parts.append(part)
+        left = b""
+    return b"".join(parts)
+
+
 def _deflate_bits(body: bytes) -> int:
     return zlib.MAX_WBITS if body[:1] and body[0] & 0x0F == _ZLIB_METHOD else -zlib.MAX_WBITS
+
+
+_READERS: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}

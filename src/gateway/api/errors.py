@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _RETRY_AFTER: Final = "1"
+_OPEN_INFERENCE: Final = "/v2"
 
 _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
@@ -28,8 +29,11 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.UpstreamAway: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.UpstreamSlow: (504, "DEADLINE_EXCEEDED"),
     gateway.CacheFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    gateway.CacheUnusable: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.InputRefused: (400, "INVALID_PARAMETER_VALUE"),
     workers.TypeRefused: (415, "INVALID_PARAMETER_VALUE"),
+    workers.AnswerRefused: (406, "BAD_REQUEST"),
+    workers.StreamRefused: (406, "BAD_REQUEST"),
     workers.ModelFailed: (500, "MODEL_ERROR"),
     workers.LoadFailed: (424, "INVALID_STATE"),
     workers.WorkerDied: (500, "MODEL_ERROR"),
@@ -37,6 +41,7 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NoRoom: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.Pinned: (409, "RESOURCE_CONFLICT"),
     workers.PoolClosed: (503, "TEMPORARILY_UNAVAILABLE"),
     OnceClosed: (503, "TEMPORARILY_UNAVAILABLE"),
 }
@@ -46,7 +51,6 @@ _OF_HTTP: Final[Mapping[int, tuple[str, str]]] = {
     404: ("ENDPOINT_NOT_FOUND", "There is no such route; GET /docs shows those there are."),
     405: ("BAD_REQUEST", "This route does not take this method; the header Allow names those it takes."),
     413: ("RESOURCE_LIMIT_EXCEEDED", "The body is larger than this gateway takes."),
-    417: ("BAD_REQUEST", "Of the Expect header only 100-continue is known."),
 }
 
 
@@ -69,13 +73,28 @@ class Problem:
     details: tuple[workers.Cell, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def response(self, request_id: str) -> web.Response:
-        """The answer: MLflow's code, the message, the request's id, and the cells that were wrong."""
+    def body(self, request_id: str) -> bytes:
+        """MLflow's code, the message, the request's id, and the cells that were wrong."""
         body: dict[str, object] = {"error_code": self.code, "message": self.message, "request_id": request_id}
         if self.details:
             body["details"] = [{"row": c.row, "column": c.column, "reason": c.reason} for c in self.details]
+        return orjson.dumps(body)
+
+    def response(self, request_id: str, path: str) -> web.Response:
+        """The answer, in the form of the protocol that the request's path belongs to."""
         headers = {**self.headers, "Content-Type": "application/json", "X-Request-Id": request_id}
-        return web.Response(status=self.status, body=orjson.dumps(body), headers=headers)
+        is_open_inference = path == _OPEN_INFERENCE or path.startswith(f"{_OPEN_INFERENCE}/")
+        body = orjson.dumps({"error": self._whole()}) if is_open_inference else self.body(request_id)
+        return web.Response(status=self.status, body=body, headers=headers)
+
+    def _whole(self) -> str:
+        """The message, and the cells beside the first one, which the message itself names."""
+        more = [
+            f"{'' if cell.column is None else f'column {cell.column!r}, '}"
+            f"{'' if cell.row is None else f'row {cell.row}, '}{cell.reason}"
+            for cell in self.details[1:]
+        ]
+        return f"{self.message} Also: {'; '.join(more)}." if more else self.message
 
 
 def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:

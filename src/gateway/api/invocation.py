@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api import answers, keys
+from gateway.api import answers, events, keys
 from gateway.api.bodies import job_of
 from gateway.api.paths import ref_of
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-async def invoke(request: web.Request) -> web.Response:
-    """POST …/invocation: the prediction of the version that the path names."""
+async def invoke(request: web.Request) -> web.StreamResponse:
+    """POST …/invocation: the prediction of the version that the path names, whole or in chunks."""
     ref = ref_of(request)
+    if events.wanted(request):
+        return await events.answer(request, ref)
     job = await job_of(request)
     return answers.prediction(await request.app[keys.SERVING].predict(ref, job))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway import logs
-from gateway.api import errors
+from gateway.api import answer_encoding, errors
 from workers.pool import ModelFailed
 
 if TYPE_CHECKING:
@@ -29,21 +29,23 @@ def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middlewa
         logs.request_id.set(request_id)
         drain.enter()
         try:
-            response = await handler(request)
+            response: web.StreamResponse = await answer_encoding.encoded(request, await handler(request))
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            return _refused(request, request_id, _told(error, request, model_error_text=model_error_text))
-        else:
-            response.headers["X-Request-Id"] = request_id
-            return response
+            response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
         finally:
             drain.leave()
+        response.headers["X-Request-Id"] = request_id
+        if drain.started:
+            response.force_close()  # so that a client with a pool of connections takes another
+        return response
 
     return answer
 
 
-def _told(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
+def told(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
+    """What the client is told of `error`; the log is told the rest."""
     problem = errors.problem_of(error, model_error_text=model_error_text)
     if problem is None:
         problem = errors.internal()
@@ -55,7 +57,7 @@ def _told(error: Exception, request: web.Request, *, model_error_text: bool) -> 
 
 
 def _refused(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:
-    response = problem.response(request_id)
+    response = problem.response(request_id, request.path)
     if request.can_read_body and not request.content.is_eof():
         response.force_close()  # what is left of the body is not worth reading
     return response

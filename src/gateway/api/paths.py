@@ -33,8 +33,11 @@ def _is_text(raw_path: str) -> bool:
 
 
 def ref_of(request: web.Request) -> ModelRef:
-    """The model's name and which of its versions; raises NotFound, and BadRequest for a wrong `order`."""
-    version = request.match_info["version"]
+    """The model's name and which of its versions, the latest where none is named.
+
+    Raises NotFound, and BadRequest for a wrong `order`.
+    """
+    version = request.match_info.get("version", "latest")
     if version != "best":
         return ModelRef(name_of(request), selector(version))
     query = request.query

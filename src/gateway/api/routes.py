@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.api import bodies, docs, invocation, models, status
+from gateway.api import bodies, docs, invocation, models, status, v2, v2_repository
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -33,6 +33,24 @@ _OF_MODELS: Final = (
     Route("GET", "", models.list_models),
 )
 
+_V2_MODEL: Final = f"/v2/models/{_NAME}"
+_V2_VERSION: Final = f"{_V2_MODEL}/versions/{_VERSION}"
+
+_OF_OPEN_INFERENCE: Final = (
+    Route("POST", f"{_V2_MODEL}/infer", v2.infer),
+    Route("POST", f"{_V2_VERSION}/infer", v2.infer),
+    Route("GET", f"{_V2_MODEL}/ready", v2.model_ready),
+    Route("GET", f"{_V2_VERSION}/ready", v2.model_ready),
+    Route("GET", _V2_MODEL, v2.model),
+    Route("GET", _V2_VERSION, v2.model),
+    Route("POST", "/v2/repository/index", v2_repository.index),
+    Route("POST", f"/v2/repository/models/{_NAME}/load", v2_repository.load),
+    Route("POST", f"/v2/repository/models/{_NAME}/unload", v2_repository.unload),
+    Route("GET", "/v2/health/live", status.live),
+    Route("GET", "/v2/health/ready", v2.ready),
+    Route("GET", "/v2", v2.server),
+)
+
 _OF_GATEWAY: Final = (
     Route("GET", "/health/live", status.live),
     Route("GET", "/health/ready", status.ready),
@@ -47,7 +65,7 @@ def table() -> tuple[Route, ...]:
     of_models = tuple(
         route._replace(path=prefix + route.path) for prefix in MODEL_PATHS for route in _OF_MODELS
     )
-    plain = of_models + _OF_GATEWAY
+    plain = of_models + _OF_OPEN_INFERENCE + _OF_GATEWAY
     slashed = tuple(route._replace(path=f"{route.path}/") for route in plain)
     return (*plain, *slashed, Route("GET", "/docs/{file}", docs.file))
 

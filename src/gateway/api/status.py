@@ -23,6 +23,11 @@ async def live(request: web.Request) -> web.Response:
     return answers.json({"live": True})
 
 
+def is_ready(app: web.Application) -> bool:
+    """Whether MLflow was reached and every pinned model is warm, and the gateway is not shutting down."""
+    return app[keys.CATALOG].reached and app[keys.PINS].ready and not app[keys.DRAIN].started
+
+
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
 
@@ -30,14 +35,14 @@ async def ready(request: web.Request) -> web.Response:
     """
     app = request.app
     catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]
-    is_ready = catalog.reached and pins.ready and not drain.started
+    whole = is_ready(app)
     body = {
-        "ready": is_ready,
+        "ready": whole,
         "draining": drain.started,
         "mlflow": {"reached": catalog.reached, "away": catalog.away},
         "pinned": {"ready": pins.ready, "problems": dict(pins.problems)},
     }
-    return answers.json(body, status=200 if is_ready else 503)
+    return answers.json(body, status=200 if whole else 503)
 
 
 async def version(request: web.Request) -> web.Response:

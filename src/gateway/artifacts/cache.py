@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.artifacts import manifest
+from gateway.artifacts import disk, manifest
 from gateway.artifacts.locks import held
 from gateway.artifacts.progress import Meter
 from gateway.artifacts.room import Room
 from gateway.artifacts.store import checked, joined, require_model, too_large
 from gateway.artifacts.stores import Stores, scheme_of
 from gateway.artifacts.threads import in_thread
-from gateway.errors import CacheFull, UpstreamSlow
+from gateway.errors import UpstreamSlow
 from gateway.once import Once
 
 if TYPE_CHECKING:
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.artifacts.room import Partial, Place
-    from gateway.artifacts.store import Tree
+    from gateway.artifacts.store import StoredFile, Tree
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
     from workers.pool import ModelKey
 
 _log = logging.getLogger(__name__)
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_SECONDS = 3600.0
 
 
@@ -47,8 +45,12 @@ class ArtifactCache:
         self._intact: dict[ModelKey, tuple[int, int]] = {}
 
     async def open(self) -> None:
-        """Make the cache's folder, and remove what a killed process left half done."""
-        await self._room.open()
+        """Make the cache's folder, and remove what a killed process left half done.
+
+        Raises CacheUnusable.
+        """
+        with disk.told():
+            await self._room.open()
 
     async def close(self) -> None:
         """End running downloads, leaving nothing half done, and close the stores' connections."""
@@ -60,13 +62,16 @@ class ArtifactCache:
         """The directory of the model `key`, complete, and kept for as long as the lease is held.
 
         `locate` tells where its files are, and is asked only when they are not here. Raises any
-        error of `locate`, ArtifactsRefused, ArtifactsGone, Upstream* and CacheFull.
+        error of `locate`, ArtifactsRefused, ArtifactsGone, Upstream*, CacheFull and CacheUnusable.
         """
         place = self._room.place(key)
-        async with held(place.lease, shared=True):
-            if not await in_thread(self._known, key, place):
-                await self._once.do(key, lambda: self._ensure(key, place, locate=locate))
-            await in_thread(os.utime, place.lease)
+        async with AsyncExitStack() as stack:
+            with disk.told():
+                await self._room.make()
+                await stack.enter_async_context(held(place.lease, shared=True))
+                if not await in_thread(self._known, key, place):
+                    await self._once.do(key, lambda: self._ensure(key, place, locate=locate))
+                await in_thread(os.utime, place.lease)
             yield place.files
 
     async def read(
@@ -130,10 +135,6 @@ class ArtifactCache:
                     await self._room.settle(partial, place, size=size)
         except TimeoutError as error:
             raise UpstreamSlow("This version's files could not be fetched in time.") from error
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
-            raise
 
     async def _fill(self, key: ModelKey, partial: Partial, *, tree: Tree, where: str) -> int:
         meter = Meter(f"fetching {key}", total=tree.size, limit=self._room.max_bytes)
@@ -155,7 +156,7 @@ def _stamp(place: Place) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def _content(place: Place, file: manifest.StoredFile) -> bytes | None:
+def _content(place: Place, file: StoredFile) -> bytes | None:
     """The file as it was stored; None where it is damaged, or gone meanwhile."""
     path = joined(place.files, file.path)
     try:

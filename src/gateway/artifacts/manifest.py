@@ -8,22 +8,13 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.store import joined
+from gateway.artifacts.store import StoredFile, joined
 from gateway.errors import UpstreamWrong
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file on this machine, by its path relative to the model's folder."""
-
-    path: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

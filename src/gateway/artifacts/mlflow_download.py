@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.artifacts.manifest import StoredFile, digest
-from gateway.artifacts.store import Listed, checked, model_files, too_large
+from gateway.artifacts.manifest import digest
+from gateway.artifacts.store import Listed, StoredFile, checked, model_files, too_large
 from gateway.artifacts.tasks import together
 from gateway.artifacts.threads import in_thread
 from gateway.errors import UpstreamSlow, UpstreamWrong

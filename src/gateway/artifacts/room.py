@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -96,9 +97,13 @@ class Room:
 
     async def open(self) -> None:
         """Make the folder, and remove what dead processes left half done."""
-        await in_thread(self._make)
+        await self.make()
         async with held(self._gate):
             await in_thread(self._sweep)
+
+    async def make(self) -> None:
+        """Make the folder where it is not there, or not any more: some system cleans up old files."""
+        await in_thread(self._make)
 
     def place(self, key: ModelKey) -> Place:
         """Where the model `key` belongs; its name is never part of a path."""
@@ -138,7 +143,7 @@ class Room:
         for folder in (self._top, self._models, self._partials, self._locks):
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-                raise PermissionError(f"{folder} in GATEWAY_CACHE_DIR belongs to somebody else")
+                raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
             folder.chmod(0o700)
 
     def _begin(self, partial: Partial, size: int, *, lock: FileLock) -> None:

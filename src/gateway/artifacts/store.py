@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from gateway.artifacts.manifest import StoredFile
     from gateway.artifacts.progress import Meter
 
 MODEL_FILE = "MLmodel"
@@ -40,6 +39,15 @@ class Incoming:
     size: int | None
     md5: str | None
     chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on this machine, by its path relative to the model's folder."""
+
+    path: str
+    size: int
+    sha256: str
 
 
 class Tree(Protocol):

@@ -7,8 +7,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.manifest import StoredFile
-from gateway.artifacts.store import CHUNK_BYTES, FileGone, checked, joined, model_files, too_large
+from gateway.artifacts.store import (
+    CHUNK_BYTES,
+    FileGone,
+    StoredFile,
+    checked,
+    joined,
+    model_files,
+    too_large,
+)
 from gateway.artifacts.tasks import together
 from gateway.artifacts.threads import in_thread
 from gateway.errors import UpstreamWrong

@@ -44,9 +44,10 @@ class Answer(Generic[V]):
 class Memory(Generic[K, V]):
     """What `lookup` answered, per key, for `ttl` seconds; the least recently used goes first.
 
-    An older answer is given only where the lookup fails upstream, or has not ended after
-    `patience` seconds; every other failure forgets it. After a failed lookup the key rests for
-    `rest` seconds, so that a server in trouble is not asked by every request.
+    An older answer is given only where the lookup fails upstream, or has not ended `patience`
+    seconds after its beginning: who asks later than that does not wait at all. Every other failure
+    forgets the answer. After a failed lookup the key rests for `rest` seconds, so that a server in
+    trouble is not asked by every request.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Memory(Generic[K, V]):
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._once: Once[K] = Once()
         self._behind: dict[K, asyncio.Task[None]] = {}
+        self._began: dict[K, float] = {}
 
     def fresh(self, key: K) -> V | None:
         """The answer within its time, without waiting; one about to end is refreshed meanwhile."""
@@ -89,10 +91,11 @@ class Memory(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None:
             return Answer(await self._ask(key))
-        if monotonic() < entry.rest_until:
+        patience = self._patience_left(key)
+        if monotonic() < entry.rest_until or (patience is not None and patience <= 0):
             return Answer(entry.value, stale=True)
         try:
-            async with asyncio.timeout(self._patience if self._ttl else None):
+            async with asyncio.timeout(patience):
                 return Answer(await self._ask(key))
         except (*_DOWN, TimeoutError):
             return Answer(entry.value, stale=True)
@@ -104,11 +107,18 @@ class Memory(Generic[K, V]):
         if tasks:
             await asyncio.wait(tasks)
 
+    def _patience_left(self, key: K) -> float | None:
+        """How long an asker waits for the lookup that runs or begins; None: to its end."""
+        if not self._ttl:
+            return None
+        now = monotonic()
+        return self._began.get(key, now) + self._patience - now
+
     async def _ask(self, key: K) -> V:
         return await self._once.do(key, lambda: self._looked_up(key))
 
     async def _looked_up(self, key: K) -> V:
-        asked = monotonic()
+        asked = self._began[key] = monotonic()
         try:
             value = await self._lookup(key)
         except _DOWN:
@@ -118,6 +128,8 @@ class Memory(Generic[K, V]):
         except GatewayError:
             self._entries.pop(key, None)
             raise
+        finally:
+            del self._began[key]
         self._entries[key] = _Entry(value, asked)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:

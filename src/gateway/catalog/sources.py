@@ -8,6 +8,7 @@ from gateway.catalog.experiments import Experimental
 from gateway.catalog.registry import Registered
 from gateway.catalog.versions import is_prompt
 from gateway.errors import NotFound, NotServable
+from gateway.refs import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +54,8 @@ async def find(client: MlflowClient, name: str) -> Source:
     if experiment is not None:
         return experiment
     if record is not None:
-        raise NotServable(f"{name!r} is a prompt, not a model: there is nothing in it that predicts.")
-    raise NotFound(f"There is no model {name!r}.")
+        raise NotServable(f"{shown(name)} is a prompt, not a model: there is nothing in it that predicts.")
+    raise NotFound(f"There is no model {shown(name)}.")
 
 
 async def _registered(client: MlflowClient, name: str) -> RegisteredModel | None:

@@ -46,5 +46,5 @@ class Standing:
 
     def _fails(self, reason: str) -> None:
         if self.away is None:
-            _log.warning("%s What is known of its models serves on", reason)
+            _log.warning("%s What is known of its models serves on" if self.reached else "%s", reason)
         self.away = reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.settings.kinds import (
     Count,
@@ -71,6 +71,7 @@ class Settings(Part):
     )
     artifact_roots: Roots = Field(
         (),
+        validate_default=True,
         alias="GATEWAY_ARTIFACT_ROOTS",
         description="Absolute folders that `file:` models may lie in, comma-separated.",
     )
@@ -84,10 +85,15 @@ class Settings(Part):
         alias="GATEWAY_REQUEST_TIMEOUT_SECONDS",
         description="What a prediction may take, from the moment its model is warm.",
     )
+    stream_timeout_seconds: SecondsOrNone = Field(
+        600,
+        alias="GATEWAY_STREAM_TIMEOUT_SECONDS",
+        description="What a stream may take; each chunk of it may take what a prediction may. 0: no limit.",
+    )
     load_timeout_seconds: Seconds = Field(
         300,
         alias="GATEWAY_LOAD_TIMEOUT_SECONDS",
-        description="What fetching and loading a model may take.",
+        description="What loading a model may take, once its files are here.",
     )
     max_queue: Count = Field(
         1024,
@@ -130,17 +136,20 @@ class Settings(Part):
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
 
-    @model_validator(mode="after")
-    def _room_for_pinned(self) -> Settings:
-        if len(self.pinned_models) > self.max_loaded_models:
-            raise ValueError(
-                f"GATEWAY_PINNED_MODELS names {len(self.pinned_models)} models, but "
-                f"GATEWAY_MAX_LOADED_MODELS is {self.max_loaded_models}"
-            )
-        return self
+    # Validators of single fields, which see those before them that are right: a validator of the whole
+    # would not run where any other field is wrong, and its problem would stay unsaid.
 
-    @model_validator(mode="after")
-    def _roots_for_files(self) -> Settings:
-        if "file" in self.artifact_schemes and not self.artifact_roots:
-            raise ValueError("GATEWAY_ARTIFACT_SCHEMES allows file, which needs GATEWAY_ARTIFACT_ROOTS")
-        return self
+    @field_validator("pinned_models")
+    @classmethod
+    def _room_for_pinned(cls, pins: Pins, info: ValidationInfo) -> Pins:
+        room = info.data.get("max_loaded_models", len(pins))
+        if len(pins) > room:
+            raise ValueError(f"names {len(pins)} models, but GATEWAY_MAX_LOADED_MODELS is {room}")
+        return pins
+
+    @field_validator("artifact_roots")
+    @classmethod
+    def _roots_for_files(cls, roots: Roots, info: ValidationInfo) -> Roots:
+        if not roots and "file" in info.data.get("artifact_schemes", ()):
+            raise ValueError("names no folder, but GATEWAY_ARTIFACT_SCHEMES allows file")
+        return roots

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import io
 from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from gateway.settings.fields import Settings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from dotenv.parser import Original
 
 PREFIX = "GATEWAY_"
 PARTS: tuple[type[BaseModel], ...] = (Settings, MlflowSettings, S3Settings)
@@ -27,14 +31,20 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def load(environ: Mapping[str, str], *, env_file: Path | None = None) -> Settings:
+def load(
+    environ: Mapping[str, str],
+    *,
+    env_file: Path | None = None,
+    also: Callable[[Mapping[str, str]], Iterable[str]] | None = None,
+) -> Settings:
     """Settings from `environ`, and from `env_file` where `environ` does not name them.
 
-    An empty value counts as absent. Raises SettingsError naming every unknown `GATEWAY_*` name
-    and every wrong value.
+    An empty value counts as absent. Raises SettingsError naming every unknown `GATEWAY_*` name,
+    every wrong value, every line of `env_file` that cannot be read, and what `also` finds in the values.
     """
-    values = merged(environ, env_file)
-    problems = list(_unknown(values))
+    written, problems = _written(env_file)
+    values = _together(written, environ)
+    problems += [*_unknown(values), *(also(values) if also is not None else ())]
     mlflow = _validated(MlflowSettings, values, problems)
     s3 = _validated(S3Settings, values, problems)
     others = {"mlflow": mlflow, "s3": s3, "environment": values}
@@ -45,10 +55,14 @@ def load(environ: Mapping[str, str], *, env_file: Path | None = None) -> Setting
 
 
 def merged(environ: Mapping[str, str], env_file: Path | None = None) -> dict[str, str]:
-    """What `environ` says, and `env_file` where `environ` does not; without empty values."""
-    written = dotenv_values(env_file) if env_file is not None and env_file.is_file() else {}
-    both = {**{name: value or "" for name, value in written.items()}, **environ}
-    return {name: value for name, value in both.items() if value != ""}
+    """What `environ` says, and `env_file` where `environ` does not; without empty values.
+
+    Raises SettingsError naming every line of `env_file` that cannot be read.
+    """
+    written, problems = _written(env_file)
+    if problems:
+        raise SettingsError(problems)
+    return _together(written, environ)
 
 
 def names() -> frozenset[str]:
@@ -62,6 +76,32 @@ def aliases(part: type[BaseModel], field: str) -> list[str]:
     if isinstance(alias, AliasChoices):
         return [choice for choice in alias.choices if isinstance(choice, str)]
     return [alias] if isinstance(alias, str) else []
+
+
+def _written(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
+    """What the file says, and what is wrong with it; a broken line may hold a secret and is not shown."""
+    if env_file is None or not env_file.exists():
+        return {}, []
+    try:
+        bindings = list(parse_stream(io.StringIO(env_file.read_text(encoding="utf-8"))))
+    except OSError as error:
+        return {}, [f"{env_file.name} cannot be read: {error.strerror}"]
+    except UnicodeDecodeError:
+        return {}, [f"{env_file.name} is not a text in UTF-8"]
+    good = "".join(each.original.string for each in bindings if not each.error)
+    values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(good)).items()}
+    wrong = [_line(each.original) for each in bindings if each.error]
+    return values, [f"{env_file.name}: line {line} is not of the form NAME=value" for line in wrong]
+
+
+def _line(original: Original) -> int:
+    """The number of the line itself: empty lines before it count as part of it."""
+    text = original.string
+    return original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _together(written: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in {**written, **environ}.items() if value != ""}
 
 
 def _unknown(values: Mapping[str, str]) -> Iterator[str]:
@@ -81,7 +121,8 @@ def _validated(
         return part.model_validate({name: values[name] for name in own} | others)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            where = str(problem["loc"][0]) if problem["loc"] else ""
-            text = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{where}: {text}" if where else text)
+            where = str(problem["loc"][0])
+            if where in part.model_fields:  # so pydantic names a field that has its default
+                where = aliases(part, where)[0]
+            problems.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
         return part.model_construct()

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.codec import answers, json_body
+from workers.codec import (
+    answers,
+    arrow_answer,
+    arrow_body,
+    csv_answer,
+    csv_body,
+    json_body,
+    parquet_body,
+    v2_answer,
+    v2_body,
+)
 from workers.errors import TypeRefused
-from workers.messages import JSON
+from workers.messages import ARROW, CSV, JSON, OPEN_INFERENCE, PARQUET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +27,17 @@ if TYPE_CHECKING:
 
 READERS: dict[str, Callable[[Job, Plan], Request]] = {
     JSON: json_body.read,
+    CSV: csv_body.read,
+    PARQUET: parquet_body.read,
+    ARROW: arrow_body.read,
+    OPEN_INFERENCE: v2_body.read,
 }
 WRITERS: dict[str, Callable[[object, Request], Answer]] = {
     JSON: answers.answer,
+    CSV: csv_answer.write,
+    PARQUET: arrow_answer.write_parquet,
+    ARROW: arrow_answer.write_arrow,
+    OPEN_INFERENCE: v2_answer.write,
 }
 
 

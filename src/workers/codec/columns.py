@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.types.schema import AnyType, DataType
 
 from workers.codec.nested import Misfit, fitted
 from workers.codec.scalars import RULES
+from workers.codec.sources import Source
+from workers.codec.typed import cast, cells
 from workers.codec.untyped import rounds
 
 if TYPE_CHECKING:
@@ -20,15 +23,27 @@ Bad = list[tuple[int, str]]
 
 
 class ColumnRefused(Exception):
-    """Some cells do not fit; `bad` has their rows (from 0) and the reasons."""
+    """Some cells do not fit; `bad` has their rows (from 0, None for the whole column) and the reasons."""
 
-    def __init__(self, bad: Bad) -> None:
+    def __init__(self, bad: Sequence[tuple[int | None, str]]) -> None:
         super().__init__()
         self.bad = bad
 
 
-def convert(values: Sequence[object], column: Column) -> Any:
-    """`values` as an ndarray or a Series of the column's type. Raises ColumnRefused."""
+def convert(values: Sequence[object] | np.ndarray[Any, Any], column: Column) -> Any:
+    """`values` as an ndarray or a Series of the column's type. Raises ColumnRefused.
+
+    They are JSON values, a Source, or an ndarray with a type of its own.
+    """
+    if isinstance(values, Source):
+        if (made := values.fit(column)) is not None:
+            return made
+        values = values.json(column)
+    if isinstance(values, np.ndarray):
+        made = cast(values, np.dtype(column.type.to_pandas())) if _is_typed(column) else None
+        if made is not None:
+            return made
+        values = cells(values)
     if isinstance(column.type, DataType):
         built, bad = RULES[column.type].read(values)
     elif isinstance(column.type, AnyType):
@@ -40,15 +55,19 @@ def convert(values: Sequence[object], column: Column) -> Any:
     return built
 
 
+def _is_typed(column: Column) -> bool:
+    return isinstance(column.type, DataType) and column.type != DataType.string
+
+
 def _nested(values: Sequence[object], column: Column) -> tuple[pd.Series, Bad]:
     bad: Bad = []
-    cells: list[object] = []
+    made: list[object] = []
     for row, value in enumerate(values):
         try:
-            cells.append(fitted(value, column.type, required=column.required))
+            made.append(fitted(value, column.type, required=column.required))
         except Misfit as misfit:
             bad.append((row, str(misfit)))
-    return pd.Series(cells, dtype=object), bad
+    return pd.Series(made, dtype=object), bad
 
 
 def _rounded(values: Sequence[object]) -> Bad:

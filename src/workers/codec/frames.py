@@ -87,8 +87,8 @@ def _left_out(column: Column, values: Sequence[object]) -> bool:
     return (
         not column.required
         and column.type in _NO_NULLS
-        and bool(values)
-        and all(value is None for value in values)
+        and len(values) > 0
+        and all(value is None or value != value for value in values)  # noqa: PLR0124 - NaN, in an array
     )
 
 

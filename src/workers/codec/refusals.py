@@ -32,3 +32,8 @@ def refusal(
 def short(name: object) -> str:
     """A name that the caller chose, short enough to repeat."""
     return str(name)[:_NAME]
+
+
+def type_hinted(form: str) -> InputRefused:
+    """The refusal of a form that a model whose signature comes from type hints does not take."""
+    return InputRefused(f"This model's signature comes from type hints: send inputs in JSON, not {form}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlflow.types.schema import TensorSpec
 
+from workers.codec import typed
 from workers.codec.refusals import refusal, short
 from workers.codec.scalars import BOOLEAN, DATETIME, STRING, Rule, floats, integers
 from workers.errors import InputRefused
@@ -26,7 +27,10 @@ _DEPTH = 32  # numpy's arrays have at most 64 dimensions
 
 
 def tensors(payload: object, plan: Plan, *, what: str) -> Any:
-    """`payload` as one ndarray, or one per name where the signature has names. Raises InputRefused."""
+    """`payload` as one ndarray, or one per name where the signature has names. Raises InputRefused.
+
+    Arrays in it are lists, or ndarrays with a type of their own.
+    """
     specs = _specs(plan)
     named = {str(spec.name): spec for spec in specs if spec.name is not None}
     if isinstance(payload, dict) and not named:
@@ -88,17 +92,27 @@ def _tensor(payload: object, spec: TensorSpec, *, what: str) -> Array:
     """`payload` as an ndarray of the spec's dtype and shape, with no value changed."""
     if spec.type.kind == "O":
         return _objects(payload, what=what)
-    shape, cells = _flattened(payload, what=what)
-    if len(shape) != len(spec.shape) or any(
-        want not in {-1, have} for want, have in zip(spec.shape, shape, strict=True)
-    ):
-        raise InputRefused(f"{short(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
+    if isinstance(payload, np.ndarray):
+        _check_shape(payload.shape, spec, what=what)
+        if (made := typed.cast(payload, spec.type)) is not None:
+            return made
+        shape, cells = payload.shape, list(typed.cells(payload.ravel()))
+    else:
+        shape, cells = flattened(payload, what=what)
+        _check_shape(shape, spec, what=what)
     if spec.type.kind in "US":
         return _texts(cells, spec, shape=shape, what=what)
     built, bad = _rule(spec.type).read(cells)
     if bad:
         raise _cells_refused(bad, shape, what=what)
     return np.asarray(built).astype(spec.type, copy=False).reshape(shape)
+
+
+def _check_shape(shape: tuple[int, ...], spec: TensorSpec, *, what: str) -> None:
+    if len(shape) != len(spec.shape) or any(
+        want not in {-1, have} for want, have in zip(spec.shape, shape, strict=True)
+    ):
+        raise InputRefused(f"{short(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
 
 
 def _texts(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], what: str) -> Array:
@@ -122,7 +136,7 @@ def _cells_refused(bad: list[tuple[int, str]], shape: tuple[int, ...], *, what: 
     return refusal([Cell(position // step, short(what), reason) for position, reason in bad])
 
 
-def _flattened(payload: object, *, what: str) -> tuple[tuple[int, ...], list[object]]:
+def flattened(payload: object, *, what: str) -> tuple[tuple[int, ...], list[object]]:
     """The shape of nested lists, and their values in C order. Raises InputRefused for ragged ones."""
     shape: list[int] = []
     cells = [payload]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workers.codec.refusals import refusal
+from workers.codec.sources import Source
 from workers.errors import InputRefused
 from workers.messages import Cell
 
@@ -28,6 +29,8 @@ def rounds(values: Sequence[object]) -> bool:
 
 def series(values: Sequence[object]) -> pd.Series:
     """`values` with the type that pandas infers, or as objects where that would change one."""
+    if isinstance(values, Source):
+        return values.untyped()
     return pd.Series(list(values), dtype=object if rounds(values) else None)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
+from typing import TYPE_CHECKING
 
+import brotli
 import pytest
 
 from gateway.api import compression
+from gateway.api.zstandard import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLAIN = b'{"inputs": [1, 2, 3]}' * 40
 RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -22,6 +29,9 @@ RAW_DEFLATE = RAW.compress(PLAIN) + RAW.flush()
         ("gzip", gzip.compress(PLAIN[:100]) + gzip.compress(PLAIN[100:])),
         ("deflate", zlib.compress(PLAIN)),
         ("deflate", RAW_DEFLATE),
+        ("br", brotli.compress(PLAIN)),
+        ("zstd", zstd.compress(PLAIN)),
+        ("zstd", zstd.compress(PLAIN[:100]) + zstd.compress(PLAIN[100:])),
         ("identity", PLAIN),
     ],
 )
@@ -56,7 +66,30 @@ async def test_the_limit_counts_what_comes_out() -> None:
             await compression.plain(body, "gzip", limit=1000)
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "", "x"])
+@pytest.mark.parametrize(("encoding", "pack"), [("br", brotli.compress), ("zstd", zstd.compress)])
+async def test_the_newer_encodings(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Cut, followed by more, something else, too large: each is told apart; large ones are whole."""
+    body = pack(PLAIN)
+    for broken in (b"", b"nonsense", body[:-1], body[: len(body) // 2], body + b"more"):
+        with pytest.raises(compression.BodyBroken):
+            await compression.plain(broken, encoding, limit=10_000)
+    with pytest.raises(compression.BodyTooLarge):
+        await compression.plain(pack(b"0" * 50_000_000), encoding, limit=1000)
+    assert await compression.plain(body, encoding, limit=len(PLAIN)) == PLAIN
+    with pytest.raises(compression.BodyTooLarge):
+        await compression.plain(body, encoding, limit=len(PLAIN) - 1)
+    large = random.Random(1).randbytes(300_000)  # noqa: S311 - no secret is made of it
+    assert await compression.plain(pack(large), encoding, limit=len(large)) == large
+
+
+async def test_a_window_larger_than_http_has() -> None:
+    """A zstd frame that would have its reader hold 128 MiB is refused (RFC 9659)."""
+    writer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    with pytest.raises(compression.BodyBroken):
+        await compression.plain(writer.compress(PLAIN) + writer.flush(), "zstd", limit=10_000)
+
+
+@pytest.mark.parametrize("encoding", ["compress", "gzip, gzip", "", "x"])
 async def test_what_is_unknown(encoding: str) -> None:
     """Anything else is named unknown."""
     assert not compression.known(encoding)

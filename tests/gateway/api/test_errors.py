@@ -33,7 +33,7 @@ def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
     """A new error class without a status would be told as a fault of the gateway."""
     problem = errors.problem_of(kind("why"), model_error_text=False)
     assert problem is not None
-    assert problem.status in {400, 404, 409, 415, 422, 424, 500, 502, 503, 504}
+    assert problem.status in {400, 404, 406, 409, 415, 422, 424, 500, 502, 503, 504}
     assert problem.message == "why"
     assert ("Retry-After" in problem.headers) == (problem.status == 503)
 
@@ -43,7 +43,7 @@ def test_the_shape() -> None:
     error = InputRefused("wrong", (Cell(0, "a", "not a number"), Cell(None, None, "too few")))
     problem = errors.problem_of(error, model_error_text=False)
     assert problem is not None
-    response = problem.response("id-1")
+    response = problem.response("id-1", "/model/wine")
     assert isinstance(response.body, bytes)
     assert response.status == 400
     assert response.headers["X-Request-Id"] == "id-1"

@@ -118,16 +118,15 @@ async def test_a_body_that_is_none(gateway: Gateway, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [
-        ({"Content-Type": "text/csv"}, BODY, 415),
+        ({"Content-Type": "text/html"}, BODY, 415),
         ({"Content-Type": "application/json; charset=latin-1"}, BODY, 415),
-        ({"Content-Encoding": "br"}, BODY, 415),
-        ({"Content-Encoding": "zstd"}, BODY, 415),
+        ({"Content-Encoding": "compress"}, BODY, 415),
         ({"Content-Encoding": "gzip"}, BODY, 400),
         ({"Content-Encoding": "gzip"}, gzip.compress(BODY)[:-4], 400),
         ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 50_000_000), 413),
         ({}, b" " * 1_000_001, 413),
         ({"Expect": "100-continue"}, b" " * 1_000_001, 413),
-        ({"Accept": "text/csv"}, BODY, 406),
+        ({"Accept": "text/html"}, BODY, 406),
     ],
 )
 async def test_what_http_itself_refuses(

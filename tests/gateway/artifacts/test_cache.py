@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import ArtifactsGone, UpstreamAway, UpstreamWrong
+from gateway.errors import ArtifactsGone, CacheUnusable, UpstreamAway, UpstreamWrong
 from gateway.once import OnceClosed
 from tests.gateway.artifacts.conftest import key
 
@@ -241,5 +242,36 @@ async def test_a_cache_folder_of_somebody_else_is_refused(house: House, tmp_path
     house.folder.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (house.folder / "v1").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PermissionError, match="GATEWAY_CACHE_DIR"):
+    with pytest.raises(CacheUnusable, match="GATEWAY_CACHE_DIR, cannot be used: it belongs to somebody else"):
         await house.cache()
+
+
+async def test_a_cache_folder_that_vanishes_is_made_again(house: House) -> None:
+    """Something cleans up temporary files: the next model is fetched as if nothing had been."""
+    house.shelf.model("wine")
+    house.shelf.model("beer")
+    cache = await house.cache()
+    await house.fetch(cache, "wine")
+    shutil.rmtree(house.folder)
+    assert (await house.fetch(cache, "beer") / "MLmodel").exists()
+    assert (await house.fetch(cache, "wine") / "MLmodel").exists()
+    for emptied in ("models", "partial", "locks"):
+        shutil.rmtree(house.folder / "v1" / emptied)
+        assert (await house.fetch(cache, "wine") / "MLmodel").exists()
+    assert len(house.models()) == 1
+
+
+async def test_a_cache_folder_that_cannot_be_used(house: House) -> None:
+    """Said so by the setting's name and without the path; what a lease's holder does wrong is his own."""
+    house.shelf.model("wine")
+    cache = await house.cache()
+    with pytest.raises(FileNotFoundError):
+        async with house.lease(cache, "wine") as folder:
+            (folder / "nothing").read_bytes()
+    shutil.rmtree(house.folder)
+    house.folder.write_bytes(b"")
+    with pytest.raises(CacheUnusable, match="GATEWAY_CACHE_DIR") as caught:
+        await house.fetch(cache, "wine")
+    assert str(house.folder) not in str(caught.value)
+    house.folder.unlink()
+    assert (await house.fetch(cache, "wine") / "MLmodel").exists()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.artifacts.manifest import StoredFile
+    from gateway.artifacts.store import StoredFile
     from tests.gateway.artifacts.bucket import Bucket
 
 URI = "s3://somewhere/model"

@@ -131,6 +131,41 @@ async def test_a_slow_lookup_delays_nobody_for_long() -> None:
     await memory.close()
 
 
+async def test_who_asks_while_a_lookup_hangs_does_not_wait() -> None:
+    """Only the first asker is patient; all later ones get the old answer at once, until it has ended."""
+    lookup = Lookup()
+    memory = Memory(lookup, ttl=0.05, patience=0.2, rest=0.05)
+    await memory.get("a")
+    await asyncio.sleep(0.06)
+    lookup.seconds = 0.6
+    assert await memory.get("a") == Answer("a1", stale=True)
+    started = perf_counter()
+    for _ in range(20):
+        assert await memory.get("a") == Answer("a1", stale=True)
+        await asyncio.sleep(0.005)
+    assert perf_counter() - started < 0.25
+    assert lookup.calls == 2
+    await asyncio.sleep(0.35)
+    lookup.seconds = 0.0
+    assert await memory.get("a") != Answer("a1", stale=True)
+    await memory.close()
+
+
+async def test_a_refresh_that_hangs_spends_the_patience_too() -> None:
+    """Begun behind a request while the answer was fresh: when that ends, nobody waits again."""
+    lookup = Lookup()
+    memory = Memory(lookup, ttl=0.4, patience=0.1)
+    await memory.get("a")
+    lookup.seconds = 60
+    await asyncio.sleep(0.32)
+    assert memory.fresh("a") == "a1"
+    await asyncio.sleep(0.12)
+    started = perf_counter()
+    assert await memory.get("a") == Answer("a1", stale=True)
+    assert perf_counter() - started < 0.05
+    await memory.close()
+
+
 async def test_only_so_many_answers_are_kept() -> None:
     """The least recently used goes first."""
     lookup = Lookup()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import checking, settings
 from tests import servers
+from tests.commands import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,24 @@ def test_all_is_well(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert store.split()[:3] == ["artifact", "store", "OK"]
     assert "bytes of" in store
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_the_address_is_shown_without_its_password(
+    demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed is pasted into tickets."""
+    assert checked(demo.mlflow.replace("://", "://somebody:s3cr3t@"), tmp_path) == 0
+    said = capsys.readouterr().out
+    assert f"{demo.mlflow} answers" in said.replace("/ answers", " answers")
+    assert "somebody" not in said
+    assert "s3cr3t" not in said
+
+
+def test_nothing_but_the_findings_is_said(tmp_path: Path) -> None:
+    """No line of a log in between, which would speak of a gateway that serves."""
+    extra = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CACHE_DIR": str(tmp_path)}
+    done = gateway("check", cwd=tmp_path, extra=extra)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_no_server_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

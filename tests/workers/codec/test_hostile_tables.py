@@ -144,7 +144,8 @@ def test_thousands_of_damaged_bodies(media_type: str) -> None:
         body = damaged(dice.choice(SEEDS[media_type]), dice)
         told = said(body, media_type, plans[number % len(plans)])
         refusals += bool(told)
-        assert "/" not in told
+        assert ".py" not in told
+        assert "Error" not in told
         named = SENTINEL.encode() in body.partition(b"\n")[0]  # a name is said back, a value is not
         assert named or SENTINEL not in told
     assert ROUNDS // 4 < refusals < ROUNDS
@@ -239,7 +240,9 @@ def test_types_that_have_no_place() -> None:
 
 
 def test_columns_without_or_with_equal_names() -> None:
-    """A table needs columns, each with a name of its own."""
+    """A table needs columns, each with a name of its own, in UTF-8."""
+    garbled = arrow(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
+    assert "not UTF-8" in str(refused(garbled, ARROW, None))
     assert "no columns" in str(refused(arrow(pa.table({})), ARROW, None))
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     assert "twice" in str(refused(arrow(twice), ARROW, None))

@@ -257,6 +257,7 @@ def test_ways_to_write_a_cell(kind: Any, cells: list[str], wanted: list[Any]) ->
         (b'x,y\n1,"s3cr3t-7316"2\n', None, "quote within"),
         (b'x,y\n1,2"s3cr3t-7316"\n', None, "quote within"),
         (b"x,y\n1,\xff\n", None, "UTF-8"),
+        (b"x,y\n1,2,\xff\n", None, "UTF-8"),
         (b"\xff,y\n1,2\n", None, "UTF-8"),
         ("x,y\n1,2\n".encode("utf-16"), None, "UTF-8"),
         (b"x,y,s3cr3t-" + b"7316\n", None, "not a column"),

@@ -1,0 +1,28 @@
+"""What errors of the cache's disk mean: a full one, or a folder that cannot be used."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.errors import CacheFull, CacheUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Every OSError inside as CacheFull or CacheUnusable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
+        reason = error.strerror or type(error).__name__
+        raise CacheUnusable(
+            f"The folder of the artifact cache, GATEWAY_CACHE_DIR, cannot be used: {reason}."
+        ) from error
