@@ -8,7 +8,7 @@ api-streams    the same, and streams what its input says
 api-chat       a ChatAgent and api-responses a ResponsesAgent, that say the words of the last message
 api-broken     cannot be loaded: its code raises; api-lacking: for want of a package
 api-nan        answers NaN and infinities
-api-wine       13 columns, real scikit-learn, with requirements, an input example, @champion
+api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
 """
 
@@ -123,8 +123,9 @@ def sums() -> None:
 
 
 def wine(client: MlflowClient) -> None:
-    """The demo's 13 columns, in the demo's form."""
-    inputs, targets = load_wine(return_X_y=True, as_frame=True)
+    """The demo's four columns, in the demo's form."""
+    measured, targets = load_wine(return_X_y=True, as_frame=True)
+    inputs = measured[["alcohol", "flavanoids", "color_intensity", "proline"]]
     estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(inputs, targets)
     with mlflow.start_run(run_name="a wine"):
         mlflow.log_param("alpha", 0.5)

@@ -73,7 +73,7 @@ async def test_an_answer_during_the_drain_is_its_connections_last(
     second = asyncio.create_task(told("raise x"))
     await asyncio.sleep(0.2)
     gateway.send(signal.SIGTERM)
-    assert await asyncio.gather(first, second) == [(200, "close"), (500, "close")]
+    assert [await first, await second] == [(200, "close"), (500, "close")]
     assert await status_of(gateway) == 0
 
 

@@ -59,11 +59,7 @@ class ArrowSource(Source):
             return None
         meant, fitted = _FITS[column.type]
         if not meant(self._array.type):
-            found = (
-                str(self._array.type)
-                if pa.types.is_primitive(self._array.type)
-                else _family(self._array.type)
-            )
+            found = _name(self._array.type)
             raise ColumnRefused([(None, f"of Arrow's type {found}, where {column.type.name} is wanted")])
         return fitted(self._array, column.type.to_pandas())
 
@@ -238,7 +234,10 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _family(kind: pa.DataType) -> str:
+def _name(kind: pa.DataType) -> str:
+    """A type as the caller is told it; never what a caller chose, as the names of zones and fields are."""
+    if pa.types.is_primitive(kind):
+        return str(kind).partition("[")[0]
     names = {"text": _is_text, "binary": _is_binary, "list": _is_list, "decimal": pa.types.is_decimal}
     return next((name for name, test in names.items() if test(kind)), "struct or map")
 

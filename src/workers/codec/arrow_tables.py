@@ -30,7 +30,18 @@ def data(table: pa.Table, plan: Plan, *, most: int) -> Any:
     Columns are plain columns: what the schema's metadata says (pandas' index, extension types) is
     not followed. Raises InputRefused.
     """
-    names = _names(table)
+    try:
+        return _checked(table, plan, most=most)
+    except ColumnRefused as refused:
+        raise refusal([Cell(row, None, reason) for row, reason in refused.bad]) from refused
+    except UnicodeDecodeError as error:  # pyarrow decodes them when they are asked for
+        raise InputRefused(
+            "The body has a name, of a column or of a time zone, that is not UTF-8."
+        ) from error
+
+
+def _checked(table: pa.Table, plan: Plan, *, most: int) -> Any:
+    names = table.column_names
     if not names:
         raise InputRefused("The body has no columns.")
     if len(set(names)) != len(names):
@@ -40,17 +51,7 @@ def data(table: pa.Table, plan: Plan, *, most: int) -> Any:
     except pa.ArrowException as error:
         raise InputRefused("The body's columns are damaged, or hold text that is not UTF-8.") from error
     arrow_sizes.check(table, most=most)
-    try:
-        return _data(Table(tuple(names), tuple(map(ArrowSource, table.itercolumns())), table.num_rows), plan)
-    except ColumnRefused as refused:
-        raise refusal([Cell(row, None, reason) for row, reason in refused.bad]) from refused
-
-
-def _names(table: pa.Table) -> list[str]:
-    try:
-        return list(table.column_names)
-    except UnicodeDecodeError as error:
-        raise InputRefused("The body has a column whose name is not UTF-8.") from error
+    return _data(Table(tuple(names), tuple(map(ArrowSource, table.itercolumns())), table.num_rows), plan)
 
 
 def _data(table: Table, plan: Plan) -> Any:

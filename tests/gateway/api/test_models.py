@@ -130,7 +130,7 @@ async def test_one_version_whole(gateway: Gateway, path: str, mlflow_server: Mlf
     assert version["run"]["params"] == {"alpha": "0.5"}
     assert version["run"]["name"] == "a wine"
     assert version["metrics"] == {"accuracy": 0.97}
-    assert len(version["signature"]["inputs"]) == 13
+    assert len(version["signature"]["inputs"]) == 4
     assert version["signature"]["inputs"][0] == {"type": "double", "name": "alcohol", "required": True}
     assert version["signature"]["params"] is None
     assert set(version["flavors"]) == {"python_function", "sklearn"}

@@ -262,3 +262,15 @@ async def test_a_probe_is_a_real_call(proxy: Front) -> None:
         with pytest.raises(NotFound):
             await catalog.resolve(ModelRef("nothing", Latest()))
         assert catalog.reached
+
+
+async def test_a_server_never_reached_has_nothing_known(
+    proxy: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log does not speak of models that serve on where none was ever learnt of."""
+    proxy.fault = "wrong"
+    async with opened(proxy.url) as catalog:
+        with pytest.raises(UpstreamWrong):
+            await catalog.probe()
+    (text,) = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
+    assert "serves on" not in text

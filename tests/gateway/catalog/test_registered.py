@@ -175,3 +175,11 @@ async def test_a_name_made_anew_is_another_model(catalog: Catalog, seeded: Seede
         server.call("registered-models/delete", {"name": "anew"}, method="DELETE")
     assert (keys[0].name, keys[0].version) == (keys[1].name, keys[1].version)
     assert keys[0] != keys[1]
+
+
+async def test_a_long_name_is_not_told_in_full(catalog: Catalog) -> None:
+    """Who asks for nonsense gets the beginning of it back."""
+    with pytest.raises(NotFound) as caught:
+        await catalog.resolve(ModelRef("x" * 5000, Latest()))
+    assert "xxx…'" in str(caught.value)
+    assert len(str(caught.value)) < 300

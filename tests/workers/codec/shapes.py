@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pydantic
-from scipy import sparse  # type: ignore[import-untyped] # it has no types
+from scipy import sparse
 
 
 class Colour(enum.Enum):

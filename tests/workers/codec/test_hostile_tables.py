@@ -243,6 +243,8 @@ def test_columns_without_or_with_equal_names() -> None:
     """A table needs columns, each with a name of its own, in UTF-8."""
     garbled = arrow(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
     assert "not UTF-8" in str(refused(garbled, ARROW, None))
+    zoned = arrow(pa.table({"x": pa.array([1], pa.timestamp("s", "Etc/Unknown"))}))
+    assert "not UTF-8" in str(refused(zoned.replace(b"Etc/", b"\xff\xfe\xfd/"), ARROW, None))
     assert "no columns" in str(refused(arrow(pa.table({})), ARROW, None))
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     assert "twice" in str(refused(arrow(twice), ARROW, None))
