@@ -54,6 +54,8 @@ def _import_all() -> None:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - a broken package must not cost the others their start
             logger.warning("Not preloaded: %s (%s).", name, type(error).__name__)
+    # No trace could be sent from here, and some flavors warn of that at each call.
+    importlib.import_module("mlflow.tracing").disable()
 
 
 _import_all()
