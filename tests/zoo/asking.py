@@ -59,7 +59,7 @@ async def gateway_says(gateway: Gateway, model: str, body: Body) -> Told:
     async with gateway.post(f"/model/{model}/1/invocation", data=body.content, headers=headers) as answer:
         text = await answer.text()
         document = json.loads(text, parse_constant=_invalid)
-        return Told(answer.status, text, _unwrapped(document) if answer.status == 200 else document)
+        return Told(answer.status, text, unwrapped(document) if answer.status == 200 else document)
 
 
 async def server_says(session: aiohttp.ClientSession, url: str, body: Body) -> Told:
@@ -70,7 +70,7 @@ async def server_says(session: aiohttp.ClientSession, url: str, body: Body) -> T
             document = json.loads(text)
         except ValueError:
             document = None
-        return Told(answer.status, text, _unwrapped(document) if answer.status == 200 else document)
+        return Told(answer.status, text, unwrapped(document) if answer.status == 200 else document)
 
 
 async def model_says(session: aiohttp.ClientSession, url: str, body: Body) -> Predicted:
@@ -94,7 +94,7 @@ def agree(here: Told, there: Told, *, itself: Predicted) -> None:
         assert here.canonical == canonical(itself.value)
 
 
-def _unwrapped(document: Any) -> Any:
+def unwrapped(document: Any) -> Any:
     if (
         isinstance(document, dict)
         and "predictions" in document

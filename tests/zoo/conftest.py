@@ -79,7 +79,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Models by forms: how many cases came to which end."""
     counts = config.stash[_COUNTS]
     if counts.ended:
-        terminalreporter.section("the zoo: e equal, d a documented difference, f failed, a absent")
+        terminalreporter.section(
+            "the zoo: e equal, d a documented difference, f failed, a absent, n cannot be said"
+        )
         for line in counts.table():
             terminalreporter.write_line(line)
 

@@ -102,7 +102,7 @@ def _parquet(sample: Sample) -> Any:
     if not isinstance(sample, Table):
         return ABSENT
     columns = {name: list(cells) for name, cells in sample.columns.items()}
-    columns |= {name: _times(columns[name]) for name in sample.times}
+    columns |= {name: times(columns[name]) for name in sample.times}
     try:
         table = pa.table(columns)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -112,7 +112,7 @@ def _parquet(sample: Sample) -> Any:
     return file.getvalue()
 
 
-def _times(cells: list[Any]) -> list[Any]:
+def times(cells: list[Any]) -> list[Any]:
     """The times that the texts say; the cells as they are where one of them says none."""
     try:
         return [None if cell is None else datetime.datetime.fromisoformat(cell) for cell in cells]

@@ -22,7 +22,8 @@ For the same bytes the gateway answers what `mlflow models serve` answers, and w
 `mlflow.pyfunc.load_model(...).predict(...)` gives on the same data, to the last bit, but for what stands
 here. `make test-zoo` shows it on a zoo of real models: each body goes to the gateway, to MLflow's own scoring
 server and to the model itself, and a difference that is not in these tables, or one in these tables that is
-none any more, fails. This page is written from the test's own table (`python -m tests.zoo.page`).
+none any more, fails. Arrow and Open Inference, which that server does not have, are held against the model
+itself. This page is written from the test's own table (`python -m tests.zoo.page`).
 
 `GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, gives MLflow's own reading of
 inputs back: the first three tables then do not apply, which the same tests show.

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of JSON values, all of one length; the texts of `times` are times in formats that have such."""
+    """Columns of JSON values, all of one length.
+
+    The texts of `times` are times in formats that have such, those of `octets` the bytes that they are
+    base64 of in Arrow and Open Inference.
+    """
 
     columns: Mapping[str, Sequence[Any]]
     times: tuple[str, ...] = ()
+    octets: tuple[str, ...] = ()
 
     def rows(self) -> list[list[Any]]:
         """The same by rows."""

@@ -10,6 +10,7 @@ import enum
 import json
 import math
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import singledispatch
@@ -20,14 +21,16 @@ import orjson
 import pandas as pd
 from pydantic import BaseModel
 
+from workers.codec.refusals import short
 from workers.codec.request import Answer
 from workers.errors import ModelFailed
 
 if TYPE_CHECKING:
     from workers.codec.request import Request
 
-# What orjson would write otherwise than MLflow does is passed to `_plain`.
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+# What orjson would write otherwise than MLflow does is passed to `_plain`. It takes no keys but strings:
+# of others it would not notice that two have the same text.
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 Array = np.ndarray[Any, Any]
 
@@ -74,13 +77,11 @@ _plain.register(int, int)
 _plain.register(float, float)
 _plain.register(list, list)
 _plain.register(Sequence, list)
-_plain.register(Mapping, lambda value: {_name(key): item for key, item in value.items()})
 _plain.register(enum.Enum, lambda value: value.value)
 _plain.register(uuid.UUID, str)
 _plain.register(complex, lambda value: [value.real, value.imag])
 _plain.register(datetime.date, lambda value: value.isoformat())
 _plain.register(datetime.time, lambda value: value.isoformat())
-_plain.register(datetime.timedelta, lambda value: pd.Timedelta(value).isoformat())
 _plain.register(BaseModel, lambda value: value.model_dump())
 _plain.register(pd.Index, list)
 _plain.register(pd.api.extensions.ExtensionArray, list)
@@ -130,7 +131,7 @@ def _scalar(value: np.generic) -> object:
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(np.datetime_as_string(value))
     if isinstance(value, np.timedelta64):
-        return None if np.isnat(value) else pd.Timedelta(value).isoformat()
+        return None if np.isnat(value) else duration(value)
     if isinstance(value, np.inexact):  # the long ones are their own `item()`
         return complex(value) if isinstance(value, np.complexfloating) else float(value)
     return value.item()
@@ -144,6 +145,7 @@ def _series(series: pd.Series[Any]) -> list[dict[str, object]]:
 @_plain.register
 def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     names = [_name(name) for name in frame.columns]
+    _distinct(names, what="columns are both named")
     if not names:
         return [{} for _ in range(len(frame))]
     columns = [_cells(frame.iloc[:, position]) for position in range(len(names))]
@@ -156,6 +158,43 @@ def _cells(column: pd.Series[Any]) -> list[Any]:
     return list(column)
 
 
+@_plain.register(datetime.timedelta)
+def duration(value: Any) -> str:
+    """A duration as ISO 8601. Raises ModelFailed for one of years or months, or beyond pandas' range."""
+    try:
+        return str(pd.Timedelta(value).isoformat())
+    except (ValueError, OverflowError):
+        name = str(value.dtype) if isinstance(value, np.timedelta64) else type(value).__name__
+        raise ModelFailed(
+            f"The model returned a {name} that has no JSON form: it is of years or months, or too long.",
+            exception=name,
+        ) from None
+
+
+@_plain.register(Mapping)
+def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+    """The mapping with its keys as text. Raises ModelFailed where two have the same."""
+    names = [_valid(_name(key)) for key in value]
+    _distinct(names, what="keys of an object are both")
+    return dict(zip(names, value.values(), strict=True))
+
+
+def _distinct(names: list[str], *, what: str) -> None:
+    if len(set(names)) == len(names):
+        return
+    twice = next(name for name, times in Counter(names).items() if times > 1)
+    raise ModelFailed(f"The model's answer has no JSON form: two {what} {short(twice)!r}.")
+
+
+def _text(value: str | int) -> str:
+    try:
+        return json.dumps(value)
+    except ValueError:
+        raise ModelFailed(
+            "The model returned an integer of more digits than can be written.", exception="int"
+        ) from None
+
+
 def _name(key: object) -> str:
     """A key as text, as JSON libraries write keys that are none."""
     if isinstance(key, np.generic | enum.Enum):
@@ -164,7 +203,7 @@ def _name(key: object) -> str:
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, datetime.date | datetime.time):
         return key.isoformat()
-    return str(key)
+    return _text(key) if isinstance(key, int) else str(key)
 
 
 def _slow(value: object) -> object:
@@ -174,9 +213,9 @@ def _slow(value: object) -> object:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str | int):
-        return orjson.Fragment(json.dumps(value))
+        return orjson.Fragment(_text(value))
     if isinstance(value, dict):
-        return {_valid(_name(key)): _slow(item) for key, item in value.items()}
+        return {key: _slow(item) for key, item in _object(value).items()}
     if isinstance(value, list | tuple):
         return [_slow(item) for item in value]
     return _slow(_plain(value))

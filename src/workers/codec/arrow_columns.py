@@ -13,6 +13,7 @@ import pyarrow as pa
 from mlflow.types.schema import AnyType, DataType
 
 from workers.codec.columns import ColumnRefused
+from workers.codec.scalars import Fractional
 from workers.codec.sources import Source
 from workers.codec.typed import cast
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _EXACT: Final = 2**53  # every integer up to here is a double
+_WHOLE: Final = 2**52  # from here on every double is whole, as `scalars.integers` has it
 _SLICE: Final = 1024
 _FACTORS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MOST_NANOSECONDS: Final = 2**63 - 1
@@ -152,7 +154,7 @@ def _integers(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> Array | None:
     if values.dtype.kind == "f":
         values = values.astype(np.float64, copy=False)
     limits = np.iinfo(dtype)
-    if values.dtype.kind == "f" and not (np.abs(values) < _EXACT).all():
+    if values.dtype.kind == "f" and not (np.abs(values) < _WHOLE).all():
         return None
     if len(values) and not (limits.min <= values.min().item() and values.max().item() <= limits.max):
         return None
@@ -247,7 +249,7 @@ _AS_JSON: dict[type, Callable[[Any], object]] = {
     list: lambda value: [_value(item) for item in value],
     dict: lambda value: {name: _value(item) for name, item in value.items()},
     bytes: lambda value: base64.b64encode(value).decode(),
-    decimal.Decimal: lambda value: int(value) if value == value.to_integral_value() else float(value),
+    decimal.Decimal: lambda value: int(value) if value == value.to_integral_value() else Fractional(value),
 }
 _FITS: dict[DataType, tuple[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray, Any], Any]]] = {
     DataType.boolean: (pa.types.is_boolean, _booleans),

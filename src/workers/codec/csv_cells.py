@@ -14,6 +14,7 @@ from mlflow.types.schema import AnyType, DataType
 
 from workers.codec import json_text
 from workers.codec.arrow_columns import ArrowSource
+from workers.codec.scalars import Fractional
 from workers.codec.sources import Source
 from workers.codec.typed import cast
 from workers.errors import InputRefused
@@ -28,6 +29,7 @@ _INTEGER: Final = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _SHORT_INTEGERS: Final = r"^-?[0-9]{1,18}$"
 _DECIMALS: Final = r"^-?([0-9]{1,15}|[0-9]+\.[0-9]+([eE][+-]?[0-9]+)?)$"
 _NOT_FINITE: Final = {"nan": np.nan, "inf": np.inf, "infinity": np.inf, "-inf": -np.inf, "-infinity": -np.inf}
+_LONG_EXPONENT: Final = 1000  # characters; beyond, only the sign matters
 _BEYOND: Final = 10**400  # what stands for a number that no double is near to
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -85,7 +87,21 @@ def number(text: str | None) -> object:
     if not _NUMBER.fullmatch(plain):
         return text
     made = float(plain)
-    return made if math.isfinite(made) else _BEYOND if made > 0 else -_BEYOND
+    if not math.isfinite(made):
+        return _BEYOND if made > 0 else -_BEYOND
+    return Fractional(made) if made.is_integer() and _has_fraction(plain) else made
+
+
+def _has_fraction(plain: str) -> bool:
+    """Whether a decimal that is finite as a double is not whole as it is written."""
+    mantissa, _, exponent = plain.lower().partition("e")
+    whole, _, part = mantissa.partition(".")
+    digits = (whole + part).rstrip("0")
+    if not digits.strip("+-0"):
+        return False  # zero
+    if len(exponent) > _LONG_EXPONENT:
+        return "-" in exponent
+    return int(exponent or 0) + len(whole) - len(digits) < 0
 
 
 def boolean(text: str | None) -> object:

@@ -10,7 +10,7 @@ from mlflow.types.schema import DataType
 
 from workers.codec.columns import ColumnRefused, convert
 from workers.codec.refusals import refusal, short
-from workers.codec.untyped import series
+from workers.codec.untyped import rounds, series
 from workers.errors import InputRefused
 from workers.messages import Cell
 
@@ -35,7 +35,7 @@ def frame(table: Table, plan: Plan) -> pd.DataFrame:
         return _untyped(table)
     chosen = _by_name(table, plan.columns) if plan.named else _by_position(table, plan.columns)
     names, columns = [name for name, _, _ in chosen], _converted(chosen)
-    index = pd.RangeIndex(table.rows) if table.index is None else pd.Index(list(table.index))
+    index = _index(table)
     if columns and len({getattr(column, "dtype", None) for column in columns}) == 1 and _plain(columns):
         return pd.DataFrame(np.array(columns).T, index=index, columns=plan.labels(names), copy=False)
     made = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(table.rows), copy=False)
@@ -52,9 +52,15 @@ def _untyped(table: Table) -> pd.DataFrame:
     made = pd.DataFrame(columns, index=pd.RangeIndex(table.rows))
     if table.names is not None:
         made.columns = pd.Index(list(table.names))
-    if table.index is not None:
-        made.index = pd.Index(list(table.index))
+    made.index = _index(table)
     return made
+
+
+def _index(table: Table) -> pd.Index[Any]:
+    """The rows' labels, of the type that pandas infers, or as objects where that would change one."""
+    if table.index is None:
+        return pd.RangeIndex(table.rows)
+    return pd.Index(list(table.index), dtype=object if rounds(table.index) else None)
 
 
 def _by_name(table: Table, columns: Sequence[Column]) -> Chosen:

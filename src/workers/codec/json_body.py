@@ -61,7 +61,14 @@ def _split(payload: object, plan: Plan, form: str) -> object:
 
 def _records(payload: object, plan: Plan, form: str) -> object:
     _refuse_type_hinted(plan, form)
-    return _tabular(tables.from_records(payload), plan)
+    return _tabular(tables.from_records(payload, known=_known(plan)), plan)
+
+
+def _known(plan: Plan) -> frozenset[str] | None:
+    """The names that a record may have, where the signature says so."""
+    if not plan.named:
+        return None
+    return frozenset(column.name for column in plan.columns or () if column.name is not None)
 
 
 def _tabular(table: tables.Table, plan: Plan) -> object:
@@ -96,7 +103,7 @@ def _table(payload: object, plan: Plan, form: str, *, records: bool) -> tables.T
     if plan.cells:
         return tables.from_cells(payload if isinstance(payload, list) else [payload])
     if records:
-        return tables.from_records(payload, what=form)
+        return tables.from_records(payload, what=form, known=_known(plan))
     if isinstance(payload, dict):
         return _columns_of(payload, plan, form)
     rows = payload if isinstance(payload, list) else [payload]

@@ -44,7 +44,7 @@ def _scalar(value: object, kind: DataType, *, required: bool, at: str) -> object
     if value is None and kind not in {DataType.double, DataType.float}:
         raise Misfit("null, where a value is required", at)
     if kind == DataType.binary:
-        return _text(value, at)
+        return _bytes(value, at)
     built, bad = RULES[kind].read([value])
     if bad:
         raise Misfit(bad[0][1], at)
@@ -64,8 +64,10 @@ def _array(value: object, kind: Array, *, required: bool, at: str) -> object:
             fitted(item, kind.dtype, required=required, at=f"{at}[{number}]")
             for number, item in enumerate(value)
         ]
-    if kind.dtype in {DataType.string, DataType.binary}:
+    if kind.dtype == DataType.string:
         return [_text(item, f"{at}[{number}]") for number, item in enumerate(value)]
+    if kind.dtype == DataType.binary:
+        return [_bytes(item, f"{at}[{number}]", in_numpy=True) for number, item in enumerate(value)]
     if not value:
         return value
     built, bad = RULES[kind.dtype].read(value)
@@ -76,12 +78,25 @@ def _array(value: object, kind: Array, *, required: bool, at: str) -> object:
 
 
 def _text(value: object, at: str) -> str:
-    """A string in a cell; binary data is left as its base64 text there, as MLflow leaves it."""
+    """A string in a cell."""
     if not isinstance(value, str):
         raise Misfit("not a string", at)
     if value.endswith("\0"):
         raise Misfit("ends in a NUL character, which numpy's strings drop", at)
     return value
+
+
+def _bytes(value: object, at: str, *, in_numpy: bool = False) -> bytes:
+    """What the base64 in a cell stands for; MLflow makes numpy's byte strings of those in lists."""
+    if value is None:
+        raise Misfit("null, where a value is required", at)
+    built, bad = RULES[DataType.binary].read([value])
+    if bad:
+        raise Misfit(bad[0][1], at)
+    made: bytes = built[0]
+    if in_numpy and made.endswith(b"\0"):
+        raise Misfit("ends in a NUL byte, which numpy's byte strings drop", at)
+    return made
 
 
 def _object(value: object, kind: Object, *, required: bool, at: str) -> object:

@@ -17,6 +17,8 @@ from workers.messages import Cell
 if TYPE_CHECKING:
     from workers.codec.plan import Plan
 
+_NEVER_NULL = frozenset({DataType.integer, DataType.long, DataType.boolean})
+
 
 def checked(params: object, plan: Plan) -> dict[str, Any] | None:
     """The params as MLflow takes them, none unknown or changed in value. Raises InputRefused."""
@@ -40,6 +42,8 @@ def checked(params: object, plan: Plan) -> dict[str, Any] | None:
 def _taken(value: object, spec: ParamSpec | None) -> object:
     if spec is None:
         raise Misfit("not a parameter of the signature", "")
+    if value is None and spec.default is None:
+        return None
     if spec.shape is not None:
         if not isinstance(value, list):
             raise Misfit("not a list", "")
@@ -55,7 +59,7 @@ def _taken(value: object, spec: ParamSpec | None) -> object:
 
 def _exact(value: object, spec: ParamSpec, *, at: str) -> object:
     """A Python value, as MLflow gives models; a 32 bit float as numpy's, since it takes no other."""
-    if value is None:
+    if value is None and spec.dtype not in _NEVER_NULL:
         return None
     if not isinstance(spec.dtype, DataType):
         fitted(value, spec.dtype, at=at)

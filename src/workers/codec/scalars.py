@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     Values = Sequence[object]
     Array = np.ndarray[Any, Any]
 
-_EXACT = 2**53  # every integer up to here is a double, and every double below is the number that was written
+_EXACT = 2**53  # every integer up to here is a double
+_WHOLE = 2**52  # from here on every double is whole, whatever fraction was written
 _DOUBLE_MAX = float(np.finfo(np.float64).max)
 _NONE = type(None)
 _DATETIME = re.compile(
     r"\d{4}(-\d{2}-\d{2}|\d{4})([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)? ?(Z|[+-]\d{2}(:?\d{2})?)?)?",
     re.ASCII,
 )
+
+
+class Fractional(float):
+    """A number with a fraction, also where the double next to it has none."""
+
+    __slots__ = ()
+
+    def is_integer(self) -> bool:
+        """As the number was before it was rounded."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,11 @@ class Rule:
 
 
 def integers(dtype: np.dtype[Any], name: str) -> Rule:
-    """Whole numbers of an integer dtype; `name` is the type's, with its article."""
+    """Whole numbers of an integer dtype; `name` is the type's, with its article.
+
+    A float is judged as the double that it is: a fraction that a parser rounded off is seen in a
+    `Fractional` only. Hence none of 2^52 or more is taken, where doubles have no fractions left.
+    """
     limits = np.iinfo(dtype)
     low, high, bits = int(limits.min), int(limits.max), limits.bits
 
@@ -60,8 +75,8 @@ def integers(dtype: np.dtype[Any], name: str) -> Rule:
             return f"null, which {name} cannot be"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"not a number, where {name} is wanted"
-        if isinstance(value, float) and abs(value) >= _EXACT:
-            return "written as a decimal of 2^53 or more, where it is not exact; write it as an integer"
+        if isinstance(value, float) and abs(value) >= _WHOLE and not isinstance(value, Fractional):
+            return "written as a decimal of 2^52 or more, where it may not be exact; write it as an integer"
         if isinstance(value, float) and not value.is_integer():
             return f"has a fraction, where {name} is wanted"
         return None if low <= value <= high else f"beyond the range of {name} ({bits} bits)"

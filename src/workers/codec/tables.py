@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.codec.refusals import DETAILS, refusal, short
 from workers.errors import InputRefused
 from workers.messages import Cell
+
+_SPARSE = 16  # as many cells for each value sent are made
+_CELLS = 100_000  # as many are made in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,25 @@ def from_split(payload: object) -> Table:
     return Table(names, values, len(rows), _index(payload.get("index"), len(rows)))
 
 
-def from_records(payload: object, *, what: str = "dataframe_records") -> Table:
-    """A table of a list of objects; a name that one of them lacks is null there. Raises InputRefused."""
+def from_records(
+    payload: object, *, what: str = "dataframe_records", known: Container[str] | None = None
+) -> Table:
+    """A table of a list of objects; a name that one of them lacks is null there. Raises InputRefused.
+
+    Columns beside `known` have their names, which `frame` refuses, and no values.
+    """
     if not isinstance(payload, list) or not payload:
         raise InputRefused(f"{what} must be a list of at least one object.")
     records = only_objects(payload, what=what)
     names = tuple(dict.fromkeys(name for record in records for name in record))
-    values = tuple([record.get(name) for record in records] for name in names)
+    if known is None and len(names) * len(records) > _SPARSE * sum(map(len, records)) + _CELLS:
+        raise InputRefused(
+            f"The {len(records)} objects of {what} have {len(names)} names together: most of the"
+            " cells would be empty. Send records of the same names together."
+        )
+    values = tuple(
+        [record.get(name) for record in records] if known is None or name in known else () for name in names
+    )
     return Table(names, values, len(records))
 
 

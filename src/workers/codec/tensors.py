@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlflow.types.schema import TensorSpec
 
-from workers.codec import typed
+from workers.codec import typed, widths
 from workers.codec.refusals import refusal, short
 from workers.codec.scalars import BOOLEAN, DATETIME, STRING, Rule, floats, integers
 from workers.errors import InputRefused
@@ -61,6 +61,8 @@ def from_table(table: Table, plan: Plan) -> Any:
     specs = _specs(plan)
     if plan.schema is not None and plan.schema.has_input_names() and table.names is not None:
         columns = dict(zip(map(str, table.names), table.values, strict=True))
+        if len(columns) != len(table.names):
+            raise InputRefused("columns names one column twice: once as a number, once as a string.")
         shapes = {spec.name: spec for spec in specs}
         return tensors(
             {name: _rows(list(cells), shapes.get(name)) for name, cells in columns.items()},
@@ -123,6 +125,7 @@ def _texts(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], wha
     ]
     if bad:
         raise _cells_refused(bad, shape, what=what)
+    widths.check(cells, what=what)
     try:
         return np.array(cells, dtype=spec.type).reshape(shape)
     except ValueError as error:

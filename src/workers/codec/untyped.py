@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from workers.codec import widths
 from workers.codec.refusals import refusal
 from workers.codec.sources import Source
+from workers.codec.tensors import flattened
 from workers.errors import InputRefused
 from workers.messages import Cell
 
@@ -58,8 +60,12 @@ def _records(records: list[dict[str, object]], *, what: str) -> Any:
 
 def _array(payload: object, *, what: str) -> np.ndarray[Any, Any]:
     """One ndarray of numpy's choice; of objects where its choice would change a value."""
+    leaves = flattened(payload, what=what)[1]
+    widths.check(leaves, what=what)
+    kinds = set(map(type, leaves))
+    mixed = bool in kinds and len(kinds) > 1  # numpy makes a number of the boolean, which equals it
     try:
-        array = np.array(payload)
+        array = np.array(payload, dtype=object if mixed else None)
         return array if array.tolist() == payload else np.array(payload, dtype=object)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputRefused(f"The values of {what} form no array: rows differ in length or depth.") from error

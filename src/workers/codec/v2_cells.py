@@ -64,7 +64,8 @@ def _of_list(values: list[Any]) -> Cells:
     """Nested lists of one depth as an array, else the outer list's items as they are."""
     if values and all(isinstance(value, np.ndarray) for value in values):
         if len({(value.shape, value.dtype) for value in values}) == 1:
-            return _of_array(np.stack(values))
+            masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
+            return _of_array(np.ma.stack(values) if masked else np.stack(values))
         return _of_leaves((len(values),), values)
     try:
         shape, leaves = flattened(values, what="the answer")
@@ -100,7 +101,9 @@ def _numbers(leaves: list[Any]) -> Array | None:
         array = np.array(leaves)
     except OverflowError:
         return None
-    if array.dtype.kind == "f" and any(isinstance(leaf, int) and abs(leaf) > _EXACT for leaf in leaves):
+    if array.dtype.kind == "f" and any(
+        isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT for leaf in leaves
+    ):
         return None
     if array.dtype.kind == "f" and array.dtype not in _DATATYPES:
         array = array.astype(np.float64)
@@ -145,13 +148,9 @@ def _moment(value: Any) -> str:
     return str(np.datetime_as_string(value)) if isinstance(value, np.datetime64) else str(value.isoformat())
 
 
-def _duration(value: Any) -> str:
-    return str(pd.Timedelta(value).isoformat())
-
-
 _TEXTS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
     ("str", (str,), str),
     ("base64", (bytes, bytearray), bytes),
     ("datetime", (datetime.date, np.datetime64), _moment),
-    ("str", (datetime.timedelta, np.timedelta64), _duration),
+    ("str", (datetime.timedelta, np.timedelta64), answers.duration),
 )

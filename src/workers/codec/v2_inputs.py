@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import DataType, TensorSpec
 
-from workers.codec import tables, tensors, typed
+from workers.codec import tables, tensors, typed, widths
 from workers.codec.frames import frame
 from workers.codec.refusals import refusal, short
 from workers.codec.untyped import series
@@ -179,6 +179,7 @@ def _array(tensor: Tensor, plan: Plan) -> Array:
     cells = flat(tensor, kind)
     if isinstance(cells, np.ndarray):
         return cells.reshape(tensor.shape)
+    widths.check(cells, what=tensor.name)
     plain = np.array(cells) if set(map(type, cells)) == {str} else None
     if plain is not None and plain.tolist() == cells:
         return plain.reshape(tensor.shape)

@@ -121,7 +121,6 @@ SHAPES: dict[str, tuple[Any, Any]] = {
         [pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame(index=[1, 2])],
         [[], [], [{}, {}]],
     ),
-    "duplicate columns": (pd.DataFrame([[1, 2]], columns=["a", "a"]), [{"a": 2}]),
     "odd columns": (
         pd.DataFrame([[1, 2, 3, 4]], columns=pd.Index([0, 1.5, True, None], dtype=object)),
         [{"0": 1, "1.5": 2, "true": 3, "null": 4}],

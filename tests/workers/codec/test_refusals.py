@@ -19,7 +19,8 @@ CHANGED: list[tuple[Any, Any, str]] = [
     (DataType.long, None, "null"),
     (DataType.long, 2**63, "beyond the range of a long (64 bits)"),
     (DataType.long, 2**64 + 1, "beyond the range of a long (64 bits)"),
-    (DataType.long, 2.0**53, "2^53"),
+    (DataType.long, 2.0**52, "2^52"),
+    (DataType.long, -(2.0**52), "2^52"),
     (DataType.integer, 3_000_000_000, "beyond the range of an integer (32 bits)"),
     (DataType.integer, 2.7, "fraction"),
     (DataType.integer, None, "null"),
@@ -49,6 +50,10 @@ CHANGED: list[tuple[Any, Any, str]] = [
     (Array(DataType.string), ["a", 5], "at [1]: not a string"),
     (Array(DataType.string), ["a", None], "at [1]: not a string"),
     (Array(DataType.string), ["a\0"], "NUL"),
+    (Array(DataType.binary), ["aGk=", "?"], "at [1]: not base64"),
+    (Array(DataType.binary), ["aGk=", None], "at [1]: null"),
+    (Array(DataType.binary), ["aGkA"], "at [0]: ends in a NUL byte"),
+    (Object([Property("b", DataType.binary)]), {"b": "aGk"}, "at b: not base64"),
     (Array(DataType.double), [0.5, 2**53 + 1], "at [1]: an integer that a double cannot hold exactly"),
     (Array(DataType.long), 5, "not a list"),
     (ITEM, {"k": "2"}, "at k: not a number"),
@@ -73,7 +78,7 @@ def test_no_value_is_changed_silently(kind: Any, value: Any, reason: str) -> Non
     }
     first: Any = good.get(kind, 1) if isinstance(kind, DataType) else {"k": 1} if kind is ITEM else None
     if first is None:
-        first = [] if isinstance(kind, Array) else {}
+        first = [] if isinstance(kind, Array) else {"b": ""} if isinstance(kind, Object) else {}
     for body in (split([first, value]), {"instances": [{"x": first}, {"x": value}]}):
         error = refused(body, column(kind))
         (cell,) = error.details

@@ -30,6 +30,7 @@ from workers.messages import ARROW, CSV, PARQUET, Job
 ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
 UTC = datetime.UTC
 NOON = datetime.datetime(2024, 1, 2, 12, tzinfo=UTC)
+FINER = decimal.Decimal("1.00000000000000000001")
 LATER = NOON + datetime.timedelta(microseconds=1)
 
 # Signature's type, JSON's values, Arrow's types that hold them, their values where they are others.
@@ -138,7 +139,13 @@ def _array(values: list[Any], of: pa.DataType) -> pa.Array:
 # What each of the formats refuses, with the row and the reason that JSON gives.
 REFUSED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
     (DataType.long, pa.float64(), [1.0, 2.7], 1, "has a fraction"),
-    (DataType.long, pa.float64(), [1.0, 2.0**60], 1, "2^53"),
+    (DataType.long, pa.float64(), [1.0, 2.0**60], 1, "2^52"),
+    (DataType.long, pa.float64(), [1.0, 2.0**52], 1, "2^52"),
+    (DataType.long, pa.decimal128(38, 1), [decimal.Decimal("4503599627370497.3")], 0, "has a fraction"),
+    (DataType.long, pa.decimal128(38, 1), [decimal.Decimal("9007199254740993.5")], 0, "has a fraction"),
+    (DataType.integer, pa.decimal128(38, 20), [FINER], 0, "has a fraction"),
+    (Array(DataType.long), pa.list_(pa.decimal128(38, 20)), [[FINER]], 0,
+     "at [0]: has a fraction"),
     (DataType.long, pa.int64(), [1, None], 1, "null"),
     (DataType.long, pa.uint64(), [1, 2**63], 1, "beyond the range"),
     (DataType.long, pa.decimal128(5, 2), [decimal.Decimal("1.25")], 0, "has a fraction"),
@@ -190,6 +197,12 @@ def test_another_family_of_types(kind: Any, of: pa.DataType, values: list[Any]) 
     ("kind", "cell", "reason"),
     [
         (DataType.long, "2.7", "has a fraction"),
+        (DataType.long, "4503599627370497.3", "has a fraction"),
+        (DataType.long, "-1.00000000000000000001", "has a fraction"),
+        (DataType.integer, "1e-400", "has a fraction"),
+        (DataType.integer, "1e-" + "9" * 5000, "has a fraction"),
+        (DataType.long, "10000000000000000000001e-21", "has a fraction"),
+        (DataType.long, "4503599627370496.0", "2^52"),
         (DataType.long, SENTINEL, "not a number"),
         (DataType.long, "", "null"),
         (DataType.long, "0x1F", "not a number"),
@@ -227,6 +240,13 @@ def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None
     ("kind", "cells", "wanted"),
     [
         (DataType.long, ["+5", " 6 ", "7.0", "8e0", "007"], [5, 6, 7, 8, 7]),
+        (
+            DataType.long,
+            ["-0.0e-400", ".0", "700e-2", "1.50E1", "4503599627370495.00"],
+            [0, 0, 7, 15, 2**52 - 1],
+        ),
+        (DataType.long, ["0e" + "9" * 5000, "0e-" + "9" * 5000], [0, 0]),
+        (DataType.double, ["1.00000000000000000001", "1e-400"], [1.0, 0.0]),
         (DataType.double, [".5", "5.", " 1e3", "+2"], [0.5, 5.0, 1000.0, 2.0]),
         (
             DataType.double,

@@ -80,7 +80,11 @@ UNSIGNED = (
     ),
     Probe("texts that are days", Table({"a": ["2024-01-02", "2024-06-01"]})),
     Probe("array", Tensor([[1, 2], [3, 4]])),
-    Probe("names", Tensors({"p": [1, 2], "q": [[0.5], [1.5]]})),
+    Probe(
+        "names",
+        Tensors({"p": [1, 2], "q": [[0.5], [1.5]]}),
+        like=Table({"p": [1, 2], "q": [[0.5], [1.5]]}),
+    ),
     Probe("scalar", Tensor(5)),
     Probe("texts", Tensor(["a", "b"])),
     Probe("ragged", Tensor([[1, 2], [3]])),

@@ -23,6 +23,12 @@ def times(name: str, *values: str | None, like: tuple[str | None, ...] = ()) -> 
     )
 
 
+def octets(name: str, *values: str) -> Probe:
+    """One column `value` of base64."""
+    table = Table({"value": list(values)}, octets=("value",))
+    return Probe(name, table, like=table)
+
+
 BOOLEAN = (
     cells("fits", True, False),
     cells("text", "true", "false"),
@@ -71,8 +77,8 @@ STRING = (
     cells("names of nothing", "NA", "null", "nan"),
 )
 BINARY = (
-    cells("fits", "YWI=", "AAEC"),
-    cells("no base64", "a!"),
+    octets("fits", "YWI=", "AAEC"),
+    octets("no base64", "a!"),
     cells("numbers", 5),
 )
 DATETIME = (

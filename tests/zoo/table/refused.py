@@ -160,4 +160,12 @@ REFUSED = (
             "params/unknown",
         ),
     ),
+    _refused(
+        "Null for whole-number and boolean parameters",
+        there="gives the model None",
+        here="400",
+        why="the type cannot hold it, as in a column; only a default of None allows it",
+        reason="null, which",
+        cases=("params/null",),
+    ),
 )
