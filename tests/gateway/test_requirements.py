@@ -17,7 +17,7 @@ def test_lines_that_name_packages() -> None:
 # a comment
 mlflow==3.17.2  # trailing
   numpy>=2 ; python_version > '3'
---extra-index-url https://user:secret@host/simple
+--extra-index-url https://user:secret@host/index
 -r other.txt
 scikit-learn==1.9.1 \\
     --hash=sha256:00
