@@ -163,7 +163,12 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         once: Once[ModelKey] = Once()
         stack.push_async_callback(once.close)
         serving = app[keys.SERVING] = Serving(
-            catalog, artifacts, pool=pool, once=once, input_checks=settings.input_checks
+            catalog,
+            artifacts,
+            pool=pool,
+            once=once,
+            input_checks=settings.input_checks,
+            batching=settings.batching,
         )
         app[keys.DETAILS] = Details(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = Pins(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway import requirements
 from gateway.errors import GatewayError
-from workers.pool import InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
+from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +26,8 @@ Made = TypeVar("Made", Reply, Stream)
 
 _CHECKS_TAG = "gateway.input_checks"
 _CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
+_BATCHING_TAG = "gateway.batching"
+_BATCHING: dict[str, Batching] = {"auto": "auto", "on": "on", "off": "off"}
 _LOADS = 3  # a model that is unloaded again as often before it is asked finds no room here
 
 
@@ -69,13 +71,15 @@ class Serving:
         pool: Pool,
         once: Once[ModelKey],
         input_checks: InputChecks = "strict",
+        batching: Batching = "auto",
     ) -> None:
-        """`input_checks` holds for versions that have no tag `gateway.input_checks` of their own."""
+        """`input_checks` and `batching` hold for versions that have no such tags of their own."""
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
         self._once = once
         self._input_checks = input_checks
+        self._batching = batching
 
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
         """The reply of the version that `ref` means now.
@@ -158,7 +162,9 @@ class Serving:
         started = perf_counter()
         async with self._artifacts.lease(version.key, lambda: self._catalog.locate(version)) as folder:
             timing.download = perf_counter() - started
-            yield ModelSource(version.key, str(folder), input_checks=self._checks(version))
-
-    def _checks(self, version: ModelVersion) -> InputChecks:
-        return _CHECKS.get(version.tags.get(_CHECKS_TAG, ""), self._input_checks)
+            yield ModelSource(
+                version.key,
+                str(folder),
+                input_checks=_CHECKS.get(version.tags.get(_CHECKS_TAG, ""), self._input_checks),
+                batching=_BATCHING.get(version.tags.get(_BATCHING_TAG, ""), self._batching),
+            )

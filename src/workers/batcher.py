@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
     from workers.messages import Ask, Job
 
-_BATCH_JOBS = 256
-_BATCH_BYTES = 8 * 2**20
-_BATCH_SECONDS = 0.05  # a batch is no longer than this where the model's pace is known
-_PIPELINED_SECONDS = 0.02  # a slower model gains nothing from a batch that waits in the pipe
-_NEWS = 0.2  # how much the latest batch counts in the pace
+_BATCH_BYTES = 256 * 1024
+"""A batch grows no larger by another body, so that a small one does not wait for the reading of a large one."""
 
 
 class Ticket:
@@ -28,32 +25,39 @@ class Ticket:
     never `queued`: it belongs to one worker.
     """
 
-    __slots__ = ("deaths", "future", "job", "queued")
+    __slots__ = ("deaths", "future", "job", "queued", "weight")
 
-    def __init__(self, job: Ask, *, queued: bool = True) -> None:
+    def __init__(self, job: Ask, future: asyncio.Future[Any], *, weight: int = 0, queued: bool = True) -> None:
         self.job = job
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.future = future
+        self.weight = weight
         self.deaths = 0
         self.queued = queued
 
+    @property
+    def alone(self) -> bool:
+        """Whether it shares no batch: a worker died of it, or the worker is its stream's from then on."""
+        return self.deaths > 0 or type(self.job) is Open
+
 
 class Batcher:
-    """A queue that grows no longer than `limit`, and knows how large a batch should be.
+    """A queue that grows no longer than `limit`.
 
     A batch never waits for company: it is whatever waits when a worker is free.
     """
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
+        self._loop = asyncio.get_running_loop()
         self._tickets: deque[Ticket] = deque()
-        self._pace: float | None = None
         self.waiting = 0
 
-    def put(self, job: Job) -> Ticket:
+    def put(self, ask: Job | Open) -> Ticket:
         """Queue a job. Raises QueueFull."""
         if self.waiting >= self._limit:
             raise QueueFull(f"{self.waiting} requests already wait for this version.")
-        ticket = Ticket(job)
+        job = ask.job if type(ask) is Open else ask
+        ticket = Ticket(ask, self._loop.create_future(), weight=len(job.body))  # type: ignore[union-attr] # a job
         self._tickets.append(ticket)
         self.waiting += 1
         return ticket
@@ -66,27 +70,25 @@ class Batcher:
             if not ticket.future.done():
                 ticket.future.cancel()
 
-    def take(self) -> list[Ticket]:
-        """The next batch, empty where nothing waits.
+    def take(self, most: int) -> list[Ticket]:
+        """The next batch, of at most so many jobs; empty where nothing waits.
 
         A job that a worker died of goes alone, so that it cannot take others with it; one that opens
         a stream too, since the worker is the stream's from then on.
         """
         batch: list[Ticket] = []
         size = 0
-        most = self._most()
         while self._tickets and len(batch) < most:
             ticket = self._tickets[0]
             if ticket.queued:
-                alone = ticket.deaths > 0 or isinstance(ticket.job, Open)
-                weight = len(ticket.job.body)  # type: ignore[union-attr] # only jobs are queued
-                if batch and (alone or size + weight > _BATCH_BYTES):
+                size += ticket.weight
+                if batch and (size > _BATCH_BYTES or ticket.alone):
                     break
                 ticket.queued = False
                 self.waiting -= 1
                 batch.append(ticket)
-                size += weight
-                most = 1 if alone else most
+                if ticket.alone:
+                    most = 1
             self._tickets.popleft()
         return batch
 
@@ -105,17 +107,3 @@ class Batcher:
             ticket.queued = False
         self._tickets.clear()
         self.waiting = 0
-
-    def learn(self, seconds: float) -> None:
-        """Take note of how long one job took."""
-        self._pace = seconds if self._pace is None else (1 - _NEWS) * self._pace + _NEWS * seconds
-
-    @property
-    def depth(self) -> int:
-        """How many batches a worker may hold: with two it never idles while the replies travel."""
-        return 2 if self._pace is not None and self._pace <= _PIPELINED_SECONDS else 1
-
-    def _most(self) -> int:
-        if self._pace is None:
-            return 1
-        return min(_BATCH_JOBS, max(1, int(_BATCH_SECONDS / max(self._pace, 1e-9))))

@@ -30,7 +30,7 @@ class Generation:
             return Chunk(None)
         if isinstance(ask, Open):
             self._close(self._number)
-            self._number, self._chunks = ask.stream, stream(ask)
+            self._number, self._chunks = ask.stream, stream(ask.job)
         if self._chunks is None or ask.stream != self._number:
             raise ModelFailed("The worker does not hold this stream.")
         try:

@@ -13,14 +13,17 @@ from mlflow.pyfunc import FLAVOR_NAME, load_model
 
 from workers.codec import answers
 from workers.codec.bodies import read, write
+from workers import proof
+from workers.call import Call
 from workers.codec.plan import Plan
 from workers.errors import InputRefused
+from workers.merger import Merger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from workers.codec.request import Answer, Request
-    from workers.messages import Job, ModelSource
+    from workers.messages import Job, ModelSource, Reply
 
 # MLflow's functions that judge the input; an exception from below them is the caller's, one from
 # anywhere else is the model's.
@@ -41,6 +44,15 @@ class LoadedModel:
         os.environ[_SERVING] = "true"
         self._model = load_model(source.directory, suppress_warnings=True)
         self._plan = Plan.of(self._model.metadata, checks=source.input_checks)
+        self._call = Call(self._model, self._plan)
+        self.merging = proof.merging(
+            self._model,
+            self._plan,
+            wish=source.batching,
+            directory=source.directory,
+            predict=self._call,
+        )
+        self._merger = Merger(self._plan, self._call) if self.merging.on else None
 
     @property
     def streamable(self) -> bool:
@@ -74,9 +86,13 @@ class LoadedModel:
         request = read(job, self._plan)
         return write(self._predict(request), request, job)
 
+    def replies(self, jobs: Sequence[Job]) -> dict[int, Reply]:
+        """The replies to those of several jobs that can share a call, by number; `answer` is for the rest."""
+        return self._merger.replies(jobs) if self._merger is not None else {}
+
     def _predict(self, request: Request) -> Any:
         try:
-            return self._model.predict(request.data, params=request.params)
+            return self._call(request.data, request.params)
         except MlflowException as error:
             if (refusal := _refusal(error)) is not None:
                 raise refusal from error

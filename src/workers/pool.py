@@ -34,9 +34,11 @@ from workers.messages import (
     JSON,
     OPEN_INFERENCE,
     PARQUET,
+    Batching,
     Cell,
     InputChecks,
     Job,
+    Merging,
     ModelKey,
     ModelSource,
     Reply,
@@ -55,6 +57,7 @@ __all__ = [
     "OPEN_INFERENCE",
     "PARQUET",
     "AnswerRefused",
+    "Batching",
     "Cell",
     "InputChecks",
     "InputRefused",
@@ -87,11 +90,16 @@ _STARTERS = 4  # threads that wait for the template to fork
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a version is served here; `workers` are its warm processes, `reason` why it failed."""
+    """How a version is served here.
+
+    `workers` are its warm processes, `merging` says whether rows of several requests share a call of
+    the model there, `reason` why it failed.
+    """
 
     state: Literal["cold", "loading", "warm", "failed"]
     workers: int = 0
     reason: str | None = None
+    merging: Merging | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -150,7 +158,8 @@ class Pool:
     def state(self, key: ModelKey) -> State:
         """How the version is served now."""
         if key in self._held:
-            return State("warm", self._held[key].crew.workers)
+            crew = self._held[key].crew
+            return State("warm", crew.workers, merging=crew.loaded.merging)
         if key in self._loading:
             return State("loading")
         if failed := self._failures.recent(key):

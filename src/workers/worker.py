@@ -78,8 +78,10 @@ class Worker:
         """Whether the process is known to have ended."""
         return self._lifeline.dead.is_set()
 
-    async def run(self, jobs: tuple[Ask, ...]) -> tuple[Answer, ...]:
-        """One answer per job, in order. Raises WorkerDied where the process ends before it answers.
+    async def run(self, jobs: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
+        """One answer per job, in order, and the seconds that the process took for all of them.
+
+        Raises WorkerDied where it ends before it answers.
 
         Cancelling does not stop the process: it finishes the batch, and the replies are dropped.
         """
@@ -141,7 +143,7 @@ class Worker:
                 answer.set_exception(WorkerDied("The worker's process ended."))
 
 
-def _submitted(executor: ProcessPoolExecutor, jobs: tuple[Ask, ...]) -> Future[tuple[Answer, ...]]:
+def _submitted(executor: ProcessPoolExecutor, jobs: tuple[Ask, ...]) -> Future[tuple[tuple[Answer, ...], float]]:
     try:
         return executor.submit(child.predict, jobs)
     except RuntimeError as error:  # broken (BrokenProcessPool is one) or shut down

@@ -106,6 +106,8 @@ def _signature(signature: Signature | None) -> Shape | None:
 
 def _serving(state: State) -> Shape:
     shape: Shape = {"state": state.state, "workers": state.workers}
+    if state.merging is not None:
+        shape["batching"] = {"rows_together": state.merging.on, "reason": state.merging.why}
     if state.reason:
         shape["reason"] = state.reason
     return shape

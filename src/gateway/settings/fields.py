@@ -103,10 +103,21 @@ class Settings(Part):
     max_body_bytes: Count = Field(
         64 * 2**20, alias="GATEWAY_MAX_BODY_BYTES", description="The largest request body, decompressed."
     )
+    batching: Literal["auto", "on", "off"] = Field(
+        "auto",
+        alias="GATEWAY_BATCHING",
+        description=(
+            "Whether rows of several requests are predicted by one call: auto, where that is proven harmless;"
+            " on, where nothing shows harm; off, never. A version's tag gateway.batching wins."
+        ),
+    )
     input_checks: Literal["strict", "mlflow"] = Field(
         "strict",
         alias="GATEWAY_INPUT_CHECKS",
-        description="strict refuses what would be changed silently; mlflow does as MLflow does.",
+        description=(
+            "strict refuses what would be changed silently; mlflow does as MLflow does."
+            " A version's tag gateway.input_checks wins."
+        ),
     )
     best_metric: str = Field(
         "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from mlflow.types.schema import AnyType, Array, ColSpec, Map, Object
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,8 @@ class Plan:
     there is none at all. `type_hinted` models take `inputs` as they come and check them themselves.
     `named` says whether the signature names its columns, `nested` whether one of them holds lists or
     objects, `lists` whether its only column holds lists, `cells` whether its only column is nameless
-    and holds objects or anything.
+    and holds objects or anything. `exact` says that a frame made by this plan is what MLflow's own
+    enforcement of the signature would make of it; `keeps_types` that a null changes no column's dtype.
     """
 
     metadata: Model
@@ -50,6 +51,8 @@ class Plan:
     nested: bool
     lists: bool
     cells: bool
+    exact: bool
+    keeps_types: bool
     index: pd.Index[Any]
 
     @classmethod
@@ -59,19 +62,25 @@ class Plan:
         schema = schema if schema is not None and schema.inputs else None
         columns = _columns(schema)
         some = columns or ()
+        hinted = bool(metadata._is_signature_from_type_hint())  # noqa: SLF001 - as MLflow's own server asks
         return cls(
             metadata=metadata,
             checks=checks,
             schema=schema,
             params=metadata.get_params_schema(),
             columns=columns,
-            type_hinted=bool(metadata._is_signature_from_type_hint()),  # noqa: SLF001 - as MLflow's own server asks
+            type_hinted=hinted,
             named=any(column.name is not None for column in some),
             nested=any(isinstance(column.type, Array | Object | Map) for column in some),
             lists=len(some) == 1 and isinstance(some[0].type, Array),
             cells=len(some) == 1
             and some[0].name is None
             and isinstance(some[0].type, Object | Map | AnyType),
+            exact=checks == "strict"
+            and not hinted
+            and bool(some)
+            and all(isinstance(column.type, DataType) for column in some),
+            keeps_types=all(column.type != DataType.string for column in some),
             index=pd.Index([column.name for column in some if column.name is not None]),
         )
 

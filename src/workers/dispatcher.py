@@ -1,0 +1,235 @@
+"""Hands what waits for a model version to whichever of its workers is free, and sees to the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from workers.batcher import Batcher, Ticket
+from workers.deadlines import Deadlines
+from workers.errors import OutOfTime, PoolClosed, WorkerDied
+from workers.messages import Failure, Stop
+from workers.pace import Pace
+from workers.post import Post, load
+from workers.verdicts import fail, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from workers.limits import Limits
+    from workers.messages import Answer, Job, Merging, ModelKey, Next, Open
+    from workers.worker import Worker
+
+_logger = logging.getLogger("workers")
+
+_DEATHS = 2  # a job that as many workers died of is not tried again
+_NEWS_SECONDS = 0.05  # for the news of other deaths to arrive
+
+
+class Dispatcher:
+    """The queue of one model version, and the posts that serve it.
+
+    A worker that becomes free takes what waits then. Its batch has the request's time; a worker that
+    exceeds it is ended. `lost` is told of a worker whose process has ended, `idle` whenever the last
+    job is done.
+    """
+
+    def __init__(
+        self, key: ModelKey, limits: Limits, *, lost: Callable[[Worker], None], idle: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._key = key
+        self._limits = limits
+        self._lost = lost
+        self._idle = idle
+        self._batcher = Batcher(limit=limits.max_queue)
+        self._deadlines = Deadlines(limits.request_seconds, expired=self._expire)
+        self._pace = Pace(merging=False)
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._task_ended = asyncio.Event()
+        self._running = 0
+        self.posts: list[Post] = []
+        self.used = self._loop.time()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
+        return self._batcher.waiting > 0 or self._running > 0 or any(post.busy for post in self.posts)
+
+    def add(self, post: Post, merging: Merging) -> None:
+        """Let a worker serve; `merging` says how its batches are predicted."""
+        if not self.posts:
+            self._pace = Pace(merging=merging.on)
+        self.posts.append(post)
+        self._schedule()
+
+    async def answer(self, ask: Job | Open) -> Any:
+        """The answer of whichever worker is free first.
+
+        Raises QueueFull, OutOfTime, PoolClosed, WorkerDied, and what the worker's failure stands for.
+        """
+        ticket = self._batcher.put(ask)
+        if not self._scheduled:
+            self._schedule()
+        return await self._answered(ticket)
+
+    async def answer_of(self, post: Post, ask: Next) -> Any:
+        """The answer of the one worker that holds a stream; raises likewise."""
+        ticket = self._bound(ask)
+        self._give(post, [ticket])
+        return await self._answered(ticket)
+
+    def tell(self, post: Post, ask: Stop) -> None:
+        """Have a worker do something that nobody waits for."""
+        ticket = self._bound(ask)
+        ticket.future.cancel()
+        self._give(post, [ticket])
+
+    def fail(self, error: Exception) -> None:
+        """Answer everything that waits with `error`."""
+        self._batcher.fail(error)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing waits or runs any more, for at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.busy:  # a stream is without a task between two chunks
+                    self._task_ended.clear()
+                    await self._task_ended.wait()
+
+    async def close(self) -> None:
+        """Answer all with PoolClosed, and end every worker."""
+        error = _closing()
+        self._batcher.fail(error)
+        busy = [post for post in self.posts if post.busy]
+        free = [post for post in self.posts if not post.busy]
+        for task in self._tasks:
+            task.cancel()
+        for post in busy:
+            fail([ticket for batch in post.batches for ticket in batch], error)
+        await asyncio.gather(*(post.worker.kill() for post in busy), *(post.worker.close() for post in free))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.posts.clear()
+        self._deadlines.close()
+
+    def own(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until it ends or the dispatcher is closed."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._task_ended.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("A task of %s failed.", self._key, exc_info=error)
+
+    async def _answered(self, ticket: Ticket) -> Any:
+        future = ticket.future
+        self.used = self._loop.time()
+        watched = self._deadlines.watch(future)
+        try:
+            return await future
+        finally:
+            watched.discard(future)
+            self._batcher.withdraw(ticket)
+
+    def _expire(self, future: asyncio.Future[Any]) -> None:
+        future.set_exception(OutOfTime(f"The model did not answer within {self._limits.request_seconds:g} s."))
+
+    def _schedule(self) -> None:
+        """Hand out once all that is ready now has had its turn: its jobs go in one batch, and none waits."""
+        self._scheduled = True
+        self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Hand out what waits to whoever is free; called whenever either changes."""
+        self._scheduled = False
+        while self._batcher.waiting and (post := self._free_post()) is not None:
+            tickets = self._batcher.take(self._pace.most_jobs)
+            if not tickets:
+                return
+            self._give(post, tickets)
+
+    def _free_post(self) -> Post | None:
+        post = min(self.posts, key=load, default=None)
+        return post if post is not None and post.is_free(self._pace.depth) else None
+
+    def _give(self, post: Post, tickets: list[Ticket]) -> None:
+        post.give(tickets)
+        self._running += 1
+        if len(post.batches) == 1:
+            self._start_clock(post)
+        self.own(self._run(post, tickets))
+
+    async def _run(self, post: Post, tickets: list[Ticket]) -> None:
+        try:
+            await self._run_or_retry(post, tickets)
+        except asyncio.CancelledError:
+            fail(tickets, _closing())
+            raise
+        finally:
+            self._running -= 1
+            post.batches.remove(tickets)
+            self._start_clock(post)
+        self._dispatch()
+        if not self.busy:
+            self._idle()
+
+    async def _run_or_retry(self, post: Post, tickets: list[Ticket]) -> None:
+        try:
+            answers, seconds = await post.worker.run(tuple(ticket.job for ticket in tickets))
+        except WorkerDied as error:
+            await self._retry(post, tickets, error)
+        else:
+            post.hear(tickets, answers)
+            self._learn(tickets, answers, seconds)
+            settle(tickets, answers)
+
+    def _learn(self, tickets: list[Ticket], answers: tuple[Answer, ...], seconds: float) -> None:
+        self._pace.learn(len(tickets), seconds)
+        if isinstance(tickets[0].job, Stop) and isinstance(failed := answers[0], Failure):
+            _logger.warning(
+                "A stream of %s did not close in order: %s\n%s", self._key, failed.message, failed.log
+            )
+
+    async def _retry(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
+        """Queue again what the dead worker held; only the batch that it ran is to blame."""
+        self._lost(post.worker)
+        if post.batches[0] is tickets and not post.blamed:
+            for ticket in tickets:
+                ticket.deaths += 1
+        post.blamed = True
+        fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
+        await asyncio.sleep(_NEWS_SECONDS)  # another worker may have died with it: do not give it this
+        self._batcher.give_back(tickets)
+
+    def _start_clock(self, post: Post) -> None:
+        """Give the batch that the worker runs now its time; a worker that exceeds it is hung."""
+        if post.clock is not None:
+            post.clock.cancel()
+        post.clock = (
+            self._loop.call_later(self._limits.request_seconds, self._hung, post) if post.batches else None
+        )
+
+    def _hung(self, post: Post) -> None:
+        _logger.error(
+            "A worker of %s has not answered for %g s: it is ended and replaced.",
+            self._key,
+            self._limits.request_seconds,
+        )
+        post.hung = True
+        self.own(post.worker.kill())
+
+    def _bound(self, ask: Next | Stop) -> Ticket:
+        """What concerns an open stream, which only the worker that holds it can answer."""
+        ticket = Ticket(ask, self._loop.create_future(), queued=False)
+        ticket.deaths = _DEATHS
+        return ticket
+
+
+def _closing() -> PoolClosed:
+    return PoolClosed("The gateway is shutting down.")
