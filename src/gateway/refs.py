@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from gateway.errors import BadRequest, NotFound
@@ -49,14 +50,22 @@ class Alias:
 Selector = Number | Latest | Best | Alias
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelRef:
-    """A model's name and which of its versions."""
+    """A model's name and which of its versions; its hash is made once."""
 
     name: str
     selector: Selector
 
+    def __hash__(self) -> int:
+        return self._hash
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.selector))
+
+
+@lru_cache(maxsize=4096)
 def selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
     """The version that `text` stands for: a number, `latest`, `best` or `@alias`.
 

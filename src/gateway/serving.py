@@ -42,7 +42,7 @@ class Timing:
     predict: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """A reply, and which version gave it."""
 
@@ -121,15 +121,16 @@ class Serving:
         job: Job,
         timing: Timing,
     ) -> Made:
-        for _ in range(_LOADS):
-            if not self._pool.is_warm(version.key):
-                legs = await self.warm(version)
-                timing.download, timing.load = legs.download, legs.load
+        for loads_left in range(_LOADS, -1, -1):
             started = perf_counter()
             try:
                 made = await make(version.key, job)
             except NotLoaded:
-                continue  # another model took its place in this very moment
+                if not loads_left:
+                    break
+                legs = await self.warm(version)
+                timing.download, timing.load = legs.download, legs.load
+                continue  # it is loaded now, where no other model took its place in this very moment
             timing.predict = made.seconds
             timing.queue = perf_counter() - started - made.seconds
             return made

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.messages import Ask, Job
 
 _BATCH_BYTES = 256 * 1024
-"""A batch grows no larger by another body, so that a small one does not wait for the reading of a large one."""
+"""No body makes a batch larger than this, so that small ones do not wait for the reading of a large one."""
 
 
 class Ticket:
@@ -27,7 +27,9 @@ class Ticket:
 
     __slots__ = ("deaths", "future", "job", "queued", "weight")
 
-    def __init__(self, job: Ask, future: asyncio.Future[Any], *, weight: int = 0, queued: bool = True) -> None:
+    def __init__(
+        self, job: Ask, future: asyncio.Future[Any], *, weight: int = 0, queued: bool = True
+    ) -> None:
         self.job = job
         self.future = future
         self.weight = weight

@@ -11,17 +11,19 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import traceback
 from dataclasses import replace
 from multiprocessing import forkserver
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors import AnswerRefused, InputRefused, ModelFailed, TypeRefused
 from workers.generation import Generation
 from workers.messages import PID_BYTES, Chunk, Failure, Loaded, Next, Open, Reply, Stop
+from workers.service import Service
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -44,13 +46,19 @@ class _Process:
     model: LoadedModel | None = None
     report: Loaded | Failure = Failure("load", "The worker was asked before it had loaded a model.")
     lifeline: Connection | None = None
+    service: Service | None = None
     generation = Generation()
 
 
-def load(source: ModelSource, lifeline: Connection) -> None:
-    """The executor's initializer: tell the parent our pid, then load; `report` says how it went."""
+def load(source: ModelSource, lifeline: Connection, end: Connection) -> None:
+    """The executor's initializer: tell the parent our pid, then load; `serve` says how it went.
+
+    `end` is a stream socket, over which batches come.
+    """
     _belong_to_the_template()
     _Process.lifeline = lifeline
+    _Process.service = Service(socket.socket(fileno=os.dup(end.fileno())))
+    end.close()
     lifeline.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
     started = perf_counter()
     try:
@@ -68,15 +76,19 @@ def load(source: ModelSource, lifeline: Connection) -> None:
         )
 
 
-def report() -> Loaded | Failure:
-    """How the load went."""
-    return _Process.report
+def serve() -> None:
+    """The executor's one call: say how the load went, then answer batches until the gateway has no more."""
+    service = _Process.service
+    if service is not None:
+        service.send([_Process.report], 0.0)
+        service.run(predict)
 
 
 def predict(jobs: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
     """One answer per job, in order, whatever happens, and the seconds that all took; no job sees another."""
     started = perf_counter()
-    answers = tuple(map(_stream, jobs)) if isinstance(jobs[0], _OF_STREAMS) else _answers(jobs)
+    streams = isinstance(jobs[0], _OF_STREAMS)  # what concerns one comes by itself
+    answers = tuple(map(_stream, cast("Any", jobs))) if streams else _answers(jobs)
     return answers, perf_counter() - started
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
@@ -18,8 +19,9 @@ from workers.verdicts import fail, settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from workers.channel import Heard
     from workers.limits import Limits
-    from workers.messages import Answer, Job, Merging, ModelKey, Next, Open
+    from workers.messages import Answer, Job, Loaded, Merging, ModelKey, Next, Open
     from workers.worker import Worker
 
 _logger = logging.getLogger("workers")
@@ -49,15 +51,16 @@ class Dispatcher:
         self._pace = Pace(merging=False)
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._task_ended = asyncio.Event()
-        self._running = 0
+        self._over = asyncio.Event()
+        self._retrying = 0
+        self._closed = False
         self.posts: list[Post] = []
         self.used = self._loop.time()
 
     @property
     def busy(self) -> bool:
         """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
-        return self._batcher.waiting > 0 or self._running > 0 or any(post.busy for post in self.posts)
+        return self._batcher.waiting > 0 or self._retrying > 0 or any(post.busy for post in self.posts)
 
     def add(self, post: Post, merging: Merging) -> None:
         """Let a worker serve; `merging` says how its batches are predicted."""
@@ -96,12 +99,13 @@ class Dispatcher:
         """Wait until nothing waits or runs any more, for at most so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self.busy:  # a stream is without a task between two chunks
-                    self._task_ended.clear()
-                    await self._task_ended.wait()
+                while self.busy:
+                    self._over.clear()
+                    await self._over.wait()
 
     async def close(self) -> None:
         """Answer all with PoolClosed, and end every worker."""
+        self._closed = True
         error = _closing()
         self._batcher.fail(error)
         busy = [post for post in self.posts if post.busy]
@@ -123,7 +127,6 @@ class Dispatcher:
 
     def _disown(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._task_ended.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("A task of %s failed.", self._key, exc_info=error)
 
@@ -138,7 +141,9 @@ class Dispatcher:
             self._batcher.withdraw(ticket)
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
-        future.set_exception(OutOfTime(f"The model did not answer within {self._limits.request_seconds:g} s."))
+        future.set_exception(
+            OutOfTime(f"The model did not answer within {self._limits.request_seconds:g} s.")
+        )
 
     def _schedule(self) -> None:
         """Hand out once all that is ready now has had its turn: its jobs go in one batch, and none waits."""
@@ -160,52 +165,61 @@ class Dispatcher:
 
     def _give(self, post: Post, tickets: list[Ticket]) -> None:
         post.give(tickets)
-        self._running += 1
         if len(post.batches) == 1:
             self._start_clock(post)
-        self.own(self._run(post, tickets))
+        post.worker.run([ticket.job for ticket in tickets], partial(self._hear, post, tickets))
 
-    async def _run(self, post: Post, tickets: list[Ticket]) -> None:
-        try:
-            await self._run_or_retry(post, tickets)
-        except asyncio.CancelledError:
-            fail(tickets, _closing())
-            raise
-        finally:
-            self._running -= 1
-            post.batches.remove(tickets)
-            self._start_clock(post)
+    def _hear(self, post: Post, tickets: list[Ticket], heard: Heard) -> None:
+        """A worker has answered a batch, or is dead."""
+        post.batches.popleft()
+        self._start_clock(post)
+        if isinstance(heard, WorkerDied):
+            self._blame(post, tickets, heard)
+        else:
+            answers, seconds = heard
+            post.hear(tickets, answers)
+            self._learn(tickets, answers, seconds)
+            settle(tickets, answers)
+        self._turn()
+
+    def _turn(self) -> None:
+        """Something is over: go on with what waits, or tell that nothing does."""
+        self._over.set()
         self._dispatch()
         if not self.busy:
             self._idle()
 
-    async def _run_or_retry(self, post: Post, tickets: list[Ticket]) -> None:
-        try:
-            answers, seconds = await post.worker.run(tuple(ticket.job for ticket in tickets))
-        except WorkerDied as error:
-            await self._retry(post, tickets, error)
-        else:
-            post.hear(tickets, answers)
-            self._learn(tickets, answers, seconds)
-            settle(tickets, answers)
-
-    def _learn(self, tickets: list[Ticket], answers: tuple[Answer, ...], seconds: float) -> None:
+    def _learn(self, tickets: list[Ticket], answers: tuple[Answer | Loaded, ...], seconds: float) -> None:
         self._pace.learn(len(tickets), seconds)
         if isinstance(tickets[0].job, Stop) and isinstance(failed := answers[0], Failure):
             _logger.warning(
                 "A stream of %s did not close in order: %s\n%s", self._key, failed.message, failed.log
             )
 
-    async def _retry(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
-        """Queue again what the dead worker held; only the batch that it ran is to blame."""
+    def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
+        """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
         self._lost(post.worker)
-        if post.batches[0] is tickets and not post.blamed:
+        if not post.blamed:
             for ticket in tickets:
                 ticket.deaths += 1
         post.blamed = True
         fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
-        await asyncio.sleep(_NEWS_SECONDS)  # another worker may have died with it: do not give it this
-        self._batcher.give_back(tickets)
+        if self._closed:
+            fail(tickets, _closing())
+            return
+        self._retrying += 1
+        self.own(self._retry(tickets))
+
+    async def _retry(self, tickets: list[Ticket]) -> None:
+        try:
+            await asyncio.sleep(_NEWS_SECONDS)  # another worker may have died too: do not give it this
+            self._batcher.give_back(tickets)
+        except asyncio.CancelledError:
+            fail(tickets, _closing())
+            raise
+        finally:
+            self._retrying -= 1
+        self._turn()
 
     def _start_clock(self, post: Post) -> None:
         """Give the batch that the worker runs now its time; a worker that exceeds it is hung."""

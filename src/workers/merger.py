@@ -62,7 +62,9 @@ class Merger:
             return
         if bodies is None:
             self.broken = True
-            _logger.error("The model gave another number of rows than it was given: none are merged any more.")
+            _logger.error(
+                "The model gave another number of rows than it was given: none are merged any more."
+            )
             return
         seconds = perf_counter() - started
         for (number, _), body in zip(group, bodies, strict=True):

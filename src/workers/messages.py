@@ -18,9 +18,11 @@ InputChecks = Literal["strict", "mlflow"]
 Batching = Literal["auto", "on", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKey:
-    """What makes a model version one: a name made anew has another `fingerprint`."""
+class ModelKey(NamedTuple):
+    """What makes a model version one: a name made anew has another `fingerprint`.
+
+    A tuple, since each request looks it up several times and no other class hashes as fast.
+    """
 
     name: str
     version: str
@@ -145,6 +147,9 @@ class Merging(NamedTuple):
     why: str
 
 
+UNKNOWN = Merging(False, "nothing is loaded yet")
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A worker's report that its model is loaded.
@@ -158,7 +163,7 @@ class Loaded:
     seconds: float
     preloaded: bool = True
     streamable: bool = False
-    merging: Merging = Merging(False, "nothing is loaded yet")
+    merging: Merging = UNKNOWN
 
 
 Ask = Job | Open | Next | Stop

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import FLAVOR_NAME, load_model
 
-from workers.codec import answers
-from workers.codec.bodies import read, write
 from workers import proof
 from workers.call import Call
+from workers.codec import answers
+from workers.codec.bodies import read, write
 from workers.codec.plan import Plan
 from workers.errors import InputRefused
 from workers.merger import Merger

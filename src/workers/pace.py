@@ -27,9 +27,7 @@ class Pace:
         """Take note of how long a batch of so many jobs took."""
         each = seconds / jobs
         self._seconds = each if self._seconds is None else (1 - _NEWS) * self._seconds + _NEWS * each
-        if self._with_company is None or (
-            jobs > self._company and each < _CHEAPER * self._with_company
-        ):
+        if self._with_company is None or (jobs > self._company and each < _CHEAPER * self._with_company):
             self._company, self._with_company = jobs, each
 
     @property

@@ -56,7 +56,11 @@ def _unknown(part: object) -> str | None:
     if package in PACKAGES:
         return _unfit(part) if kind.__name__ in _OF_THE_WHOLE | _APPLIES_FUNCTIONS else None
     data = package in _DATA or package in sys.stdlib_module_names
-    return None if data and (package == "scipy" or not callable(part)) else f"a {kind.__module__}.{kind.__qualname__}"
+    return (
+        None
+        if data and (package == "scipy" or not callable(part))
+        else f"a {kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _unfit(part: object) -> str | None:

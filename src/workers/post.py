@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.batcher import Ticket
-    from workers.messages import Answer
+    from workers.messages import Answer, Loaded
     from workers.worker import Worker
 
 
@@ -49,7 +49,7 @@ class Post:
             self.stream = job.stream
         self.batches.append(tickets)
 
-    def hear(self, tickets: list[Ticket], answers: Sequence[Answer]) -> None:
+    def hear(self, tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
         """Note whether the stream is over with what the worker answered."""
         if self.stream is None or not isinstance(tickets[0].job, Open | Next | Stop):
             return

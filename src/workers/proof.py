@@ -87,7 +87,9 @@ def _made_up(plan: Plan) -> Rows | None:
     if any(column.type not in _NUMBERS for column in columns):
         return None
     names = tuple(str(column.name) for column in columns)
-    return Rows(names, [[_cell(column, row + at) for at, column in enumerate(columns)] for row in range(_ROWS)])
+    return Rows(
+        names, [[_cell(column, row + at) for at, column in enumerate(columns)] for row in range(_ROWS)]
+    )
 
 
 def _cell(column: Column, at: int) -> Any:

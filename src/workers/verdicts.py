@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from workers.batcher import Ticket
     from workers.errors import WorkerError
-    from workers.messages import Answer
+    from workers.messages import Answer, Loaded
 
 
-def settle(tickets: list[Ticket], answers: Sequence[Answer]) -> None:
+def settle(tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
     """Answer those that still wait; all of them with one error where their number is not the answers'."""
     if len(answers) != len(tickets):
         fail(tickets, ModelFailed(f"The worker answered {len(answers)} of {len(tickets)} requests."))

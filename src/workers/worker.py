@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from workers import child
+from workers.channel import Channel
 from workers.errors import LoadFailed, WorkerDied
 from workers.lifeline import Lifeline
 from workers.messages import Failure, Loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Executor, Future
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
-    from workers.messages import Answer, Ask, ModelSource
+    from workers.channel import Hear, Heard
+    from workers.messages import Ask, ModelSource
     from workers.template import Template
 
-T = TypeVar("T")
-
-_NOTICE_SECONDS = 0.5  # for the executor to hand over what the process had answered before it died
+_NOTICE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
 
 
@@ -35,18 +36,22 @@ class StartFailed(LoadFailed):
 class Worker:
     """A `ProcessPoolExecutor` of one process that holds one model version.
 
-    Executors are not shared between workers: one dead process breaks every call of its executor
-    for ever, and a running call cannot be cancelled but by killing its process.
+    The executor loads the model in its initializer, and its one call answers batches until the worker
+    is closed. They travel over a socket of the worker's own: through the executor's queues each would
+    take three threads in turn, for which the event loop has to wait, and its answer would be unpickled.
+    Executors are not shared between workers: one dead process breaks every call of its executor for
+    ever, and a running call cannot be cancelled but by killing its process.
     """
 
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
-        self._pending: set[asyncio.Future[Any]] = set()
         receiver, self._sender = template.context.Pipe(duplex=False)
         self._lifeline = Lifeline(receiver, died=self._died)
+        self._near, self._far = template.context.Pipe(duplex=True)  # a pair of stream sockets
+        self._channel: Channel | None = None
         self._executor = ProcessPoolExecutor(
-            1, mp_context=template.context, initializer=child.load, initargs=(source, self._sender)
+            1, mp_context=template.context, initializer=child.load, initargs=(source, self._sender, self._far)
         )
         self.loaded = Loaded(0.0)
 
@@ -78,23 +83,28 @@ class Worker:
         """Whether the process is known to have ended."""
         return self._lifeline.dead.is_set()
 
-    async def run(self, jobs: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
-        """One answer per job, in order, and the seconds that the process took for all of them.
+    def run(self, asks: Sequence[Ask], hear: Hear) -> None:
+        """Give the process a batch; `hear` is called once, later.
 
-        Raises WorkerDied where it ends before it answers.
-
-        Cancelling does not stop the process: it finishes the batch, and the replies are dropped.
+        It is told one answer for each, in order, and the seconds that the process took for all of them;
+        or WorkerDied where the process ends before it answers.
         """
-        return await self._answer(_submitted(self._executor, jobs))
+        if self._channel is None:
+            self._loop.call_soon(hear, WorkerDied("The worker's process ended."))
+        else:
+            self._channel.ask(asks, hear)
 
     async def kill(self) -> None:
         """End the process at once, whatever it does."""
         self._lifeline.kill()
         await self._lifeline.dead.wait()
+        self._hang_up()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
+        if self._channel is not None:
+            self._channel.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
@@ -102,68 +112,61 @@ class Worker:
         await self.kill()
 
     async def _load(self, starter: Executor, *, seconds: float) -> Loaded:
+        end = socket.socket(fileno=os.dup(self._near.fileno()))
+        self._near.close()
+        self._channel = await Channel.over(end, cut=self._lifeline.kill)
+        report: asyncio.Future[Loaded | Failure] = self._loop.create_future()
+        self._channel.expect(partial(_note, report))
+        spawn = self._loop.run_in_executor(starter, self._spawn)
+        spawn.add_done_callback(_forget)
         try:
             async with asyncio.timeout(seconds):
-                call = await self._answer(starter.submit(_spawned, self._executor, self._sender))
-                report = await self._answer(call)
+                await asyncio.shield(spawn)  # it closes what tells of the death, so that it must run
+                told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
-        except (OSError, EOFError) as error:  # EOFError: the template died while it forked
+        except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
             raise StartFailed("No process could be started for the model.", log=repr(error)) from error
-        if isinstance(report, Failure):
-            raise LoadFailed(report.message, log=report.log)
-        return report
+        if isinstance(told, Failure):
+            raise LoadFailed(told.message, log=told.log)
+        return told
 
-    async def _answer(self, call: Future[T]) -> T:
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._pending.add(answer)
-        call.add_done_callback(partial(self._hand_over, answer))
+    def _spawn(self) -> None:
+        """Start the process, which blocks until the template has forked."""
         try:
-            return await answer
-        except BrokenProcessPool as error:
-            raise WorkerDied("The worker's process ended.") from error
-        finally:
-            self._pending.discard(answer)
-
-    def _hand_over(self, answer: asyncio.Future[T], call: Future[T]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, answer, call)
+            self._executor.submit(child.serve)
+        finally:  # the child has its own; ours would hide the child's death
+            self._sender.close()
+            self._far.close()
 
     def _died(self) -> None:
-        # The executor breaks its calls by itself, unless a process that the model started holds
-        # the executor's pipe open; what had been answered in time comes through until then.
-        self._loop.call_later(_NOTICE_SECONDS, self._give_up)
+        # What had been answered in time is in the socket still. A process that the model started may
+        # hold the socket open, so that its end is not waited for.
+        self._loop.call_later(_NOTICE_SECONDS, self._hang_up)
         self._tell(self)
 
-    def _give_up(self) -> None:
-        for answer in self._pending:
-            if not answer.done():
-                answer.set_exception(WorkerDied("The worker's process ended."))
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.abort()
 
 
-def _submitted(executor: ProcessPoolExecutor, jobs: tuple[Ask, ...]) -> Future[tuple[tuple[Answer, ...], float]]:
-    try:
-        return executor.submit(child.predict, jobs)
-    except RuntimeError as error:  # broken (BrokenProcessPool is one) or shut down
-        raise WorkerDied("The worker's process ended.") from error
-
-
-def _spawned(executor: ProcessPoolExecutor, sender: Connection) -> Future[Loaded | Failure]:
-    """Start the process, which blocks until the template has forked, and ask it how its load went."""
-    try:
-        return executor.submit(child.report)
-    finally:
-        sender.close()  # the child has its own; the parent's would hide the child's death
-
-
-def _settle(answer: asyncio.Future[T], call: Future[T]) -> None:
-    if answer.done():
+def _note(report: asyncio.Future[Loaded | Failure], heard: Heard) -> None:
+    """What the process says first: how the load went."""
+    if report.done():
         return
-    if call.cancelled():
-        answer.set_exception(WorkerDied("The worker's process was ended."))
-    elif error := call.exception():
-        answer.set_exception(error)
+    if isinstance(heard, WorkerDied):
+        report.set_exception(heard)
+        return
+    told = heard[0][0] if heard[0] else None
+    if isinstance(told, Loaded | Failure):
+        report.set_result(told)
     else:
-        answer.set_result(call.result())
+        report.set_exception(WorkerDied("The worker did not say how its load went."))
+
+
+def _forget(spawn: asyncio.Future[None]) -> None:
+    """Take note of a start's failure, which whoever waited for it has met."""
+    if not spawn.cancelled():
+        spawn.exception()

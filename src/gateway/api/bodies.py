@@ -56,7 +56,7 @@ async def _body(request: web.Request) -> bytes:
     try:
         if (request.content_length or 0) > limit:
             raise compression.BodyTooLarge
-        body = await request.read()
+        body = await _read(request, limit)
         return body if encoding is None else await compression.plain(body, encoding, limit=limit)
     except (compression.BodyTooLarge, web.HTTPRequestEntityTooLarge) as error:
         message = f"The body is larger than {limit} bytes, which is as much as this gateway takes."
@@ -66,6 +66,17 @@ async def _body(request: web.Request) -> bytes:
         raise HttpRefusal(400, "MALFORMED_REQUEST", message=message) from error
     except web.RequestPayloadError as error:
         raise HttpRefusal(400, "MALFORMED_REQUEST", message="The body is not whole.") from error
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    """The body; in one piece where it came in one with the headers, as small ones do."""
+    content = request.content
+    if not content.is_eof():
+        return await request.read()
+    body = content.read_nowait()
+    if len(body) > limit:
+        raise compression.BodyTooLarge
+    return body
 
 
 @lru_cache(maxsize=256)

@@ -29,7 +29,9 @@ def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middlewa
         logs.request_id.set(request_id)
         drain.enter()
         try:
-            response: web.StreamResponse = await answer_encoding.encoded(request, await handler(request))
+            response: web.StreamResponse = await handler(request)
+            if "Accept-Encoding" in request.headers:
+                response = await answer_encoding.encoded(request, response)
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it

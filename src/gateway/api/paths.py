@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -39,6 +40,11 @@ def ref_of(request: web.Request) -> ModelRef:
     """
     version = request.match_info.get("version", "latest")
     if version != "best":
-        return ModelRef(name_of(request), selector(version))
+        return _ref(name_of(request), version)
     query = request.query
     return ModelRef(name_of(request), selector(version, metric=query.get("metric"), order=query.get("order")))
+
+
+@lru_cache(maxsize=4096)
+def _ref(name: str, version: str) -> ModelRef:
+    return ModelRef(name, selector(version))

@@ -22,6 +22,7 @@ SMALL_BYTES = 16 * 1024
 _LISTS = frozenset({"instances", "inputs"})
 _RECORDS = frozenset({"dataframe_records", *_LISTS})
 
+
 class Rows(NamedTuple):
     """The rows of one body, each as long as `names`, which is in the body's own order."""
 

@@ -1,0 +1,56 @@
+"""The worker's end of the socket to the gateway: batches in, answers out, until the gateway closes it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from workers import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from workers.messages import Answer, Ask, Loaded
+
+_MOST_PARTS = 512  # of one call to the kernel, which takes 1024
+
+
+class Service:
+    """Answers batch after batch, blocking in between; there is one thread, and it is the model's."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def send(self, answers: Iterable[Answer | Loaded], seconds: float) -> None:
+        """Send answers. Raises OSError where the gateway is gone."""
+        left = wire.replies(answers, seconds)
+        if len(left) > _MOST_PARTS:
+            left = [b"".join(left)]
+        size = sum(map(len, left))
+        sent = self._end.sendmsg(left)
+        if sent < size:
+            self._end.sendall(memoryview(b"".join(left))[sent:])
+
+    def run(self, answer: Callable[[tuple[Ask, ...]], tuple[tuple[Answer, ...], float]]) -> None:
+        """Answer batches until there are no more."""
+        while (asks := self._received()) is not None:
+            self.send(*answer(asks))
+
+    def _received(self) -> tuple[Ask, ...] | None:
+        head = self._exactly(wire.HEAD.size)
+        if head is None:
+            return None
+        count, size, _ = wire.HEAD.unpack(head)
+        entries = self._exactly(wire.entries_size(count, of_asks=True))
+        bodies = self._exactly(size)
+        return None if entries is None or bodies is None else wire.asks(entries, bodies)
+
+    def _exactly(self, size: int) -> bytes | None:
+        """So many bytes, in one piece and copied once; None where the gateway has gone."""
+        if not size:
+            return b""
+        data = self._end.recv(size, socket.MSG_WAITALL)
+        while 0 < len(data) < size:  # a signal came between
+            more = self._end.recv(size - len(data), socket.MSG_WAITALL)
+            data = data + more if more else b""
+        return data or None
