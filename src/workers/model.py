@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from contextlib import closing
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from mlflow.exceptions import MlflowException
@@ -21,6 +21,7 @@ from workers.merger import Merger
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from types import FrameType
 
     from workers.codec.request import Answer, Request
     from workers.messages import Job, ModelSource, Reply
@@ -31,6 +32,7 @@ _JUDGES = frozenset(
     {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
 )
 _HINTS = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
+_OURS = "workers."
 _STREAMER = "_predict_stream"  # raises by itself only where the input is not a single one
 # Without it MLflow does not read datetimes and bytes for models with type hints; its server sets it too.
 _SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
@@ -101,8 +103,9 @@ class LoadedModel:
 
 def _refusal(error: MlflowException) -> InputRefused | None:
     """What to tell the caller where MLflow refused the input before any code of the model's ran."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
-    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    walked = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = list(dropwhile(lambda frame: _module(frame).startswith(_OURS), walked))
+    modules = list(map(_module, frames))
     names = [frame.f_code.co_name for frame in frames]
     outer = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
     raised_by_mlflow = outer == len(frames)
@@ -111,3 +114,7 @@ def _refusal(error: MlflowException) -> InputRefused | None:
     if not _JUDGES.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_HINTS]):
         return InputRefused("The input does not fit the model's signature; GET the version to see it.")
     return None
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
