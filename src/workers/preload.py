@@ -28,6 +28,7 @@ ALWAYS = (
     "workers.child",
 )
 WHERE_INSTALLED = (
+    "simdjson",
     "sklearn.compose",
     "sklearn.ensemble",
     "sklearn.linear_model",

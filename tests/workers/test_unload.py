@@ -9,7 +9,7 @@ import pytest
 
 from tests import models
 from tests.workers.conftest import key
-from workers.pool import Job, NotLoaded, Pinned, Pool, State
+from workers.pool import Job, NotLoaded, Pinned, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,8 @@ async def test_unloaded(files: Callable[[str], Files], opened: Opened) -> None:
     async with opened() as pool:
         await pool.load(key("sums"), sums())
         await pool.load(key("tens"), tens())
-        assert pool.states() == {key("sums"): State("warm", 1), key("tens"): State("warm", 1)}
+        states = {of: (state.state, state.workers) for of, state in pool.states().items()}
+        assert states == {key("sums"): ("warm", 1), key("tens"): ("warm", 1)}
         await pool.unload(key("sums"), key("nobody"))
         assert (sums.left, tens.left) == (1, 0)
         assert list(pool.states()) == [key("tens")]

@@ -35,11 +35,15 @@ def frame(table: Table, plan: Plan) -> pd.DataFrame:
         return _untyped(table)
     chosen = _by_name(table, plan.columns) if plan.named else _by_position(table, plan.columns)
     names, columns = [name for name, _, _ in chosen], _converted(chosen)
-    index = _index(table)
+    return framed(columns, labels(table.index, table.rows), plan.labels(names))
+
+
+def framed(columns: list[Any], index: pd.Index[Any], names: pd.Index[Any]) -> pd.DataFrame:
+    """Columns of one length as a frame; arrays of one type as one block, as MLflow's frames have them."""
     if columns and len({getattr(column, "dtype", None) for column in columns}) == 1 and _plain(columns):
-        return pd.DataFrame(np.array(columns).T, index=index, columns=plan.labels(names), copy=False)
-    made = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(table.rows), copy=False)
-    made.index, made.columns = index, plan.labels(names)
+        return pd.DataFrame(np.array(columns).T, index=index, columns=names, copy=False)
+    made = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(len(index)), copy=False)
+    made.index, made.columns = index, names
     return made
 
 
@@ -52,15 +56,15 @@ def _untyped(table: Table) -> pd.DataFrame:
     made = pd.DataFrame(columns, index=pd.RangeIndex(table.rows))
     if table.names is not None:
         made.columns = pd.Index(list(table.names))
-    made.index = _index(table)
+    made.index = labels(table.index, table.rows)
     return made
 
 
-def _index(table: Table) -> pd.Index[Any]:
+def labels(index: Sequence[object] | None, rows: int) -> pd.Index[Any]:
     """The rows' labels, of the type that pandas infers, or as objects where that would change one."""
-    if table.index is None:
-        return pd.RangeIndex(table.rows)
-    return pd.Index(list(table.index), dtype=object if rounds(table.index) else None)
+    if index is None:
+        return pd.RangeIndex(rows)
+    return pd.Index(list(index), dtype=object if rounds(index) else None)
 
 
 def _by_name(table: Table, columns: Sequence[Column]) -> Chosen:

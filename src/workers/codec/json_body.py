@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import AnyType, DataType
 
-from workers.codec import json_text, legacy, tables, tensors, untyped
+from workers.codec import json_text, legacy, matrix, tables, tensors, untyped
 from workers.codec.frames import frame
 from workers.codec.params import checked
 from workers.codec.request import Request
@@ -30,6 +30,8 @@ _WANTED = (
 
 def read(job: Job, plan: Plan) -> Request:
     """The body as data for the model. Raises InputRefused."""
+    if (numbers := matrix.frame_of(job.body, plan)) is not None:
+        return Request(numbers)
     by_mlflow = plan.checks == "mlflow"
     document = json_text.parse_as_mlflow(job.body) if by_mlflow else json_text.parse(job.body)
     unified = isinstance(document, dict) and not _LLM_KEYS.isdisjoint(document)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object
 
+from workers.codec import matrix
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,7 +40,8 @@ class Plan:
     `named` says whether the signature names its columns, `nested` whether one of them holds lists or
     objects, `lists` whether its only column holds lists, `cells` whether its only column is nameless
     and holds objects or anything. `exact` says that a frame made by this plan is what MLflow's own
-    enforcement of the signature would make of it; `keeps_types` that a null changes no column's dtype.
+    enforcement of the signature would make of it; `keeps_types` that a null changes no column's dtype;
+    `numeric` that all columns are named and hold numbers.
     """
 
     metadata: Model
@@ -53,6 +56,7 @@ class Plan:
     cells: bool
     exact: bool
     keeps_types: bool
+    numeric: bool
     index: pd.Index[Any]
 
     @classmethod
@@ -80,6 +84,10 @@ class Plan:
             and not hinted
             and bool(some)
             and all(isinstance(column.type, DataType) for column in some),
+            numeric=checks == "strict"
+            and not hinted
+            and all(column.name is not None for column in some)
+            and matrix.is_numeric([column.type for column in some]),
             keeps_types=all(column.type != DataType.string for column in some),
             index=pd.Index([column.name for column in some if column.name is not None]),
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SMALL_BYTES = 16 * 1024
 """A larger body has its own call: it would hold up its company for longer than that saves."""
 
+_SPLIT = frozenset({"columns", "data", "index"})
 _LISTS = frozenset({"instances", "inputs"})
 _RECORDS = frozenset({"dataframe_records", *_LISTS})
 
@@ -65,12 +66,14 @@ def joined(bodies: Sequence[Rows]) -> Table:
 
 
 def _split(payload: object) -> Rows | None:
-    if not isinstance(payload, dict) or len(payload) != 2:
+    if not isinstance(payload, dict) or not _SPLIT.issuperset(payload):
         return None
     names: Any = payload.get("columns")
     rows: Any = payload.get("data")
     if not _is_list_of(names, str) or not _is_list_of(rows, list):
         return None
+    if payload.get("index") is not None and payload["index"] != list(range(len(rows))):
+        return None  # labels of its own, which a model may look at
     width = len(names)
     if any(len(row) != width for row in rows) or len(set(names)) != width:
         return None
