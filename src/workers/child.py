@@ -7,6 +7,7 @@ it is used; in a worker the template has it already.
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import random
@@ -71,6 +72,7 @@ def load(source: ModelSource, lifeline: Connection, end: Connection) -> None:
     else:
         seconds = perf_counter() - started
         model = _Process.model
+        gc.freeze()  # the model stays: no collection need look at it again
         _Process.report = Loaded(
             seconds, preloaded=_preloaded(), streamable=model.streamable, merging=model.merging
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,7 @@ from workers.errors import InputRefused
 from workers.merger import Merger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from types import FrameType
 
     from workers.codec.request import Answer, Request
@@ -33,6 +34,7 @@ _JUDGES = frozenset(
 )
 _HINTS = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
 _OURS = "workers."
+_LARGE_BYTES = 64 * 1024
 _STREAMER = "_predict_stream"  # raises by itself only where the input is not a single one
 # Without it MLflow does not read datetimes and bytes for models with type hints; its server sets it too.
 _SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
@@ -85,7 +87,8 @@ class LoadedModel:
 
         Raises InputRefused, TypeRefused, ModelFailed, and whatever the model's code raises.
         """
-        request = read(job, self._plan)
+        with _undisturbed(len(job.body)):
+            request = read(job, self._plan)
         return write(self._predict(request), request, job)
 
     def replies(self, jobs: Sequence[Job]) -> dict[int, Reply]:
@@ -114,6 +117,22 @@ def _refusal(error: MlflowException) -> InputRefused | None:
     if not _JUDGES.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_HINTS]):
         return InputRefused("The input does not fit the model's signature; GET the version to see it.")
     return None
+
+
+@contextmanager
+def _undisturbed(size: int) -> Iterator[None]:
+    """Leave the garbage collector out of the reading of a large body.
+
+    It would look at all of a million new lists again and again, of which none is garbage.
+    """
+    if size < _LARGE_BYTES or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _module(frame: FrameType) -> str:

@@ -24,10 +24,14 @@ ALWAYS = (
     "pandas",
     "orjson",
     "pyarrow.csv",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
     "workers.child",
+    "workers.model",
 )
 WHERE_INSTALLED = (
+    "narwhals._pandas_like.namespace",  # scikit-learn imports these at the first frame it is given
+    "narwhals.stable.v2._namespace",
     "simdjson",
     "sklearn.compose",
     "sklearn.ensemble",
