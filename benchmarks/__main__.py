@@ -58,7 +58,7 @@ def measured(options: Options, scenarios: list[str], output: Path) -> int:
             bench = Bench(stage, folder, options, results)
             try:
                 for scenario in scenarios:
-                    say(f"--- {scenario}")
+                    say(f"--- {scenario}, after {time.monotonic() - started:.0f} s")
                     SCENARIOS[scenario](bench)
             finally:
                 bench.clear()

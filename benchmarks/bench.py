@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -61,15 +62,22 @@ class Bench:
         key = (model, frozenset(one.name for one in wanted))
         if self._field != key:
             self.clear()
-            for one in wanted:
-                server = self._up.enter_context(one.start(self.stage, model, self.folder))
-                self._servers[one.name] = server
-                say(f"{one.name} with {model} is up after {server.process.seconds:.1f} s")
+            self._servers = self._start(model, wanted)
             self._field = key
             self.agree(self._servers, self.stage.body(1))
             for server in self._servers.values():
                 self.measure(server, self.stage.body(1), connections=4, seconds=WARM_SECONDS)
         return self._servers
+
+    def _start(self, model: str, contenders: list[Contender]) -> dict[str, Running]:
+        """Two at a time, since most of a start is one core's work."""
+        say(f"starting {', '.join(one.name for one in contenders)} with {model} …")
+        with ThreadPoolExecutor(2) as threads:
+            starting = {
+                one.name: threads.submit(self._up.enter_context, one.start(self.stage, model, self.folder))
+                for one in contenders
+            }
+        return {name: future.result() for name, future in starting.items()}
 
     def clear(self) -> None:
         """End all servers that are up."""

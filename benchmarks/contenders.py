@@ -74,7 +74,7 @@ CONTENDERS = (
     ),
     Contender(ECHO, "floor", starts.echo, packages=("aiohttp", "uvloop")),
     Contender(MLFLOW, "mlflow", starts.mlflow_models_serve, packages=_MLFLOW),
-    Contender(PLAIN_MLSERVER, "other", starts.mlserver(), MLSERVER, _MLSERVER),
+    Contender(PLAIN_MLSERVER, "other", starts.mlserver(), MLSERVER, _MLSERVER, brief=False),
     Contender(
         "MLServer, batching",
         "other",

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import litserve
 import mlflow
 import pandas as pd
+
+if TYPE_CHECKING:
+    from typing import Any  # noqa: F401 - in the comments below
 
 Rows = tuple[list[str], list[list[float]]]
 

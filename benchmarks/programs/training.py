@@ -28,16 +28,17 @@ def main() -> None:
         estimator = RandomForestClassifier(100, random_state=0) if name == "forest" else ElasticNet(alpha=0.1)
         model = estimator.fit(features, target)
         signature = mlflow.models.infer_signature(features, model.predict(features))
-        for _ in range(VERSIONS if name == LINEAR[0] else 1):
-            with mlflow.start_run():
-                mlflow.sklearn.log_model(
-                    model,
-                    name="model",
-                    signature=signature,
-                    registered_model_name=name,
-                    pip_requirements=["scikit-learn"],
-                    skops_trusted_types=["sklearn.tree._tree.Tree"],
-                )
+        with mlflow.start_run():
+            logged = mlflow.sklearn.log_model(
+                model,
+                name="model",
+                signature=signature,
+                registered_model_name=name,
+                pip_requirements=["scikit-learn"],
+                skops_trusted_types=["sklearn.tree._tree.Tree"],
+            )
+        for _ in range(1, VERSIONS if name == LINEAR[0] else 1):
+            mlflow.register_model(logged.model_uri, name)
         (folder / "models" / name).mkdir(parents=True)
         mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=str(folder / "models" / name))
     mlflow.MlflowClient().set_registered_model_alias(LINEAR[0], "champion", "1")

@@ -26,27 +26,29 @@ _SETTLE_SECONDS = 1.0
 def run(bench: Bench) -> None:
     """Each contender alone, without the MLflow server, so that nobody else shares its pages."""
     bench.clear()
+    known = {"ours", "mlflow"} if bench.options.quick else {"ours", "mlflow", "other"}
     for one in bench.contenders():
-        if one.role != "floor":
+        if one.role in known:
             say(f"starting {one.name} alone …")
             _weigh(bench, one)
 
 
 def _weigh(bench: Bench, contender: Contender) -> None:
     with contender.start(bench.stage, WINE, bench.folder) as server:
-        first = _settled(bench, server, [server.url])
-        bench.results.add(Row(NAME, WARM, contender.name, {MEBIBYTES: first}))
+        _ask(bench, server, server.url)
+        before = server.process.memory()
+        with bench.stage.stopped():
+            time.sleep(_SETTLE_SECONDS)
+            alone = server.process.memory()
+        bench.results.add(Row(NAME, WARM, contender.name, {MEBIBYTES: alone / 2**20}))
         if contender.role == "ours":
-            others = [f"{server.base}/model/{WINE}/{version}/invocation" for version in range(2, 2 + MORE)]
-            further = (_settled(bench, server, others) - first) / MORE
-            bench.results.add(Row(NAME, FURTHER, contender.name, {MEBIBYTES: further}))
+            for version in range(2, 2 + MORE):
+                _ask(bench, server, f"{server.base}/model/{WINE}/{version}/invocation")
+            time.sleep(_SETTLE_SECONDS)
+            further = (server.process.memory() - before) / MORE
+            bench.results.add(Row(NAME, FURTHER, contender.name, {MEBIBYTES: further / 2**20}))
 
 
-def _settled(bench: Bench, server: Running, addresses: list[str]) -> float:
-    """The mebibytes after each address was asked, with the MLflow server away."""
-    for address in addresses:
-        for _ in range(_ASKS):
-            post(address, bench.stage.body(1).forms[server.form])
-    with bench.stage.stopped():
-        time.sleep(_SETTLE_SECONDS)
-        return server.process.memory() / 2**20
+def _ask(bench: Bench, server: Running, address: str) -> None:
+    for _ in range(_ASKS):
+        post(address, bench.stage.body(1).forms[server.form])
