@@ -15,7 +15,7 @@ from benchmarks.bench import Bench, Options
 from benchmarks.contenders import CONTENDERS
 from benchmarks.report import FOLDER, Report
 from benchmarks.results import Results, say
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import LONG, SCENARIOS
 from benchmarks.stage import staged
 
 if TYPE_CHECKING:
@@ -40,14 +40,16 @@ def main() -> int:
         seconds=wanted.seconds or (2.0 if wanted.quick else 5.0),
         connections=CONNECTIONS,
     )
-    return measured(options, wanted.only or list(SCENARIOS), wanted.output or FOLDER)
+    usual = [name for name in SCENARIOS if not (wanted.quick and name in LONG)]
+    return measured(options, wanted.only or usual, wanted.output or FOLDER)
 
 
 def measured(options: Options, scenarios: list[str], output: Path) -> int:
     """The exit status, after the report was written."""
     started = time.monotonic()
     results = Results()
-    say(f"{machine.described()}; load by {load.named()}")
+    busy = machine.busy()
+    say(f"{machine.described()}; {busy}; load by {load.named()}")
     for one in CONTENDERS:
         if missing := one.missing():
             results.remark(f"{one.name} was left out: {missing}")
@@ -63,7 +65,7 @@ def measured(options: Options, scenarios: list[str], output: Path) -> int:
             finally:
                 bench.clear()
             contenders = bench.contenders()
-    report = Report(results, options, contenders)
+    report = Report(results, options, contenders, busy)
     report.write(output)
     say("\n".join(report.table()))
     for row in results.failed:

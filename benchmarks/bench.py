@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bodies import predictions, same
 from benchmarks.contenders import CONTENDERS, GATEWAY
 from benchmarks.load import Measured, measure, median
-from benchmarks.results import P50, P99, PER_SECOND, Results, Row, say
+from benchmarks.results import P50, P99, PER_SECOND, SPREAD, Results, Row, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ class Bench:
     options: Options
     results: Results
     _up: ExitStack = field(default_factory=ExitStack)
-    _field: tuple[str, frozenset[str]] | None = None
+    _model: str | None = None
     _servers: dict[str, Running] = field(default_factory=dict)
 
     def contenders(self) -> list[Contender]:
@@ -57,17 +57,20 @@ class Bench:
         return [one for one in chosen if one.missing() is None]
 
     def servers(self, model: str, contenders: Iterable[Contender]) -> dict[str, Running]:
-        """These contenders with this model, started, warmed, and in agreement; any others are ended."""
+        """These contenders with this model, started, warmed, and in agreement.
+
+        Those that are up with it already are used as they are; where one is missing all are started anew.
+        """
         wanted = list(contenders)
-        key = (model, frozenset(one.name for one in wanted))
-        if self._field != key:
+        names = [one.name for one in wanted]
+        if self._model != model or not self._servers.keys() >= set(names):
             self.clear()
             self._servers = self._start(model, wanted)
-            self._field = key
+            self._model = model
             self.agree(self._servers, self.stage.body(1))
             for server in self._servers.values():
                 self.measure(server, self.stage.body(1), connections=4, seconds=WARM_SECONDS)
-        return self._servers
+        return {name: self._servers[name] for name in names}
 
     def _start(self, model: str, contenders: list[Contender]) -> dict[str, Running]:
         """Two at a time, since most of a start is one core's work."""
@@ -81,7 +84,7 @@ class Bench:
 
     def clear(self) -> None:
         """End all servers that are up."""
-        self._field = None
+        self._model = None
         self._servers = {}
         self._up.close()
 
@@ -123,8 +126,17 @@ class Bench:
     def add(self, scenario: str, case: str, measured: Mapping[str, Measured]) -> None:
         """Keep what `in_turn` found."""
         for name, one in measured.items():
-            figures = {PER_SECOND: one.per_second, P50: one.p50, P99: one.p99}
-            self.results.add(Row(scenario, case, name, figures, failures(one)))
+            self.results.add(Row(scenario, case, name, figures(one), failures(one)))
+
+
+def figures(measured: Measured) -> dict[str, float]:
+    """What a row says of it."""
+    return {
+        PER_SECOND: measured.per_second,
+        P50: measured.p50,
+        P99: measured.p99,
+        SPREAD: 100 * measured.spread,
+    }
 
 
 def failures(measured: Measured) -> str:

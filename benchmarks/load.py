@@ -34,12 +34,16 @@ _LARGE = 2**20  # wrk leaves out what is under way when its time is up: much, wh
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Requests per second, the median and 99th percentile of the ms that one took, and how many failed."""
+    """Requests per second, the median and 99th percentile of the ms that one took, and how many failed.
+
+    `spread` is that of several rounds: the most requests per second less the least, over the median.
+    """
 
     per_second: float
     p50: float
     p99: float
     failed: int = 0
+    spread: float = 0.0
 
 
 def measure(url: str, body: bytes, *, connections: int, seconds: float, folder: Path) -> Measured:
@@ -58,12 +62,15 @@ def named() -> str:
 
 
 def median(measured: Sequence[Measured]) -> Measured:
-    """The medians of several rounds, and the failures of all."""
+    """The medians of several rounds, the failures of all, and how far the rounds lie apart."""
+    speeds = [one.per_second for one in measured]
+    per_second = statistics.median(speeds)
     return Measured(
-        statistics.median(one.per_second for one in measured),
+        per_second,
         statistics.median(one.p50 for one in measured),
         statistics.median(one.p99 for one in measured),
         sum(one.failed for one in measured),
+        (max(speeds) - min(speeds)) / per_second if per_second else 0.0,
     )
 
 

@@ -27,6 +27,11 @@ def described() -> str:
     return f"{_processor()}, {cores} cores, {platform.system()} {platform.release()}"
 
 
+def busy() -> str:
+    """How busy others keep it."""
+    return f"load average {os.getloadavg()[0]:.2f} before the run"
+
+
 def versions(contenders: Iterable[Contender]) -> dict[str, dict[str, str]]:
     """By contender, the versions of Python and of the packages that matter to it."""
     return {one.name: _versions(one.python, one.packages) for one in contenders}

@@ -30,6 +30,7 @@ class Report:
     results: Results
     options: Options
     contenders: list[Contender]
+    busy: str
 
     def write(self, folder: Path = FOLDER) -> None:
         """Write `latest.md`, `latest.json` and `latest.png`."""
@@ -65,6 +66,7 @@ class Report:
         return {
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "machine": machine.described(),
+            "before": self.busy,
             "driver": load.named(),
             "extent": f"{extent}: medians of {self.options.rounds} rounds of {self.options.seconds:g} s",
             "versions": machine.versions(self.contenders),
@@ -73,7 +75,9 @@ class Report:
     def _page(self, context: dict[str, Any]) -> Iterator[str]:
         yield "# The latest measurement"
         yield ""
-        yield from (f"- {name}: {context[name]}" for name in ("date", "machine", "driver", "extent"))
+        yield from (
+            f"- {name}: {context[name]}" for name in ("date", "machine", "before", "driver", "extent")
+        )
         yield from ("", "## Goals", "", *self.table(), "", "![requests per second](latest.png)", "")
         yield from (
             "## Figures",

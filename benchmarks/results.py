@@ -13,6 +13,7 @@ PER_SECOND = "req/s"
 ROWS_PER_SECOND = "rows/s"
 P50 = "p50 ms"
 P99 = "p99 ms"
+SPREAD = "% spread"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.scenarios import cold, connections, forest, growth, memory, rows, several
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "connections": connections.run,
     "rows": rows.run,
-    "forest": forest.run,
     "several": several.run,
     "cold": cold.run,
+    "forest": forest.run,
     "memory": memory.run,
     "growth": growth.run,
 }
+LONG: Final = {"growth"}  # left out of `--quick` unless asked for

@@ -9,10 +9,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import failures
+from benchmarks.bench import failures, figures
 from benchmarks.bodies import post
 from benchmarks.contenders import GATEWAY
-from benchmarks.results import P50, P99, PER_SECOND, ROWS_PER_SECOND, Row
+from benchmarks.results import P50, P99, ROWS_PER_SECOND, Row
 from benchmarks.stage import COPIES, WINE
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def run(bench: Bench) -> None:
         seconds = bench.options.long_seconds
         measured = bench.in_turn(servers, body, connections=connections, seconds=seconds)
         for name, one in measured.items():
-            figures = {ROWS_PER_SECOND: one.per_second * rows, PER_SECOND: one.per_second}
-            figures |= {P50: one.p50, P99: one.p99}
-            bench.results.add(Row(NAME, case(rows, connections), name, figures, failures(one)))
+            found = {ROWS_PER_SECOND: one.per_second * rows, **figures(one)}
+            bench.results.add(Row(NAME, case(rows, connections), name, found, failures(one)))
         _beside(bench, servers[GATEWAY], body, connections=connections)
 
 

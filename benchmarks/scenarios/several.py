@@ -6,11 +6,11 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import failures
+from benchmarks.bench import failures, figures
 from benchmarks.bodies import post
 from benchmarks.contenders import CONTENDERS, GATEWAY
 from benchmarks.load import median
-from benchmarks.results import P50, P99, PER_SECOND, Row
+from benchmarks.results import PER_SECOND, Row
 from benchmarks.stage import COPIES, WINE
 
 if TYPE_CHECKING:
@@ -57,5 +57,4 @@ def _one(bench: Bench, gateway: Running, address: str, connections: int) -> Meas
 
 
 def _add(bench: Bench, case: str, one: Measured) -> None:
-    figures = {PER_SECOND: one.per_second, P50: one.p50, P99: one.p99}
-    bench.results.add(Row(NAME, case, GATEWAY, figures, failures(one)))
+    bench.results.add(Row(NAME, case, GATEWAY, figures(one), failures(one)))
