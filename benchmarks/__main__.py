@@ -32,13 +32,16 @@ def main() -> int:
     parser.add_argument("--only", choices=SCENARIOS, nargs="+", help="these scenarios alone")
     parser.add_argument("--seconds", type=float, help="of each measurement (5; quick: 2)")
     parser.add_argument("--rounds", type=int, help="of which the medians are taken (3; quick: 1)")
+    parser.add_argument(
+        "--connections", type=int, nargs="+", default=CONNECTIONS, help="in that scenario (1 16 64 256)"
+    )
     parser.add_argument("--output", type=Path, help="the folder of the report; by default benchmarks/results")
     wanted = parser.parse_args()
     options = Options(
         quick=wanted.quick,
         rounds=wanted.rounds or (1 if wanted.quick else 3),
         seconds=wanted.seconds or (2.0 if wanted.quick else 5.0),
-        connections=CONNECTIONS,
+        connections=tuple(wanted.connections),
     )
     usual = [name for name in SCENARIOS if not (wanted.quick and name in LONG)]
     return measured(options, wanted.only or usual, wanted.output or FOLDER)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from benchmarks.stage import Stage
     from benchmarks.starts import Running
 
-WARM_SECONDS = 1.0
+WARM_SECONDS = 2.0  # a worker's first two seconds under load are slower by a third
+WARM_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Bench:
             self._model = model
             self.agree(self._servers, self.stage.body(1))
             for server in self._servers.values():
-                self.measure(server, self.stage.body(1), connections=4, seconds=WARM_SECONDS)
+                self.warm(server)
         return {name: self._servers[name] for name in names}
 
     def _start(self, model: str, contenders: list[Contender]) -> dict[str, Running]:
@@ -100,6 +101,11 @@ class Bench:
         wrong = [name for name, answer in answers.items() if not same(answer, reference)]
         if wrong:
             raise RuntimeError(f"the answers to {body.rows} rows differ: {', '.join(wrong)}")
+
+    def warm(self, server: Running, url: str | None = None) -> None:
+        """Load that is not measured, at the server's own address or another."""
+        body = self.stage.body(1)
+        self.measure(server, body, connections=WARM_CONNECTIONS, seconds=WARM_SECONDS, url=url)
 
     def measure(
         self, server: Running, body: Body, *, connections: int, seconds: float, url: str | None = None

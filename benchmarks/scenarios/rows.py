@@ -29,7 +29,7 @@ _PACE = 0.005
 
 def run(bench: Bench) -> None:
     """Every contender with bodies of both sizes; then the light client beside the gateway's load."""
-    servers = bench.servers(WINE, bench.contenders())
+    servers = bench.servers(WINE, [one for one in bench.contenders() if one.role != "floor"])
     for rows, connections in SIZES:
         body = bench.stage.body(rows)
         bench.agree(servers, body)

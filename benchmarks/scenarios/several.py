@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import failures, figures
-from benchmarks.bodies import post
 from benchmarks.contenders import CONTENDERS, GATEWAY
 from benchmarks.load import median
 from benchmarks.results import PER_SECOND, Row
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 NAME = "several models"
 ONE = "one x 64"
 SUM = "four x 16, sum"
+SHARE = "times one model's of the same round"
 MODELS = (WINE, *COPIES)
 
 
@@ -30,7 +30,7 @@ def run(bench: Bench) -> None:
     gateway = bench.servers(WINE, ours)[GATEWAY]
     addresses = [f"{gateway.base}/model/{model}/1/invocation" for model in MODELS]
     for address in addresses:
-        post(address, bench.stage.body(1).forms["mlflow"])
+        bench.warm(gateway, address)
     alone: list[Measured] = []
     together: list[list[Measured]] = []
     for _ in range(bench.options.rounds):
@@ -42,7 +42,11 @@ def run(bench: Bench) -> None:
     for model, measured in zip(MODELS, zip(*together, strict=True), strict=True):
         _add(bench, of(model), median(measured))
     total = statistics.median(sum(one.per_second for one in measured) for measured in together)
-    bench.results.add(Row(NAME, SUM, GATEWAY, {PER_SECOND: total}))
+    share = statistics.median(
+        sum(one.per_second for one in measured) / single.per_second
+        for single, measured in zip(alone, together, strict=True)
+    )
+    bench.results.add(Row(NAME, SUM, GATEWAY, {PER_SECOND: total, SHARE: share}))
 
 
 def of(model: str) -> str:
