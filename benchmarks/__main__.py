@@ -44,7 +44,10 @@ def main() -> int:
         connections=tuple(wanted.connections),
     )
     usual = [name for name in SCENARIOS if not (wanted.quick and name in LONG)]
-    return measured(options, wanted.only or usual, wanted.output or FOLDER)
+    try:
+        return measured(options, wanted.only or usual, wanted.output or FOLDER)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def measured(options: Options, scenarios: list[str], output: Path) -> int:
