@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.results import PER_SECOND
 from benchmarks.scenarios import connections
 
@@ -36,9 +37,9 @@ def draw(results: Results, contenders: list[Contender], file: Path, *, caption: 
         if one.name in lines:
             xs, ys = zip(*lines[one.name], strict=True)
             style = "--" if "batching" in one.name and one.role != "ours" else "-"
-            axes.plot(xs, ys, style, color=_colour(one, contenders), marker="o", markersize=4, linewidth=2)
+            axes.plot(xs, ys, style, color=_colour(one), marker="o", markersize=4, linewidth=2)
     for name, height in _heights({name: points[-1][1] for name, points in lines.items()}).items():
-        colour = next(_colour(one, contenders) for one in contenders if one.name == name)
+        colour = next(_colour(one) for one in contenders if one.name == name)
         place = (lines[name][-1][0] + 0.07, height)
         axes.annotate(name, place, color=colour, va="center", fontsize=9, annotation_clip=False)
     axes.set_yscale("log")
@@ -62,8 +63,9 @@ def _line(results: Results, contender: str) -> list[tuple[int, float]]:
     return [(place, value) for place, value in found if value is not None]
 
 
-def _colour(one: Contender, contenders: list[Contender]) -> str:
-    alike = [other.name for other in contenders if other.role == one.role]
+def _colour(one: Contender) -> str:
+    """By its place in the whole table, so that it is the same whoever is left out."""
+    alike = [other.name for other in CONTENDERS if other.role == one.role]
     colours = _COLOURS.get(one.role, _OTHERS)
     return colours[alike.index(one.name) % len(colours)]
 
