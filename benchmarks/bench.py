@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WARM_SECONDS = 2.0  # a worker's first two seconds under load are slower by a third
 WARM_CONNECTIONS = 16
+FEWEST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +133,18 @@ class Bench:
     def add(self, scenario: str, case: str, measured: Mapping[str, Measured]) -> None:
         """Keep what `in_turn` found."""
         for name, one in measured.items():
-            self.results.add(Row(scenario, case, name, figures(one), failures(one)))
+            self.results.add(Row(scenario, case, name, figures(one), one.failed, doubt(one)))
 
 
 def figures(measured: Measured) -> dict[str, float]:
-    """What a row says of it."""
-    return {
-        PER_SECOND: measured.per_second,
-        P50: measured.p50,
-        P99: measured.p99,
-        SPREAD: 100 * measured.spread,
-    }
+    """What a row says of it; one round alone has no spread."""
+    spread = {SPREAD: 100 * measured.spread} if measured.spread else {}
+    return {PER_SECOND: measured.per_second, P50: measured.p50, P99: measured.p99, **spread}
 
 
-def failures(measured: Measured) -> str:
-    """A note where requests failed, else an empty one."""
-    return f"{measured.failed} requests failed" if measured.failed else ""
+def doubt(measured: Measured) -> str:
+    """Why wrk's figure is not one to rely on, or an empty text.
+
+    What is under way when the time is up is not counted: of few answers per connection that is much.
+    """
+    return f"only {measured.turns:.1f} answers per connection" if measured.turns < FEWEST else ""

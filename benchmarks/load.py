@@ -36,13 +36,15 @@ _LARGE = 2**20  # wrk leaves out what is under way when its time is up: much, wh
 class Measured:
     """Requests per second, the median and 99th percentile of the ms that one took, and how many failed.
 
-    `spread` is that of several rounds: the most requests per second less the least, over the median.
+    `turns` is how many answers each connection had; `spread` that of several rounds: the most requests
+    per second less the least, over the median.
     """
 
     per_second: float
     p50: float
     p99: float
     failed: int = 0
+    turns: float = 0.0
     spread: float = 0.0
 
 
@@ -51,7 +53,13 @@ def measure(url: str, body: bytes, *, connections: int, seconds: float, folder: 
     if shutil.which("wrk") and len(body) < _LARGE:
         return _by_wrk(url, body, connections=connections, seconds=seconds, folder=folder)
     driven = asyncio.run(driver.drive(url, body, connections=connections, seconds=seconds))
-    return Measured(driven.per_second, driven.percentile(50), driven.percentile(99), driven.failed)
+    return Measured(
+        driven.per_second,
+        driven.percentile(50),
+        driven.percentile(99),
+        driven.failed,
+        len(driven.times) / connections,
+    )
 
 
 def named() -> str:
@@ -70,6 +78,7 @@ def median(measured: Sequence[Measured]) -> Measured:
         statistics.median(one.p50 for one in measured),
         statistics.median(one.p99 for one in measured),
         sum(one.failed for one in measured),
+        min(one.turns for one in measured),
         (max(speeds) - min(speeds)) / per_second if per_second else 0.0,
     )
 
@@ -84,7 +93,13 @@ def _by_wrk(url: str, body: bytes, *, connections: int, seconds: float, folder: 
     if match is None:
         raise RuntimeError(f"wrk said nothing that is understood: {output[-500:]}")
     requests, microseconds, errors = (int(number) for number in match.groups()[:3])
-    return Measured(requests / microseconds * 1e6, float(match[4]) / 1e3, float(match[5]) / 1e3, errors)
+    return Measured(
+        requests / microseconds * 1e6,
+        float(match[4]) / 1e3,
+        float(match[5]) / 1e3,
+        errors,
+        requests / connections,
+    )
 
 
 def _script(body: bytes, folder: Path) -> Path:

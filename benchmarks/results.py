@@ -24,12 +24,14 @@ class Row:
     case: str
     contender: str
     figures: Mapping[str, float]
-    note: str = ""
+    failed: int = 0
+    doubt: str = ""
 
     def cells(self) -> str:
         """The row as a line of a table."""
         figures = ", ".join(f"{short(value)} {name}" for name, value in self.figures.items())
-        return f"| {self.scenario} | {self.case} | {self.contender} | {figures} | {self.note} |"
+        notes = [f"{self.failed} requests failed"] * (self.failed > 0) + [self.doubt] * bool(self.doubt)
+        return f"| {self.scenario} | {self.case} | {self.contender} | {figures} | {'; '.join(notes)} |"
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Results:
     @property
     def failed(self) -> list[Row]:
         """The rows in which requests failed."""
-        return [row for row in self.rows if row.note]
+        return [row for row in self.rows if row.failed]
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""

@@ -6,7 +6,7 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import failures, figures
+from benchmarks.bench import doubt, figures
 from benchmarks.contenders import CONTENDERS, GATEWAY
 from benchmarks.load import median
 from benchmarks.results import PER_SECOND, Row
@@ -61,4 +61,4 @@ def _one(bench: Bench, gateway: Running, address: str, connections: int) -> Meas
 
 
 def _add(bench: Bench, case: str, one: Measured) -> None:
-    bench.results.add(Row(NAME, case, GATEWAY, figures(one), failures(one)))
+    bench.results.add(Row(NAME, case, GATEWAY, figures(one), one.failed, doubt(one)))
