@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-clients test-compat compose-test check format lock upgrade bench env.template clean
+.PHONY: help install install-dev run demo serve test test-clients test-compat compose-test check format lock upgrade bench bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,8 +63,13 @@ lock: install-dev ## resolve the lock files again that are out of date
 upgrade: install-dev ## resolve every lock file again, to the newest versions
 	$(PYTHON) tools/locks.py --upgrade
 
-bench: install-dev ## compare the gateway with `mlflow models serve`
+bench: install-dev ## measure the gateway beside its peers, each in its environment; ARGS=--quick
+	@$(INSTALL) requirements-mlserver.lock --venv .venv-mlserver --no-project
+	@$(INSTALL) requirements-litserve.lock --venv .venv-litserve --no-project
 	$(PYTHON) -m benchmarks $(ARGS)
+
+bench-micro: install-dev ## measure the codec and the batcher by themselves
+	$(PYTHON) -m pytest benchmarks/micro -p pytest_benchmark.plugin --benchmark-only $(ARGS)
 
 env.template: install-dev ## write env.template again from the settings
 	$(PYTHON) -c 'from gateway import manual; print(manual.template(), end="")' > $@

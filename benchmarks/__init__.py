@@ -1,1 +1,1 @@
-"""Measures the gateway beside its peers: the same model, bodies and machine, in one run."""
+"""Measures the gateway beside its peers: the same models, rows and machine, in one run."""

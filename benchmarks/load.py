@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import shutil
+import statistics
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from benchmarks import driver
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _SCRIPT = """
@@ -26,76 +29,83 @@ done = function(summary, latency, requests)
 end
 """
 _RESULT = re.compile(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)")
+_LARGE = 2**20  # wrk leaves out what is under way when its time is up: much, where a request takes seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Requests per second, and the median and 99th percentile of the time that one took, in ms."""
+    """Requests per second, the median and 99th percentile of the ms that one took, and how many failed.
+
+    `turns` is how many answers each connection had; `spread` that of several rounds: the most requests
+    per second less the least, over the median.
+    """
 
     per_second: float
     p50: float
     p99: float
+    failed: int = 0
+    turns: float = 0.0
+    spread: float = 0.0
 
 
 def measure(url: str, body: bytes, *, connections: int, seconds: float, folder: Path) -> Measured:
-    """What the server at `url` does with `body`. Raises RuntimeError where an answer is not a 2xx."""
-    if shutil.which("wrk"):
+    """What the server at `url` does with `body`."""
+    if shutil.which("wrk") and len(body) < _LARGE:
         return _by_wrk(url, body, connections=connections, seconds=seconds, folder=folder)
-    return asyncio.run(_by_ourselves(url, body, connections=connections, seconds=seconds))
+    driven = asyncio.run(driver.drive(url, body, connections=connections, seconds=seconds))
+    return Measured(
+        driven.per_second,
+        driven.percentile(50),
+        driven.percentile(99),
+        driven.failed,
+        len(driven.times) / connections,
+    )
 
 
-def driver() -> str:
+def named() -> str:
     """What sends the load here."""
-    return "wrk, one thread" if shutil.which("wrk") else "the bundled driver (wrk is not installed)"
+    if shutil.which("wrk"):
+        return "wrk with one thread (bodies over 1 MiB: the bundled driver)"
+    return "the bundled driver (wrk is not installed)"
+
+
+def median(measured: Sequence[Measured]) -> Measured:
+    """The medians of several rounds, the failures of all, and how far the rounds lie apart."""
+    speeds = [one.per_second for one in measured]
+    per_second = statistics.median(speeds)
+    return Measured(
+        per_second,
+        statistics.median(one.p50 for one in measured),
+        statistics.median(one.p99 for one in measured),
+        sum(one.failed for one in measured),
+        min(one.turns for one in measured),
+        (max(speeds) - min(speeds)) / per_second if per_second else 0.0,
+    )
 
 
 def _by_wrk(url: str, body: bytes, *, connections: int, seconds: float, folder: Path) -> Measured:
-    (folder / "body.bin").write_bytes(body)
-    script = folder / "post.lua"
-    script.write_text(_SCRIPT.format(body=folder / "body.bin"))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}", "-s", str(script), url]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    script = _script(body, folder)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}", "--timeout", "60"]
+    output = subprocess.run(
+        [*command, "-s", str(script), url], check=True, capture_output=True, text=True
+    ).stdout
     match = _RESULT.search(output)
     if match is None:
         raise RuntimeError(f"wrk said nothing that is understood: {output[-500:]}")
     requests, microseconds, errors = (int(number) for number in match.groups()[:3])
-    if errors:
-        raise RuntimeError(f"{errors} of {requests} requests to {url} failed")
-    return Measured(requests / microseconds * 1e6, float(match[4]) / 1e3, float(match[5]) / 1e3)
-
-
-async def _by_ourselves(url: str, body: bytes, *, connections: int, seconds: float) -> Measured:
-    address = urlsplit(url)
-    head = (
-        f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+    return Measured(
+        requests / microseconds * 1e6,
+        float(match[4]) / 1e3,
+        float(match[5]) / 1e3,
+        errors,
+        requests / connections,
     )
-    times: list[float] = []
-    ends = time.perf_counter() + seconds
-    started = time.perf_counter()
-    await asyncio.gather(
-        *(
-            _ask(address.hostname, address.port, head.encode() + body, ends=ends, times=times)
-            for _ in range(connections)
-        )
-    )
-    took = time.perf_counter() - started
-    times.sort()
-    return Measured(len(times) / took, times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3)
 
 
-async def _ask(
-    host: str | None, port: int | None, request: bytes, *, ends: float, times: list[float]
-) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        while (started := time.perf_counter()) < ends:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: (\d+)", head)
-            if not head.startswith(b"HTTP/1.1 2") or length is None:
-                raise RuntimeError(f"not a 2xx with a length: {head[:200]!r}")
-            await reader.readexactly(int(length[1]))
-            times.append(time.perf_counter() - started)
-    finally:
-        writer.close()
+def _script(body: bytes, folder: Path) -> Path:
+    name = hashlib.sha256(body).hexdigest()[:16]
+    script = folder / f"{name}.lua"
+    if not script.exists():
+        (folder / f"{name}.body").write_bytes(body)
+        script.write_text(_SCRIPT.format(body=folder / f"{name}.body"))
+    return script

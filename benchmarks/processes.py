@@ -10,7 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+_OTHERS = ("AWS_", "GATEWAY_", "LITSERVE_", "MLFLOW_", "MLSERVER_", "UVICORN_")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A server that answers, and the seconds it took to."""
+
+    pid: int
+    seconds: float
+
+    def memory(self) -> int:
+        """The bytes of it and of all that descend from it; what they share counts once."""
+        leader = psutil.Process(self.pid)
+        return sum(_pss(one) for one in (leader, *leader.children(recursive=True)))
 
 
 def free_port() -> int:
@@ -27,23 +44,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what would configure a server by chance, and `extra`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
+    return ours | dict(extra)
+
+
 @contextmanager
 def running(
-    command: Sequence[str], *, ready: str, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[float]:
-    """The command, running; yields the seconds it took until `ready` (an address) answered 200."""
+    command: Sequence[str], *, ready: str, folder: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """The command, running in `folder`, from when `ready` (an address) answers 200."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log"
     started = time.monotonic()
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **(environment or {})},
+            env=environment(extra or {}),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         _wait(process, ready, log=log)
-        yield time.monotonic() - started
+        yield Process(process.pid, time.monotonic() - started)
     finally:
         _end(process)
 
@@ -54,7 +81,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, *, log: Path) -> None:
         if process.poll() is not None:
             raise RuntimeError(f"it ended at once:\n{log.read_text(errors='replace')[-2000:]}")
         try:
-            with urllib.request.urlopen(address, timeout=1):  # noqa: S310 - loopback, our own address
+            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - loopback, our own address
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.02)
@@ -78,3 +105,10 @@ def _kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.NoSuchProcess:  # it ended since it was listed
+        return 0

@@ -89,6 +89,8 @@ LOCKS = (
         ),
         PROJECT,
     ),
+    Lock("requirements-mlserver.lock", ("requirements-mlserver.in",)),
+    Lock("requirements-litserve.lock", ("requirements-litserve.in", "--constraints=requirements-dev.lock")),
     Lock("requirements-uv.lock", ("requirements-uv.in",)),
 )
 

@@ -1,0 +1,1 @@
+"""Micro-benchmarks of single functions, for pytest-benchmark: `make bench-micro`."""

@@ -1,0 +1,44 @@
+"""The queue in front of a model version: jobs in, batches out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workers.batcher import Batcher
+from workers.messages import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+JOB = Job(b"{}")
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop, since each ticket holds a future."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.mark.parametrize("jobs", [1, 64, 256])
+def test_put_and_take(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, jobs: int) -> None:
+    """So many jobs are queued, and leave as one batch."""
+    batcher = Batcher(limit=1024)
+    batcher.learn(0.0001)
+
+    async def inside() -> int:
+        return int(benchmark(_through, batcher, jobs))
+
+    assert loop.run_until_complete(inside()) == jobs
+
+
+def _through(batcher: Batcher, jobs: int) -> int:
+    for _ in range(jobs):
+        batcher.put(JOB)
+    return len(batcher.take())

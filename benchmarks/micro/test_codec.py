@@ -1,0 +1,62 @@
+"""Reading a body: JSON to the DataFrame that the model gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlflow
+import orjson
+import pytest
+from sklearn.datasets import load_wine
+from sklearn.linear_model import ElasticNet
+
+from benchmarks.bodies import Body
+from workers.codec import bodies
+from workers.codec.plan import Plan
+from workers.messages import JSON, OPEN_INFERENCE, Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.bodies import Form
+
+KINDS: tuple[tuple[Form, str], ...] = (("mlflow", JSON), ("v2", OPEN_INFERENCE))
+
+
+@pytest.fixture(scope="module")
+def wine() -> tuple[pd.DataFrame, pd.Series]:
+    """The features and the target."""
+    features, target = load_wine(return_X_y=True, as_frame=True)
+    return features, target
+
+
+@pytest.fixture(scope="module")
+def plan(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of a model that MLflow saved and loaded."""
+    features, target = wine
+    model = ElasticNet(alpha=0.1).fit(features, target)
+    folder: Path = tmp_path_factory.mktemp("model") / "wine"
+    signature = mlflow.models.infer_signature(features, model.predict(features))
+    mlflow.sklearn.save_model(model, folder, signature=signature, pip_requirements=["scikit-learn"])
+    return Plan.of(mlflow.pyfunc.load_model(str(folder)).metadata, checks="strict")
+
+
+@pytest.mark.parametrize("rows", [1, 1_000])
+@pytest.mark.parametrize("kind", KINDS, ids=[form for form, _ in KINDS])
+def test_read(
+    benchmark: BenchmarkFixture,
+    plan: Plan,
+    wine: tuple[pd.DataFrame, pd.Series],
+    rows: int,
+    kind: tuple[Form, str],
+) -> None:
+    """A body of so many rows becomes a frame of as many."""
+    features, _ = wine
+    form, media_type = kind
+    split = orjson.loads(features.to_json(orient="split", index=False))
+    body = Body.of(split["columns"], split["data"], rows=rows)
+    request = benchmark(bodies.read, Job(body.forms[form], media_type), plan)
+    assert request.data.shape == (rows, 13)
