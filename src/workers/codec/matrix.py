@@ -42,7 +42,7 @@ class _Numbers(NamedTuple):
 
     names: list[str]
     rows: Array
-    index: list[int] | None
+    labels: list[int] | None
 
 
 def frame_of(body: bytes, plan: Plan) -> pd.DataFrame | None:
@@ -58,7 +58,7 @@ def frame_of(body: bytes, plan: Plan) -> pd.DataFrame | None:
         return None
     order = [found.names.index(name) for name in plan.index]
     types = [_TYPES[column.type] for column in plan.columns or ()]
-    index = labels(found.index, len(found.rows))
+    index = labels(found.labels, len(found.rows))
     if {*types} == {_DOUBLE}:
         return pd.DataFrame(found.rows.T[order].T, index=index, columns=plan.index, copy=False)
     columns = [_typed(found.rows[:, at], dtype) for at, dtype in zip(order, types, strict=True)]
@@ -76,22 +76,18 @@ def _numbers(body: bytes, plan: Plan) -> _Numbers | None:
 
     try:
         document: Any = simdjson.Parser().parse(body)
-        if not isinstance(document, simdjson.Object) or list(document) != [_FORM]:
+        split: Any = document[_FORM] if list(document) == [_FORM] else {}
+        if sorted(split) not in _KEYS:
             return None
-        split = document[_FORM]
-        if not isinstance(split, simdjson.Object) or sorted(split) not in _KEYS:
-            return None
-        names, data = split["columns"].as_list(), split["data"]
-        index = split["index"].as_list() if len(split) > 2 else None
-        if len(names) != len(plan.index) or {*names} != {*plan.index}:
-            return None
-        flat = np.frombuffer(data.as_buffer(of_type="d"), dtype=np.float64)
+        names: Any = split["columns"].as_list()
+        index: Any = split["index"].as_list() if len(split) > 2 else None
+        flat = np.frombuffer(split["data"].as_buffer(of_type="d"), dtype=np.float64)
+        rows, width = len(split["data"]), len(plan.index)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError):
-        return None
-    rows, width = len(data), len(names)
-    if not rows or len(flat) != rows * width or not _is_even(body, rows, width):
-        return None
-    if index is not None and (len(index) != rows or {*map(type, index)} != {int}):
+        return None  # no JSON, or of another form: the exact way says which
+    named = len(names) == width and {*names} == {*plan.index}
+    labelled = index is None or (len(index) == rows and {*map(type, index)} == {int})
+    if not named or not labelled or not rows or len(flat) != rows * width or not _is_even(body, rows, width):
         return None
     return _Numbers(names, flat.reshape(rows, width), index)
 
