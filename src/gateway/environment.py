@@ -20,18 +20,22 @@ _OURS: Final = (
     "GOOGLE_",
     "DATABRICKS_",
 )
+# Each library takes all cores otherwise, for every model at once, and idle OpenMP threads keep them busy.
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _SECRET: Final = re.compile(
     r"SECRET|TOKEN|PASSW|PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|DSN", re.IGNORECASE
 )
 _USER_IN_ADDRESS: Final = re.compile(r"://[^/@\s]*@")
 
 
-def for_workers(environment: Mapping[str, str]) -> dict[str, str]:
+def for_workers(environment: Mapping[str, str], *, threads: int) -> dict[str, str]:
     """`environment` without settings, credentials of upstreams, and whatever looks like a secret.
 
-    Whoever can register a model can run code in a worker, so the less stands there, the better.
+    Whoever can register a model can run code in a worker, so the less stands there, the better. Numeric
+    libraries are told how many `threads` to use, unless the environment says so itself.
     """
-    return {name: value for name, value in environment.items() if not _is_private(name, value)}
+    public = {name: value for name, value in environment.items() if not _is_private(name, value)}
+    return dict.fromkeys(_THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
 
 
 def hide_from_workers() -> None:
