@@ -124,18 +124,17 @@ class Supervisor:
 
     def keep(self) -> int:
         """Have every seat taken until a signal comes (0), or nobody can serve (that one's status)."""
-        while not self._signals:
+        while True:
             for seat in self._seats:
                 if seat.replica is None and seat.due <= time.monotonic():
                     self._take(seat)
-            self._wait(self._until_due())
+            self._wait(self._replicas(), self._until_due())
+            if self._signals:
+                return 0
             for seat in self._seats:
-                if seat.replica is not None and seat.replica.status is not None:
-                    if status := self._hopeless(seat, seat.replica):
-                        return status
-                    self._bury(seat, seat.replica)
+                if seat.replica is not None and (status := self._look_after(seat, seat.replica)):
+                    return status
             self._tell()
-        return 0
 
     def end(self) -> int:
         """Let every process finish what it does and end; 0 where all did so with 0, else 1.
@@ -143,7 +142,7 @@ class Supervisor:
         A second signal is passed on to them, and whoever takes too long is killed.
         """
         _log.info("shutting down")
-        last = [seat.replica for seat in self._seats if seat.replica is not None]
+        last = self._replicas()
         for seat in self._seats:
             for listener in seat.sockets:
                 listener.close()  # the last copy: or clients would wait where nobody takes them
@@ -159,7 +158,7 @@ class Supervisor:
                 _log.error("%d processes do not end, and are killed", len(running))
                 self._send(signal.SIGKILL)
                 until += _GRACE_SECONDS
-            self._wait(until - time.monotonic())
+            self._wait(running, until - time.monotonic())
         return 1 if hurried or any(replica.status for replica in last) else 0
 
     def _take(self, seat: _Seat) -> None:
@@ -169,12 +168,17 @@ class Supervisor:
             pause = seat.postpone()
             _log.error("no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror)
 
-    def _hopeless(self, seat: _Seat, replica: Replica) -> int:
-        """The status of a process that could not begin, where none could before or none serves beside it."""
-        if replica.address is not None or replica.status not in _FOR_GOOD:
+    def _look_after(self, seat: _Seat, replica: Replica) -> int:
+        """See to a process that has ended. Its status where trying again is no use, else 0."""
+        seat.served = seat.served or replica.address is not None
+        if (status := replica.status) is None:
             return 0
-        alone = not any(other.address for other in self._running())
-        return replica.status if alone or not seat.served else 0
+        if replica.address is None and status in _FOR_GOOD:
+            alone = not any(other.address for other in self._running())
+            if alone or not seat.served:
+                return status
+        self._bury(seat, replica)
+        return 0
 
     def _bury(self, seat: _Seat, replica: Replica) -> None:
         seat.replica = None
@@ -194,24 +198,25 @@ class Supervisor:
             if self._announce is not None:
                 self._announce(addresses[0])
 
-    def _wait(self, seconds: float | None) -> None:
-        """Until something happens, or so many seconds; takes in what the processes and signals say."""
-        news = [each for seat in self._seats if seat.replica is not None for each in seat.replica.news()]
+    def _wait(self, replicas: Sequence[Replica], seconds: float | None) -> None:
+        """Until one of them or a signal has news, or so many seconds; takes in what it is."""
+        news = [each for replica in replicas for each in replica.news()]
         wait([self._told, *news], None if seconds is None else max(0.0, seconds))
         with suppress(BlockingIOError):
             self._signals += len(os.read(self._told, 64))
-        for seat in self._seats:
-            if seat.replica is not None:
-                seat.replica.hear()
-                seat.served = seat.served or seat.replica.address is not None
+        for replica in replicas:
+            replica.hear()
 
     def _until_due(self) -> float | None:
         due = [seat.due for seat in self._seats if seat.replica is None]
         return min(due) - time.monotonic() if due else None
 
+    def _replicas(self) -> list[Replica]:
+        """The processes that hold a seat, also one whose end was not noticed yet."""
+        return [seat.replica for seat in self._seats if seat.replica is not None]
+
     def _running(self) -> list[Replica]:
-        replicas = [seat.replica for seat in self._seats if seat.replica is not None]
-        return [replica for replica in replicas if replica.status is None]
+        return [replica for replica in self._replicas() if replica.status is None]
 
     def _send(self, number: signal.Signals) -> None:
         for replica in self._running():
