@@ -75,6 +75,16 @@ async def ask_often(gateway: Process, command: str = "x") -> Counter[int]:
     return Counter(await asyncio.gather(*(ask(gateway, command) for _ in range(MANY))))
 
 
+async def live(gateway: Process) -> None:
+    """Many connections at once, each of which is answered."""
+
+    async def one() -> int:
+        async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/health/live") as answer:
+            return answer.status
+
+    assert await asyncio.gather(*(one() for _ in range(MANY))) == [200] * MANY
+
+
 async def status_of(gateway: Process) -> int:
     return await asyncio.to_thread(gateway.status)
 
@@ -102,9 +112,7 @@ async def test_both_answer_and_both_drain(start: Callable[..., Process]) -> None
 
 
 async def test_one_that_is_killed_is_replaced(start: Callable[..., Process]) -> None:
-    """Under load: only what it was answering is lost. One that dies again and again is waited for longer,
-    and meanwhile nobody is sent there.
-    """
+    """At once, and under load: only what it was answering is lost."""
     gateway = two(start)
     await ask_often(gateway)
     victim, other = sorted(replicas(gateway))
@@ -133,17 +141,38 @@ async def test_one_that_is_killed_is_replaced(start: Callable[..., Process]) -> 
     assert (line["pid"], line["reason"], line["level"]) == (victim, "SIGKILL", "error")
     (new,) = replicas(gateway) - {other}
     assert answered == {new, other}
-
-    for times, pause in ((3, "0.5 s"), (4, "1 s")):
-        os.kill(new, signal.SIGKILL)
-        await until_said(gateway, f"another takes its place in {pause}")
-        if pause == "1 s":
-            assert set(await ask_often(gateway)) == {other}
-        await until_said(gateway, "listening on", times=times + 1)
-        (new,) = replicas(gateway) - {other}
-    assert set(await ask_often(gateway)) == {new, other}
     gateway.send(signal.SIGTERM)
     assert await status_of(gateway) == 0
+
+
+async def test_one_that_dies_again_and_again(start: Callable[..., Process], tmp_path: Path) -> None:
+    """It is tried at growing intervals, in which nobody is sent there, and is back when it can be; where
+    none can serve, all end with its status.
+    """
+    cache, away = tmp_path / "cache", tmp_path / "away"
+    gateway = two(start, GATEWAY_CACHE_DIR=str(cache))
+    first, second = sorted(replicas(gateway))
+
+    async def fails(pid: int, *, listening: int) -> None:
+        """Its replacements cannot begin, until the pause is long; then the other answers to everybody."""
+        cache.rename(away)
+        cache.write_bytes(b"")
+        os.kill(pid, signal.SIGKILL)
+        await until_said(gateway, "takes its place in 1 s", times=listening - 1)
+        await live(gateway)
+        assert len(lines(gateway, "listening on")) == listening
+
+    await fails(first, listening=2)
+    cache.unlink()
+    away.rename(cache)
+    await until_said(gateway, "listening on", times=3)
+    (back,) = replicas(gateway) - {second}
+    await fails(second, listening=3)
+    os.kill(back, signal.SIGKILL)
+    assert await status_of(gateway) == 2
+    reasons = Counter(line["reason"] for line in lines(gateway, "takes its place"))
+    assert reasons["SIGKILL"] == 3
+    assert reasons["status 2"] >= 4
 
 
 async def test_ctrl_c_counts_once_and_the_second_time_ends_at_once(start: Callable[..., Process]) -> None:
