@@ -109,12 +109,12 @@ def descendants(pid: int) -> set[int]:
     """Every process below this one."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (parent := _parent(entry)) is not None:
-            parents[int(entry.name)] = parent
+        if entry.name.isdigit() and (above := parent(int(entry.name))) is not None:
+            parents[int(entry.name)] = above
     found, before = {pid}, 0
     while len(found) != before:
         before = len(found)
-        found |= {child for child, parent in parents.items() if parent in found}
+        found |= {child for child, above in parents.items() if above in found}
     return found - {pid}
 
 
@@ -126,9 +126,10 @@ def left(pids: set[int], *, within: float = 15.0) -> set[int]:
     return alive
 
 
-def _parent(entry: Path) -> int | None:
+def parent(pid: int) -> int | None:
+    """The process that this one is a child of; None where it is gone."""
     try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None
 

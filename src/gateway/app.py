@@ -29,7 +29,8 @@ from gateway.serving import Serving
 from workers.pool import Limits, ModelKey, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    import socket
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from gateway.settings import Settings
 
@@ -71,21 +72,30 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def run(settings: Settings, *, announce: Callable[[str], None] | None = None) -> int:
+def run(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None] | None = None,
+    listeners: Sequence[socket.socket] = (),
+    process: int | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status.
 
-    `announce` is told the address once it is listened on. The first signal lets the requests in
+    `announce` is told the address once it is listened on: that of `listeners` where there are any, else
+    the settings'. `process` is this one's number among several. The first signal lets the requests in
     flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
     Nothing is begun where the cache's folder cannot be used (status 2).
     """
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, process=process)
     environment.hide_from_workers()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=fast) as runner:
-        return runner.run(_serve(settings, announce=announce))
+        return runner.run(_serve(settings, announce=announce, listeners=listeners))
 
 
-async def _serve(settings: Settings, *, announce: Callable[[str], None] | None) -> int:
+async def _serve(
+    settings: Settings, *, announce: Callable[[str], None] | None, listeners: Sequence[socket.socket]
+) -> int:
     app = create_app(settings)
     first, second = _on_signals()
     runner = web.AppRunner(app, **server_options(), shutdown_timeout=_LAST_WORDS_SECONDS)
@@ -96,7 +106,8 @@ async def _serve(settings: Settings, *, announce: Callable[[str], None] | None) 
             _log.error("cannot start: %s It is %s.", error, settings.cache_dir)
             return _WRONG
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            for site in _sites(runner, settings, listeners):
+                await site.start()
         except OSError as error:
             _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
             return 1
@@ -118,6 +129,14 @@ def _rarely_collect() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def _sites(
+    runner: web.AppRunner, settings: Settings, listeners: Sequence[socket.socket]
+) -> list[web.BaseSite]:
+    if listeners:
+        return [web.SockSite(runner, listener) for listener in listeners]
+    return [web.TCPSite(runner, settings.host, settings.port)]
 
 
 def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -232,7 +251,7 @@ def _threads(settings: Settings) -> int:
 def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
-        max_loaded_models=settings.max_loaded_models,
+        max_loaded_models=settings.share_of_loaded_models,
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,
         request_seconds=settings.request_timeout_seconds,

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import app, checking, manual, settings
+from gateway import checking, manual, settings, supervisor
 from gateway.demo.errors import DemoError
 from gateway.demo.show import show
 from gateway.mlflow_client import tracking_url
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def serve(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal says to stop."""
-    return app.run(_wanted(environ))
+    return supervisor.run(_wanted(environ))
 
 
 def check(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -20,16 +20,21 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 def configure(
-    level: str, log_format: Literal["auto", "json", "text"], *, stream: TextIO | None = None
+    level: str,
+    log_format: Literal["auto", "json", "text"],
+    *,
+    stream: TextIO | None = None,
+    process: int | None = None,
 ) -> None:
     """Send every record of the process to `stream` (standard error where None), once each.
 
-    `level` is the gateway's own; other packages are heard from `warning` on.
+    `level` is the gateway's own; other packages are heard from `warning` on. `process` is this one's
+    number where several write to the same stream.
     """
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines() if as_json else Text())
+    handler.setFormatter(JsonLines(process) if as_json else Text(process))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -39,7 +44,24 @@ def configure(
         logging.getLogger(name).setLevel(level.upper())
 
 
-class JsonLines(logging.Formatter):
+class _Form(logging.Formatter):
+    def __init__(self, process: int | None = None) -> None:
+        """`process` is said with each record where it is not None."""
+        super().__init__()
+        self._process = process
+
+    def extras(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+        """What is said beside the message, by name."""
+        if self._process is not None:
+            yield "process", self._process
+        if "request_id" not in record.__dict__ and (current := request_id.get()):
+            yield "request_id", current
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD:
+                yield name, value
+
+
+class JsonLines(_Form):
     """One JSON object a line: time, level, logger, message, the record's extras, the trace if any."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,19 +71,19 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **dict(_extras(record)),
+            **dict(self.extras(record)),
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Text(logging.Formatter):
+class Text(_Form):
     """Time, level, logger, message and extras for a reader at a terminal; a trace follows below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, and its trace below it."""
-        extras = "".join(f" {name}={value}" for name, value in _extras(record))
+        extras = "".join(f" {name}={value}" for name, value in self.extras(record))
         text = _one_line(record.getMessage() + extras)
         line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -76,11 +98,3 @@ def _time(record: logging.LogRecord) -> str:
     return (
         datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )
-
-
-def _extras(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    if "request_id" not in record.__dict__ and (current := request_id.get()):
-        yield "request_id", current
-    for name, value in record.__dict__.items():
-        if name not in _STANDARD:
-            yield name, value

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SERVE = """
 import os, sys
-from gateway import app, settings
+from gateway import settings, supervisor
 
 if __name__ == "__main__":
-    sys.exit(app.run(settings.load(os.environ), announce=lambda address: print(address, flush=True)))
+    sys.exit(supervisor.run(settings.load(os.environ), announce=lambda address: print(address, flush=True)))
 """
 
 
@@ -50,6 +50,15 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """A signal to the gateway itself."""
         self._process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """A signal to all of its process group, as a terminal sends it."""
+        os.killpg(self._process.pid, number)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def status(self, seconds: float = 20) -> int:
         """The exit status, waited for."""

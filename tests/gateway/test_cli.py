@@ -153,3 +153,13 @@ def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_imports_start_no_thread() -> None:
+    """The gateway's processes are forks of one that has imported all this: a thread would be lost in them."""
+    code = "import gateway.cli, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "True"

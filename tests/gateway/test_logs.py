@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -68,6 +68,16 @@ def test_text_with_a_trace() -> None:
     logs.configure("info", "text", stream=stream)
     logging.getLogger("gateway.x").error("it failed", exc_info=ValueError("why"))
     assert stream.getvalue().splitlines()[-1] == "ValueError: why"
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_one_of_several_processes_says_which_it_is(log_format: Literal["json", "text"]) -> None:
+    """With each record, whoever made it."""
+    stream = io.StringIO()
+    logs.configure("info", log_format, stream=stream, process=2)
+    logging.getLogger("other").warning("so")
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["process"] == 2 if log_format == "json" else line.endswith(": so process=2")
 
 
 def test_levels() -> None:

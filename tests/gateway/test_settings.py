@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_defaults_are_the_documented_ones() -> None:
     got = settings.load({})
     assert (got.host, got.port) == ("127.0.0.1", 8080)
     assert (got.workers_per_model, got.max_loaded_models, got.idle_seconds) == (1, 20, 900)
+    assert got.processes == 1
     assert (got.cache_max_bytes, got.max_body_bytes) == (20 * 2**30, 64 * 2**20)
     assert got.artifact_schemes == ("mlflow-artifacts", "s3")
     assert (got.catalog_ttl_seconds, got.request_timeout_seconds, got.load_timeout_seconds) == (5, 60, 300)
@@ -119,6 +121,40 @@ def test_more_pinned_than_may_be_loaded() -> None:
     """Settings that cannot hold together are refused at the start, not at the third model."""
     with pytest.raises(settings.SettingsError, match="GATEWAY_MAX_LOADED_MODELS is 1"):
         settings.load({"GATEWAY_PINNED_MODELS": PINS, "GATEWAY_MAX_LOADED_MODELS": "1"})
+
+
+@pytest.mark.parametrize(("models", "processes", "share"), [(20, 1, 20), (20, 2, 10), (7, 3, 2), (4, 4, 1)])
+def test_loaded_models_are_shared_out(models: int, processes: int, share: int) -> None:
+    """Evenly and rounded down, so that all together never hold more than the setting says."""
+    got = settings.load({"GATEWAY_MAX_LOADED_MODELS": str(models), "GATEWAY_PROCESSES": str(processes)})
+    assert got.share_of_loaded_models == share
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"GATEWAY_PROCESSES": "0"}, "GATEWAY_PROCESSES: "),
+        ({"GATEWAY_PROCESSES": "21"}, "GATEWAY_PROCESSES: is 21, but GATEWAY_MAX_LOADED_MODELS is 20"),
+        (
+            {"GATEWAY_PROCESSES": "2", "GATEWAY_MAX_LOADED_MODELS": "3", "GATEWAY_PINNED_MODELS": PINS},
+            "GATEWAY_PINNED_MODELS: names 2 models, but of GATEWAY_MAX_LOADED_MODELS=3 each of 2 ",
+        ),
+    ],
+)
+def test_shares_that_are_too_small(values: dict[str, str], reason: str) -> None:
+    """Each process needs a model at least, and room for every pinned one: connections come to all of them."""
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load(values)
+    (problem,) = caught.value.problems
+    assert problem.startswith(reason)
+
+
+def test_several_processes_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere one of them would get every connection."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert settings.load({"GATEWAY_PROCESSES": "1"}).processes == 1
+    with pytest.raises(settings.SettingsError, match="only Linux spreads connections"):
+        settings.load({"GATEWAY_PROCESSES": "2"})
 
 
 def test_files_need_a_root() -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway import app, settings
+from gateway import settings, supervisor
 from gateway.demo import programs, server, tour
 from gateway.demo.errors import DemoError
 from gateway.demo.folder import Folder
@@ -46,7 +46,7 @@ def show(path: Path, values: Mapping[str, str]) -> int:
             _fill(folder, mlflow, values=values, steps=steps)
             wanted = settings.load(_wanted(values, url=mlflow.url, folder=folder))
             steps.say("starting the gateway")
-            return app.run(wanted, announce=lambda base: _announce(base, url=mlflow.url, steps=steps))
+            return supervisor.run(wanted, announce=lambda base: _announce(base, url=mlflow.url, steps=steps))
     except KeyboardInterrupt:
         return 130
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -37,12 +38,21 @@ class Settings(Part):
         description="The port to listen on; 80 in the container; 0: any that is free.",
     )
     workers_per_model: Count = Field(
-        1, alias="GATEWAY_WORKERS_PER_MODEL", description="Warm processes of one model version."
+        1,
+        alias="GATEWAY_WORKERS_PER_MODEL",
+        description="Warm processes of one model version, in each gateway process.",
     )
     max_loaded_models: Count = Field(
         20,
         alias="GATEWAY_MAX_LOADED_MODELS",
-        description="Model versions loaded at a time; the least recently used goes first.",
+        description="Model versions loaded at a time, shared out evenly among the gateway processes; the "
+        "least recently used goes first.",
+    )
+    processes: Count = Field(
+        1,
+        alias="GATEWAY_PROCESSES",
+        description="Gateway processes on the one port, each with models and workers of its own; more than "
+        "one needs Linux.",
     )
     idle_seconds: SecondsOrNone = Field(
         900,
@@ -98,7 +108,7 @@ class Settings(Part):
     max_queue: Count = Field(
         1024,
         alias="GATEWAY_MAX_QUEUE",
-        description="Requests that may wait for one model version; beyond that: 503.",
+        description="Requests that may wait for one model version in each gateway process; then: 503.",
     )
     max_body_bytes: Count = Field(
         64 * 2**20, alias="GATEWAY_MAX_BODY_BYTES", description="The largest request body, decompressed."
@@ -147,15 +157,35 @@ class Settings(Part):
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
 
+    @property
+    def share_of_loaded_models(self) -> int:
+        """How many model versions one of the processes may have loaded."""
+        return self.max_loaded_models // self.processes
+
     # Validators of single fields, which see those before them that are right: a validator of the whole
     # would not run where any other field is wrong, and its problem would stay unsaid.
+
+    @field_validator("processes")
+    @classmethod
+    def _a_model_for_each(cls, processes: int, info: ValidationInfo) -> int:
+        if processes > 1 and sys.platform != "linux":
+            raise ValueError("is more than 1, but only Linux spreads connections over several processes")
+        models = info.data.get("max_loaded_models", processes)
+        if processes > models:
+            raise ValueError(f"is {processes}, but GATEWAY_MAX_LOADED_MODELS is {models}: each needs one")
+        return processes
 
     @field_validator("pinned_models")
     @classmethod
     def _room_for_pinned(cls, pins: Pins, info: ValidationInfo) -> Pins:
-        room = info.data.get("max_loaded_models", len(pins))
-        if len(pins) > room:
-            raise ValueError(f"names {len(pins)} models, but GATEWAY_MAX_LOADED_MODELS is {room}")
+        models, processes = info.data.get("max_loaded_models", len(pins)), info.data.get("processes", 1)
+        if len(pins) > models:
+            raise ValueError(f"names {len(pins)} models, but GATEWAY_MAX_LOADED_MODELS is {models}")
+        if len(pins) > (share := models // processes):
+            whole = f"GATEWAY_MAX_LOADED_MODELS={models}"
+            raise ValueError(
+                f"names {len(pins)} models, but of {whole} each of {processes} GATEWAY_PROCESSES has {share}"
+            )
         return pins
 
     @field_validator("artifact_roots")

@@ -58,11 +58,14 @@ def test_one_demo_per_folder(demo: Demo) -> None:
     assert "Another `gateway demo` runs in" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_nothing_outlives_it(number: signal.Signals, demo: Demo, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "2"), (signal.SIGKILL, "2")]
+)
+def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo, tmp_path: Path) -> None:
     """A start over trained data trains nothing; however it is ended, every process below it ends."""
     shutil.copytree(demo.folder, tmp_path / "demo-data")
-    with running("demo", "--port", "0", cwd=tmp_path) as command:
+    extra = {"GATEWAY_PROCESSES": processes}
+    with running("demo", "--port", "0", cwd=tmp_path, extra=extra) as command:
         base = command.wait_for("ready: ").split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert "/7" not in command.said

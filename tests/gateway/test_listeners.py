@@ -1,0 +1,88 @@
+"""Proves how several sets of sockets share one port."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway import listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENTS = 40
+
+
+@pytest.fixture
+def pair() -> Iterator[list[socket.socket]]:
+    """Two listeners on one port of loopback."""
+    with ExitStack() as stack:
+        sets = listeners.opened("127.0.0.1", 0, sets=2)
+        yield [stack.enter_context(each) for (each,) in sets]
+
+
+def taken(listener: socket.socket) -> int:
+    """How many connections wait there."""
+    listener.setblocking(False)
+    for count in range(CLIENTS + 1):
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return count
+    raise AssertionError("more than there are clients")
+
+
+def connect(port: int) -> None:
+    for _ in range(CLIENTS):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_connections_are_spread(pair: list[socket.socket]) -> None:
+    """All are on the port that the first one picked, and each gets a part of the connections."""
+    (port,) = {each.getsockname()[1] for each in pair}
+    connect(port)
+    first, second = (taken(each) for each in pair)
+    assert first + second == CLIENTS
+    assert min(first, second) > 0
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_what_is_set_aside_gets_none(pair: list[socket.socket], index: int) -> None:
+    """The others get all of them, until it is listened on again; setting aside twice is once."""
+    port = pair[0].getsockname()[1]
+    aside, other = pair[index], pair[1 - index]
+    for _ in range(2):
+        listeners.set_aside([aside])
+    connect(port)
+    assert taken(other) == CLIENTS
+    aside.listen()
+    connect(port)
+    assert taken(aside) > 0
+
+
+def test_a_port_is_never_shared_with_another_gateway(pair: list[socket.socket]) -> None:
+    """The kernel would let any program of the same user join in."""
+    with pytest.raises(OSError, match="in use"):
+        listeners.opened("127.0.0.1", pair[0].getsockname()[1], sets=2)
+
+
+def test_a_port_that_one_listener_has() -> None:
+    """It is refused as it is with one process."""
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
+        listeners.opened("127.0.0.1", other.getsockname()[1], sets=2)
+
+
+def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with two addresses: each set has a socket for both, all on one port."""
+    one, two = (
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.1", "127.0.0.2")
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one, two, one])
+    with ExitStack() as stack:
+        sets = listeners.opened("two.example", 0, sets=3)
+        names = [[stack.enter_context(each).getsockname() for each in row] for row in sets]
+    port = names[0][0][1]
+    assert names == [[("127.0.0.1", port), ("127.0.0.2", port)]] * 3
