@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import mlflow.pyfunc
+import mlflow.sklearn
 import pandas as pd
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, Schema
 
@@ -39,6 +40,32 @@ class Sums(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return ((model_input["a"] + model_input["b"]) * self.factor).to_numpy()
+
+
+class Centred(PythonModel):
+    """Answers how far each row's sum lies from the mean of all rows that it is given."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        sums = (model_input["a"] + model_input["b"]).to_numpy()
+        return sums - sums.mean()
+
+
+class Short(PythonModel):
+    """Answers a + b, but no more than four rows of it."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return (model_input["a"] + model_input["b"]).to_numpy()[:4]
+
+
+class Picky(PythonModel):
+    """Answers a + b; raises where any row has `a` below -100, exits where any has `a` above a thousand."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        if (model_input["a"] < -100).any():
+            raise ValueError("too low")
+        if (model_input["a"] > 1000).any():
+            raise SystemExit(3)
+        return (model_input["a"] + model_input["b"]).to_numpy()
 
 
 class Echo(PythonModel):
@@ -265,3 +292,18 @@ def save(folder: Path, model: PythonModel, *, signature: ModelSignature | None =
 def body(**columns: list[Any]) -> bytes:
     """A `dataframe_split` body of these columns."""
     return b'{"dataframe_split":' + pd.DataFrame(columns).to_json(orient="split", index=False).encode() + b"}"
+
+
+def save_sklearn(folder: Path, estimator: Any, example: pd.DataFrame, *, with_example: bool = True) -> Path:
+    """`folder`, with a fitted estimator whose signature is that of `example`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles, which these are
+        mlflow.sklearn.save_model(
+            estimator,
+            folder,
+            signature=infer_signature(example, estimator.predict(example)),
+            input_example=example.head(3) if with_example else None,
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+        )
+    return folder

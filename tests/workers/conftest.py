@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import models
-from workers.pool import Limits, ModelKey, ModelSource, Pool
+from workers.pool import Batching, Limits, ModelKey, ModelSource, Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Files:
     """A folder as the pool is given it; counts how often it was entered and left."""
 
-    def __init__(self, key: ModelKey, folder: Path) -> None:
+    def __init__(self, key: ModelKey, folder: Path, *, batching: Batching = "auto") -> None:
         self.key = key
         self.folder = folder
+        self.batching = batching
         self.entered = 0
         self.left = 0
 
@@ -29,7 +30,7 @@ class Files:
     async def __call__(self) -> AsyncIterator[ModelSource]:
         self.entered += 1
         try:
-            yield ModelSource(self.key, str(self.folder))
+            yield ModelSource(self.key, str(self.folder), batching=self.batching)
         finally:
             self.left += 1
 

@@ -85,7 +85,7 @@ def _numbers(body: bytes, plan: Plan) -> _Numbers | None:
         rows, width = len(split["data"]), len(plan.index)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError):
         return None  # no JSON, or of another form: the exact way says which
-    named = len(names) == width and {*names} == {*plan.index}
+    named = len(names) == width and {*map(type, names)} == {str} and {*names} == {*plan.index}
     labelled = index is None or (len(index) == rows and {*map(type, index)} == {int})
     if not named or not labelled or not rows or len(flat) != rows * width or not _is_even(body, rows, width):
         return None

@@ -93,8 +93,11 @@ class Plan:
         )
 
     def labels(self, names: Sequence[str | int]) -> pd.Index[Any]:
-        """The columns' index of a frame; made once for the frame that has them all."""
-        return self.index if len(names) == len(self.index) else pd.Index(list(names))
+        """The columns' index of a frame, as pandas makes it of names; made once for one that has them all."""
+        if self.named and len(names) == len(self.index):
+            return self.index
+        numbered = list(names) == list(range(len(names)))
+        return pd.RangeIndex(len(names)) if numbered else pd.Index(list(names))
 
 
 def _columns(schema: Schema | None) -> tuple[Column, ...] | None:
