@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workers.batcher import Batcher
 from workers.errors import PoolClosed, QueueFull
@@ -40,6 +40,13 @@ class Queue(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.loop.close()
+
+    @initialize(most=st.integers(0, LIMIT))
+    def begin(self, most: int) -> None:
+        """Some run and some wait, since most of what can happen needs both."""
+        for _ in range(LIMIT):
+            self.put(1, 1)
+        self.take(most)
 
     @rule(size=SIZES, opens=st.integers(0, 3))
     def put(self, size: int, opens: int) -> None:
@@ -136,4 +143,4 @@ class Queue(RuleBasedStateMachine):
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestQueue.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
