@@ -52,7 +52,11 @@ class Batcher:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._tickets: deque[Ticket] = deque()
-        self.waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._tickets)
 
     def put(self, ask: Job | Open) -> Ticket:
         """Queue a job. Raises QueueFull."""
@@ -61,14 +65,13 @@ class Batcher:
         job = ask.job if type(ask) is Open else ask
         ticket = Ticket(ask, self._loop.create_future(), weight=len(job.body))  # type: ignore[union-attr] # a job
         self._tickets.append(ticket)
-        self.waiting += 1
         return ticket
 
     def withdraw(self, ticket: Ticket) -> None:
         """Forget a job that nobody waits for any more; nothing happens where it was handed out."""
         if ticket.queued:
             ticket.queued = False
-            self.waiting -= 1
+            self._tickets.remove(ticket)  # its body goes with it, however long the model is busy
             if not ticket.future.done():
                 ticket.future.cancel()
 
@@ -82,16 +85,14 @@ class Batcher:
         size = 0
         while self._tickets and len(batch) < most:
             ticket = self._tickets[0]
-            if ticket.queued:
-                size += ticket.weight
-                if batch and (size > _BATCH_BYTES or ticket.alone):
-                    break
-                ticket.queued = False
-                self.waiting -= 1
-                batch.append(ticket)
-                if ticket.alone:
-                    most = 1
+            size += ticket.weight
+            if batch and (size > _BATCH_BYTES or ticket.alone):
+                break
             self._tickets.popleft()
+            ticket.queued = False
+            batch.append(ticket)
+            if ticket.alone:
+                break
         return batch
 
     def give_back(self, tickets: Iterable[Ticket]) -> None:
@@ -99,13 +100,11 @@ class Batcher:
         for ticket in reversed([ticket for ticket in tickets if not ticket.future.done()]):
             ticket.queued = True
             self._tickets.appendleft(ticket)
-            self.waiting += 1
 
     def fail(self, error: Exception) -> None:
         """Answer everything that waits with `error`."""
         for ticket in self._tickets:
-            if ticket.queued and not ticket.future.done():
+            if not ticket.future.done():
                 ticket.future.set_exception(error)
             ticket.queued = False
         self._tickets.clear()
-        self.waiting = 0

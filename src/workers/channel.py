@@ -30,6 +30,7 @@ class Channel(asyncio.Protocol):
     """
 
     def __init__(self, *, cut: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self._on_cut = cut
         self._transport: asyncio.Transport | None = None
         self._hears: deque[Hear] = deque()
@@ -47,19 +48,21 @@ class Channel(asyncio.Protocol):
 
     def ask(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Send a batch; `hear` is called once with its answers and their seconds, or with WorkerDied."""
-        if self._transport is None:
-            asyncio.get_running_loop().call_soon(hear, _died())
-            return
-        self._hears.append(hear)
         parts = wire.batch(asks)
+        self.expect(hear)
+        if self._transport is None:
+            return
         if sum(map(len, parts)) > _JOINED_BYTES:
             self._transport.writelines(parts)
         else:
             self._transport.write(b"".join(parts))
 
     def expect(self, hear: Hear) -> None:
-        """Have `hear` called with the next answers that nobody has asked for."""
-        self._hears.append(hear)
+        """Have `hear` called with the next answers that nobody has asked for, or with WorkerDied."""
+        if self._transport is None:
+            self._loop.call_soon(hear, _died())
+        else:
+            self._hears.append(hear)
 
     def close(self) -> None:
         """Let the worker find the end of its batches; who waits for an answer is told that it died."""
@@ -95,8 +98,8 @@ class Channel(asyncio.Protocol):
         """Read the head of a frame, or the rest of it."""
         if self._head is None:
             count, size, seconds = self._head = wire.HEAD.unpack(self._taken(wire.HEAD.size))
-            if count > wire.MOST_ENTRIES or size > _MOST_BYTES:
-                raise wire.WireBroken("too large")
+            if count > wire.MOST_ENTRIES or size > _MOST_BYTES or not wire.is_time(seconds):
+                raise wire.WireBroken("a head is not of its form")
             self._need = wire.entries_size(count, of_asks=False) + size
             return
         count, size, seconds = self._head
@@ -106,7 +109,7 @@ class Channel(asyncio.Protocol):
         answers = wire.answers(rest[:entries], rest[entries:])
         if not self._hears:
             raise wire.WireBroken("nobody asked")
-        self._hears.popleft()((answers, seconds))
+        self._tell(self._hears.popleft(), (answers, seconds))
 
     def _taken(self, size: int) -> bytes:
         """The next bytes; what is behind them stays."""
@@ -122,8 +125,17 @@ class Channel(asyncio.Protocol):
         self._transport = None
         hears, self._hears = self._hears, deque()
         for hear in hears:
-            hear(_died())
+            self._tell(hear, _died())
         self._on_cut()
+
+    def _tell(self, hear: Hear, heard: Heard) -> None:
+        """Let one asker hear; whatever it raises, the others hear too, and the worker lives on."""
+        try:
+            hear(heard)
+        except Exception as error:  # noqa: BLE001 - raised here it would end the connection
+            self._loop.call_exception_handler(
+                {"message": "Hearing a worker's answers failed.", "exception": error}
+            )
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers import wire
@@ -32,9 +33,10 @@ class Service:
             self._end.sendall(memoryview(b"".join(left))[sent:])
 
     def run(self, answer: Callable[[tuple[Ask, ...]], tuple[tuple[Answer, ...], float]]) -> None:
-        """Answer batches until there are no more."""
-        while (asks := self._received()) is not None:
-            self.send(*answer(asks))
+        """Answer batches until there are no more; however this ends, the gateway is not left waiting."""
+        with self._end, suppress(ConnectionError):  # where the gateway is gone, it has no more
+            while (asks := self._received()) is not None:
+                self.send(*answer(asks))
 
     def _received(self) -> tuple[Ask, ...] | None:
         head = self._exactly(wire.HEAD.size)

@@ -8,6 +8,7 @@ answers as it would read a stranger's.
 from __future__ import annotations
 
 import struct
+from math import inf
 from typing import TYPE_CHECKING
 
 import orjson
@@ -119,7 +120,7 @@ def replies(answers: Iterable[Answer | Loaded], seconds: float) -> list[bytes]:
             kind = _END if answer.body is None else _CHUNK
             head = (kind, False, 0, _NO_JSON_LENGTH, answer.seconds, len(body))
         elif isinstance(answer, Loaded):
-            body = orjson.dumps([answer.preloaded, answer.streamable, *answer.merging])
+            body = _loaded_bytes(answer)
             head = (_LOADED, False, 0, _NO_JSON_LENGTH, answer.seconds, len(body))
         entries.append(_ANSWER.pack(*head))
         bodies.append(body)
@@ -133,10 +134,12 @@ def answers(entries: bytes, bodies: bytes) -> tuple[Answer | Loaded, ...]:
     try:
         for kind, wrapped, content_type, length, seconds, size in _ANSWER.iter_unpack(entries):
             body = bodies[at : at + size]
-            if len(body) != size:
-                raise WireBroken("the bodies are shorter than their entries say")
+            if len(body) != size or not is_time(seconds):
+                raise WireBroken("an entry has no such body, or no such time")
             at += size
             if kind == _REPLY:
+                if not _NO_JSON_LENGTH <= length <= size:
+                    raise WireBroken("a body's JSON is longer than the body")
                 json_length = None if length == _NO_JSON_LENGTH else length
                 made.append(Reply(body, seconds, wrapped != 0, _TYPES[content_type], json_length))
             elif kind == _FAILURE:
@@ -144,34 +147,66 @@ def answers(entries: bytes, bodies: bytes) -> tuple[Answer | Loaded, ...]:
             elif kind in {_CHUNK, _END}:
                 made.append(Chunk(None if kind == _END else body, seconds))
             elif kind == _LOADED:
-                preloaded, streamable, merging, why = orjson.loads(body)
-                made.append(
-                    Loaded(seconds, bool(preloaded), bool(streamable), Merging(bool(merging), str(why)))
-                )
+                made.append(_loaded(body, seconds))
             else:
                 raise WireBroken("an answer is of no known kind")
-    except (IndexError, TypeError, KeyError, ValueError, orjson.JSONDecodeError) as error:
+    except (IndexError, TypeError, KeyError, ValueError, struct.error) as error:
         raise WireBroken("an answer is not of its kind's form") from error
+    if at != len(bodies):
+        raise WireBroken("the bodies are longer than their entries say")
     return tuple(made)
+
+
+def is_time(seconds: float) -> bool:
+    """Whether something can have taken so long; what is reckoned with it must not become NaN."""
+    return 0.0 <= seconds < inf
 
 
 def _type(code: int) -> str:
     return _TYPES[code] if code != _UNKNOWN else ""
 
 
+def _clean(text: str) -> str:
+    """What UTF-8 can hold of a text; lone surrogates have no place in it."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _failure_bytes(failure: Failure) -> bytes:
-    told = {name: getattr(failure, name) for name in _TEXTS}
-    told = {name: text.encode("utf-8", "replace").decode() for name, text in told.items()}
-    cells = [[cell.row, cell.column, cell.reason] for cell in failure.details]
+    told = {name: _clean(getattr(failure, name)) for name in _TEXTS}
+    cells = [
+        [cell.row, None if cell.column is None else _clean(cell.column), _clean(cell.reason)]
+        for cell in failure.details
+    ]
     return orjson.dumps({**told, "details": cells})
 
 
 def _failure(body: bytes) -> Failure:
     told = orjson.loads(body)
-    cells = tuple(Cell(row, column, reason) for row, column, reason in told.pop("details"))
+    if not isinstance(told, dict):
+        raise WireBroken("a failure is no object")
+    cells = tuple(_cell(*cell) for cell in told.pop("details"))
     if not all(isinstance(told[name], str) for name in _TEXTS) or told["kind"] not in _FAILURES:
         raise WireBroken("a failure is not of its form")
     return Failure(details=cells, **told)
+
+
+def _cell(row: object, column: object, reason: object) -> Cell:
+    if isinstance(row, int | None) and isinstance(column, str | None) and isinstance(reason, str):
+        return Cell(row, column, reason)
+    raise WireBroken("a failure's cell is not of its form")
+
+
+def _loaded_bytes(loaded: Loaded) -> bytes:
+    merging, why = loaded.merging
+    return orjson.dumps([loaded.preloaded, loaded.streamable, merging, _clean(why)])
+
+
+def _loaded(body: bytes, seconds: float) -> Loaded:
+    *flags, why = orjson.loads(body)
+    if not all(isinstance(flag, bool) for flag in flags) or not isinstance(why, str):
+        raise WireBroken("a report is not of its form")
+    preloaded, streamable, merging = flags
+    return Loaded(seconds, preloaded, streamable, Merging(merging, why))
 
 
 _TEXTS = ("kind", "message", "exception", "text", "log")
