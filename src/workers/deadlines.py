@@ -23,7 +23,7 @@ class Deadlines:
     def __init__(self, seconds: float, *, expired: Callable[[asyncio.Future[object]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
-        self._step = min(_LONGEST_STEP, seconds / _STEPS)
+        self.step = min(_LONGEST_STEP, seconds / _STEPS)
         self._expired = expired
         self._open: set[asyncio.Future[object]] = set()
         self._closes = 0.0
@@ -34,7 +34,7 @@ class Deadlines:
         now = self._loop.time()
         if now >= self._closes:
             self._open = set()
-            self._closes = now + self._step
+            self._closes = now + self.step
             self._timers.append(self._loop.call_at(self._closes + self._seconds, self._end, self._open))
         self._open.add(future)
         return self._open

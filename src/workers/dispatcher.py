@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workers.batcher import Batcher, Ticket
 from workers.deadlines import Deadlines
 from workers.errors import OutOfTime, PoolClosed, WorkerDied
-from workers.messages import Failure, Stop
+from workers.messages import Failure, Reply, Stop
 from workers.pace import Pace
 from workers.post import Post, load
 from workers.verdicts import fail, settle
@@ -190,8 +190,11 @@ class Dispatcher:
             self._idle()
 
     def _learn(self, tickets: list[Ticket], answers: tuple[Answer | Loaded, ...], seconds: float) -> None:
-        self._pace.learn(len(tickets), seconds)
-        if isinstance(tickets[0].job, Stop) and isinstance(failed := answers[0], Failure):
+        if all(
+            type(answer) is Reply for answer in answers
+        ):  # refusals are quick, and say nothing of the model
+            self._pace.learn(len(tickets), seconds)
+        if isinstance(tickets[0].job, Stop) and answers and isinstance(failed := answers[0], Failure):
             _logger.warning(
                 "A stream of %s did not close in order: %s\n%s", self._key, failed.message, failed.log
             )
@@ -222,12 +225,14 @@ class Dispatcher:
         self._turn()
 
     def _start_clock(self, post: Post) -> None:
-        """Give the batch that the worker runs now its time; a worker that exceeds it is hung."""
+        """Give the batch that the worker runs now its time; a worker that exceeds it is hung.
+
+        Who waits for it is told before, that it is out of time.
+        """
         if post.clock is not None:
             post.clock.cancel()
-        post.clock = (
-            self._loop.call_later(self._limits.request_seconds, self._hung, post) if post.batches else None
-        )
+        seconds = self._limits.request_seconds + 2 * self._deadlines.step
+        post.clock = self._loop.call_later(seconds, self._hung, post) if post.batches else None
 
     def _hung(self, post: Post) -> None:
         _logger.error(

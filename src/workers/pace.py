@@ -29,6 +29,8 @@ class Pace:
         self._seconds = each if self._seconds is None else (1 - _NEWS) * self._seconds + _NEWS * each
         if self._with_company is None or (jobs > self._company and each < _CHEAPER * self._with_company):
             self._company, self._with_company = jobs, each
+        elif jobs == self._company:
+            self._with_company += _NEWS * (each - self._with_company)
 
     @property
     def most_jobs(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.errors import AnswerRefused, InputRefused, LoadFailed, ModelFailed, TypeRefused
-from workers.messages import Failure
+from workers.messages import Chunk, Failure, Job, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,13 @@ def settle(tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
         fail(tickets, ModelFailed(f"The worker answered {len(answers)} of {len(tickets)} requests."))
         return
     for ticket, answer in zip(tickets, answers, strict=True):
-        if isinstance(answer, Failure):
+        if type(answer) is (Reply if type(ticket.job) is Job else Chunk):
+            if not ticket.future.done():
+                ticket.future.set_result(answer)
+        elif isinstance(answer, Failure):
             fail([ticket], error_of(answer))
-        elif not ticket.future.done():
-            ticket.future.set_result(answer)
+        else:
+            fail([ticket], ModelFailed("The worker answered something else than it was asked."))
 
 
 def fail(tickets: Sequence[Ticket], error: Exception) -> None:

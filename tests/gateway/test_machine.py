@@ -29,7 +29,7 @@ BOUND = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
     ],
 )
 def test_a_container_may_have_fewer_cores(tmp_path: Path, file: str | None, text: str, wanted: int) -> None:
-    """The control group's time counts, of either version; where none is told, what the process is bound to."""
+    """The control group's time counts, of either version, and what the process is bound to."""
     if file is not None:
         (tmp_path / "cpu").mkdir()
         (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")

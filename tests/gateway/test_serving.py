@@ -59,6 +59,21 @@ async def test_the_setting_decides_where_no_tag_does(
         assert taken["predictions"][0]["count"] == 2
 
 
+async def test_a_versions_tag_decides_on_its_batching(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """`gateway.batching` wins over the setting, which wins over what is proven."""
+    server = mlflow_server
+    tagged = {wish: registered_again(server, "api-sums", gateway_batching=wish) for wish in ("on", "off")}
+    told = {}
+    async with gateway_at(server.url, tmp_path, GATEWAY_BATCHING="on") as gateway:
+        for name in ("api-tens", *tagged.values()):
+            assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
+            async with gateway.get(f"/model/{name}/1") as answer:
+                told[name] = (await answer.json())["serving"]["batching"]["rows_together"]
+    assert told == {"api-tens": True, tagged["on"]: True, tagged["off"]: False}
+
+
 async def test_models_take_turns_where_there_is_room_for_one(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:

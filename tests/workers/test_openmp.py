@@ -1,9 +1,10 @@
-"""OpenMP code in a forked worker: it neither hangs nor crashes, however many are forked, and uses the threads told."""
+"""OpenMP code in forked workers: it neither hangs nor crashes, however many are forked."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -14,6 +15,9 @@ from tests import models
 from tests.workers.conftest import Files
 from workers.pool import Job, Limits, ModelKey, Pool
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FRAME = pd.DataFrame(np.random.default_rng(2).normal(size=(400, 4)), columns=list("abcd"))
 SECONDS = 60.0
 
@@ -22,7 +26,8 @@ async def test_gradient_boosting_in_many_workers(tmp_path: Path) -> None:
     """Six versions in two workers each, forked one after the other while others compute, all answer."""
     estimator = HistGradientBoostingRegressor(max_iter=20).fit(FRAME, FRAME["a"] * 2 - FRAME["c"])
     folder = models.save_sklearn(tmp_path / "model", estimator, FRAME)
-    body = Job(models.body(**{name: FRAME[name].tolist() for name in FRAME}))
+    split = {"columns": [*"abcd"], "data": FRAME.to_numpy().tolist()}
+    body = Job(json.dumps({"dataframe_split": split}).encode())
     wanted = estimator.predict(FRAME)
     pool = Pool(Limits(workers_per_model=2))
     await pool.open()
