@@ -59,6 +59,7 @@ class Contender:
 
 GATEWAY = "gateway"
 UNMERGED = "gateway, batching off"
+DOUBLE = "gateway, 2 processes"
 ECHO = "aiohttp echo"
 MLFLOW = "mlflow models serve"
 PLAIN_MLSERVER = "MLServer"
@@ -71,6 +72,9 @@ CONTENDERS = (
     Contender(GATEWAY, "ours", starts.gateway, packages=_OURS),
     Contender(
         UNMERGED, "ours", starts.gateway, packages=_OURS, settings={"GATEWAY_BATCHING": "off"}, brief=False
+    ),
+    Contender(
+        DOUBLE, "ours", starts.gateway, packages=_OURS, settings={"GATEWAY_PROCESSES": "2"}, brief=False
     ),
     Contender(ECHO, "floor", starts.echo, packages=("aiohttp", "uvloop")),
     Contender(MLFLOW, "mlflow", starts.mlflow_models_serve, packages=_MLFLOW),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import CONTENDERS, ECHO, GATEWAY, MLFLOW, PLAIN_MLSERVER, UNMERGED
+from benchmarks.contenders import CONTENDERS, DOUBLE, ECHO, GATEWAY, MLFLOW, PLAIN_MLSERVER, UNMERGED
 from benchmarks.results import P50, P99, PER_SECOND, ROWS_PER_SECOND
 from benchmarks.scenarios import cold, connections, forest, growth, memory, rows, several
 
@@ -132,6 +132,7 @@ GOALS = (
     _others(4, count=16),
     _versus(MLFLOW, MLFLOW, 12, count=64, ours=UNMERGED),
     _versus(PLAIN_MLSERVER, PLAIN_MLSERVER, 4, count=64, ours=UNMERGED),
+    *(_versus(f"{GATEWAY}'s", GATEWAY, 1, count=count, ours=DOUBLE) for count in (64, 256)),
     Goal(
         f"1 connection: p50 over {MLFLOW}'s",
         0.25,

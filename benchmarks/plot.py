@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
 
 mpl.use("Agg")
-_COLOURS = {"ours": ("#d1495b", "#f08a4b"), "floor": ("#8d8d8d",), "mlflow": ("#1f6fb4",)}
+_COLOURS = {"ours": ("#d1495b", "#f08a4b", "#9c2c55"), "floor": ("#8d8d8d",), "mlflow": ("#1f6fb4",)}
 _OTHERS = ("#2a9d8f", "#2a9d8f", "#8e6bbf", "#8e6bbf")
 _COUNTS = (1, 16, 64, 256)
 _NARROWEST = 1.17  # two labels nearer than this factor would lie upon each other

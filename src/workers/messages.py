@@ -12,6 +12,9 @@ CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 OPEN_INFERENCE = "application/x-open-inference"  # a name of our own: its bodies travel as JSON or octets
+OCTETS = "application/octet-stream"
+MEDIA_TYPES = (JSON, CSV, PARQUET, ARROW, OPEN_INFERENCE, OCTETS)
+"""Of every body that is read and of every answer that is made."""
 
 FailureKind = Literal["input", "type", "answer", "model", "load"]
 InputChecks = Literal["strict", "mlflow"]

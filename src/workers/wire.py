@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from workers.messages import (
-    ARROW,
-    CSV,
-    JSON,
-    OPEN_INFERENCE,
-    PARQUET,
+    MEDIA_TYPES,
     Cell,
     Chunk,
     Failure,
@@ -43,8 +39,7 @@ _ASK = struct.Struct(
 )  # kind, type of the body and of the answer, JSON's length, stream, body's length
 _ANSWER = struct.Struct("<BBBqdQ")  # kind, wrapped, type of the body, JSON's length, seconds, body's length
 MOST_ENTRIES = 4096
-_TYPES = (JSON, CSV, PARQUET, ARROW, OPEN_INFERENCE)
-_CODES = {name: code for code, name in enumerate(_TYPES)}
+_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
 _UNKNOWN = 255
 _JOB, _OPEN, _NEXT, _STOP = range(4)
 _OF_STREAMS = frozenset({_NEXT, _STOP})
@@ -141,7 +136,7 @@ def answers(entries: bytes, bodies: bytes) -> tuple[Answer | Loaded, ...]:
                 if not _NO_JSON_LENGTH <= length <= size:
                     raise WireBroken("a body's JSON is longer than the body")
                 json_length = None if length == _NO_JSON_LENGTH else length
-                made.append(Reply(body, seconds, wrapped != 0, _TYPES[content_type], json_length))
+                made.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], json_length))
             elif kind == _FAILURE:
                 made.append(_failure(body))
             elif kind in {_CHUNK, _END}:
@@ -163,7 +158,7 @@ def is_time(seconds: float) -> bool:
 
 
 def _type(code: int) -> str:
-    return _TYPES[code] if code != _UNKNOWN else ""
+    return MEDIA_TYPES[code] if code != _UNKNOWN else ""
 
 
 def _clean(text: str) -> str:

@@ -8,11 +8,7 @@ import hypothesis.strategies as st
 
 from workers import wire
 from workers.messages import (
-    ARROW,
-    CSV,
-    JSON,
-    OPEN_INFERENCE,
-    PARQUET,
+    MEDIA_TYPES,
     Cell,
     Chunk,
     Failure,
@@ -28,7 +24,7 @@ from workers.messages import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TYPES = st.sampled_from([JSON, CSV, PARQUET, ARROW, OPEN_INFERENCE])
+TYPES = st.sampled_from(MEDIA_TYPES)
 BODIES = st.binary(max_size=40)
 STREAMS = st.integers(0, 2**64 - 1)
 SECONDS = st.floats(0.0, allow_nan=False, allow_infinity=False)

@@ -58,7 +58,7 @@ async def _body(request: web.Request) -> bytes:
             raise compression.BodyTooLarge
         body = await _read(request, limit)
         return body if encoding is None else await compression.plain(body, encoding, limit=limit)
-    except (compression.BodyTooLarge, web.HTTPRequestEntityTooLarge) as error:
+    except compression.BodyTooLarge as error:
         message = f"The body is larger than {limit} bytes, which is as much as this gateway takes."
         raise HttpRefusal(413, "RESOURCE_LIMIT_EXCEEDED", message=message) from error
     except compression.BodyBroken as error:
@@ -69,14 +69,16 @@ async def _body(request: web.Request) -> bytes:
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
-    """The body; in one piece where it came in one with the headers, as small ones do."""
+    """The body as it comes, put together once; raises BodyTooLarge as soon as it is."""
     content = request.content
-    if not content.is_eof():
-        return await request.read()
-    body = content.read_nowait()
-    if len(body) > limit:
-        raise compression.BodyTooLarge
-    return body
+    parts: list[bytes] = []
+    size = 0
+    while part := content.read_nowait() if content.is_eof() else await content.readany():
+        size += len(part)
+        if size > limit:
+            raise compression.BodyTooLarge
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @lru_cache(maxsize=256)

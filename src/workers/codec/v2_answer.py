@@ -15,7 +15,7 @@ from workers.codec import answers, v2_cells, v2_wire
 from workers.codec.refusals import DETAILS, short
 from workers.codec.request import Answer
 from workers.errors import InputRefused
-from workers.messages import JSON
+from workers.messages import JSON, OCTETS
 
 if TYPE_CHECKING:
     from mlflow.types.schema import Schema
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from workers.codec.request import Request
     from workers.codec.v2_body import Asked
     from workers.codec.v2_cells import Cells
-
-OCTETS = "application/octet-stream"
 
 
 def write(predictions: object, request: Request) -> Answer:

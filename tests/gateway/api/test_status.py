@@ -73,7 +73,8 @@ async def test_ready_once_mlflow_was_reached_and_pins_are_warm(
             "mlflow": {"reached": True, "away": None},
             "pinned": {"ready": True, "problems": {}},
         }
-        assert (await get(gateway, "/model/api-sums/2"))[1]["serving"] == {"state": "warm", "workers": 1}
+        serving = (await get(gateway, "/model/api-sums/2"))[1]["serving"]
+        assert (serving["state"], serving["workers"]) == ("warm", 1)
         gateway.app[keys.DRAIN].start()
         status, body = await get(gateway, "/health/ready")
         assert (status, body["draining"]) == (503, True)
