@@ -24,7 +24,7 @@ from tests.workers.frames import (
     split,
 )
 from workers import wire
-from workers.messages import Answer, Ask, Cell, Chunk, Failure, Job, Loaded, Merging, Reply
+from workers.messages import MEDIA_TYPES, Answer, Ask, Cell, Chunk, Failure, Job, Loaded, Merging, Reply
 
 ANSWER = struct.Struct("<BBBqdQ")
 REPLY, CHUNK, END, FAILURE, LOADED = range(5)
@@ -187,7 +187,7 @@ def test_a_report_of_another_form_is_broken(told: Any) -> None:
     [
         (entry(5, 1), b"x"),
         (entry(255, 1), b"x"),
-        (entry(REPLY, 1, content_type=5), b"x"),
+        (entry(REPLY, 1, content_type=len(MEDIA_TYPES)), b"x"),
         (entry(REPLY, 1, length=2), b"x"),
         (entry(REPLY, 1, length=-2), b"x"),
         (entry(REPLY, 2), b"x"),
