@@ -173,6 +173,13 @@ class Commands(PythonModel):
         child._Process.lifeline.send(_Touches(rest))
         return ["sent"]
 
+    def do_results(self, rest: str) -> list[str]:
+        frame: Any = sys._getframe()
+        while "result_queue" not in frame.f_locals:
+            frame = frame.f_back
+        frame.f_locals["result_queue"].put(_Touches(rest))
+        return ["sent"]
+
     def do_draw(self, rest: str) -> list[float]:
         return [random.random()]  # noqa: S311 - no secret is made of it
 

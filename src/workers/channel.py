@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Heard = tuple[tuple[Answer | Loaded, ...], float] | WorkerDied
     Hear = Callable[[Heard], None]
 
-_MOST_BYTES = 2**31
 _JOINED_BYTES = 256 * 1024  # what is smaller is copied once more sooner than it is told part by part
 
 
@@ -45,6 +44,11 @@ class Channel(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_connection(lambda: cls(cut=cut), sock=end)
         return channel
+
+    @property
+    def open(self) -> bool:
+        """Whether the worker can be asked."""
+        return self._transport is not None
 
     def ask(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Send a batch; `hear` is called once with its answers and their seconds, or with WorkerDied."""
@@ -98,7 +102,7 @@ class Channel(asyncio.Protocol):
         """Read the head of a frame, or the rest of it."""
         if self._head is None:
             count, size, seconds = self._head = wire.HEAD.unpack(self._taken(wire.HEAD.size))
-            if count > wire.MOST_ENTRIES or size > _MOST_BYTES or not wire.is_time(seconds):
+            if count > wire.MOST_ENTRIES or size > wire.MOST_BYTES or not wire.is_time(seconds):
                 raise wire.WireBroken("a head is not of its form")
             self._need = wire.entries_size(count, of_asks=False) + size
             return

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -27,6 +26,7 @@ from workers.messages import PID_BYTES, Chunk, Failure, Loaded, Next, Open, Repl
 from workers.service import Service
 
 if TYPE_CHECKING:
+    import socket
     from multiprocessing.connection import Connection
 
     from workers.messages import Answer, Ask, Job, ModelSource
@@ -51,15 +51,15 @@ class _Process:
     generation = Generation()
 
 
-def load(source: ModelSource, lifeline: Connection, end: Connection) -> None:
+def load(source: ModelSource, lifeline: Connection, end: socket.socket) -> None:
     """The executor's initializer: tell the parent our pid, then load; `serve` says how it went.
 
     `end` is a stream socket, over which batches come.
     """
     _belong_to_the_template()
+    _cut_the_executors_way_back()
     _Process.lifeline = lifeline
-    _Process.service = Service(socket.socket(fileno=os.dup(end.fileno())))
-    end.close()
+    _Process.service = Service(end)
     lifeline.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
     started = perf_counter()
     try:
@@ -84,6 +84,9 @@ def serve() -> None:
     if service is not None:
         service.send([_Process.report], 0.0)
         service.run(predict)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # there is nobody whom to tell the outcome, see `_cut_the_executors_way_back`
 
 
 def predict(jobs: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
@@ -197,6 +200,20 @@ def _let_the_template_end() -> None:
     descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # noqa: SLF001 - as above
     if descriptor is not None:
         os.close(descriptor)
+
+
+def _cut_the_executors_way_back() -> None:
+    """Close the pipe of the executor's results before any code of the model runs.
+
+    The gateway unpickles what comes through it, so that whoever can write there can run code in the
+    gateway. Answers take the socket, whose bytes are only read.
+    """
+    frame = sys._getframe()  # noqa: SLF001 - the executor hands its queue to nobody
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if (results := frame.f_locals.get("result_queue")) is not None:
+            results._writer.close()  # noqa: SLF001 - nothing public closes it
+            return
 
 
 def _end_with_the_gateway() -> None:

@@ -138,11 +138,8 @@ class Crew:
 
     def _lost(self, worker: Worker) -> None:
         """A worker's process ended, whoever ended it."""
-        posts = self._dispatcher.posts
-        post = next((post for post in posts if post.worker is worker), None)
-        if post is None or self._closed:
+        if self._closed or (post := self._dispatcher.remove(worker)) is None:
             return
-        posts.remove(post)
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
         idle_crash = not post.batches and self._loop.time() - post.started < _SHORT_LIFE_SECONDS

@@ -52,7 +52,8 @@ class Dispatcher:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
-        self._retrying = 0
+        self._retrying: list[list[Ticket]] = []
+        self._leaving: set[Post] = set()
         self._closed = False
         self.posts: list[Post] = []
         self.used = self._loop.time()
@@ -60,7 +61,8 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
-        return self._batcher.waiting > 0 or self._retrying > 0 or any(post.busy for post in self.posts)
+        held = self._retrying or self._leaving
+        return self._batcher.waiting > 0 or bool(held) or any(post.busy for post in self.posts)
 
     def add(self, post: Post, merging: Merging) -> None:
         """Let a worker serve; `merging` says how its batches are predicted."""
@@ -68,6 +70,18 @@ class Dispatcher:
             self._pace = Pace(merging=merging.on)
         self.posts.append(post)
         self._schedule()
+
+    def remove(self, worker: Worker) -> Post | None:
+        """Let a dead worker serve no more; its post, where it still had one.
+
+        What it was given is answered, or run again, once nothing of it can come any more.
+        """
+        post = next((post for post in self.posts if post.worker is worker), None)
+        if post is not None:
+            self.posts.remove(post)
+            if post.batches:
+                self._leaving.add(post)
+        return post
 
     async def answer(self, ask: Job | Open) -> Any:
         """The answer of whichever worker is free first.
@@ -112,8 +126,10 @@ class Dispatcher:
         free = [post for post in self.posts if not post.busy]
         for task in self._tasks:
             task.cancel()
-        for post in busy:
+        for post in (*busy, *self._leaving):
             fail([ticket for batch in post.batches for ticket in batch], error)
+        for tickets in self._retrying:
+            fail(tickets, error)
         await asyncio.gather(*(post.worker.kill() for post in busy), *(post.worker.close() for post in free))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.posts.clear()
@@ -160,7 +176,7 @@ class Dispatcher:
             self._give(post, tickets)
 
     def _free_post(self) -> Post | None:
-        post = min(self.posts, key=load, default=None)
+        post = min((post for post in self.posts if post.worker.reachable), key=load, default=None)
         return post if post is not None and post.is_free(self._pace.depth) else None
 
     def _give(self, post: Post, tickets: list[Ticket]) -> None:
@@ -172,6 +188,8 @@ class Dispatcher:
     def _hear(self, post: Post, tickets: list[Ticket], heard: Heard) -> None:
         """A worker has answered a batch, or is dead."""
         post.batches.popleft()
+        if not post.batches:
+            self._leaving.discard(post)
         self._start_clock(post)
         if isinstance(heard, WorkerDied):
             self._blame(post, tickets, heard)
@@ -210,19 +228,15 @@ class Dispatcher:
         if self._closed:
             fail(tickets, _closing())
             return
-        self._retrying += 1
-        self.own(self._retry(tickets))
+        self._retrying.append(tickets)
+        # Another worker may have died too, and must not be given this.
+        self._loop.call_later(_NEWS_SECONDS, self._retry, tickets)
 
-    async def _retry(self, tickets: list[Ticket]) -> None:
-        try:
-            await asyncio.sleep(_NEWS_SECONDS)  # another worker may have died too: do not give it this
-            self._batcher.give_back(tickets)
-        except asyncio.CancelledError:
-            fail(tickets, _closing())
-            raise
-        finally:
-            self._retrying -= 1
-        self._turn()
+    def _retry(self, tickets: list[Ticket]) -> None:
+        self._retrying.remove(tickets)
+        self._batcher.give_back(tickets)
+        if not self._closed:
+            self._turn()
 
     def _start_clock(self, post: Post) -> None:
         """Give the batch that the worker runs now its time; a worker that exceeds it is hung.

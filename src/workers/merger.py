@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from workers.codec import answers, rows
 from workers.codec.frames import frame
+from workers.errors import InputRefused
 from workers.messages import Reply
 from workers.proof import is_by_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from workers.codec.plan import Plan
     from workers.codec.rows import Rows
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("workers")
 
 _MOST_ROWS = 4096
+_PATIENCE_SECONDS = 1.0  # with calls that fail: who shares the batch waits for them
 
 Numbered = list[tuple[int, "Rows"]]
 
@@ -29,12 +31,14 @@ class Merger:
     """Joins the rows of bodies that have the same columns, predicts once, and parts the answers again.
 
     A body that is not plain rows, or that any failure comes from, is left to be answered by itself:
-    nobody's answer depends on who else asked. To find where a failure comes from, halves are tried.
+    nobody's answer depends on who else asked. To find whose rows the model fails on, halves are
+    tried, as long as that has not taken too long.
     """
 
     def __init__(self, plan: Plan, predict: Callable[[Any], Any]) -> None:
         self._plan = plan
         self._predict = predict
+        self._lost_seconds = 0.0
         self.broken = False
 
     def replies(self, jobs: Sequence[Job]) -> dict[int, Reply]:
@@ -44,39 +48,57 @@ class Merger:
             if (found := rows.of(job, self._plan)) is not None:
                 groups.setdefault(found.names, []).append((number, found))
         made: dict[int, Reply] = {}
+        self._lost_seconds = 0.0
         for group in groups.values():
             for part in _parts(group):
                 self._answer(part, made)
         return made
 
     def _answer(self, group: Numbered, made: dict[int, Reply]) -> None:
-        if len(group) < 2 or self.broken:
+        if len(group) < 2 or self.broken or self._lost_seconds > _PATIENCE_SECONDS:
             return
         started = perf_counter()
         try:
             bodies = self._bodies([body for _, body in group])
-        except BaseException:  # noqa: BLE001 - whatever it is, SystemExit too: one of them may be free of it
-            half = len(group) // 2
-            self._answer(group[:half], made)
-            self._answer(group[half:], made)
+        except InputRefused:
+            fitting = [numbered for numbered in group if self._fits(numbered[1])]
+            self._answer_parts([fitting] if len(fitting) < len(group) else _halves(group), made)
             return
-        if bodies is None:
-            self.broken = True
-            _logger.error(
-                "The model gave another number of rows than it was given: none are merged any more."
-            )
+        except BaseException:  # noqa: BLE001 - whatever it is, SystemExit too: one of them may be free of it
+            self._lost_seconds += perf_counter() - started
+            self._answer_parts(_halves(group), made)
             return
         seconds = perf_counter() - started
-        for (number, _), body in zip(group, bodies, strict=True):
+        for (number, _), body in zip(group, bodies, strict=False):
             made[number] = Reply(body, seconds)
 
-    def _bodies(self, group: list[Rows]) -> list[bytes] | None:
-        """Each one's answer as JSON; None where the model's answer has not as many rows as they have."""
+    def _answer_parts(self, parts: Iterable[Numbered], made: dict[int, Reply]) -> None:
+        for part in parts:
+            self._answer(part, made)
+
+    def _fits(self, body: Rows) -> bool:
+        """Whether the body fits the signature by itself."""
+        try:
+            frame(rows.joined([body]), self._plan)
+        except InputRefused:
+            return False
+        return True
+
+    def _bodies(self, group: list[Rows]) -> list[bytes]:
+        """Each one's answer as JSON; none where the model's answer is not one entry for each row."""
         table = rows.joined(group)
         predictions = self._predict(frame(table, self._plan))
-        if not is_by_row(predictions, table.rows):
-            return None
-        return answers.write_each(predictions, [len(body.rows) for body in group])
+        if is_by_row(predictions, table.rows):
+            return answers.write_each(predictions, [len(body.rows) for body in group])
+        self.broken = True
+        kind = type(predictions).__name__
+        _logger.error("The model's answer (a %s) has not one entry for each row: none are merged now.", kind)
+        return []
+
+
+def _halves(group: Numbered) -> tuple[Numbered, Numbered]:
+    half = len(group) // 2
+    return group[:half], group[half:]
 
 
 def _parts(group: Numbered) -> list[Numbered]:

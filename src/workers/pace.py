@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _BATCH_JOBS = 256
-_BATCH_SECONDS = 0.05  # a batch is no longer than this where the model's pace is known
-_PIPELINED_SECONDS = 0.02  # a slower batch gains nothing from another one that waits in the pipe
+_BATCH_SECONDS = 0.05  # what the jobs of a batch may take together, by the model's pace
+_PIPELINED_SECONDS = 0.02  # where a job is slower, a batch gains nothing by another that waits in the pipe
 _NEWS = 0.2  # how much the latest batch counts in the pace
 _CHEAPER = 0.75  # company is worth it where a job takes no more than this of what it takes without
 
@@ -12,7 +12,7 @@ _CHEAPER = 0.75  # company is worth it where a job takes no more than this of wh
 class Pace:
     """Learns from each batch; `merging` says whether the jobs of a batch share one call of the model.
 
-    A batch is as long as fits into a twentieth of a second. Where jobs share a call, one with twice
+    A batch has as many jobs as fit into a twentieth of a second. Where jobs share a call, one with twice
     the company is tried as long as that makes each job cheaper: a call that takes long for one row
     may take no longer for a hundred.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -13,12 +12,25 @@ PACKAGES = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
 """Packages whose estimators transform and predict each row by itself, but for those named below."""
 
 _DATA = frozenset({"numpy", "scipy", "pandas", "pyarrow"})
+_PLAIN_MODULES = frozenset(
+    {"builtins", "collections", "ctypes", "datetime", "decimal", "enum", "random", "threading", "types"}
+)
 _OF_THE_WHOLE = frozenset(
     {
         "DummyClassifier",  # may draw at random, one number per row
         "IterativeImputer",  # likewise
         "MiniBatchNMF",  # begins its search from the mean of what it is given
         "NMF",  # likewise
+        # Neighbours at one distance, as whole numbers have them, are told apart by the last bits of a sum,
+        # which depend on how many rows are summed at once.
+        "KNNImputer",
+        "KNeighborsClassifier",
+        "KNeighborsRegressor",
+        "KNeighborsTransformer",
+        "LocalOutlierFactor",
+        "RadiusNeighborsClassifier",
+        "RadiusNeighborsRegressor",
+        "RadiusNeighborsTransformer",
     }
 )
 _APPLIES_FUNCTIONS = frozenset({"FunctionTransformer", "TransformedTargetRegressor"})
@@ -55,7 +67,7 @@ def _unknown(part: object) -> str | None:
     package = _package(kind.__module__)
     if package in PACKAGES:
         return _unfit(part) if kind.__name__ in _OF_THE_WHOLE | _APPLIES_FUNCTIONS else None
-    data = package in _DATA or package in sys.stdlib_module_names
+    data = package in _DATA or kind.__module__ in _PLAIN_MODULES
     return (
         None
         if data and (package == "scipy" or not callable(part))

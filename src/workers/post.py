@@ -51,8 +51,9 @@ class Post:
 
     def hear(self, tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
         """Note whether the stream is over with what the worker answered."""
-        if self.stream is None or not isinstance(tickets[0].job, Open | Next | Stop):
-            return
+        job = tickets[0].job
+        if not isinstance(job, Open | Next | Stop) or job.stream != self.stream:
+            return  # what is said of a stream that is over says nothing of the next one
         if not any(isinstance(answer, Chunk) and answer.body is not None for answer in answers):
             self.stream = None
 

@@ -53,8 +53,10 @@ def merging(model: PyFuncModel, plan: Plan, *, wish: Batching, directory: str, p
     if wish == "auto" and (why := _unpromised(model)) is not None:
         return Merging(False, why)
     tried = _example(plan, directory) or _made_up(plan)
+    if tried is None and wish == "on":
+        return Merging(True, "it was asked for, and there are no rows on which to try")
     if tried is None:
-        return Merging(wish == "on", "it has no input example of two rows or more, on which to try")
+        return Merging(False, "it has no input example of two rows or more, on which to try")
     differs = _differs(tried, plan, predict)
     return Merging(differs is None, differs or "each row alone is answered as all together")
 

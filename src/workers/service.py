@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers import wire
+from workers.messages import Failure, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ class Service:
 
     def send(self, answers: Iterable[Answer | Loaded], seconds: float) -> None:
         """Send answers. Raises OSError where the gateway is gone."""
-        left = wire.replies(answers, seconds)
+        left = wire.replies(_taken(list(answers)), seconds)
         if len(left) > _MOST_PARTS:
             left = [b"".join(left)]
         size = sum(map(len, left))
@@ -56,3 +57,13 @@ class Service:
             more = self._end.recv(size - len(data), socket.MSG_WAITALL)
             data = data + more if more else b""
         return data or None
+
+
+def _taken(answers: list[Answer | Loaded]) -> list[Answer | Loaded]:
+    """The answers, without such as would make the frame larger than the gateway takes."""
+    sizes = [len(answer.body) if type(answer) is Reply else 0 for answer in answers]
+    if sum(sizes) <= wire.MOST_BYTES:
+        return answers
+    share = wire.MOST_BYTES // len(answers)
+    refused = Failure("answer", f"The model's answer has more than {share} bytes, which is too large here.")
+    return [refused if size > share else answer for answer, size in zip(answers, sizes, strict=True)]

@@ -39,6 +39,8 @@ _ASK = struct.Struct(
 )  # kind, type of the body and of the answer, JSON's length, stream, body's length
 _ANSWER = struct.Struct("<BBBqdQ")  # kind, wrapped, type of the body, JSON's length, seconds, body's length
 MOST_ENTRIES = 4096
+MOST_BYTES = 2**30
+"""Of the bodies of a worker's frame together; larger answers are refused in the worker."""
 _CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
 _UNKNOWN = 255
 _JOB, _OPEN, _NEXT, _STOP = range(4)

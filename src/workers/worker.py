@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -46,13 +45,13 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
+        self._near, self._far = socket.socketpair()
         receiver, self._sender = template.context.Pipe(duplex=False)
-        self._lifeline = Lifeline(receiver, died=self._died)
-        self._near, self._far = template.context.Pipe(duplex=True)  # a pair of stream sockets
         self._channel: Channel | None = None
         self._executor = ProcessPoolExecutor(
             1, mp_context=template.context, initializer=child.load, initargs=(source, self._sender, self._far)
         )
+        self._lifeline = Lifeline(receiver, died=self._died)
         self.loaded = Loaded(0.0)
 
     @classmethod
@@ -83,6 +82,11 @@ class Worker:
         """Whether the process is known to have ended."""
         return self._lifeline.dead.is_set()
 
+    @property
+    def reachable(self) -> bool:
+        """Whether it can be given a batch: its socket may have ended before its death is known."""
+        return self._channel is not None and self._channel.open
+
     def run(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Give the process a batch; `hear` is called once, later.
 
@@ -112,16 +116,10 @@ class Worker:
         await self.kill()
 
     async def _load(self, starter: Executor, *, seconds: float) -> Loaded:
-        end = socket.socket(fileno=os.dup(self._near.fileno()))
-        self._near.close()
-        self._channel = await Channel.over(end, cut=self._lifeline.kill)
         report: asyncio.Future[Loaded | Failure] = self._loop.create_future()
-        self._channel.expect(partial(_note, report))
-        spawn = self._loop.run_in_executor(starter, self._spawn)
-        spawn.add_done_callback(_forget)
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.shield(spawn)  # it closes what tells of the death, so that it must run
+                await asyncio.shield(await self._begun(starter, report))
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
@@ -129,17 +127,37 @@ class Worker:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
             raise StartFailed("No process could be started for the model.", log=repr(error)) from error
+        finally:
+            report.cancel()  # whoever is told of the death later finds that nobody waits
         if isinstance(told, Failure):
             raise LoadFailed(told.message, log=told.log)
         return told
+
+    async def _begun(
+        self, starter: Executor, report: asyncio.Future[Loaded | Failure]
+    ) -> asyncio.Future[None]:
+        """The start of the process, which closes what tells of the death, so that it must run to its end."""
+        try:
+            self._channel = await Channel.over(self._near, cut=self._lifeline.kill)
+            self._channel.expect(partial(_note, report))
+            spawn = self._loop.run_in_executor(starter, self._spawn)
+        except BaseException:
+            self._let_go()
+            raise
+        spawn.add_done_callback(_forget)
+        return spawn
 
     def _spawn(self) -> None:
         """Start the process, which blocks until the template has forked."""
         try:
             self._executor.submit(child.serve)
-        finally:  # the child has its own; ours would hide the child's death
-            self._sender.close()
-            self._far.close()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the child's ends, of which it has its own: ours would hide its death."""
+        self._sender.close()
+        self._far.close()
 
     def _died(self) -> None:
         # What had been answered in time is in the socket still. A process that the model started may

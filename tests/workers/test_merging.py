@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests import models
 from tests.workers.conftest import Files
+from workers.merger import Merger
 from workers.messages import Batching, Job, ModelKey, ModelSource
 from workers.model import LoadedModel
 
@@ -198,13 +199,29 @@ def test_a_failing_body_fails_alone(tmp_path: Path) -> None:
     assert all(json.loads(made_of[at].body) == [values[at] + 1.0] for at in made_of)
 
 
+def test_bodies_that_do_not_fit_cost_no_call_of_the_model(tmp_path: Path) -> None:
+    """They are found without it, so that one client's mistakes do not slow the others."""
+    model = estimator(tmp_path, ElasticNet(alpha=0.1))
+    calls: list[int] = []
+
+    def predict(frame: pd.DataFrame) -> Any:
+        calls.append(len(frame))
+        return np.zeros(len(frame))
+
+    merger = Merger(model._plan, predict)
+    jobs = [split(FRAME[at % 40 : at % 40 + 1]) for at in range(100)]
+    jobs[20], jobs[60] = split(FRAME[["a", "b"]][:1]), split(FRAME[:1].astype(object).assign(c="x"))
+    assert set(range(100)) - set(merger.replies(jobs)) == {20, 60}
+    assert calls == [98]
+
+
 def test_too_few_rows_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody gets another's row: all are answered alone from then on, and the operator is told why."""
     model = python(tmp_path, models.Short(), "on")
     assert model.merging.on, model.merging.why
     assert model.replies(rows(*range(9))) == {}
     assert model.replies(rows(1, 2)) == {}
-    assert "another number of rows" in caplog.text
+    assert "not one entry for each row" in caplog.text
 
 
 @pytest.mark.parametrize("batching", ["auto", "on", "off"])

@@ -230,6 +230,18 @@ async def test_deaths_are_noticed_without_process_descriptors(
         assert await answer(pool, "commands", command("x"))
 
 
+async def test_a_model_cannot_reach_the_executors_results(
+    opened: Opened, files: Lookup, tmp_path: Path
+) -> None:
+    """The gateway unpickles what comes that way: it is closed before any code of the model runs."""
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        with pytest.raises(ModelFailed):
+            await answer(pool, "commands", command(f"results {tmp_path / 'pwned'}"))
+        assert await answer(pool, "commands", command("x"))
+    assert not (tmp_path / "pwned").exists()
+
+
 async def test_what_a_model_writes_to_the_lifeline_is_not_read(
     opened: Opened, files: Lookup, tmp_path: Path
 ) -> None:

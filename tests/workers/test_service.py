@@ -10,7 +10,7 @@ import pytest
 from tests.workers.frames import split
 from tests.workers.sockets import echo
 from workers import wire
-from workers.messages import Job, Loaded, Reply
+from workers.messages import Failure, Job, Loaded, Reply
 from workers.service import Service
 
 if TYPE_CHECKING:
@@ -127,3 +127,18 @@ def test_the_answers_may_be_many(pair: Pair) -> None:
     far.close()
     _, entries, bodies = split([answered(near)], of_asks=False)
     assert wire.answers(entries, bodies) == sent
+
+
+def test_an_answer_that_is_too_large_is_refused_in_the_worker(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway would cut the worker off for it; those beside it are answered."""
+    near, far = pair
+    monkeypatch.setattr(wire, "MOST_BYTES", 100)
+    Service(far).send([Reply(b"x" * 90, 0.5), Reply(b"y" * 40, 0.5)], 1.0)
+    far.shutdown(socket.SHUT_WR)
+    _, entries, bodies = split([answered(near)], of_asks=False)
+    refused, small = wire.answers(entries, bodies)
+    assert isinstance(refused, Failure)
+    assert refused.kind == "answer"
+    assert small == Reply(b"y" * 40, 0.5)

@@ -7,6 +7,7 @@ left to that.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,7 @@ WORTH_IT_BYTES = 8 * 1024
 _INSTALLED = find_spec("simdjson") is not None
 _FORM = "dataframe_split"
 _EXACT = 2.0**52  # integers up to here are doubles, and doubles up to here show whether they had a fraction
-_QUOTE, _OPEN, _COMMA = b'"', ord("["), ord(",")
+_QUOTE, _OPEN, _CLOSE, _COMMA = b'"', ord("["), ord("]"), ord(",")
 _TYPES: dict[Any, np.dtype[Any]] = {
     DataType.double: np.dtype(np.float64),
     DataType.float: np.dtype(np.float32),
@@ -51,7 +52,7 @@ def frame_of(body: bytes, plan: Plan) -> pd.DataFrame | None:
     Read here is `dataframe_split` with every column of the signature, all of them numbers, and nothing
     else; each number must surely be one that its column holds unchanged.
     """
-    if not _INSTALLED or len(body) < WORTH_IT_BYTES or not plan.numeric:
+    if not _INSTALLED or len(body) < WORTH_IT_BYTES or not plan.numeric or body.startswith(BOM_UTF8):
         return None
     found = _numbers(body, plan)
     if found is None or not (np.abs(found.rows) < _EXACT).all():
@@ -99,9 +100,11 @@ def _is_even(body: bytes, rows: int, width: int) -> bool:
     quote, so that its brackets and commas can be counted.
     """
     tail = np.frombuffer(body, dtype=np.uint8, offset=body.rindex(_QUOTE) + 1)
-    opened = np.flatnonzero(tail == _OPEN)
-    if len(opened) != rows + 1:
+    opened, closed = np.flatnonzero(tail == _OPEN), np.flatnonzero(tail == _CLOSE)
+    if len(opened) != rows + 1 or len(closed) != rows + 1:
         return False
+    if not ((opened[1:] < closed[:-1]).all() and (closed[:-2] < opened[2:]).all()):
+        return False  # one within another
     commas = np.flatnonzero(tail == _COMMA)
     before = np.searchsorted(commas, opened[1:])
     within = np.diff(before, append=len(commas) + 1)

@@ -72,7 +72,7 @@ def _split(payload: object) -> Rows | None:
     rows: Any = payload.get("data")
     if not _is_list_of(names, str) or not _is_list_of(rows, list):
         return None
-    if payload.get("index") is not None and payload["index"] != list(range(len(rows))):
+    if not _is_default(payload.get("index"), len(rows)):
         return None  # labels of its own, which a model may look at
     width = len(names)
     if any(len(row) != width for row in rows) or len(set(names)) != width:
@@ -87,6 +87,10 @@ def _records(form: str, payload: Any) -> Rows | None:
     if any(tuple(record) != names for record in payload):
         return None
     return Rows(names, [tuple(record.values()) for record in payload])
+
+
+def _is_default(index: Any, rows: int) -> bool:
+    return index is None or (index == list(range(rows)) and {*map(type, index)} <= {int})
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

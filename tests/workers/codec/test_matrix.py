@@ -91,6 +91,9 @@ def test_the_short_way_is_taken(name: str) -> None:
         "[[1, 2, 3], [4, 5, 6], []]",
         "[[[1, 2, 3]], [[4, 5, 6]]]",
         "[[1, 2, 3], 4, 5, 6]",
+        "[[1, 2, 3, [4]], 5, 6]",
+        "[[1, 2, [3]], [4, 5, 6]]",
+        "[[[1], 2, 3], 4, 5, 6]",
         "[1, 2, 3]",
         "[]",
         "[[]]",
@@ -153,6 +156,12 @@ def test_other_signatures_are(schema: Any) -> None:
     assert not plan(schema).numeric
 
 
+def test_a_mark_of_byte_order_is_left_to_the_exact_way() -> None:
+    """Which refuses it, as JSON has it."""
+    body = encoded(["a", "b,[", "c"], [[1, 2, 3]])
+    assert agree(b"\xef\xbb\xbf" + body, DOUBLES) is None
+
+
 def test_damaged_bodies_agree() -> None:
     """A byte changed anywhere: the same frame, or none."""
     rng = np.random.default_rng(11)
@@ -161,5 +170,5 @@ def test_damaged_bodies_agree() -> None:
     for _ in range(400):
         body = bytearray(whole)
         at = int(rng.integers(start + matrix.WORTH_IT_BYTES, len(body)))
-        body[at] = int(rng.choice(list(b'0123456789.,-+eE[]{}"nt ')))
+        body[at] = int(rng.choice(list(b'0123456789.,-+eE[][][]{}"nt ')))
         agree(bytes(body), DOUBLES)
