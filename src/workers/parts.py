@@ -33,6 +33,7 @@ _OF_THE_WHOLE = frozenset(
         "RadiusNeighborsTransformer",
     }
 )
+_FIXED_STRATEGIES = frozenset({"constant", "most_frequent", "prior"})  # of a DummyClassifier
 _APPLIES_FUNCTIONS = frozenset({"FunctionTransformer", "TransformedTargetRegressor"})
 _MOST = 200_000
 
@@ -77,6 +78,8 @@ def _unknown(part: object) -> str | None:
 
 def _unfit(part: object) -> str | None:
     name = type(part).__name__
+    if getattr(part, "strategy", "") in _FIXED_STRATEGIES:
+        return None  # as a boosted classifier's first guess is
     if name in _OF_THE_WHOLE:
         return f"a {name}"
     functions = [getattr(part, field, None) for field in ("func", "inverse_func")]
