@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import FLAVOR_NAME, load_model
 
-from workers import proof
+from workers import arrays, proof
 from workers.call import Call
 from workers.codec import answers
 from workers.codec.bodies import read, write
+from workers.codec.frames import frame
 from workers.codec.plan import Plan
+from workers.codec.rows import joined
 from workers.errors import InputRefused
 from workers.merger import Merger
 
@@ -49,12 +51,12 @@ class LoadedModel:
         self._model = load_model(source.directory, suppress_warnings=True)
         self._plan = Plan.of(self._model.metadata, checks=source.input_checks)
         self._call = Call(self._model, self._plan)
+        tried = proof.trial(self._plan, source.directory)
+        if tried is not None and arrays.fit(self._model, self._plan):
+            whole = frame(joined([tried]), self._plan)
+            self._call.try_arrays([whole, whole[:1]])
         self.merging = proof.merging(
-            self._model,
-            self._plan,
-            wish=source.batching,
-            directory=source.directory,
-            predict=self._call,
+            self._model, self._plan, wish=source.batching, tried=tried, predict=self._call
         )
         self._merger = Merger(self._plan, self._call) if self.merging.on else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -35,7 +35,10 @@ _OF_THE_WHOLE = frozenset(
 )
 _FIXED_STRATEGIES = frozenset({"constant", "most_frequent", "prior"})  # of a DummyClassifier
 _APPLIES_FUNCTIONS = frozenset({"FunctionTransformer", "TransformedTargetRegressor"})
+_BY_NAME = frozenset({"ColumnTransformer", "FunctionTransformer", "make_column_selector"})
+_OUTPUT = "_sklearn_output_config"  # of an estimator that was told to give frames
 _MOST = 200_000
+_TOO_MANY = object()
 
 
 def foreign(model: object) -> str | None:
@@ -44,6 +47,23 @@ def foreign(model: object) -> str | None:
     Looks at everything that the model holds. A subclass or a function of somebody's own may do
     anything, so that none is known; of functions, numpy's ufuncs are, which take cell by cell.
     """
+    for part in _all(model):
+        if (name := _unknown(part)) is not None:
+            return name
+    return None
+
+
+def takes_arrays(model: object) -> bool:
+    """Whether no part of the model looks at the names of columns, nor wants frames between its steps."""
+    for part in _all(model):
+        held = getattr(part, "__dict__", {})
+        if type(part).__name__ in _BY_NAME or _OUTPUT in held or _is_own(part):
+            return False
+    return True
+
+
+def _all(model: object) -> Iterator[object]:
+    """The model and everything that it holds, each once; at the end a part too many, where there are."""
     seen: set[int] = set()
     left: list[object] = [model]
     while left:
@@ -52,14 +72,23 @@ def foreign(model: object) -> str | None:
             continue
         seen.add(id(part))
         if len(seen) > _MOST:
-            return "more parts than are looked at"
-        if (name := _unknown(part)) is not None:
-            return name
+            yield _TOO_MANY
+            return
+        yield part
         left.extend(_held_by(part))
-    return None
+
+
+def _is_own(part: object) -> bool:
+    """Whether it is of somebody's own making, which may look at anything."""
+    package = _package(type(part).__module__)
+    return part is _TOO_MANY or not (
+        package in PACKAGES or package in _DATA or type(part).__module__ in _PLAIN_MODULES
+    )
 
 
 def _unknown(part: object) -> str | None:
+    if part is _TOO_MANY:
+        return "more parts than are looked at"
     if isinstance(part, FunctionType | BuiltinFunctionType | MethodType):
         return None if _package(part.__module__) == "sklearn" else f"the function {part.__name__}"
     if isinstance(part, type | np.ufunc | ModuleType):

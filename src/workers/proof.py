@@ -39,12 +39,21 @@ _NUMBERS: dict[Any, tuple[Any, ...]] = {
 }
 
 
-def merging(model: PyFuncModel, plan: Plan, *, wish: Batching, directory: str, predict: Predict) -> Merging:
+def trial(plan: Plan, directory: str) -> Rows | None:
+    """Two rows or more of the input example, or made up where all are numbers; None where neither is."""
+    if not rows.mergeable(plan):
+        return None
+    return _example(plan, directory) or _made_up(plan)
+
+
+def merging(
+    model: PyFuncModel, plan: Plan, *, wish: Batching, tried: Rows | None, predict: Predict
+) -> Merging:
     """Whether rows of several requests may share a call, and why (not). Never raises.
 
     With the wish `auto` that takes a flavor whose estimators work row by row, no part of anybody
-    else's making, and equal answers for rows alone and together; with `on`, the last alone, where there
-    are rows to try.
+    else's making, and equal answers for the rows of a `trial` alone and together; with `on`, the last
+    alone, where there are rows to try.
     """
     if wish == "off":
         return Merging(False, "it is switched off")
@@ -52,7 +61,6 @@ def merging(model: PyFuncModel, plan: Plan, *, wish: Batching, directory: str, p
         return Merging(False, "the signature is not one of named columns of plain types")
     if wish == "auto" and (why := _unpromised(model)) is not None:
         return Merging(False, why)
-    tried = _example(plan, directory) or _made_up(plan)
     if tried is None and wish == "on":
         return Merging(True, "it was asked for, and there are no rows on which to try")
     if tried is None:
