@@ -44,7 +44,12 @@ def given(model: LoadedModel, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPat
     kinds: list[type] = []
     estimator = model._model.get_raw_model()
     predict = estimator.predict
-    monkeypatch.setattr(estimator, "predict", lambda data: kinds.append(type(data)) or predict(data))
+
+    def noted(data: Any) -> Any:
+        kinds.append(type(data))
+        return predict(data)
+
+    monkeypatch.setattr(estimator, "predict", noted)
     body = {"dataframe_split": {"columns": list(frame.columns), "data": frame.to_numpy().tolist()}}
     answer = json.loads(model.answer(Job(json.dumps(body).encode())).body)
     return kinds[0], answer
@@ -66,8 +71,8 @@ def test_arrays_are_given_and_change_no_bit(
 ) -> None:
     """The answers are those of the estimator to the frame itself, to the last digit."""
     model = loaded(tmp_path, made, target=target)
-    wanted = made.predict(FRAME[:rows]).tolist()
-    assert given(model, FRAME[:rows], monkeypatch) == (np.ndarray, wanted)
+    apart = pd.DataFrame({name: FRAME[name][:rows].to_list() for name in FRAME})  # as MLflow makes frames
+    assert given(model, apart, monkeypatch) == (np.ndarray, made.predict(apart).tolist())
 
 
 MIXED = FRAME.assign(d=np.arange(60))
