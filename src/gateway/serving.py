@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,7 +14,7 @@ from gateway.errors import GatewayError
 from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from workers.pool import Job, ModelKey, Pool
 
 Made = TypeVar("Made", Reply, Stream)
+Choice = TypeVar("Choice", bound=str)
+
+_log = logging.getLogger(__name__)
 
 _CHECKS_TAG = "gateway.input_checks"
 _CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
@@ -166,6 +170,14 @@ class Serving:
             yield ModelSource(
                 version.key,
                 str(folder),
-                input_checks=_CHECKS.get(version.tags.get(_CHECKS_TAG, ""), self._input_checks),
-                batching=_BATCHING.get(version.tags.get(_BATCHING_TAG, ""), self._batching),
+                input_checks=_tagged(version, _CHECKS_TAG, choices=_CHECKS, default=self._input_checks),
+                batching=_tagged(version, _BATCHING_TAG, choices=_BATCHING, default=self._batching),
             )
+
+
+def _tagged(version: ModelVersion, tag: str, *, choices: Mapping[str, Choice], default: Choice) -> Choice:
+    """What the version's tag chooses, else `default`; a choice that is not known is told in the log."""
+    wish = version.tags.get(tag)
+    if wish is not None and wish not in choices:
+        _log.warning("%s has the tag %s=%r, which is none of %s", version.key, tag, wish, ", ".join(choices))
+    return choices.get(wish or "", default)

@@ -11,6 +11,8 @@ from tests.gateways import gateway_at, invoke
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from tests.servers import MlflowServer
 
 LOSSY = b'{"dataframe_records": [{"count": 2.7, "weight": 1.0, "label": "x"}]}'
@@ -72,6 +74,16 @@ async def test_a_versions_tag_decides_on_its_batching(
             async with gateway.get(f"/model/{name}/1") as answer:
                 told[name] = (await answer.json())["serving"]["batching"]["rows_together"]
     assert told == {"api-tens": True, tagged["on"]: True, tagged["off"]: False}
+
+
+async def test_a_tag_that_is_not_known_is_told(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misspelt one leaves the default, and the log says what it could be."""
+    name = registered_again(mlflow_server, "api-sums", gateway_batching="ON")
+    async with gateway_at(mlflow_server.url, tmp_path) as gateway:
+        assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
+    assert "gateway.batching='ON', which is none of auto, on, off" in caplog.text
 
 
 async def test_models_take_turns_where_there_is_room_for_one(
