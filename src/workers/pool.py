@@ -44,6 +44,7 @@ from workers.messages import (
     Reply,
 )
 from workers.stream import Stream
+from workers.tally import EVENTS, Event, Tally
 from workers.template import Template
 
 if TYPE_CHECKING:
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ARROW",
     "CSV",
+    "EVENTS",
     "JSON",
     "OPEN_INFERENCE",
     "PARQUET",
     "AnswerRefused",
     "Batching",
     "Cell",
+    "Event",
     "InputChecks",
     "InputRefused",
     "Job",
@@ -78,6 +81,7 @@ __all__ = [
     "State",
     "Stream",
     "StreamRefused",
+    "Tally",
     "TypeRefused",
     "WorkerDied",
     "WorkerError",
@@ -118,9 +122,15 @@ class _Held:
 class Pool:
     """Warm workers keyed by model name, version and fingerprint. Used from one event loop."""
 
-    def __init__(self, limits: Limits, *, environment: Mapping[str, str] | None = None) -> None:
-        """`environment` is all that the workers see of it; None leaves them this process' own."""
+    def __init__(
+        self, limits: Limits, *, environment: Mapping[str, str] | None = None, tally: Tally | None = None
+    ) -> None:
+        """`environment` is all that the workers see of it; None leaves them this process' own.
+
+        `tally` is where what happens is counted.
+        """
         self._limits = limits
+        self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
         self._held: dict[ModelKey, _Held] = {}
