@@ -275,7 +275,7 @@ class Streams(Commands):
 
 
 class Broken(PythonModel):
-    """Fails to load: by an exception, a missing package, a hang or its process' death."""
+    """Fails to load: by an exception, a missing package, a hang or its process' death; or is slow to."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -289,6 +289,8 @@ class Broken(PythonModel):
             time.sleep(300)
         if self.how == "die":
             os._exit(9)
+        if self.how.startswith("slow "):
+            time.sleep(float(self.how.removeprefix("slow ")))
         if self.how.startswith("once "):
             try:
                 os.close(os.open(self.how.removeprefix("once "), os.O_CREAT | os.O_EXCL))

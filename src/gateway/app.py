@@ -202,6 +202,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             input_checks=settings.input_checks,
             batching=settings.batching,
         )
+        stack.push_async_callback(serving.close)
         app[keys.DETAILS] = Details(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = Pins(
             settings.pinned_models,
