@@ -26,7 +26,7 @@ from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
 from gateway.serving import Serving
-from workers.pool import Limits, ModelKey, Pool
+from workers.pool import Limits, ModelKey, Pool, Tally
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = settings
     app[keys.DRAIN] = drain
+    app[keys.TALLY] = Tally()
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
@@ -181,13 +182,13 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings)
+        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=app[keys.TALLY])
         stack.push_async_callback(catalog.close)
         artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow)
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers)
+        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=app[keys.TALLY])
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: Once[ModelKey] = Once()

@@ -14,10 +14,11 @@ from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
 from gateway.settings import Settings
-from workers.pool import Pool
+from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DRAIN: Final = web.AppKey("drain", Drain)
+TALLY: Final = web.AppKey("tally", Tally)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
 from gateway.catalog.memory import Memory
 from gateway.catalog.sources import Source, find
+from gateway.catalog.staleness import Staleness
 from gateway.catalog.standing import Standing
 from gateway.catalog.versions import READY, servable, with_model
 from gateway.errors import BestUndecided, NotFound, NotServable
 from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
 from gateway.refs import Alias, Best, Latest, ModelRef, Number
+from workers.pool import Event, Tally
 
 if TYPE_CHECKING:
     from gateway.mlflow_client import MlflowClient
     from gateway.models import ModelPage, ModelVersion
     from gateway.settings import Settings
 
+STALE_RESOLUTIONS: Final = Event(
+    "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
+)
 _LONGEST_NUMBER = 18
 
 
 class Catalog:
     """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
 
-    def __init__(self, client: MlflowClient, settings: Settings) -> None:
+    def __init__(self, client: MlflowClient, settings: Settings, *, tally: Tally | None = None) -> None:
+        """`tally` is where resolutions older than their time are counted."""
         self._client = client
+        self._tally = tally or Tally()
+        self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
         self._standing = Standing()
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
@@ -51,7 +59,11 @@ class Catalog:
         Raises NotFound, NotServable, BestUndecided, and the Upstream errors where nothing is known.
         """
         answer = await self._memory.get(ref)
-        return replace(answer.value, stale=True) if answer.stale else answer.value
+        if not answer.stale:
+            return answer.value
+        self._tally.count(STALE_RESOLUTIONS)
+        self._staleness.given(ref, answer.age)
+        return replace(answer.value, stale=True)
 
     async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
@@ -113,6 +125,11 @@ class Catalog:
         await self._memory.close()
 
     async def _look_up(self, ref: ModelRef) -> Resolution:
+        resolution = await self._looked_up(ref)
+        self._staleness.answered()
+        return resolution
+
+    async def _looked_up(self, ref: ModelRef) -> Resolution:
         with self._standing.watch():
             source = await find(self._client, ref.name)
             if isinstance(ref.selector, Best):

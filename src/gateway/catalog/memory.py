@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -32,13 +32,21 @@ class _Entry(Generic[V]):
     asked: float
     rest_until: float = 0.0
 
+    def old(self) -> Answer[V]:
+        """The answer, beyond its time."""
+        return Answer(self.value, stale=True, age=monotonic() - self.asked)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[V]):
-    """A value, and whether it is older than its time because nobody could be asked again."""
+    """A value, and whether it is older than its time because nobody could be asked again.
+
+    `age` is how many seconds ago it was asked for, told of stale ones only.
+    """
 
     value: V
     stale: bool = False
+    age: float = field(default=0.0, compare=False)
 
 
 class Memory(Generic[K, V]):
@@ -93,12 +101,12 @@ class Memory(Generic[K, V]):
             return Answer(await self._ask(key))
         patience = self._patience_left(key)
         if monotonic() < entry.rest_until or (patience is not None and patience <= 0):
-            return Answer(entry.value, stale=True)
+            return entry.old()
         try:
             async with asyncio.timeout(patience):
                 return Answer(await self._ask(key))
         except (*_DOWN, TimeoutError):
-            return Answer(entry.value, stale=True)
+            return entry.old()
 
     async def close(self) -> None:
         """End the lookups that run."""

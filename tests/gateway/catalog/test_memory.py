@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.catalog.memory import Answer, Memory
 from gateway.errors import BestUndecided, GatewayError, NotFound, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.refs import Alias, Latest, ModelRef, Number
 from tests.gateway.catalog.conftest import opened
+from workers.tally import Tally
 
 if TYPE_CHECKING:
     from tests.fronts import Fault, Front
@@ -224,11 +226,11 @@ async def test_n_first_askers_cost_one_lookup(proxy: Front) -> None:
 async def test_known_models_serve_on_while_mlflow_is_down(
     proxy: Front, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stale, with one line in the log for all requests; unknown ones get the upstream's error."""
+    """Stale and counted, two lines in the log for all requests; unknown ones get the upstream's error."""
     caplog.set_level(logging.INFO, "gateway")
-    async with opened(
-        proxy.url, GATEWAY_CATALOG_TTL_SECONDS="0.05", MLFLOW_HTTP_REQUEST_TIMEOUT="1.5"
-    ) as catalog:
+    tally = Tally()
+    soon_old = {"GATEWAY_CATALOG_TTL_SECONDS": "0.05", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1.5"}
+    async with opened(proxy.url, tally, **soon_old) as catalog:
         before = (catalog.reached, catalog.away)
         await catalog.resolve(CHAMPION)
         assert [before, (catalog.reached, catalog.away)] == [(False, None), (True, None)]
@@ -236,6 +238,7 @@ async def test_known_models_serve_on_while_mlflow_is_down(
         proxy.fault = fault
         resolutions = [await catalog.resolve(CHAMPION) for _ in range(5)]
         assert {(found.version.version, found.stale) for found in resolutions} == {("2", True)}
+        assert tally.of(STALE_RESOLUTIONS) == 5
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):
             await catalog.resolve(ModelRef("wine", Number(1)))
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):
@@ -246,9 +249,10 @@ async def test_known_models_serve_on_while_mlflow_is_down(
         await catalog.probe()
         assert str(catalog.away) == "None"
     texts = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
-    assert len(texts) == 2
-    assert "serves on" in texts[0]
-    assert texts[1] == "MLflow answers again"
+    assert len(texts) == 3
+    assert any("serves on" in text for text in texts[:2])
+    assert any("what it said before" in text for text in texts[:2])
+    assert texts[2] == "MLflow answers again"
 
 
 async def test_a_probe_is_a_real_call(proxy: Front) -> None:
