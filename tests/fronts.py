@@ -112,7 +112,8 @@ async def front(target: str) -> AsyncIterator[Front]:
         proxy = Front(target, session)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # Cancelled, a handler waits for no client that has gone.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

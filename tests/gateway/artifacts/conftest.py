@@ -44,6 +44,7 @@ class House:
     folder: Path
     stack: AsyncExitStack
     max_bytes: int = 10**9
+    rest: float = 0.0
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -60,7 +61,7 @@ class House:
         """A newly opened cache, as after a start of the gateway; closed at the test's end."""
         settings = load(self.environment)
         client = await self.stack.enter_async_context(MlflowClient(settings.mlflow))
-        cache = ArtifactCache(settings, client)
+        cache = ArtifactCache(settings, client, rest=self.rest)
         await cache.open()
         self.stack.push_async_callback(cache.close)
         return cache
