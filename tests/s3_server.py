@@ -58,12 +58,20 @@ class S3Server:
 
     def start_again(self, command: list[str]) -> None:
         """Start that process anew; the script that started the server ends it."""
-        environ = {**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")}
-        with (self.folder / "rgw.out").open("ab") as output:
-            process = subprocess.Popen(
-                command, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        (self.folder / "rgw.pid").write_text(str(process.pid))
+        done = subprocess.run(
+            [
+                "sh",
+                "-c",
+                'setsid "$@" >>"$0" 2>&1 </dev/null & echo $!',
+                str(self.folder / "rgw.out"),
+                *command,
+            ],
+            env={**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (self.folder / "rgw.pid").write_text(done.stdout)
 
     def rados(self, *arguments: str) -> str:
         """What Ceph's own tool says: it changes objects behind the server's back."""

@@ -26,10 +26,12 @@ def original(server: MlflowServer) -> Path:
 
 def put(server: MlflowServer, name: str, *, size: int = 0) -> Path:
     """A model `name` in the MLflow server's own store, with a file of `size` bytes; where its files are."""
-    folder = server.folder / "artifacts" / "shelf" / name
+    run = server.call("runs/create", {"experiment_id": "0"})["run"]["info"]
+    uri = f"{run['artifact_uri']}/shelf"
+    folder = server.folder / "artifacts" / uri.removeprefix("mlflow-artifacts:/")
     shutil.copytree(original(server), folder)
     (folder / _BALLAST).write_bytes(b"\1" * size)
-    _register(server, name, f"mlflow-artifacts:/shelf/{name}")
+    _register(server, name, uri, run_id=run["run_id"])
     return folder
 
 
@@ -48,6 +50,6 @@ def path_of(name: str) -> str:
     return f"/model/{name}/1/invocation"
 
 
-def _register(server: MlflowServer, name: str, source: str) -> None:
+def _register(server: MlflowServer, name: str, source: str, *, run_id: str = "") -> None:
     server.call("registered-models/create", {"name": name})
-    server.call("model-versions/create", {"name": name, "source": source})
+    server.call("model-versions/create", {"name": name, "source": source, "run_id": run_id})

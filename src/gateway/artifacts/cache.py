@@ -134,11 +134,11 @@ class ArtifactCache:
         known = manifest.load(place.manifest)
         if known is None:
             return "there is no manifest that can be read" if os.path.lexists(place.folder) else ""
-        _tidy(key, known.strangers(place.files))
         before = stamp(place.folder)
         problem = known.problem(place.files)
         if problem is None:
-            self._intact[key] = before
+            removed = _tidied(key, known.strangers(place.files))
+            self._intact[key] = frozenset(entry for entry in before if entry[0] not in removed)
         return problem
 
     async def _fetch(self, key: ModelKey, place: Place, *, uri: str) -> None:
@@ -170,14 +170,15 @@ class ArtifactCache:
         return content.size
 
 
-def _tidy(key: ModelKey, strangers: list[Path]) -> None:
-    """Remove what does not belong to the model: a module put beside its own would be imported."""
+def _tidied(key: ModelKey, strangers: list[Path]) -> set[str]:
+    """The paths of `strangers`, which are removed: a module put beside the model's own would be imported."""
     for path in strangers:
         path.unlink(missing_ok=True)
     # Python itself leaves its byte code there where a model brings code of its own.
     told = [path for path in strangers if "__pycache__" not in path.parts]
     if told:
         _log.warning("the cached files of %s had %d beside them that were removed", key, len(told))
+    return {str(path) for path in strangers}
 
 
 def _content(place: Place, file: StoredFile) -> bytes | None:

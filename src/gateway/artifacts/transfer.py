@@ -84,9 +84,8 @@ class FileTree:
         try:
             return [await self._one(file, folder, meter=meter) for file in waiting]
         except FileGone as error:
-            raise UpstreamWrong(
-                "A file that the store of this version lists is not there any more."
-            ) from error
+            # Its store lists it and does not have it: that is the store's trouble, and may pass.
+            raise UpstreamWrong(str(error)) from error
 
     async def _one(self, file: Listed, folder: Path, *, meter: Meter) -> StoredFile:
         async with self.store.open(self.uri, file.path) as incoming:
