@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from gateway.errors import CacheFull, UpstreamWrong
 from tests.gateway.artifacts.conftest import key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.gateway.artifacts.conftest import House
@@ -98,21 +96,6 @@ async def test_a_download_in_progress_counts(house: House) -> None:
     assert house.shelf.fetched["b/data/model.bin"] == 0
     gate.open.set()
     assert (await asker / "MLmodel").is_file()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_a_full_disk_is_told_and_leaves_nothing(house: House, small_disk: Path) -> None:
