@@ -56,6 +56,9 @@ def _carried_out(order: dict[str, Any]) -> dict[str, str]:
 
 def _is_full(error: BaseException | None) -> bool:
     """Whether no space left is behind `error`, however MLflow wrapped it."""
+    # Of some errors MLflow keeps the words alone.
+    if f"[Errno {errno.ENOSPC}]" in str(error):
+        return True
     while error is not None:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return True

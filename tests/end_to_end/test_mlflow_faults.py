@@ -10,7 +10,9 @@ import pytest
 
 from gateway.api import keys
 from gateway.catalog.catalog import STALE_RESOLUTIONS
+from tests import waiting
 from tests.end_to_end.callers import CALLERS, calling
+from tests.figures import note
 from tests.fronts import Front, front
 from tests.gateways import Gateway, gateway_at, invoke
 
@@ -87,16 +89,14 @@ async def refused(gateway: Gateway, path: str) -> float:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_known_models_answer_on(
-    mlflow: Front, served: Gateway, fault: Fault, record_property: Callable[[str, object], None]
-) -> None:
+async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fault) -> None:
     """Warm and cached ones without one failed request, others 503; and all is well by itself afterwards."""
     async with calling(served, WARM) as callers:
         mlflow.fault = fault
         await until(lambda mlflow: mlflow["away"] is not None and mlflow["since"] is not None, served)
         status, answer = await invoke(served, CACHED)
         assert (status, answer["predictions"]) == (200, [3.0, 7.0])
-        record_property("refusal_seconds", [round(await refused(served, UNKNOWN), 2) for _ in range(3)])
+        refusal = max([await refused(served, UNKNOWN) for _ in range(3)])
         for path in ("/model/", "/model/api-tens", "/model/api-tens/1"):
             status, told = await get(served, path)
             assert (status, "MLflow" in told["message"]) == (503, True), path
@@ -104,29 +104,27 @@ async def test_known_models_answer_on(
         mlflow.fault = ""
         ended = perf_counter()
         await until(lambda mlflow: mlflow["away"] is None and mlflow["since"] is None, served)
-        record_property("reached_again_seconds", round(perf_counter() - ended, 2))
+        reached = perf_counter() - ended
         status, answer = await invoke(served, UNKNOWN)
         assert (status, answer["predictions"]) == (200, [9.0, 21.0])
-        record_property("unknown_answered_seconds", round(perf_counter() - ended, 2))
-    record_property("right_answers", callers.right)
+        answered = perf_counter() - ended
+    note(f"MLflow {fault}", refusal=refusal, reached=reached, answered=answered, right=callers.right)
     assert callers.wrong == {}
     assert callers.right > during > CALLERS
     assert served.app[keys.TALLY].of(STALE_RESOLUTIONS) > 0
 
 
-async def test_a_herd_of_unknown_refs_meets_a_hanging_server(
-    mlflow: Front, served: Gateway, record_property: Callable[[str, object], None]
-) -> None:
+async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:
     """Refused within the limit of one call, over a few connections; who comes later, at once."""
     async with calling(served, WARM) as callers:
         mlflow.fault = "slow"
         herd = [refused(served, f"/model/nobody-{number}/1/invocation") for number in range(100)]
-        record_property("slowest_of_the_herd", round(max(await asyncio.gather(*herd)), 2))
+        slowest = max(await asyncio.gather(*herd))
         assert mlflow.most_waiting <= 32
         later = await asyncio.gather(
             *(refused(served, f"/model/late-{number}/1/invocation") for number in range(20))
         )
-        record_property("median_of_later", round(sorted(later)[10], 3))
+        note("MLflow slow, a herd", slowest=slowest, later=sorted(later)[10])
         assert sorted(later)[10] < 2
         assert mlflow.waiting <= 2
         mlflow.fault = ""
@@ -139,11 +137,7 @@ async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None
     await refused(served, UNKNOWN)
     mlflow.fault = ""
     calls = len(mlflow.calls)
-    async with asyncio.timeout(60):
-        while True:
-            if served.app[keys.CATALOG].away is None:
-                break
-            await asyncio.sleep(0.05)
+    await waiting.until(lambda: served.app[keys.CATALOG].away is None, within=60)
     assert mlflow.calls[calls:]
 
 

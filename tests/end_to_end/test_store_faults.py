@@ -18,8 +18,10 @@ import pytest
 from gateway.api import keys
 from tests.end_to_end import shelf
 from tests.end_to_end.callers import CALLERS, calling
+from tests.figures import note
 from tests.gateways import Gateway, gateway_at, invoke
 from tests.s3_server import s3_server
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -65,7 +67,7 @@ async def answered(gateway: Gateway, name: str) -> float:
             status, answer = await invoke(gateway, shelf.path_of(name))
             if status == 200:
                 assert answer["predictions"] == shelf.RIGHT
-                return round(perf_counter() - began, 2)
+                return perf_counter() - began
             await asyncio.sleep(0.1)
 
 
@@ -76,9 +78,7 @@ async def warm(gateway: Gateway, name: str) -> AsyncIterator[Callers]:
     async with calling(gateway, {shelf.path_of(name): shelf.RIGHT}) as callers:
         yield callers
         afterwards = callers.right + CALLERS
-        async with asyncio.timeout(BOUND_SECONDS):
-            while callers.right < afterwards:  # noqa: ASYNC110 - a load has no event for its hundredth answer
-                await asyncio.sleep(0.05)
+        await until(lambda: callers.right >= afterwards, within=BOUND_SECONDS)
     assert callers.wrong == {}
 
 
@@ -106,7 +106,6 @@ async def test_an_s3_store_that_is_away(
     s3_server: S3Server,
     tmp_path: Path,
     fault: str,
-    record_property: Callable[[str, object], None],
 ) -> None:
     """Warm and cached models answer on; others 503 or 504 with the reason, and by themselves again later."""
     names = [f"s3-{fault}-{number}" for number in range(3)]
@@ -120,13 +119,14 @@ async def test_an_s3_store_that_is_away(
             with broken(s3_server, fault):
                 began = perf_counter()
                 assert "S3 store" in await refused(gateway, unknown, 503, 504)
-                record_property("refused_after", round(perf_counter() - began, 2))
+                first = perf_counter() - began
                 began = perf_counter()
                 await refused(gateway, unknown, 503, 504)
-                record_property("refused_again_after", round(perf_counter() - began, 2))
+                second = perf_counter() - began
                 assert await answered(gateway, cached) < BOUND_SECONDS
                 assert partials(tmp_path) == []
-            record_property("answered_after", await answered(gateway, unknown))
+            took = await answered(gateway, unknown)
+    note(f"S3 {fault}", refused=first, refused_again=second, answered=took)
 
 
 class broken:  # noqa: N801 - read as a word: with broken(store, "killed")
@@ -182,7 +182,7 @@ async def test_an_object_that_is_spoilt_in_its_store(
             assert tries <= 2 + seconds / 2, caplog.text
             assert partials(tmp_path / "cache") == []
         await mend(source, s3_server, name)
-        await answered(gateway, name)
+        note(f"S3 object {fault}", answered=await answered(gateway, name))
 
 
 def spoil(store: S3Server, name: str, *, fault: str, scratch: Path, whole: bytes) -> None:
@@ -294,11 +294,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_a_full_disk(
-    source: MlflowServer,
-    small_disk: Path,
-    record_property: Callable[[str, object], None],
-) -> None:
+async def test_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
     """Somebody else's file fills it: the cached model gives way, then it is said; later it fits by itself."""
     for name in ("disk-hot", "disk-old", "disk-new", "disk-none"):
         shelf.put(source, name, size=2 * MIB)
@@ -314,7 +310,7 @@ async def test_a_full_disk(
             assert "disk of the artifact cache is full" in message
             assert partials(small_disk / "cache") == []
             foreign.unlink()
-            record_property("answered_after", await answered(gateway, "disk-none"))
+            note("disk full", answered=await answered(gateway, "disk-none"))
 
 
 async def test_a_start_with_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
