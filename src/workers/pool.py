@@ -136,7 +136,7 @@ class Pool:
         self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
-        self._places = Places(limits, self.tally)
+        self._places = Places(limits, self.tally, template=self._template)
         self._failures = Failures()
         self._keeping: list[asyncio.Task[None]] = []
 
