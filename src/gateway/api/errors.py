@@ -103,7 +103,7 @@ def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:
     The text of a model's own exception is told only where `model_error_text` allows it.
     """
     if isinstance(error, HttpRefusal):
-        return Problem(error.status, error.code, str(error))
+        return Problem(error.status, error.code, str(error), headers=_headers(error.status))
     if isinstance(error, web.HTTPException):
         return _of_http(error)
     for kind in type(error).__mro__:

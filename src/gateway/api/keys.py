@@ -6,7 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.api.connections import Connections
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
@@ -14,10 +16,13 @@ from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
 from gateway.settings import Settings
-from workers.pool import Pool
+from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
+TALLY: Final = web.AppKey("tally", Tally)
 DRAIN: Final = web.AppKey("drain", Drain)
+CONNECTIONS: Final = web.AppKey("connections", Connections)
+INTAKE: Final = web.AppKey("intake", Intake)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
