@@ -8,6 +8,7 @@ import importlib
 import logging
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +50,7 @@ def create_app(settings: Settings) -> web.Application:
     drain, tally = Drain(), Tally()
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
-        most=descriptors.for_connections(workers=_workers(settings)),
+        most=partial(descriptors.for_connections, workers=_workers(settings)),
         stalled_seconds=settings.idle_connection_seconds,
         tally=tally,
     )

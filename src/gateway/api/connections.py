@@ -15,6 +15,8 @@ from gateway import descriptors
 from workers.pool import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from workers.pool import Tally
@@ -35,19 +37,24 @@ CONNECTIONS_CLOSED: Final = Event(
 
 @dataclass(slots=True)
 class _Seen:
-    """What the last look at a connection found: when it last had a request, what it has not sent yet."""
+    """What the last look at a connection found.
+
+    `asked` is whether it ever had a request, `used` when it had the last; `unsent` are the bytes of
+    answers that wait to be taken, and `moved` is when they last became more or fewer.
+    """
 
     transport: asyncio.Transport
     used: float
-    unsent: int
     moved: float
+    unsent: int = 0
+    asked: bool = False
 
 
 class Connections:
     """Knows which connections have a request in hand, and looks at all of them once a second."""
 
-    def __init__(self, *, most: int, stalled_seconds: float, tally: Tally) -> None:
-        """At most `most` stay open; an answer of which nothing is taken for so long is given up."""
+    def __init__(self, *, most: Callable[[], int], stalled_seconds: float, tally: Tally) -> None:
+        """So many stay open at most; an answer of which nothing is taken for so long is given up."""
         self._most = most
         self._stalled_seconds = stalled_seconds
         self._tally = tally
@@ -87,7 +94,7 @@ class Connections:
                 continue
             self._seen[connection] = seen
             if connection in self._busy or connection in left:
-                seen.used = now
+                seen.used, seen.asked = now, True
             stalled += self._is_stalled(seen, now)
         if stalled:
             _log.warning(
@@ -109,29 +116,30 @@ class Connections:
 
     def _make_room(self, count: int) -> None:
         """Close the longest idle connections where there are too many; tell of it once."""
-        used_up = descriptors.used_up()
-        excess = max(count - self._most, _AT_A_TIME if used_up else 0)
+        used_up, most = descriptors.used_up(), self._most()
+        excess = max(count - most, _AT_A_TIME if used_up else 0)
         if excess > 0:
             if not self._is_crowded:
                 what = "descriptors are used up" if used_up else "as many as descriptors allow"
                 _log.warning("%d connections are open, %s: the longest idle ones are closed", count, what)
             self._is_crowded = True
             self._close_idle(excess)
-        elif self._is_crowded and count <= self._most * 7 // 8:
+        elif self._is_crowded and count <= most * 7 // 8:
             _log.warning("connections are few enough again; %d idle ones were closed", self._crowd)
             self._is_crowded, self._crowd = False, 0
 
     def _close_idle(self, excess: int) -> None:
+        """Those first that never asked for anything."""
         idle = [
-            (seen.used, connection)
+            (seen.asked, seen.used, connection)
             for connection, seen in self._seen.items()
             if not seen.unsent
             and not seen.transport.is_closing()
             and connection not in self._busy
             and connection not in self._left
         ]
-        idle.sort(key=lambda each: each[0])
-        for _, connection in idle[:excess]:
+        idle.sort(key=lambda each: each[:2])
+        for *_, connection in idle[:excess]:
             connection.force_close()
             self._tally.count(CONNECTIONS_CLOSED, "crowded")
             self._crowd += 1
@@ -140,4 +148,4 @@ class Connections:
 def _first(connection: web.RequestHandler, now: float) -> _Seen | None:
     """A connection that has just come; None where it is gone already."""
     transport = connection.transport
-    return None if transport is None else _Seen(transport, now, 0, now)
+    return None if transport is None else _Seen(transport, now, now)

@@ -39,6 +39,7 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.WorkerDied: (500, "MODEL_ERROR"),
     workers.OutOfTime: (504, "DEADLINE_EXCEEDED"),
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NoMeans: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NoRoom: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.Pinned: (409, "RESOURCE_CONFLICT"),
