@@ -1,8 +1,9 @@
-"""Clients that speak to a gateway in bare bytes, as hostile and broken ones do; and a light one beside them."""
+"""Clients that speak to a gateway in bare bytes, as hostile and broken ones do, and a light one."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 SECONDS = 30.0
 """What anything may take on a machine that is busy with other things."""
@@ -30,6 +31,8 @@ class Bare:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        assert isinstance(writer.transport, asyncio.Transport)
+        self._reading = writer.transport
 
     async def send(self, data: bytes) -> bool:
         """Send; False where the gateway has closed the connection, or takes no more for a while."""
@@ -60,9 +63,36 @@ class Bare:
                 return await self._reader.read()
         return b""
 
+    def pause(self) -> None:
+        """Take nothing from now on but what `take` is asked for."""
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self._reading.pause_reading()
+
+    def push(self, data: bytes) -> None:
+        """Send without waiting until the gateway takes it."""
+        self._writer.write(data)
+
+    async def take(self, most: int) -> int:
+        """Take so many bytes at most; how many came."""
+        self._reading.resume_reading()
+        try:
+            async with asyncio.timeout(SECONDS):
+                return len(await self._reader.read(most))
+        finally:
+            self._reading.pause_reading()
+
     def vanish(self) -> None:
         """Go away without a word of goodbye: the other side is told by a reset at most."""
         self._writer.transport.abort()
+
+
+async def until(true: Callable[[], bool], what: str = "it") -> None:
+    """Look again and again until it is so; fails where that takes too long."""
+    ends = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < ends, f"{what} did not come"
+        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

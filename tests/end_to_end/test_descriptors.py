@@ -6,6 +6,8 @@ import asyncio
 import json
 import resource
 from contextlib import AsyncExitStack
+from itertools import count, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,7 +17,7 @@ import pytest
 from tests.wire_clients import LIVE, SECONDS, bare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from tests.end_to_end.conftest import Process
     from tests.wire_clients import Bare
@@ -26,16 +28,31 @@ FLOOD = 600
 
 
 def limit(gateway: Process, number: int) -> None:
-    """Leave the running gateway's own process so many descriptors; what it starts is another matter."""
-    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (number, number))
+    """Let the running gateway's own process have so many descriptors; those that it started keep theirs."""
+    _, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (number, hard))
 
 
-async def predict(gateway: Process, name: str = "api-sums") -> tuple[int, Any]:
-    """Status and JSON of a prediction, over a connection of its own."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{gateway.url}/model/{name}/1/invocation", json=BODY) as answer,
-    ):
+def leave(gateway: Process, spare: int) -> None:
+    """Let it open so many more than it has open now."""
+    used = {int(each.name) for each in Path(f"/proc/{gateway.pid}/fd").iterdir()}
+    free = (number for number in count() if number not in used)
+    limit(gateway, next(islice(free, spare, None)))
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that keeps its one connection."""
+    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=600)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+async def predict(
+    client: aiohttp.ClientSession, gateway: Process, name: str = "api-sums"
+) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of a prediction."""
+    async with client.post(f"{gateway.url}/model/{name}/1/invocation", json=BODY) as answer:
         return answer.status, await answer.json()
 
 
@@ -53,17 +70,17 @@ async def works(gateway: Process, seconds: float = SECONDS) -> None:
                     return
 
 
-async def test_a_flood_of_connections(start: Callable[..., Process]) -> None:
-    """Those with requests are served on, the idle ones make room for new ones; it is told once, at no cost."""
+async def test_a_flood_of_connections(client: aiohttp.ClientSession, start: Callable[..., Process]) -> None:
+    """Those with requests are served on, the idle ones make room for new ones; it is told once."""
     gateway = start(GATEWAY_MAX_LOADED_MODELS="1", GATEWAY_LOG_FORMAT="json")
-    assert (await predict(gateway))[0] == 200
+    assert (await predict(client, gateway))[0] == 200
     limit(gateway, FEW)
     process = psutil.Process(gateway.pid)
     async with AsyncExitStack() as stack:
         old = await stack.enter_async_context(bare(gateway.url))
         assert await old.send(LIVE)
         assert await old.status() == 200
-        import time; t=time.time(); await flood(gateway, stack); print("flood took", time.time()-t)
+        await flood(gateway, stack)
         spent = sum(process.cpu_times()[:2])
         for _ in range(30):
             await old.send(LIVE)
@@ -71,7 +88,7 @@ async def test_a_flood_of_connections(start: Callable[..., Process]) -> None:
             await asyncio.sleep(0.1)
         assert sum(process.cpu_times()[:2]) - spent < 1.5  # a busy loop would take three seconds
         await works(gateway)
-        assert (await predict(gateway))[0] == 200
+        assert (await predict(client, gateway))[0] == 200
     await works(gateway)
     lines = [json.loads(line) for line in gateway.log()]
     told = [line for line in lines if "connections" in line["message"]]
@@ -79,23 +96,18 @@ async def test_a_flood_of_connections(start: Callable[..., Process]) -> None:
     assert not [line for line in lines if line["level"] == "ERROR"]
 
 
-async def test_a_worker_that_finds_no_descriptor(start: Callable[..., Process]) -> None:
+async def test_a_worker_that_finds_no_descriptor(
+    client: aiohttp.ClientSession, start: Callable[..., Process]
+) -> None:
     """It is the gateway's trouble, 503, and not remembered of the model; the warm one serves on."""
     gateway = start()
-    assert (await predict(gateway))[0] == 200
-    process = psutil.Process(gateway.pid)
+    assert (await predict(client, gateway))[0] == 200
     status, answer = 0, None
-    for spare in range(1, 40):
-        limit(gateway, max(int(name.name) for name in _descriptors(process)) + 1 + spare)
-        status, answer = await predict(gateway, "api-tens")
+    for spare in range(1, 60, 3):
+        leave(gateway, spare)
+        status, answer = await predict(client, gateway, "api-tens")
         if status == 200:
             break
         assert status == 503, (spare, answer)
-        assert (await predict(gateway))[0] == 200, f"with {spare} descriptors the warm model was lost"
+        assert (await predict(client, gateway))[0] == 200, f"with {spare} descriptors the warm model was lost"
     assert status == 200
-
-
-def _descriptors(process: psutil.Process) -> list[Any]:
-    from pathlib import Path
-
-    return list(Path(f"/proc/{process.pid}/fd").iterdir())

@@ -75,6 +75,30 @@ def test_a_port_that_one_listener_has() -> None:
         listeners.opened("127.0.0.1", other.getsockname()[1], sets=2)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+@pytest.mark.parametrize("sets", [0, 1])
+def test_dead_clients_are_noticed(sets: int) -> None:
+    """What is accepted is probed when it is silent, and ended when it takes nothing, within minutes."""
+    found = listeners.opened("127.0.0.1", 0, sets=1)[0] if sets else listeners.alone("127.0.0.1", 0)
+    with found[0] as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        accepted, _ = listener.accept()
+        with accepted:
+            tcp = socket.IPPROTO_TCP
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            probing = accepted.getsockopt(tcp, socket.TCP_KEEPCNT) * accepted.getsockopt(
+                tcp, socket.TCP_KEEPINTVL
+            )
+            assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) + probing <= 120
+            assert 0 < accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 120_000
+
+
+def test_one_process_has_the_port_to_itself() -> None:
+    """On a port that the first address picks; nobody else is let in, and a busy one is refused."""
+    (listener,) = listeners.alone("127.0.0.1", 0)
+    with listener, pytest.raises(OSError, match="in use"):
+        listeners.alone("127.0.0.1", listener.getsockname()[1])
+
+
 def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name with two addresses: each set has a socket for both, all on one port."""
     one, two = (

@@ -1,0 +1,86 @@
+"""Proves that ten thousand connections that ask for nothing cost little, and delay nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wire_clients import LIVE, SECONDS, bare, light, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.end_to_end.conftest import Process
+
+MANY = 10_000
+EACH = 20 * 1024
+"""Bytes of memory that an idle connection may cost."""
+LAG_SECONDS = 2.0
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many for this process as it needs; the gateway sees to its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MANY + 1000:
+        pytest.skip(f"the system allows {hard} descriptors only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MANY + 1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def memory(gateway: Process) -> int:
+    """Its own process' share of memory, in bytes."""
+    for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no such line")
+
+
+def open_to(gateway: Process) -> int:
+    """How many descriptors it has."""
+    return len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
+
+
+def connect(gateway: Process, stack: ExitStack) -> list[socket.socket]:
+    """Very many connections, one after the other."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    return [
+        stack.enter_context(socket.create_connection((host, int(port)), timeout=SECONDS)) for _ in range(MANY)
+    ]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("descriptors")
+async def test_ten_thousand(
+    start: Callable[..., Process], record_property: Callable[[str, object], None]
+) -> None:
+    """All are held, each still serves, the loop turns on, and their memory is small."""
+    gateway = start(GATEWAY_IDLE_CONNECTION_SECONDS="150")
+    before, had = memory(gateway), open_to(gateway)
+    with ExitStack() as stack:
+        async with light(gateway.url) as other:
+            clients = await asyncio.to_thread(connect, gateway, stack)
+            await until(lambda: open_to(gateway) >= had + MANY, "the last connection")
+            await asyncio.sleep(3)  # some looks at all of them
+            for client in clients[::1000]:
+                client.sendall(LIVE)
+                assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
+            most = memory(gateway)
+        assert (most - before) / MANY < EACH
+    await until(lambda: open_to(gateway) < had + 100, "the end of the connections")
+    async with bare(gateway.url) as late:
+        await late.send(LIVE)
+        assert await late.status() == 200
+    after = memory(gateway)
+    figures = f"PSS {before >> 20}, {most >> 20}, {after >> 20} MiB; slowest {other.slowest * 1e3:.0f} ms"
+    record_property("figures", figures)
+    open("/tmp/cf_t/idle.txt", "w").write(figures + f" of {other.answers}")
+    assert other.slowest < LAG_SECONDS
+    assert not [line for line in gateway.log() if "connections" in line]
