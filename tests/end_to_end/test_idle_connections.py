@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.wire_clients import LIVE, SECONDS, bare, light, until
+from tests.wire_clients import LIVE, SECONDS, light, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,29 +58,23 @@ def connect(gateway: Process, stack: ExitStack) -> list[socket.socket]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("descriptors")
-async def test_ten_thousand(
-    start: Callable[..., Process], record_property: Callable[[str, object], None]
-) -> None:
-    """All are held, each still serves, the loop turns on, and their memory is small."""
+async def test_ten_thousand(start: Callable[..., Process]) -> None:
+    """All are held, each still serves, the loop turns on; their memory is small, and used again."""
     gateway = start(GATEWAY_IDLE_CONNECTION_SECONDS="150")
     before, had = memory(gateway), open_to(gateway)
-    with ExitStack() as stack:
-        async with light(gateway.url) as other:
-            clients = await asyncio.to_thread(connect, gateway, stack)
-            await until(lambda: open_to(gateway) >= had + MANY, "the last connection")
-            await asyncio.sleep(3)  # some looks at all of them
-            for client in clients[::1000]:
-                client.sendall(LIVE)
-                assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
-            most = memory(gateway)
-        assert (most - before) / MANY < EACH
-    await until(lambda: open_to(gateway) < had + 100, "the end of the connections")
-    async with bare(gateway.url) as late:
-        await late.send(LIVE)
-        assert await late.status() == 200
-    after = memory(gateway)
-    figures = f"PSS {before >> 20}, {most >> 20}, {after >> 20} MiB; slowest {other.slowest * 1e3:.0f} ms"
-    record_property("figures", figures)
-    open("/tmp/cf_t/idle.txt", "w").write(figures + f" of {other.answers}")
-    assert other.slowest < LAG_SECONDS
+    most = []
+    async with light(gateway.url) as other:
+        for _ in range(2):
+            with ExitStack() as stack:
+                clients = await asyncio.to_thread(connect, gateway, stack)
+                await until(lambda: open_to(gateway) >= had + MANY, "the last connection")
+                await asyncio.sleep(2)  # some looks at all of them
+                for client in clients[::1000]:
+                    client.sendall(LIVE)
+                    assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
+                most.append(memory(gateway))
+            await until(lambda: open_to(gateway) < had + 100, "the end of the connections")
+    assert (most[0] - before) / MANY < EACH
+    assert most[1] - most[0] < (most[0] - before) / 4
+    assert other.slowest < LAG_SECONDS, most
     assert not [line for line in gateway.log() if "connections" in line]

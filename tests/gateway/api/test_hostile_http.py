@@ -75,7 +75,7 @@ async def test_it_is_refused(brisk: Gateway, what: str) -> None:
     async with bare(url) as client:
         client.push(sent)
         lines = (await client.rest()).splitlines() or [b"closed"]
-    assert lines[0] == b"closed" or lines[0].startswith(b"HTTP/1.1 %d " % status), lines[:1]
+    assert lines[0] == b"closed" or lines[0].split(b" ")[1] == b"%d" % status, lines[:1]
     assert lines[0] != b"closed" or len(sent) > 10_000  # a reset may overtake the answer to what is too long
     assert (await invoke(brisk, PATH, BODY))[0] == 200
 
