@@ -19,7 +19,6 @@ from gateway.settings import Settings
 from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
-TALLY: Final = web.AppKey("tally", Tally)
 DRAIN: Final = web.AppKey("drain", Drain)
 CONNECTIONS: Final = web.AppKey("connections", Connections)
 INTAKE: Final = web.AppKey("intake", Intake)
@@ -27,6 +26,7 @@ MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
+TALLY: Final = web.AppKey("tally", Tally)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 DETAILS: Final = web.AppKey("details", Details)
