@@ -14,7 +14,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.wire_clients import LIVE, SECONDS, bare
+from tests.wire_clients import LIVE, SECONDS, bare, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import Process
     from tests.wire_clients import Bare
 
-BODY = {"inputs": [{"a": 1.0, "b": 2.0}]}
 FEW = 200
 FLOOD = 600
 
@@ -49,10 +48,11 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def predict(
-    client: aiohttp.ClientSession, gateway: Process, name: str = "api-sums"
+    client: aiohttp.ClientSession, gateway: Process, name: str = "api-sums", **values: Any
 ) -> tuple[int, dict[str, Any]]:
     """Status and JSON of a prediction."""
-    async with client.post(f"{gateway.url}/model/{name}/1/invocation", json=BODY) as answer:
+    row = values or {"a": 1.0, "b": 2.0}
+    async with client.post(f"{gateway.url}/model/{name}/1/invocation", json={"inputs": [row]}) as answer:
         return answer.status, await answer.json()
 
 
@@ -111,3 +111,19 @@ async def test_a_worker_that_finds_no_descriptor(
         assert status == 503, (spare, answer)
         assert (await predict(client, gateway))[0] == 200, f"with {spare} descriptors the warm model was lost"
     assert status == 200
+
+
+async def test_a_lost_worker_that_finds_no_descriptor_for_its_successor(
+    client: aiohttp.ClientSession, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    """Its job waits, and is answered once there are descriptors again; the model is not to blame."""
+    gateway = start()
+    assert (await predict(client, gateway, "api-commands", do="sleep 0"))[0] == 200
+    leave(gateway, 3)
+    job = asyncio.create_task(predict(client, gateway, "api-commands", do=f"die_once {tmp_path / 'died'}"))
+    await until(
+        lambda: sum("could not be loaded" in line for line in gateway.log()) >= 3, "the failed starts"
+    )
+    assert not job.done()
+    limit(gateway, 1000)
+    assert (await job)[0] == 200
