@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = 40
+_TCP_REPAIR = 19
 
 
 @pytest.fixture
@@ -90,6 +92,24 @@ def test_dead_clients_are_noticed(sets: int) -> None:
             )
             assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) + probing <= 120
             assert 0 < accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 120_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket go without a word")
+def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is gone without FIN or reset is noticed by the probes, though nothing is sent to it."""
+    monkeypatch.setattr(listeners, "_IDLE_SECONDS", 1)
+    (listener,) = listeners.alone("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
+        accepted, _ = listener.accept()
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            accepted.close()
+            pytest.skip("it takes the capability NET_ADMIN")
+        client.close()
+        accepted.settimeout(30)
+        with accepted, pytest.raises(ConnectionResetError):
+            accepted.recv(1)
 
 
 def test_one_process_has_the_port_to_itself() -> None:
