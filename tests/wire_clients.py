@@ -133,7 +133,10 @@ async def light(url: str, *, every: float = 0.01) -> AsyncIterator[Light]:
 
     task = asyncio.create_task(ask())
     try:
+        await until(lambda: seen.answers > 0 or task.done(), "the first answer")
         yield seen
+        before = seen.answers
+        await until(lambda: seen.answers > before or task.done(), "one answer more")
         assert not task.done(), "the light client failed"
     finally:
         task.cancel()

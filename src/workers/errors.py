@@ -101,14 +101,7 @@ class NoRoom(WorkerError):
 
 
 class NoMeans(WorkerError):
-    """The system has no descriptor, process or memory left for a worker; the model is not to blame.
-
-    `log` is for the operator alone.
-    """
-
-    def __init__(self, message: str, *, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
+    """The system has no descriptor, process or memory left for a worker; the model is not to blame."""
 
 
 class NotLoaded(WorkerError):

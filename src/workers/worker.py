@@ -202,7 +202,7 @@ def _descriptors_for_a_start(end: socket.socket) -> None:
 def _not_begun(error: Exception) -> StartFailed | NoMeans:
     """What it means that no process could be started."""
     if isinstance(error, OSError) and error.errno in _USED_UP:
-        return NoMeans("The gateway has no means left to start a worker.", log=repr(error))
+        return NoMeans(f"No process could be started for the model: {error.strerror}.")
     return StartFailed("No process could be started for the model.", log=repr(error))
 
 

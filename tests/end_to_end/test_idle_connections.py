@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MANY = 10_000
 EACH = 20 * 1024
 """Bytes of memory that an idle connection may cost."""
-LAG_SECONDS = 2.0
+LAG_SECONDS = 5.0
+"""What another client may wait while they come and go, all at once, on a machine that is busy too."""
 
 
 @pytest.fixture

@@ -126,5 +126,4 @@ async def test_ten_thousand_requests_at_once(brisk: Gateway) -> None:
         client.push(LIVE * (number - 1) + LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         answers = await client.rest(4 * SECONDS)
     assert answers.count(b"HTTP/1.1 200 ") == number
-    assert other.answers > 0
     assert other.slowest < LAG_SECONDS
