@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 SECONDS = 30.0
 """What anything may take on a machine that is busy with other things."""
@@ -87,14 +89,6 @@ class Bare:
         self._writer.transport.abort()
 
 
-async def until(true: Callable[[], bool], what: str = "it") -> None:
-    """Look again and again until it is so; fails where that takes too long."""
-    ends = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < ends, f"{what} did not come"
-        await asyncio.sleep(0.02)
-
-
 @asynccontextmanager
 async def bare(url: str) -> AsyncIterator[Bare]:
     """A connection to the gateway at `url`, gone afterwards."""
@@ -133,10 +127,10 @@ async def light(url: str, *, every: float = 0.01) -> AsyncIterator[Light]:
 
     task = asyncio.create_task(ask())
     try:
-        await until(lambda: seen.answers > 0 or task.done(), "the first answer")
+        await until(lambda: seen.answers > 0 or task.done())
         yield seen
         before = seen.answers
-        await until(lambda: seen.answers > before or task.done(), "one answer more")
+        await until(lambda: seen.answers > before or task.done())
         assert not task.done(), "the light client failed"
     finally:
         task.cancel()

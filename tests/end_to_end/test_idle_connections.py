@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.wire_clients import LIVE, SECONDS, light, until
+from tests.figures import note
+from tests.waiting import until
+from tests.wire_clients import LIVE, SECONDS, light
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,14 +70,16 @@ async def test_ten_thousand(start: Callable[..., Process]) -> None:
         for _ in range(2):
             with ExitStack() as stack:
                 clients = await asyncio.to_thread(connect, gateway, stack)
-                await until(lambda: open_to(gateway) >= had + MANY, "the last connection")
+                await until(lambda: open_to(gateway) >= had + MANY)
                 await asyncio.sleep(2)  # some looks at all of them
                 for client in clients[::1000]:
                     client.sendall(LIVE)
                     assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
                 most.append(memory(gateway))
-            await until(lambda: open_to(gateway) < had + 100, "the end of the connections")
-    assert (most[0] - before) / MANY < EACH
+            await until(lambda: open_to(gateway) < had + 100)
+    each = (most[0] - before) / MANY
+    note("ten thousand idle connections", bytes_of_each=each, slowest_of_others=other.slowest)
+    assert each < EACH
     assert most[1] - most[0] < (most[0] - before) / 4
     assert other.slowest < LAG_SECONDS, most
     assert not [line for line in gateway.log() if "connections" in line]

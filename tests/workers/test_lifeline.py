@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.wire_clients import SECONDS, until
+from tests.waiting import until
+from tests.wire_clients import SECONDS
 from workers.lifeline import Lifeline
 from workers.messages import PID_BYTES
 
@@ -52,7 +53,7 @@ async def test_no_descriptor_for_the_process(
     lifeline = Lifeline(receiver, died=lambda: None)
     with no_descriptor_left():
         sender.send_bytes(process.pid.to_bytes(PID_BYTES, "little"))
-        await until(lambda: lifeline.pid is not None, "the process' id")
+        await until(lambda: lifeline.pid is not None)
     sender.close()
     await asyncio.sleep(0)
     assert not lifeline.dead.is_set()

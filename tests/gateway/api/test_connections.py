@@ -12,7 +12,8 @@ from aiohttp import web
 
 from gateway.api import connections
 from gateway.api.connections import CONNECTIONS_CLOSED, Connections
-from tests.wire_clients import LIVE, Bare, bare, until
+from tests.waiting import until
+from tests.wire_clients import LIVE, Bare, bare
 from workers.pool import Tally
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from gateway.api import keys
 from gateway.api.connections import CONNECTIONS_CLOSED
 from gateway.api.intake import BODIES_REFUSED
 from tests.gateways import BODY, Gateway, gateway_at, invoke
-from tests.wire_clients import LIVE, bare, head, light, until
+from tests.waiting import until
+from tests.wire_clients import LIVE, bare, head, light
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,7 +134,7 @@ async def test_an_answer_that_nobody_takes(strict: Gateway) -> None:
     async with light(url(strict)) as other, bare(url(strict)) as client:
         client.pause()
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 2000)
-        await until(lambda: tally.of(CONNECTIONS_CLOSED, "stalled") == ended + 1, "the end of the connection")
+        await until(lambda: tally.of(CONNECTIONS_CLOSED, "stalled") == ended + 1)
     assert other.slowest < LAG_SECONDS
 
 
@@ -157,7 +158,7 @@ async def hold(gateway: Gateway, stack: AsyncExitStack) -> list[Bare]:
     clients = [await stack.enter_async_context(bare(url(gateway))) for _ in range(3)]
     for client in clients:
         await client.send(head(PATH, f"Content-Length: {MOST}") + b" " * (MOST - 1000))
-    await until(lambda: app(gateway)[keys.INTAKE].held == 3 * (MOST - 1000), "the bodies")
+    await until(lambda: app(gateway)[keys.INTAKE].held == 3 * (MOST - 1000))
     return clients
 
 
@@ -184,6 +185,6 @@ async def test_bodies_at_once(strict: Gateway, more: list[str], sent: bytes | No
         assert (await invoke(strict, PATH, BODY))[0] == 200
         for client in holding:
             client.vanish()
-        await until(lambda: app(strict)[keys.INTAKE].held == 0, "room")
+        await until(lambda: app(strict)[keys.INTAKE].held == 0)
     assert (await invoke(strict, PATH, BODY + b" " * 900_000))[0] == 200
     assert app(strict)[keys.INTAKE].held == 0

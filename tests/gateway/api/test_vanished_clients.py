@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 
 from gateway.api import keys
 from tests.gateways import Gateway, gateway_at
-from tests.wire_clients import bare, head, until
+from tests.waiting import until
+from tests.wire_clients import bare, head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,14 +69,14 @@ async def test_mid_wait(patient: Gateway, tmp_path: Path) -> None:
     running, queued, kept = (tmp_path / name for name in ("running", "queued", "kept"))
     async with bare(url) as first, bare(url) as second:
         await first.send(post(f"note {running}", "sleep 2"))
-        await until(running.exists, "the first call")
+        await until(running.exists)
         await second.send(post(f"note {queued}"))
-        await until(lambda: in_flight(patient) == 2, "the second request")
+        await until(lambda: in_flight(patient) == 2)
         other = asyncio.create_task(do(patient, f"note {kept}"))
-        await until(lambda: in_flight(patient) == 3, "the third request")
+        await until(lambda: in_flight(patient) == 3)
         first.vanish()
         second.vanish()
-        await until(lambda: in_flight(patient) == 1, "the end of both")
+        await until(lambda: in_flight(patient) == 1)
         assert not kept.exists()  # the first call goes on
     assert await other == 200
     assert (running.read_bytes(), kept.read_bytes()) == (b".", b".")
@@ -89,15 +90,15 @@ async def test_a_crowd_mid_wait(patient: Gateway, tmp_path: Path) -> None:
     running, queued = tmp_path / "running", tmp_path / "queued"
     async with bare(url) as first:
         await first.send(post(f"note {running}", "sleep 1"))
-        await until(running.exists, "the first call")
+        await until(running.exists)
         clients = [bare(url) for _ in range(100)]
         entered = [await client.__aenter__() for client in clients]
         for client in entered:
             await client.send(post(f"note {queued}", "sleep 1"))
-        await until(lambda: in_flight(patient) == 101, "the crowd")
+        await until(lambda: in_flight(patient) == 101)
         for client in entered:
             client.vanish()
-        await until(lambda: in_flight(patient) == 1, "the end of the crowd")
+        await until(lambda: in_flight(patient) == 1)
         assert await first.status() == 200
     assert await do(patient, "sleep 0") == 200
     assert not queued.exists()
@@ -112,7 +113,7 @@ async def test_mid_upload(patient: Gateway, tmp_path: Path, framing: str) -> Non
     async with bare(url) as client:
         sent = b"%x\r\n%b\r\n" % (len(data), data) if "chunked" in framing else data
         await client.send(head(PATH, framing) + sent)
-        await until(lambda: in_flight(patient) == 1, "the request")
-    await until(lambda: in_flight(patient) == 0, "its end")
+        await until(lambda: in_flight(patient) == 1)
+    await until(lambda: in_flight(patient) == 0)
     assert await do(patient, "sleep 0") == 200
     assert not note.exists()
