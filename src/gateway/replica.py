@@ -131,7 +131,7 @@ def _live(
         with report, suppress(OSError):
             report.send_bytes(address.encode())
 
-    sys.exit(app.run(settings, announce=tell, listeners=sets[number - 1], process=number))
+    sys.exit(app.run(settings, announce=tell, sockets=sets[number - 1], process=number))
 
 
 def _leave(*_: object) -> NoReturn:

@@ -100,7 +100,10 @@ class Budget:
         """Learn what everything takes now."""
         pids = self._pids()
         self._measured, self._counted = asyncio.get_running_loop().time(), set(pids)
-        found = await asyncio.to_thread(footprint.measure, self._template.pid)
+        try:
+            found = await asyncio.to_thread(footprint.measure, self._template.pid)
+        except OSError:
+            return  # no descriptor is left to look with: what was known holds on
         self._own = max(0, found.whole - sum(found.workers.values()))
         sizes: dict[ModelKey, int] = {}
         for pid, key in pids.items():

@@ -15,6 +15,7 @@ from workers.errors import (
     InputRefused,
     LoadFailed,
     ModelFailed,
+    NoMeans,
     NoRoom,
     NotLoaded,
     OutOfTime,
@@ -72,6 +73,7 @@ __all__ = [
     "ModelFailed",
     "ModelKey",
     "ModelSource",
+    "NoMeans",
     "NoRoom",
     "NotLoaded",
     "OutOfTime",
@@ -216,7 +218,7 @@ class Pool:
         """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
 
         `files` is entered once there is room for the model, and left when the model is unloaded.
-        Raises LoadFailed (remembered for a while), NoRoom, PoolClosed, and what `files` raises.
+        Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
         if key in self._places.held:
             return

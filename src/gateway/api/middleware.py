@@ -14,19 +14,25 @@ from workers.pool import ModelFailed
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
+    from gateway.api.connections import Connections
     from gateway.api.drain import Drain
+    from gateway.api.intake import Intake
     from gateway.api.request_ids import RequestIds
 
 _log = logging.getLogger(__name__)
 
 
-def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middleware:
+def around(
+    ids: RequestIds, drain: Drain, *, connections: Connections, intake: Intake, model_error_text: bool
+) -> Middleware:
     """A middleware that gives each request its id and turns whatever is raised into an answer."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
+        connection = request.protocol
+        connections.enter(connection)
         drain.enter()
         try:
             response: web.StreamResponse = await handler(request)
@@ -38,6 +44,9 @@ def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middlewa
             response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
         finally:
             drain.leave()
+            connections.leave(connection)
+            if intake.held:
+                intake.release(connection)
         response.headers["X-Request-Id"] = request_id
         if drain.started:
             response.force_close()  # so that a client with a pool of connections takes another

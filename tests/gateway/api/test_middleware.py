@@ -11,8 +11,11 @@ import pytest
 from aiohttp import web
 
 from gateway.api import middleware
+from gateway.api.connections import Connections
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
+from workers.pool import Tally
 
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
@@ -29,8 +32,15 @@ async def breaks(request: web.Request) -> web.Response:
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain = Drain()
-    app = web.Application(middlewares=[middleware.around(RequestIds(), drain, model_error_text=True)])
+    drain, tally = Drain(), Tally()
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
+        intake=Intake(1, tally=tally),
+        model_error_text=True,
+    )
+    app = web.Application(middlewares=[around])
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
     async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:
