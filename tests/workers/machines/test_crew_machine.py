@@ -1,0 +1,369 @@
+"""A crew, its dispatcher and its channels, with processes that the test plays: no caller is lost or mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import hypothesis.strategies as st
+import psutil
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.workers.conftest import key
+from tests.workers.machines.asking import Asked, Ledger, Reading
+from tests.workers.machines.clockwork import Clockwork
+from tests.workers.machines.effort import effort
+from tests.workers.machines.scripted import AtOnce, Process, Scripted, Stage
+from workers import crew as crews
+from workers.crew import Crew
+from workers.errors import LoadFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
+from workers.limits import Limits
+from workers.messages import Job, ModelSource
+
+if TYPE_CHECKING:
+    from workers.messages import Ask
+    from workers.template import Template
+
+LIMITS = Limits(
+    workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0
+)
+PLACES = st.integers(0, 1_000)  # of one among those there are
+TURNS = st.integers(0, 3)
+HOW = st.sampled_from(["well", "well", "well", "fails", "few", "wrong", "ends"])
+WAITS = st.sampled_from([0.01, 0.04, 0.05, 0.06, 0.3, 0.6, 1.0, 4.0, 11.0])
+GARBAGE = st.sampled_from([b"\xff" * 20, b"Traceback (most recent call last):\n", bytes(20)])
+
+
+class Team(RuleBasedStateMachine):
+    """Jobs and streams are asked, cancelled, answered well and badly; processes die, hang, fail to start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.descriptors = psutil.Process().num_fds()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(crews, "Worker", Scripted)
+        self.loop = Clockwork()
+        self.stage = Stage()
+        self.ledger = Ledger()
+        self.asked: list[Asked] = []
+        self.readings: list[Reading] = []
+        self.fresh: dict[Process, list[Ask]] = {}
+        self.noted: set[Process] = set()
+        self.closing: asyncio.Task[None] | None = None
+        self.broken = False
+        self.idles = 0
+        self.was_busy = False
+        self.number = 0
+
+    @initialize(deep=st.booleans(), merging=st.booleans(), waiting=st.integers(0, 6))
+    def begin(self, deep: bool, merging: bool, waiting: int) -> None:
+        """Two workers are warm; `deep` is a model so quick that it is given batches in advance."""
+        self.deep = deep
+        self.each = 0.0001 if deep else 0.021
+        self.stage.merging = merging
+        self.crew = self.loop.run(self.opened())
+        if waiting:
+            self.ask(waiting, 2)
+
+    async def opened(self) -> Crew:
+        crew = Crew(
+            ModelSource(key("played"), "/nowhere"),
+            LIMITS,
+            template=cast("Template", self.stage),
+            starter=AtOnce(),
+            broken=self.break_down,
+            idle=self.note_idle,
+        )
+        await crew.open()
+        return crew
+
+    def note_idle(self) -> None:
+        assert not self.crew.busy, "idle was told, and it is busy"
+        self.idles += 1
+
+    def break_down(self, crew: Crew, error: LoadFailed) -> None:
+        """What the pool does: nobody asks this crew any more, and it is closed."""
+        assert isinstance(error, LoadFailed)
+        assert not crew.workers
+        assert not self.broken
+        self.broken = True
+        self.allow(LoadFailed)
+        self.begin_to_close(0.0)
+
+    # What callers do
+
+    def open_for_more(self) -> bool:
+        return self.closing is None
+
+    @precondition(open_for_more)
+    @rule(count=st.integers(1, 4), turns=TURNS)
+    def ask(self, count: int, turns: int) -> None:
+        """Some ask at once."""
+        for _ in range(count):
+            name = self.named("job")
+            self.note(name, self.crew.predict(Job(name)))
+        self.turn(turns)
+
+    @precondition(open_for_more)
+    @rule(turns=TURNS)
+    def open_stream(self, turns: int) -> None:
+        """One asks for its answer in chunks."""
+        name = self.named("stream")
+        self.note(name, self.crew.stream(Job(name)))
+        self.turn(turns)
+
+    @precondition(lambda self: self.readings)
+    @rule(place=PLACES, turns=TURNS)
+    def read_on(self, place: int, turns: int) -> None:
+        """It asks for the next chunk, unless it still waits for one."""
+        reading = self.readings[place % len(self.readings)]
+        if reading.asked is None:
+            work = anext(reading.stream)
+            reading.asked = self.note(reading.name, cast("Any", _chunk(work)))
+            reading.asked.allowed |= {WorkerDied, OutOfTime}
+        self.turn(turns)
+
+    @precondition(lambda self: self.readings)
+    @rule(place=PLACES, turns=TURNS)
+    def end_stream(self, place: int, turns: int) -> None:
+        """It closes the stream as the gateway does: what it waited for is cancelled first."""
+        reading = self.readings.pop(place % len(self.readings))
+        if reading.asked is not None:
+            reading.asked.allowed.add(asyncio.CancelledError)
+            reading.asked.task.cancel()
+            self.turn(1)
+        self.loop.do(reading.stream.close)
+        self.turn(turns)
+
+    @precondition(lambda self: self.unanswered())
+    @rule(place=PLACES, turns=TURNS)
+    def go_away(self, place: int, turns: int) -> None:
+        """A caller is cancelled, wherever its job is."""
+        asked = self.unanswered()[place % len(self.unanswered())]
+        asked.allowed.add(asyncio.CancelledError)
+        asked.task.cancel()
+        self.turn(turns)
+
+    # What processes do
+
+    def has_work(self) -> bool:
+        return any(self.ledger.taken(process) for process in self.stage.alive)
+
+    @precondition(has_work)
+    @rule(place=PLACES, how=HOW, keep=st.sampled_from([0, 0, 0, 1, 30]), turns=TURNS)
+    def answer(self, place: int, how: str, keep: int, turns: int) -> None:
+        """One answers what it runs; the end of that may come later."""
+        able = [process for process in self.stage.alive if self.ledger.taken(process)]
+        self.answer_of(able[place % len(able)], how, keep=keep)
+        self.turn(turns)
+
+    def answer_of(self, process: Process, how: str, *, keep: int = 0) -> None:
+        if process.unsent:
+            process.flush()
+        asks = self.ledger.taken(process)
+        if asks is not None:
+            answers = self.ledger.answers(process, asks, how)
+            self.fresh.setdefault(process, []).extend(asks)
+            process.answer([*answers], self.each * len(asks), keep=keep)
+
+    @precondition(lambda self: self.stage.alive)
+    @rule(place=PLACES)
+    def take(self, place: int) -> None:
+        """One begins what it is given."""
+        self.ledger.taken(self.stage.alive[place % len(self.stage.alive)])
+
+    @precondition(lambda self: self.stage.alive)
+    @rule(
+        place=PLACES,
+        told_after=st.sampled_from([0.0, 0.0, 0.02, 0.2]),
+        cut_after=st.sampled_from([0.0, 0.0, 0.02, 0.2]),
+        turns=TURNS,
+    )
+    def die(self, place: int, told_after: float, cut_after: float, turns: int) -> None:
+        """One ends; a process of its own may hold its socket open, the system may be late to tell."""
+        process = self.stage.alive[place % len(self.stage.alive)]
+        self.note_death(process)
+        process.die(told_after=told_after, cut_after=cut_after)
+        self.turn(turns)
+
+    @precondition(lambda self: self.stage.alive)
+    @rule(place=PLACES, garbage=GARBAGE, turns=TURNS)
+    def babble(self, place: int, garbage: bytes, turns: int) -> None:
+        """One sends what is no answer; it is cut, and ended."""
+        process = self.stage.alive[place % len(self.stage.alive)]
+        process.write(garbage)
+        self.suspect_all(process)
+        self.turn(turns)
+
+    @rule(plan=st.lists(st.sampled_from(["slow", "fails", "dies", "refused", "well"]), max_size=3))
+    def plan(self, plan: list[str]) -> None:
+        """How the next processes start."""
+        self.stage.plan.extend(plan)
+
+    @precondition(lambda self: any(not process.warm for process in self.stage.alive))
+    @rule(fails=st.booleans(), turns=TURNS)
+    def load(self, fails: bool, turns: int) -> None:
+        """A slow one says how its load went."""
+        next(process for process in self.stage.alive if not process.warm).report(fails=fails)
+        self.turn(turns)
+
+    # What goes on by itself
+
+    @rule(seconds=WAITS)
+    def wait(self, seconds: float) -> None:
+        """Time passes; a worker that has run something for longer than a request may take is ended."""
+        busy = [process for process in self.stage.alive if self.ledger.taken(process)]
+        deaths = [process for process in self.stage.alive if process.kill_wanted]
+        for process in (*busy, *deaths):
+            if seconds > 1 or process.kill_wanted:
+                self.suspect_all(process)
+        self.loop.wait(seconds)
+        self.settled()
+        if seconds > LIMITS.request_seconds + 0.6:
+            assert not [process for process in busy if process.alive], "it hangs, and is not ended"
+
+    @precondition(open_for_more)
+    @rule(drain=st.sampled_from([0.0, 0.0, 1.0, 30.0]), turns=TURNS)
+    def close(self, drain: float, turns: int) -> None:
+        """The crew is closed; whoever has no answer by then is told so."""
+        self.begin_to_close(drain)
+        self.turn(turns)
+
+    def begin_to_close(self, drain: float) -> None:
+        if self.closing is None:
+            self.allow(PoolClosed)
+            self.closing = self.loop.create_task(self.crew.close(drain_seconds=drain))
+
+    @invariant()
+    def nobody_is_lost_or_mixed_up(self) -> None:
+        """Whoever has heard has heard what is its own; where somebody waits, the crew is busy."""
+        for asked in self.asked:
+            if asked.task.done() and not asked.checked:
+                self.check(asked)
+        assert not self.loop.raised, self.loop.raised
+        assert len(self.stage.alive) <= 2 * LIMITS.workers_per_model
+        assert self.crew.workers <= LIMITS.workers_per_model
+
+    # The model's own
+
+    def named(self, kind: str) -> bytes:
+        self.number += 1
+        return b"%s%d" % (kind.encode(), self.number)
+
+    def note(self, name: bytes, work: Any) -> Asked:
+        asked = Asked(name, self.loop.create_task(work), self.loop.time())
+        if len(self.unanswered()) >= LIMITS.max_queue:
+            asked.allowed.add(QueueFull)
+        if self.closing is not None:
+            asked.allowed.add(PoolClosed)
+        self.asked.append(asked)
+        return asked
+
+    def unanswered(self) -> list[Asked]:
+        return [asked for asked in self.asked if not asked.task.done()]
+
+    def allow(self, kind: type[BaseException]) -> None:
+        for asked in self.unanswered():
+            asked.allowed.add(kind)
+
+    def note_death(self, process: Process) -> None:
+        if process not in self.noted:
+            self.noted.add(process)
+            if process.running is not None and process.unsent == b"":
+                self.ledger.taken(process)
+            self.ledger.died(process, fresh=self.fresh.pop(process, []), deep=self.deep)
+
+    def suspect_all(self, process: Process) -> None:
+        """It is going to be ended, and whatever it has by then may be blamed: more than can be told here."""
+        if process not in self.noted:
+            self.noted.add(process)
+            self.ledger.taken(process)
+            self.ledger.died(process, fresh=self.fresh.pop(process, []), deep=False)
+
+    def turn(self, times: int) -> None:
+        self.loop.turn(times)
+        if times >= 2:
+            self.settled()
+
+    def settled(self) -> None:
+        """What was answered before is heard by now."""
+        self.fresh = {process: asks for process, asks in self.fresh.items() if process.unsent}
+
+    def check(self, asked: Asked) -> None:
+        told = self.ledger.check(asked, self.loop.time(), request_seconds=LIMITS.request_seconds)
+        reading = next((reading for reading in self.readings if reading.asked is asked), None)
+        if reading is not None:
+            reading.asked = None
+            if isinstance(told, bytes):
+                assert told == b"%s.%d" % (asked.name, reading.read), "a chunk is lost, doubled or another's"
+                reading.read += 1
+        elif hasattr(told, "body"):
+            assert told.body == b"answer to " + asked.name, "another's answer"
+            assert told.body in self.ledger.said[asked.name], "an answer that nobody gave"
+        elif hasattr(told, "close"):
+            self.readings.append(Reading(asked.name, told))
+
+    # The end
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "crew"):
+                self.come_to_rest()
+                self.end()
+        finally:
+            self.patch.undo()
+            for process in self.stage.started:
+                self.loop.do(process.hang_up)
+            self.loop.clear()
+            self.loop.close()
+        assert psutil.Process().num_fds() == self.descriptors
+
+    def come_to_rest(self) -> None:
+        """Every process answers, every stream is closed: everybody hears, and the crew is idle."""
+        self.stage.plan.clear()
+        for _ in range(200):
+            for process in self.stage.alive:
+                process.report()
+                if process.warm:
+                    self.answer_of(process, "well")
+                    if process.unsent:
+                        process.flush()
+            self.turn(2)
+            self.nobody_is_lost_or_mixed_up()
+            while self.readings:
+                self.end_stream(0, 1)
+            self.wait(0.3)
+            if not self.unanswered() and not self.crew.busy and (self.closing is None or self.closing.done()):
+                return
+        pytest.fail(f"{[asked.name for asked in self.unanswered()]} wait, busy is {self.crew.busy}")
+
+    def end(self) -> None:
+        """A crew that is idle drains at once and leaves nothing."""
+        self.loop.wait(40.0)  # the longest pause between two starts
+        for process in self.stage.alive:
+            process.report()
+        if self.closing is None:
+            assert self.crew.workers == LIMITS.workers_per_model
+            before = self.loop.time()
+            self.loop.run(self.crew.close(drain_seconds=60.0))
+            assert self.loop.time() - before < 6.0
+        else:
+            self.closing.result()
+        self.loop.wait(1.0)
+        assert not self.stage.alive
+        assert not asyncio.all_tasks(self.loop)
+        assert not self.loop.timers()
+        assert not self.loop.raised
+
+
+async def _chunk(work: Any) -> bytes | None:
+    try:
+        chunk: bytes = await work
+    except StopAsyncIteration:
+        return None
+    return chunk
+
+
+TestTeam = Team.TestCase
+TestTeam.settings = effort(100, 30)
