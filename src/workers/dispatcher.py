@@ -81,6 +81,8 @@ class Dispatcher:
             self.posts.remove(post)
             if post.batches:
                 self._leaving.add(post)
+            else:
+                self._rest()  # it may have held a stream
         return post
 
     async def answer(self, ask: Job | Open) -> Any:
@@ -108,6 +110,7 @@ class Dispatcher:
     def fail(self, error: Exception) -> None:
         """Answer everything that waits with `error`."""
         self._batcher.fail(error)
+        self._rest()
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits or runs any more, for at most so long."""
@@ -154,7 +157,9 @@ class Dispatcher:
             return await future
         finally:
             watched.discard(future)
-            self._batcher.withdraw(ticket)
+            if ticket.queued:
+                self._batcher.withdraw(ticket)
+                self._rest()
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
         future.set_exception(
@@ -202,9 +207,13 @@ class Dispatcher:
 
     def _turn(self) -> None:
         """Something is over: go on with what waits, or tell that nothing does."""
-        self._over.set()
         self._dispatch()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Tell that nothing waits or runs any more, where that is so: somebody may wait for it."""
         if not self.busy:
+            self._over.set()
             self._idle()
 
     def _learn(self, tickets: list[Ticket], answers: tuple[Answer | Loaded, ...], seconds: float) -> None:

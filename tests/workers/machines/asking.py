@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import ModelFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
+from workers.errors import ModelFailed, OutOfTime, WorkerDied
 from workers.messages import Chunk, Failure, Job, Next, Open, Reply, Stop
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Asked:
     task: asyncio.Task[Any]
     since: float
     allowed: set[type[BaseException]] = field(default_factory=set)
+    begun: bool = False
     checked: bool = False
-    holder: Process | None = None
 
 
 @dataclass(eq=False)
@@ -50,6 +50,7 @@ class Ledger:
         self.said: defaultdict[bytes, list[Any]] = defaultdict(list)
         self.guilt: Counter[bytes] = Counter()
         self.suspicion: Counter[bytes] = Counter()
+        self.blamed: set[bytes] = set()
         self.names: dict[int, bytes] = {}
         self.chunks: dict[int, int] = {}
 
@@ -120,25 +121,29 @@ class Ledger:
         self.said[name].append(text := f"It refuses {name.decode()}.")
         return Failure("model", text)
 
-    def died(self, process: Process, *, fresh: Sequence[Ask], deep: bool) -> None:
-        """A process ends: what it ran is guilty, what the gateway may take for that is suspected.
+    def died(self, process: Process, fresh: Sequence[Ask]) -> None:
+        """A process ends: what it ran is guilty.
 
-        `fresh` was answered a moment ago, and perhaps is not heard. Where a worker is given batches in
-        advance (`deep`) the first that it had not read looks as if it had been run.
+        `fresh` was answered a moment ago, and perhaps is not heard.
         """
-        running = process.take() if process.running is not None else None
-        suspects = [*fresh, *(running or ())]
-        for ask in running or ():
+        for ask in process.running or ():
             self.guilt[self.name(ask)] += 1
-        while deep and (unread := self._unread(process)) is not None:
-            suspects += unread
-        for name in {self.name(ask) for ask in suspects}:
+        for name in {self.name(ask) for ask in (*fresh, *(process.running or ()))}:
             self.suspicion[name] += 1
 
-    @staticmethod
-    def _unread(process: Process) -> tuple[Ask, ...] | None:
-        process.running = None
-        return process.take()
+    def cut(self, process: Process, *, doubt: bool) -> None:
+        """Its socket ends: what lies there unread is innocent, unless the gateway is in `doubt`.
+
+        It is where it was given several batches, and where it had to end the socket itself.
+        """
+        while (unread := process.next_batch()) is not None:
+            for ask in unread if doubt else ():
+                self.suspicion[self.name(ask)] += 1
+
+    def judge(self) -> None:
+        """Nobody was told of a death who has not run in two processes that died, or seemed to."""
+        innocent = [name for name in self.blamed if self.suspicion[name] < 2]
+        assert not innocent, "blamed for deaths that were not their own"
 
     def check(self, asked: Asked, now: float, *, request_seconds: float) -> Any:
         """What a caller was told is its own answer, or a refusal that had its reason."""
@@ -154,10 +159,7 @@ class Ledger:
         elif isinstance(error, OutOfTime):
             assert now >= asked.since + request_seconds or OutOfTime in asked.allowed, "told too early"
         elif isinstance(error, WorkerDied) and WorkerDied not in asked.allowed:
-            assert self.suspicion[asked.name] >= 2, "blamed for a death that was not its own"
+            self.blamed.add(asked.name)  # a caller may hear before the process has ended
         else:
             assert type(error) in asked.allowed, error
         return error
-
-
-REFUSALS = (QueueFull, PoolClosed)

@@ -29,7 +29,8 @@ class Process:
     It is what `Lifeline` and `ProcessPoolExecutor` are to the worker.
     """
 
-    def __init__(self, worker: Scripted, end: socket.socket) -> None:
+    def __init__(self, worker: Scripted, end: socket.socket, *, stage: Stage) -> None:
+        self._stage = stage
         self._loop = asyncio.get_running_loop()
         self._worker = worker
         self.source = worker.source
@@ -40,16 +41,29 @@ class Process:
         self.running: tuple[Ask, ...] | None = None
         self.stream: int | None = None
         self.unsent = b""
+        self.lingers = False
+        self.silenced = False
         self.dead = asyncio.Event()
         self.kill_wanted = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether it runs a batch, or could begin one."""
+        return self.running is not None or bool(self._peek(1))
+
     def take(self) -> tuple[Ask, ...] | None:
         """What it runs: the batch that it has, or the next one, where there is one."""
-        if self.running is None and self.alive and (head := self._read(wire.HEAD.size)):
-            count, size, _ = wire.HEAD.unpack(head)
-            entries = self._read(wire.entries_size(count, of_asks=True))
-            self.running = wire.asks(entries, self._read(size))
+        if self.running is None and self.alive:
+            self.running = self.next_batch()
         return self.running
+
+    def next_batch(self) -> tuple[Ask, ...] | None:
+        """The batch that lies in its socket."""
+        if not (head := self._read(wire.HEAD.size)):
+            return None
+        count, size, _ = wire.HEAD.unpack(head)
+        entries = self._read(wire.entries_size(count, of_asks=True))
+        return wire.asks(entries, self._read(size))
 
     def answer(self, answers: list[Answer | Loaded], seconds: float, *, keep: int = 0) -> None:
         """Answer what runs; the last `keep` bytes follow with `flush`."""
@@ -67,7 +81,7 @@ class Process:
         """Send bytes, unless nobody reads them any more."""
         try:
             self.end.send(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:
             return
 
     def report(self, *, fails: bool = False, streamable: bool = True, merging: bool = True) -> None:
@@ -81,16 +95,22 @@ class Process:
         """End; its socket and the system tell of it so much later."""
         if self.alive:
             self.alive = False
-            if cut_after:
-                self._loop.call_later(cut_after, self.end.close)
+            self.lingers = cut_after > 0
+            self._stage.died(self)
+            if self.lingers:
+                self._loop.call_later(cut_after, self._close)
             else:
-                self.end.close()
+                self._close()
             self._loop.call_later(told_after, self._told)
 
     def hang_up(self) -> None:
         """Close both ends of the socket."""
         self.end.close()
         self._worker._hang_up()
+
+    def _close(self) -> None:
+        self._stage.cut(self)
+        self.end.close()
 
     def kill(self) -> None:
         """What a lifeline does: the process ends, a little later."""
@@ -126,12 +146,17 @@ class Process:
 
 
 class Stage:
-    """Where processes come from, in the template's place: `plan` says how the next starts go."""
+    """Where processes come from, in the template's place: `plan` says how the next starts go.
+
+    `died` is told of each that ends, `cut` before its end of the socket is closed.
+    """
 
     def __init__(self) -> None:
         self.plan: deque[str] = deque()
         self.started: list[Process] = []
         self.merging = True
+        self.died: Callable[[Process], None] = _nothing
+        self.cut: Callable[[Process], None] = _nothing
 
     def ensure_running(self) -> None:
         """It needs no process."""
@@ -153,6 +178,11 @@ class Stage:
         """The processes there are."""
         return [process for process in self.started if process.alive]
 
+    @property
+    def able(self) -> list[Process]:
+        """Those that the gateway still listens to, as far as can be told."""
+        return [process for process in self.alive if not (process.kill_wanted or process.silenced)]
+
 
 class Scripted(Worker):
     """The real handle, on a process that a test plays."""
@@ -164,7 +194,7 @@ class Scripted(Worker):
         self._stage = cast("Stage", template)
         self._near, far = socket.socketpair()
         self._channel = None
-        self.process = Process(self, far)
+        self.process = Process(self, far, stage=self._stage)
         self._executor = cast("Any", self.process)
         self._lifeline = cast("Lifeline", self.process)
         self.loaded = Loaded(0.0)
@@ -186,3 +216,7 @@ class AtOnce(Executor):
         except Exception as error:  # noqa: BLE001 - it is told to whoever asks for the result
             done.set_exception(error)
         return done
+
+
+def _nothing(_: Process) -> None:
+    """Nobody wants to know."""

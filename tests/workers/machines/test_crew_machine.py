@@ -16,6 +16,7 @@ from tests.workers.machines.clockwork import Clockwork
 from tests.workers.machines.effort import effort
 from tests.workers.machines.scripted import AtOnce, Process, Scripted, Stage
 from workers import crew as crews
+from workers import wire
 from workers.crew import Crew
 from workers.errors import LoadFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.limits import Limits
@@ -32,7 +33,7 @@ PLACES = st.integers(0, 1_000)  # of one among those there are
 TURNS = st.integers(0, 3)
 HOW = st.sampled_from(["well", "well", "well", "fails", "few", "wrong", "ends"])
 WAITS = st.sampled_from([0.01, 0.04, 0.05, 0.06, 0.3, 0.6, 1.0, 4.0, 11.0])
-GARBAGE = st.sampled_from([b"\xff" * 20, b"Traceback (most recent call last):\n", bytes(20)])
+GARBAGE = st.sampled_from([b"\xff" * wire.HEAD.size, b"Traceback (most recent call last):\n"])
 
 
 class Team(RuleBasedStateMachine):
@@ -45,14 +46,15 @@ class Team(RuleBasedStateMachine):
         self.patch.setattr(crews, "Worker", Scripted)
         self.loop = Clockwork()
         self.stage = Stage()
+        self.stage.died, self.stage.cut = self.note_death, self.note_cut
         self.ledger = Ledger()
         self.asked: list[Asked] = []
         self.readings: list[Reading] = []
         self.fresh: dict[Process, list[Ask]] = {}
-        self.noted: set[Process] = set()
         self.closing: asyncio.Task[None] | None = None
         self.broken = False
         self.idles = 0
+        self.idles_told = 0
         self.was_busy = False
         self.number = 0
 
@@ -148,13 +150,13 @@ class Team(RuleBasedStateMachine):
     # What processes do
 
     def has_work(self) -> bool:
-        return any(self.ledger.taken(process) for process in self.stage.alive)
+        return any(process.busy for process in self.stage.able)
 
     @precondition(has_work)
     @rule(place=PLACES, how=HOW, keep=st.sampled_from([0, 0, 0, 1, 30]), turns=TURNS)
     def answer(self, place: int, how: str, keep: int, turns: int) -> None:
         """One answers what it runs; the end of that may come later."""
-        able = [process for process in self.stage.alive if self.ledger.taken(process)]
+        able = [process for process in self.stage.able if process.busy]
         self.answer_of(able[place % len(able)], how, keep=keep)
         self.turn(turns)
 
@@ -167,11 +169,11 @@ class Team(RuleBasedStateMachine):
             self.fresh.setdefault(process, []).extend(asks)
             process.answer([*answers], self.each * len(asks), keep=keep)
 
-    @precondition(lambda self: self.stage.alive)
+    @precondition(lambda self: self.stage.able)
     @rule(place=PLACES)
     def take(self, place: int) -> None:
         """One begins what it is given."""
-        self.ledger.taken(self.stage.alive[place % len(self.stage.alive)])
+        self.ledger.taken(self.stage.able[place % len(self.stage.able)])
 
     @precondition(lambda self: self.stage.alive)
     @rule(
@@ -183,17 +185,17 @@ class Team(RuleBasedStateMachine):
     def die(self, place: int, told_after: float, cut_after: float, turns: int) -> None:
         """One ends; a process of its own may hold its socket open, the system may be late to tell."""
         process = self.stage.alive[place % len(self.stage.alive)]
-        self.note_death(process)
         process.die(told_after=told_after, cut_after=cut_after)
         self.turn(turns)
 
-    @precondition(lambda self: self.stage.alive)
+    @precondition(lambda self: self.stage.able)
     @rule(place=PLACES, garbage=GARBAGE, turns=TURNS)
     def babble(self, place: int, garbage: bytes, turns: int) -> None:
         """One sends what is no answer; it is cut, and ended."""
-        process = self.stage.alive[place % len(self.stage.alive)]
+        process = self.stage.able[place % len(self.stage.able)]
+        process.flush()
         process.write(garbage)
-        self.suspect_all(process)
+        process.silenced = True
         self.turn(turns)
 
     @rule(plan=st.lists(st.sampled_from(["slow", "fails", "dies", "refused", "well"]), max_size=3))
@@ -213,13 +215,12 @@ class Team(RuleBasedStateMachine):
     @rule(seconds=WAITS)
     def wait(self, seconds: float) -> None:
         """Time passes; a worker that has run something for longer than a request may take is ended."""
-        busy = [process for process in self.stage.alive if self.ledger.taken(process)]
-        deaths = [process for process in self.stage.alive if process.kill_wanted]
-        for process in (*busy, *deaths):
-            if seconds > 1 or process.kill_wanted:
-                self.suspect_all(process)
+        busy = [process for process in self.stage.able if process.busy]
+        idle = not self.crew.busy
         self.loop.wait(seconds)
         self.settled()
+        if idle and seconds >= 1.0 and self.closing is not None:
+            assert self.closing.done(), "nothing is to be answered, and it does not close"
         if seconds > LIMITS.request_seconds + 0.6:
             assert not [process for process in busy if process.alive], "it hangs, and is not ended"
 
@@ -244,8 +245,17 @@ class Team(RuleBasedStateMachine):
         assert not self.loop.raised, self.loop.raised
         assert len(self.stage.alive) <= 2 * LIMITS.workers_per_model
         assert self.crew.workers <= LIMITS.workers_per_model
+        if self.begun() and not self.broken and self.closing is None:
+            assert self.crew.busy, "it has a job, and says that it is idle"
+        if self.was_busy and not self.crew.busy and self.closing is None:
+            assert self.idles > self.idles_told, "it became idle, and told nobody"
+        self.was_busy, self.idles_told = self.crew.busy, self.idles
 
     # The model's own
+
+    def begun(self) -> bool:
+        """Whether somebody waits whose job the crew has got."""
+        return any(not asked.task.done() and asked.begun for asked in self.asked)
 
     def named(self, kind: str) -> bytes:
         self.number += 1
@@ -268,21 +278,17 @@ class Team(RuleBasedStateMachine):
             asked.allowed.add(kind)
 
     def note_death(self, process: Process) -> None:
-        if process not in self.noted:
-            self.noted.add(process)
-            if process.running is not None and process.unsent == b"":
-                self.ledger.taken(process)
-            self.ledger.died(process, fresh=self.fresh.pop(process, []), deep=self.deep)
+        self.ledger.died(process, self.fresh.pop(process, []))
 
-    def suspect_all(self, process: Process) -> None:
-        """It is going to be ended, and whatever it has by then may be blamed: more than can be told here."""
-        if process not in self.noted:
-            self.noted.add(process)
-            self.ledger.taken(process)
-            self.ledger.died(process, fresh=self.fresh.pop(process, []), deep=False)
+    def note_cut(self, process: Process) -> None:
+        doubt = self.deep or process.lingers or process.kill_wanted or process.silenced
+        self.ledger.cut(process, doubt=doubt)
 
     def turn(self, times: int) -> None:
+        waiting = self.unanswered()
         self.loop.turn(times)
+        for asked in waiting if times else ():
+            asked.begun = asyncio.CancelledError not in asked.allowed
         if times >= 2:
             self.settled()
 
@@ -323,7 +329,7 @@ class Team(RuleBasedStateMachine):
         """Every process answers, every stream is closed: everybody hears, and the crew is idle."""
         self.stage.plan.clear()
         for _ in range(200):
-            for process in self.stage.alive:
+            for process in self.stage.able:
                 process.report()
                 if process.warm:
                     self.answer_of(process, "well")
@@ -340,6 +346,7 @@ class Team(RuleBasedStateMachine):
 
     def end(self) -> None:
         """A crew that is idle drains at once and leaves nothing."""
+        self.ledger.judge()
         self.loop.wait(40.0)  # the longest pause between two starts
         for process in self.stage.alive:
             process.report()
