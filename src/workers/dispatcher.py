@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
+from workers.channel import DiedBefore
 from workers.deadlines import Deadlines
 from workers.errors import OutOfTime, PoolClosed, WorkerDied
 from workers.messages import Failure, Reply, Stop
@@ -81,8 +82,8 @@ class Dispatcher:
             self.posts.remove(post)
             if post.batches:
                 self._leaving.add(post)
-            else:
-                self._rest()  # it may have held a stream
+            elif post.stream is not None:
+                self._rest()
         return post
 
     async def answer(self, ask: Job | Open) -> Any:
@@ -229,7 +230,7 @@ class Dispatcher:
     def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
         self._lost(post.worker)
-        if not post.blamed:
+        if not post.blamed and not isinstance(error, DiedBefore):
             for ticket in tickets:
                 ticket.deaths += 1
         post.blamed = True

@@ -1,4 +1,4 @@
-"""How much the machines are let run: little and always the same by default, as much as is asked for otherwise."""
+"""How much the machines run: little and always the same by default, else as much as is asked for."""
 
 from __future__ import annotations
 

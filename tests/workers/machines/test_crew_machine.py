@@ -1,34 +1,29 @@
-"""A crew, its dispatcher and its channels, with processes that the test plays: no caller is lost or mixed up."""
+"""A crew whose processes the test plays: no caller is lost, answered twice, or given another's answer."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import hypothesis.strategies as st
-import psutil
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.workers.conftest import key
 from tests.workers.machines.asking import Asked, Ledger, Reading
-from tests.workers.machines.clockwork import Clockwork
 from tests.workers.machines.effort import effort
-from tests.workers.machines.scripted import AtOnce, Process, Scripted, Stage
-from workers import crew as crews
+from tests.workers.machines.played import opened, theatre
 from workers import wire
-from workers.crew import Crew
 from workers.errors import LoadFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.limits import Limits
-from workers.messages import Job, ModelSource
+from workers.messages import Job
 
 if TYPE_CHECKING:
+    from tests.workers.machines.scripted import Process
+    from workers.crew import Crew
     from workers.messages import Ask
-    from workers.template import Template
 
-LIMITS = Limits(
-    workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0
-)
+LIMITS = Limits(workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0)
 PLACES = st.integers(0, 1_000)  # of one among those there are
 TURNS = st.integers(0, 3)
 HOW = st.sampled_from(["well", "well", "well", "fails", "few", "wrong", "ends"])
@@ -41,11 +36,8 @@ class Team(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.descriptors = psutil.Process().num_fds()
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(crews, "Worker", Scripted)
-        self.loop = Clockwork()
-        self.stage = Stage()
+        self.house = ExitStack()
+        self.loop, self.stage = self.house.enter_context(theatre())
         self.stage.died, self.stage.cut = self.note_death, self.note_cut
         self.ledger = Ledger()
         self.asked: list[Asked] = []
@@ -64,21 +56,9 @@ class Team(RuleBasedStateMachine):
         self.deep = deep
         self.each = 0.0001 if deep else 0.021
         self.stage.merging = merging
-        self.crew = self.loop.run(self.opened())
+        self.crew = self.loop.run(opened(self.stage, LIMITS, broken=self.break_down, idle=self.note_idle))
         if waiting:
             self.ask(waiting, 2)
-
-    async def opened(self) -> Crew:
-        crew = Crew(
-            ModelSource(key("played"), "/nowhere"),
-            LIMITS,
-            template=cast("Template", self.stage),
-            starter=AtOnce(),
-            broken=self.break_down,
-            idle=self.note_idle,
-        )
-        await crew.open()
-        return crew
 
     def note_idle(self) -> None:
         assert not self.crew.busy, "idle was told, and it is busy"
@@ -313,17 +293,10 @@ class Team(RuleBasedStateMachine):
     # The end
 
     def teardown(self) -> None:
-        try:
+        with self.house:
             if hasattr(self, "crew"):
                 self.come_to_rest()
                 self.end()
-        finally:
-            self.patch.undo()
-            for process in self.stage.started:
-                self.loop.do(process.hang_up)
-            self.loop.clear()
-            self.loop.close()
-        assert psutil.Process().num_fds() == self.descriptors
 
     def come_to_rest(self) -> None:
         """Every process answers, every stream is closed: everybody hears, and the crew is idle."""
