@@ -136,9 +136,8 @@ class Ledger:
 
         It is where it was given several batches, and where it had to end the socket itself.
         """
-        while (unread := process.next_batch()) is not None:
-            for ask in unread if doubt else ():
-                self.suspicion[self.name(ask)] += 1
+        for ask in process.unread() if doubt else ():
+            self.suspicion[self.name(ask)] += 1
 
     def judge(self) -> None:
         """Nobody was told of a death who has not run in two processes that died, or seemed to."""
@@ -161,5 +160,5 @@ class Ledger:
         elif isinstance(error, WorkerDied) and WorkerDied not in asked.allowed:
             self.blamed.add(asked.name)  # a caller may hear before the process has ended
         else:
-            assert type(error) in asked.allowed, error
+            assert isinstance(error, tuple(asked.allowed)), (asked.name, error)
         return error

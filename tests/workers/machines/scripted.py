@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workers.template import Template
 
 _KILL_SECONDS = 0.01  # until a signal is obeyed
+_MOST_BYTES = 2**20
 _LEAVE_SECONDS = 0.02  # until an idle process finds that it is not needed
 
 
@@ -53,17 +54,21 @@ class Process:
 
     def take(self) -> tuple[Ask, ...] | None:
         """What it runs: the batch that it has, or the next one, where there is one."""
-        if self.running is None and self.alive:
-            self.running = self.next_batch()
+        if self.running is None and self.alive and (head := self._read(wire.HEAD.size)):
+            count, size, _ = wire.HEAD.unpack(head)
+            entries = self._read(wire.entries_size(count, of_asks=True))
+            self.running = wire.asks(entries, self._read(size))
         return self.running
 
-    def next_batch(self) -> tuple[Ask, ...] | None:
-        """The batch that lies in its socket."""
-        if not (head := self._read(wire.HEAD.size)):
-            return None
-        count, size, _ = wire.HEAD.unpack(head)
-        entries = self._read(wire.entries_size(count, of_asks=True))
-        return wire.asks(entries, self._read(size))
+    def unread(self) -> list[Ask]:
+        """What lies in its socket, and stays there."""
+        rest, asks = self._peek(_MOST_BYTES) or b"", []
+        while rest:
+            count, size, _ = wire.HEAD.unpack(rest[: wire.HEAD.size])
+            middle = wire.HEAD.size + wire.entries_size(count, of_asks=True)
+            asks += wire.asks(rest[wire.HEAD.size : middle], rest[middle : middle + size])
+            rest = rest[middle + size :]
+        return asks
 
     def answer(self, answers: list[Answer | Loaded], seconds: float, *, keep: int = 0) -> None:
         """Answer what runs; the last `keep` bytes follow with `flush`."""
