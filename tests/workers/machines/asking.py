@@ -63,6 +63,10 @@ class Ledger:
             self.names[ask.stream] = ask.job.body
         return self.names[ask.stream]
 
+    def belongs(self, name: bytes, process: Process) -> bool:
+        """Whether a job is the model's: its name says whose it is, where there are several."""
+        return process.source.key.name == "played" or name.startswith(process.source.key.name.encode())
+
     def taken(self, process: Process) -> tuple[Ask, ...] | None:
         """What the process runs; nothing that was given to it may break in on its stream."""
         fresh = process.running is None
@@ -71,6 +75,7 @@ class Ledger:
             return asks
         for ask in asks:
             name = self.name(ask)
+            assert self.belongs(name, process), "another model's job"
             if isinstance(ask, Job | Open):
                 assert process.stream is None, "a job came between two chunks"
                 assert self.guilt[name] < 2, "two workers died of it, and a third is given it"

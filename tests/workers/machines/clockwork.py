@@ -78,6 +78,7 @@ class Clockwork(asyncio.SelectorEventLoop):
             task.cancel()
         with suppress(Stuck):
             self.turn(5)
+            self.run(self.shutdown_default_executor())
 
     def timers(self) -> list[asyncio.TimerHandle]:
         """What is still to happen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +13,7 @@ from tests.workers.conftest import key
 from tests.workers.machines.clockwork import Clockwork
 from tests.workers.machines.scripted import AtOnce, Scripted, Stage
 from workers import crew as crews
+from workers import pool as pools
 from workers.crew import Crew
 from workers.messages import ModelSource
 
@@ -25,19 +27,28 @@ if TYPE_CHECKING:
 
 @contextmanager
 def theatre() -> Iterator[tuple[Clockwork, Stage]]:
-    """A loop, and a stage on which crews find their workers; in the end no descriptor is left."""
+    """A loop, and a stage on which crews find their workers; in the end no descriptor is left.
+
+    A pool that is made here has its workers there too.
+    """
     before = psutil.Process().num_fds()
     loop, stage = Clockwork(), Stage()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crews, "Worker", Scripted)
+        patch.setattr(pools, "Template", lambda _: stage)
+        patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: AtOnce())
+        logger = logging.getLogger("workers")
+        logger.addHandler(stage)
         try:
             yield loop, stage
         finally:
+            logger.removeHandler(stage)
             for process in stage.started:
                 loop.do(process.hang_up)
             loop.clear()
             loop.close()
     assert psutil.Process().num_fds() == before
+    assert not stage.troubles
 
 
 async def opened(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import deque
 from concurrent.futures import Executor, Future
@@ -150,18 +151,29 @@ class Process:
             return b""
 
 
-class Stage:
+class Stage(logging.Handler):
     """Where processes come from, in the template's place: `plan` says how the next starts go.
 
-    `died` is told of each that ends, `cut` before its end of the socket is closed.
+    `died` is told of each that ends, `cut` before its end of the socket is closed. It hears the log
+    too: `lost` are the models whose last worker was lost, `troubles` what went wrong in our own code.
     """
 
     def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+        self.troubles: list[str] = []
         self.plan: deque[str] = deque()
         self.started: list[Process] = []
         self.merging = True
         self.died: Callable[[Process], None] = _nothing
         self.cut: Callable[[Process], None] = _nothing
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a line."""
+        if record.exc_info:
+            self.troubles.append(logging.Formatter().format(record))
+        if "lost its last worker" in record.msg and isinstance(record.args, tuple):
+            self.lost.append(str(record.args[0]))
 
     def ensure_running(self) -> None:
         """It needs no process."""
