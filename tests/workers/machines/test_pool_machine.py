@@ -82,6 +82,7 @@ class Company(Staged):
     @rule(of=MODELS, count=st.integers(1, 3), turns=st.integers(1, 3))
     def ask(self, of: ModelKey, count: int, turns: int) -> None:
         """Some ask one; whoever finds it warm is not told that it is not."""
+        self.loop.turn(1)  # who was to unload it does so before
         warm = self.pool.is_warm(of)
         for _ in range(count):
             name = self.named(of.name)
@@ -111,7 +112,8 @@ class Company(Staged):
             self.pinned.discard(of)
             self.pool.unpin(of)
         else:
-            self.loop.turn(1)  # who has been told to unload it does
+            self.loop.turn(1)  # who was to unload it does so before
+            self.was_warm = {each for each in KEYS if self.pool.is_warm(each)}
             self.pinned.add(of)
             self.pool.pin(of)
 
