@@ -15,7 +15,7 @@ from tests.workers.machines.played import opened
 from tests.workers.machines.staged import PLACES, TURNS, WAITS, Staged
 from workers.errors import LoadFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.limits import Limits
-from workers.messages import Job
+from workers.messages import Job, Reply
 
 if TYPE_CHECKING:
     from workers.crew import Crew
@@ -168,6 +168,7 @@ class Team(Staged):
                 assert told == b"%s.%d" % (asked.name, reading.read), "a chunk is lost, doubled or another's"
                 reading.read += 1
         elif hasattr(told, "body"):
+            assert isinstance(told, Reply)
             assert told.body == b"answer to " + asked.name, "another's answer"
             assert told.body in self.ledger.said[asked.name], "an answer that nobody gave"
         elif hasattr(told, "close"):

@@ -24,6 +24,7 @@ from workers.pool import (
     Pool,
     PoolClosed,
     QueueFull,
+    Reply,
 )
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class Company(Staged):
             waited = self.loop.time() - asked.since
             assert waited >= LIMITS.request_seconds or len(others) >= LIMITS.max_loaded_models
         elif hasattr(told, "body"):
+            assert isinstance(told, Reply)
             assert told.body == b"answer to " + asked.name, "another's answer"
             assert told.body in self.ledger.said[asked.name], "an answer that nobody gave"
 
