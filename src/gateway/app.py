@@ -26,7 +26,7 @@ from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
 from gateway.serving import Serving
-from workers.pool import Limits, ModelKey, Pool
+from workers.pool import Limits, ModelKey, Pool, Tally
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +40,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _WRONG: Final = 2
+_BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = settings
     app[keys.DRAIN] = drain
+    app[keys.TALLY] = Tally()
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
@@ -187,7 +189,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers)
+        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=app[keys.TALLY])
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: Once[ModelKey] = Once()
@@ -200,6 +202,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             input_checks=settings.input_checks,
             batching=settings.batching,
         )
+        stack.push_async_callback(serving.close)
         app[keys.DETAILS] = Details(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = Pins(
             settings.pinned_models,
@@ -248,10 +251,17 @@ def _threads(settings: Settings) -> int:
     )
 
 
+def _memory(settings: Settings) -> int:
+    """What this process and its models may take, in bytes."""
+    budget = settings.memory_budget_bytes or int(machine.memory() * _BUDGET_SHARE)
+    return budget // settings.processes
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
+        memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,
         request_seconds=settings.request_timeout_seconds,

@@ -14,7 +14,7 @@ from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
 from gateway.settings import Settings
-from workers.pool import Pool
+from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DRAIN: Final = web.AppKey("drain", Drain)
@@ -22,6 +22,7 @@ MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
+TALLY: Final = web.AppKey("tally", Tally)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 DETAILS: Final = web.AppKey("details", Details)

@@ -16,6 +16,7 @@ from workers import crew as crews
 from workers import pool as pools
 from workers.crew import Crew
 from workers.messages import ModelSource
+from workers.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ async def opened(
         starter=AtOnce(),
         broken=broken,
         idle=idle,
+        tally=Tally(),
     )
     await crew.open()
     return crew

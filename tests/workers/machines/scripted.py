@@ -45,6 +45,7 @@ class Process:
         self.unsent = b""
         self.lingers = False
         self.silenced = False
+        self.pid = 0  # of no process there is
         self.dead = asyncio.Event()
         self.kill_wanted = False
 

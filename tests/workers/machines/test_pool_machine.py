@@ -54,12 +54,12 @@ class Company(Staged):
         self.was_warm: set[ModelKey] = set()
         self.closing: asyncio.Task[None] | None = None
 
-    @initialize(loaded=st.lists(MODELS, unique=True, max_size=2))
+    @initialize(loaded=st.lists(MODELS, unique=True, min_size=1, max_size=2))
     def begin(self, loaded: list[ModelKey]) -> None:
         """Some are warm."""
         self.pool = self.loop.run(self.opened())
         for of in loaded:
-            self.load_model(of, 3)
+            self.load_model(of, 0, True)
 
     @staticmethod
     async def opened() -> Pool:
@@ -69,8 +69,8 @@ class Company(Staged):
 
     # What callers do
 
-    @rule(of=MODELS, turns=TURNS)
-    def load_model(self, of: ModelKey, turns: int) -> None:
+    @rule(of=MODELS, turns=TURNS, waits=st.sampled_from([True, True, False]))
+    def load_model(self, of: ModelKey, turns: int, waits: bool) -> None:
         """One is loaded, unless it is being loaded; what is to fail of that is planned."""
         if of not in self.loads or self.loads[of].task.done():
             asked = self.begin_asking(b"load " + of.name.encode(), self.pool.load(of, self.files[of]()))
@@ -78,12 +78,19 @@ class Company(Staged):
             self.loads[of] = asked
             if self.closing is not None:
                 asked.allowed.add(PoolClosed)
+        if waits:
+            self.loop.wait(1.1)  # until the least recently used may go, too
+            self.settled()
         self.turn(turns)
 
-    @rule(of=MODELS, count=st.integers(1, 3), turns=st.integers(1, 3))
-    def ask(self, of: ModelKey, count: int, turns: int) -> None:
+    @rule(
+        of=MODELS, any_warm=st.sampled_from([True, True, True, False]), count=st.integers(1, 3), turns=TURNS
+    )
+    def ask(self, of: ModelKey, any_warm: bool, count: int, turns: int) -> None:
         """Some ask one; whoever finds it warm is not told that it is not."""
         self.loop.turn(1)  # who was to unload it does so before
+        if any_warm and not self.pool.is_warm(of):
+            of = next(filter(self.pool.is_warm, KEYS), of)
         warm = self.pool.is_warm(of)
         for _ in range(count):
             name = self.named(of.name)
@@ -92,11 +99,13 @@ class Company(Staged):
                 asked.allowed |= {NotLoaded, PoolClosed} if self.closing is not None else {NotLoaded}
             elif len(self.unanswered()) > LIMITS.max_queue:
                 asked.allowed.add(QueueFull)
-        self.turn(turns)
+        self.turn(1 + turns)
 
-    @rule(of=MODELS, turns=TURNS)
-    def unload(self, of: ModelKey, turns: int) -> None:
+    @rule(of=MODELS, really=st.sampled_from([False, False, True]), turns=TURNS)
+    def unload(self, of: ModelKey, really: bool, turns: int) -> None:
         """It goes once it has answered, or its time is over; not where it is pinned."""
+        if not really:
+            return
         asked = self.begin_asking(b"unload " + of.name.encode(), self.pool.unload(of))
         self.unloads.append(asked)
         if of in self.pinned:
@@ -129,7 +138,7 @@ class Company(Staged):
                 assert not self.pool.is_warm(of), "nobody asks for it, and it stays"
 
     @precondition(lambda self: self.closing is None)
-    @rule(drain=st.sampled_from([0.0, 1.0, 30.0]), often=st.sampled_from([False] * 4 + [True]), turns=TURNS)
+    @rule(drain=st.sampled_from([0.0, 1.0, 30.0]), often=st.sampled_from([False] * 15 + [True]), turns=TURNS)
     def close(self, drain: float, often: bool, turns: int) -> None:
         """The pool is closed; seldom, since nothing happens after that."""
         if often:

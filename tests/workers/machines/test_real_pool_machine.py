@@ -199,9 +199,9 @@ class House(RuleBasedStateMachine):
 
     def workers(self) -> list[int]:
         """The processes that serve, as the pool knows them."""
-        held = self.pool._held.values()
+        held = self.pool._places.held.values()
         posts = [post for each in held for post in each.crew._dispatcher.posts]
-        return [pid for post in posts if not post.worker.dead and (pid := post.worker._lifeline._pid)]
+        return [pid for post in posts if not post.worker.dead and (pid := post.worker.pid)]
 
     @staticmethod
     def processes() -> set[int]:

@@ -104,7 +104,7 @@ class Life(RuleBasedStateMachine):
     def start(self) -> None:
         """One is started."""
         self.worker = self.run(self.started())
-        self.pid = self.worker._lifeline._pid
+        self.pid = self.worker.pid
         self.starts += 1
         self.first = len(self.batches)
         self.state, self.stopped = "warm", False
