@@ -155,9 +155,6 @@ class Commands(PythonModel):
     def do_x(self, rest: str) -> None:
         """Nothing."""
 
-    def do_say(self, rest: str) -> list[str]:
-        return [rest]
-
     def do_raise(self, rest: str) -> None:
         raise ValueError(f"{rest} in /secret/path")
 

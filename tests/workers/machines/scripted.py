@@ -64,7 +64,8 @@ class Process:
 
     def unread(self) -> list[Ask]:
         """What lies in its socket, and stays there."""
-        rest, asks = self._peek(_MOST_BYTES) or b"", []
+        asks: list[Ask] = []
+        rest = self._peek(_MOST_BYTES) or b""
         while rest:
             count, size, _ = wire.HEAD.unpack(rest[: wire.HEAD.size])
             middle = wire.HEAD.size + wire.entries_size(count, of_asks=True)
