@@ -223,4 +223,4 @@ async def _chunk(work: Any) -> bytes | None:
 
 
 TestTeam = Team.TestCase
-TestTeam.settings = effort(100, 30)
+TestTeam.settings = effort(80, 30)

@@ -241,4 +241,4 @@ class Company(Staged):
 
 
 TestCompany = Company.TestCase
-TestCompany.settings = effort(60, 30)
+TestCompany.settings = effort(40, 25)
