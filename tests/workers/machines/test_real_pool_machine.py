@@ -229,4 +229,4 @@ class House(RuleBasedStateMachine):
 def test_house(folders: dict[str, Path]) -> None:
     """Whatever is asked of a pool and done to its processes, in any order."""
     house: Any = partial(House, folders)
-    run_state_machine_as_test(house, settings=effort(4, 9, shrinks=False))
+    run_state_machine_as_test(house, settings=effort(3, 8, shrinks=False))
