@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +45,7 @@ from workers.messages import (
 )
 from workers.stream import Stream
 from workers.tally import EVENTS, Event, Tally
-from workers.template import Template
+from workers.template import Starts, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +78,7 @@ __all__ = [
     "PoolClosed",
     "QueueFull",
     "Reply",
+    "Starts",
     "State",
     "Stream",
     "StreamRefused",
@@ -89,6 +90,7 @@ __all__ = [
 
 _logger = logging.getLogger("workers")
 _AWAITED_SECONDS = 1.0
+_TROUBLE_SECONDS = 5.0
 _STARTERS = 4  # threads that wait for the template to fork
 
 
@@ -141,12 +143,32 @@ class Pool:
         self._changed = asyncio.Event()
         self._closed = False
         self._sweeper: asyncio.Task[None] | None = None
+        self._other_limits = asyncio.Event()
 
     async def open(self) -> None:
         """Start the template, which goes on importing behind; and the retiring of idle models."""
         self._template.ensure_running()
-        if self._limits.idle_seconds > 0:
-            self._sweeper = asyncio.create_task(self._retire_idle())
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    def change(self, limits: Limits) -> None:
+        """Have other limits from now on; a model that is loaded keeps its queue and its times."""
+        self._limits = limits
+        self._changed.set()
+        self._other_limits.set()
+
+    @property
+    def starts(self) -> Starts:
+        """How starting processes for workers fares."""
+        return self._template.starts
+
+    async def try_start(self) -> None:
+        """Find out whether a worker's process can be started, by one that does nothing; `starts` notes it."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._starter, self._template.try_start)
+        except (OSError, EOFError):
+            self.starts.note(began=False)
+        else:
+            self.starts.note(began=True)
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
@@ -321,17 +343,32 @@ class Pool:
             self._failures.remember(key, error)
             self._retire(key)
 
-    async def _retire_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        idle_seconds = self._limits.idle_seconds
+    async def _sweep(self) -> None:
+        """Retire idle models until cancelled, whatever goes wrong with one of them."""
         while True:
-            while (key := self._least_recently_used()) is not None:
-                left = self._held[key].crew.used + idle_seconds - loop.time()
-                if left > 0:
-                    break
-                _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
-                self._retire(key)
-            await asyncio.sleep(idle_seconds if key is None else left)
+            self._other_limits.clear()
+            try:
+                pause = self._retire_idle()
+            except Exception:
+                _logger.exception("Idle models could not be unloaded; tried again in %g s.", _TROUBLE_SECONDS)
+                pause = _TROUBLE_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._other_limits.wait()
+
+    def _retire_idle(self) -> float | None:
+        """Retire the models whose time is over; the seconds until the next may be, None for never."""
+        idle_seconds = self._limits.idle_seconds
+        if not idle_seconds:
+            return None
+        now = asyncio.get_running_loop().time()
+        while (key := self._least_recently_used()) is not None:
+            left = self._held[key].crew.used + idle_seconds - now
+            if left > 0:
+                return left
+            _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
+            self._retire(key)
+        return idle_seconds
 
 
 async def _ended(held: _Held, *, drain_seconds: float) -> None:

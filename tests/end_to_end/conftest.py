@@ -111,6 +111,7 @@ def start(
             "MLFLOW_TRACKING_URI": mlflow_server.url,
             "GATEWAY_CACHE_DIR": str(folder / "cache"),
             "GATEWAY_PORT": "0",
+            "GATEWAY_GRACE_SECONDS": "0",
         }
         started.append(Process(folder, ours | values))
         return started[-1]

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
     from gateway.api.drain import Drain
     from gateway.api.request_ids import RequestIds
+    from gateway.settings import Current
 
 _log = logging.getLogger(__name__)
 
 
-def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middleware:
+def around(ids: RequestIds, drain: Drain, *, settings: Current) -> Middleware:
     """A middleware that gives each request its id and turns whatever is raised into an answer."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
-        drain.enter()
+        drain.enter(request.protocol)
         try:
             response: web.StreamResponse = await handler(request)
             if "Accept-Encoding" in request.headers:
@@ -35,9 +36,10 @@ def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middlewa
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
+            told_text = settings.now.model_error_text
+            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
         finally:
-            drain.leave()
+            drain.leave(request.protocol)
         response.headers["X-Request-Id"] = request_id
         if drain.started:
             response.force_close()  # so that a client with a pool of connections takes another

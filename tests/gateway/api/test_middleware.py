@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from gateway import settings
 from gateway.api import middleware
 from gateway.api.drain import Drain
 from gateway.api.request_ids import RequestIds
+from gateway.settings import Current
 
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
@@ -30,7 +32,9 @@ async def breaks(request: web.Request) -> web.Response:
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
     drain = Drain()
-    app = web.Application(middlewares=[middleware.around(RequestIds(), drain, model_error_text=True)])
+    app = web.Application(
+        middlewares=[middleware.around(RequestIds(), drain, settings=Current(settings.load({})))]
+    )
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
     async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:
