@@ -20,7 +20,7 @@ from gateway.errors import CacheFull, CacheUnusable
 from gateway.reload import Reload
 from gateway.signals import Signals
 from gateway.tasks import hear_the_loop, kept
-from gateway.watchdog import Pulse, Watchdog
+from gateway.watchdog import SILENT_SECONDS, Pulse, Watchdog
 
 if TYPE_CHECKING:
     import socket
@@ -45,11 +45,13 @@ def run(
     reread: Callable[[], Settings] | None = None,
     process: int | None = None,
     pulse: Pulse | None = None,
+    silence: float = SILENT_SECONDS,
 ) -> int:
     """Serve on `listeners` until SIGTERM or SIGINT; the process's exit status.
 
     `announce` is told the address once it is served. `reread` finds the settings again at SIGHUP, which is
     not heard without it. `process` is this one's number among several, whose supervisor reads its `pulse`.
+    A process whose event loop stands still for `silence` seconds is ended (status 1).
     The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
     one ends them at once (status 1). Nothing is begun where the cache's folder cannot be used (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
@@ -58,7 +60,7 @@ def run(
     faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
     environment.hide_from_workers()
     pulse = pulse or Pulse()
-    watchdog = Watchdog(pulse)
+    watchdog = Watchdog(pulse, most=round(silence))
     watchdog.start()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     server = Server(settings, listeners, announce=announce, reread=reread, process=process)

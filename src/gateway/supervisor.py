@@ -47,7 +47,7 @@ def run(
     flight be answered (status 0 where every process ended with that), a second one ends them at once
     (status 1). At SIGHUP, which is not heard without `reread`, the settings are read again. A process that
     ends, or whose event loop stands still for `silence` seconds, is replaced; where none can serve, all end
-    with its status.
+    with its status. One that has no supervisor has twice the time before it ends itself (status 1).
     """
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -56,7 +56,8 @@ def run(
         _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
         return 1
     if settings.processes == 1:
-        return server.run(settings, listeners=sets[0], announce=announce, reread=reread)
+        patience = 2 * silence
+        return server.run(settings, listeners=sets[0], announce=announce, reread=reread, silence=patience)
     environment.hide_from_workers()
     gc.freeze()  # a collection in a process would write to every page that it shares with the others
     with _signals(SIGNALS if reread is not None else ENDING) as told:

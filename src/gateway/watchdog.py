@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 BEAT_SECONDS: Final = 1.0
-_SILENT_TICKS: Final = 60
+SILENT_SECONDS: Final = 60.0
 _COUNTER_BYTES: Final = 8
 _TELLING_SECONDS: Final = 5.0
 
@@ -86,7 +86,7 @@ class Watchdog:
         self,
         pulse: Pulse,
         *,
-        most: int = _SILENT_TICKS,
+        most: int = round(SILENT_SECONDS),
         tick: float = BEAT_SECONDS,
         end: Callable[[int], object] = os._exit,
     ) -> None:

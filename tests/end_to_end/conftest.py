@@ -31,14 +31,15 @@ if __name__ == "__main__":
 class Process:
     """A running gateway: where it listens, and its log once it has ended."""
 
-    def __init__(self, folder: Path, values: dict[str, str]) -> None:
+    def __init__(self, folder: Path, values: dict[str, str], *, program: str, python: Path | str) -> None:
         script = folder / "serve.py"
-        script.write_text(SERVE)
+        script.write_text(program)
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(script)],
+                [str(python), str(script)],
                 env=environment(values),
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -104,7 +105,7 @@ def start(
     """Starts gateways with the settings given; they are ended with the test."""
     started: list[Process] = []
 
-    def run(**values: str) -> Process:
+    def run(*, program: str = SERVE, python: Path | str = sys.executable, **values: str) -> Process:
         folder = tmp_path / str(len(started))
         folder.mkdir()
         ours = {
@@ -113,7 +114,7 @@ def start(
             "GATEWAY_PORT": "0",
             "GATEWAY_GRACE_SECONDS": "0",
         }
-        started.append(Process(folder, ours | values))
+        started.append(Process(folder, ours | values, program=program, python=python))
         return started[-1]
 
     yield run
