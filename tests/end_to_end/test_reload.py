@@ -7,22 +7,24 @@ import signal
 import time
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.commands import PATIENCE_SECONDS, Running, descendants, left, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers import MlflowServer
 
 
 @contextmanager
-def served(server: MlflowServer, folder: Path, *, file: bool = True, **values: str) -> Iterator[Running]:
+def served(
+    server: MlflowServer, folder: Path, values: dict[str, str] | None = None, *, file: bool = True
+) -> Iterator[Running]:
     """A gateway that takes its settings from `.env`, or from its environment alone."""
     ours = {"GATEWAY_CACHE_DIR": str(folder / "cache"), "GATEWAY_PORT": "0", "GATEWAY_GRACE_SECONDS": "0"}
-    ours |= {"MLFLOW_TRACKING_URI": server.url, **values}
+    ours |= {"MLFLOW_TRACKING_URI": server.url} | (values or {})
     if file:
         write(folder, ours)
     with running("serve", cwd=folder, extra=None if file else ours) as command:
@@ -67,7 +69,7 @@ def until_state(url: str, version: str, wanted: str) -> None:
 def test_what_can_change_changes(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
     """Pins, times and the log are as `.env` says now; one line says what was applied and what was not."""
     pins = {"GATEWAY_PINNED_MODELS": "api-tens/1", "GATEWAY_IDLE_SECONDS": "1"}
-    with served(mlflow_server, tmp_path, **pins) as command:
+    with served(mlflow_server, tmp_path, pins) as command:
         url = address(command)
         until_state(url, "api-tens/1", "warm")
         change(
@@ -124,7 +126,7 @@ def test_each_of_several_processes_reads_again(mlflow_server: MlflowServer, tmp_
         lines = [json.loads(line) for line in command.lines if "settings read again" in line]
         return {line.get("process") for line in lines if line["need_a_restart"] == ["GATEWAY_PROCESSES"]}
 
-    with served(mlflow_server, tmp_path, GATEWAY_PROCESSES="2") as command:
+    with served(mlflow_server, tmp_path, {"GATEWAY_PROCESSES": "2"}) as command:
         command.wait_for("2 processes listen")
         below = descendants(command.process.pid)
         change(tmp_path, GATEWAY_LOG_LEVEL="loud")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-
-import pytest
+from typing import TYPE_CHECKING
 
 from gateway.tasks import UNEXPECTED_ERRORS, hear_the_loop, kept
 from workers.pool import Tally
+
+if TYPE_CHECKING:
+    import pytest
 
 SECONDS = 10.0
 
