@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.end_to_end.conftest import Process
 
+pytestmark = pytest.mark.timeout(300)
+
 # SIGUSR2 has the main thread, in which the event loop turns, sleep on.
 HANGS = """
 import os, signal, sys, time

@@ -9,6 +9,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.commands import PATIENCE_SECONDS, Running, descendants, left, running
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.servers import MlflowServer
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @contextmanager

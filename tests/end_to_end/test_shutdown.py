@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import Process
     from tests.servers import MlflowServer
 
+pytestmark = pytest.mark.timeout(300)
+
 PATH = "/model/api-tens/1/invocation"
 CLIENTS = 32
 PATIENCE_SECONDS = 60.0
@@ -38,7 +40,8 @@ async def ask(client: aiohttp.ClientSession, gateway: Process) -> int:
 async def ask_until_refused(gateway: Process) -> int:
     """Ask on one connection after another, each as long as it lasts; how often there was an answer."""
     connector = aiohttp.TCPConnector(limit=1)
-    async with aiohttp.ClientSession(connector=connector) as client:
+    patience = aiohttp.ClientTimeout(total=PATIENCE_SECONDS / 2)
+    async with aiohttp.ClientSession(connector=connector, timeout=patience) as client:
         count = 0
         while True:
             try:
