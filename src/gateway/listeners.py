@@ -70,7 +70,7 @@ def hush(listener: socket.socket) -> bool:
     return True
 
 
-def awaited(sockets: Sequence[socket.socket]) -> bool:
+def knocked(sockets: Sequence[socket.socket]) -> bool:
     """Whether a connection was made at one of the sockets that nobody has taken yet."""
     waiting = select.poll()  # select itself cannot look at descriptors above 1023
     for each in sockets:

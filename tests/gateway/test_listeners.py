@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -86,3 +89,34 @@ def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         names = [[stack.enter_context(each).getsockname() for each in row] for row in sets]
     port = names[0][0][1]
     assert names == [[("127.0.0.1", port), ("127.0.0.2", port)]] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
+def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
+    """Connections made before can be taken and used; whoever comes later is refused, not reset."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    address = listener.getsockname()
+    with listener, socket.create_connection(address, timeout=30) as early, socket.socket() as late:
+        assert listeners.hush(listener)
+        late.setblocking(False)
+        assert late.connect_ex(address) == errno.EINPROGRESS
+        assert listeners.knocked([listener])
+        there, _ = listener.accept()
+        with there:
+            early.sendall(b"x")
+            assert there.recv(1) == b"x"
+            assert not listeners.knocked([listener])
+            listener.close()
+            waiting = select.poll()
+            waiting.register(late, select.POLLOUT)
+            assert waiting.poll(30_000)
+            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+            early.sendall(b"y")
+            assert there.recv(1) == b"y"
+
+
+def test_one_set_is_not_shared() -> None:
+    """A gateway of one process has its port to itself."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    with listener, pytest.raises(OSError, match="in use"):
+        listeners.opened("127.0.0.1", listener.getsockname()[1], sets=1)

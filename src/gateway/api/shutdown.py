@@ -63,7 +63,7 @@ class Shutdown:
         hushed = [listeners.hush(each) for each in self._sockets]
         if all(hushed):
             await self._until(_never, seconds=_HANDSHAKE_SECONDS)
-            await self._until(lambda: not listeners.awaited(self._sockets), seconds=_ACCEPT_SECONDS)
+            await self._until(lambda: not listeners.knocked(self._sockets), seconds=_ACCEPT_SECONDS)
         for site in list(self._runner.sites):
             await site.stop()
 
