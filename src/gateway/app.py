@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+_BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -45,8 +46,8 @@ def create_app(settings: Settings) -> web.Application:
     around = middleware.around(RequestIds(), drain, settings=current)
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = current
-    app[keys.TALLY] = Tally()
     app[keys.DRAIN] = drain
+    app[keys.TALLY] = Tally()
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
@@ -94,6 +95,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             input_checks=settings.input_checks,
             batching=settings.batching,
         )
+        stack.push_async_callback(serving.close)
         app[keys.DETAILS] = Details(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = Pins(
             settings.pinned_models,
@@ -142,10 +144,17 @@ def _threads(settings: Settings) -> int:
     )
 
 
+def _memory(settings: Settings) -> int:
+    """What this process and its models may take, in bytes."""
+    budget = settings.memory_budget_bytes or int(machine.memory() * _BUDGET_SHARE)
+    return budget // settings.processes
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
+        memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,
         request_seconds=settings.request_timeout_seconds,

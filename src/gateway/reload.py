@@ -30,6 +30,7 @@ CHANGEABLE: Final = frozenset(
         "log_level",
         "max_loaded_models",
         "max_queue",
+        "memory_budget_bytes",
         "model_error_text",
         "pinned_models",
         "request_timeout_seconds",

@@ -11,6 +11,7 @@ from workers.errors import LoadFailed
 from workers.messages import Loaded
 from workers.post import Post
 from workers.streams import Streams
+from workers.tally import WORKER_DEATHS, WORKER_STARTS
 from workers.worker import StartFailed, Worker
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workers.limits import Limits
     from workers.messages import Job, ModelSource, Reply
     from workers.stream import Stream
+    from workers.tally import Tally
     from workers.template import Template
 
 _logger = logging.getLogger("workers")
@@ -47,14 +49,16 @@ class Crew:
         starter: Executor,
         broken: Callable[[Crew, LoadFailed], None],
         idle: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.source = source
+        self._tally = tally
         self._limits = limits
         self._template = template
         self._starter = starter
         self._broken = broken
-        self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle)
+        self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
         self._closed = False
         self.loaded = Loaded(0.0)
@@ -73,6 +77,11 @@ class Crew:
     def workers(self) -> int:
         """How many processes are warm."""
         return len(self._dispatcher.posts)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are warm."""
+        return [post.worker.pid for post in self._dispatcher.posts]
 
     async def open(self) -> None:
         """Load the model in every worker. Raises LoadFailed; then no process is left."""
@@ -112,6 +121,10 @@ class Crew:
         self._streams.close()
         await self._dispatcher.close()
 
+    @property
+    def _labels(self) -> tuple[str, str]:
+        return self.source.key.name, self.source.key.version
+
     async def _man(self) -> None:
         """Put one more worker to its post; where its process did not live to load, try once more."""
         try:
@@ -121,6 +134,7 @@ class Crew:
             worker = await self._start()
         if not worker.loaded.preloaded:
             _logger.warning("The template could not import all it should; each worker pays for that itself.")
+        self._tally.count(WORKER_STARTS, *self._labels)
         self.loaded = worker.loaded
         self._dispatcher.add(Post(worker, self._loop.time()), worker.loaded.merging)
 
@@ -140,6 +154,7 @@ class Crew:
         """A worker's process ended, whoever ended it."""
         if self._closed or (post := self._dispatcher.remove(worker)) is None:
             return
+        self._tally.count(WORKER_DEATHS, *self._labels, "hung" if post.hung else "died")
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
         idle_crash = not post.batches and self._loop.time() - post.started < _SHORT_LIFE_SECONDS

@@ -14,6 +14,7 @@ from workers.errors import LoadFailed, PoolClosed, WorkerDied
 from workers.limits import Limits
 from workers.messages import UNKNOWN, Chunk, Job, ModelSource, Next, Open, Stop
 from workers.post import Post
+from workers.tally import Tally
 from workers.template import Template
 from workers.worker import Worker
 
@@ -79,7 +80,7 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_at_the_close() -> Non
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None)
+    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
     dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
     asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
@@ -100,7 +101,7 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None)
+    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
     dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
     asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
@@ -123,7 +124,7 @@ async def test_what_cannot_be_handed_out_is_answered() -> None:
     """The error reaches who waits and the loop's handler, and the worker is free for others."""
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
-    dispatcher = Dispatcher(key("x"), Limits(), lost=lambda _: None, idle=lambda: None)
+    dispatcher = Dispatcher(key("x"), Limits(), lost=lambda _: None, idle=lambda: None, tally=Tally())
     dispatcher.add(Post(cast("Worker", Unaskable()), 0.0), UNKNOWN)
     try:
         async with asyncio.timeout(SECONDS):

@@ -57,7 +57,7 @@ async def test_retiring_goes_on_after_an_error(
         await pool.load(key("sums"), files("sums")())
         monkeypatch.setattr("workers.pool._TROUBLE_SECONDS", 0.05)
         with monkeypatch.context() as broken:
-            broken.setattr(pool, "_least_recently_used", lambda: 1 // 0)
+            broken.setattr(pool._places, "least_recently_used", lambda: 1 // 0)
             pool.change(Limits(idle_seconds=0.1))
             async with asyncio.timeout(SECONDS):
                 while not caplog.records:  # noqa: ASYNC110 - likewise

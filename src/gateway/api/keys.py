@@ -18,12 +18,12 @@ from gateway.vitals import Vitals
 from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Current)
-TALLY: Final = web.AppKey("tally", Tally)
 DRAIN: Final = web.AppKey("drain", Drain)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
+TALLY: Final = web.AppKey("tally", Tally)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 VITALS: Final = web.AppKey("vitals", Vitals)
