@@ -103,9 +103,12 @@ async def test_no_request_is_lost_under_load(
     assert not any("given up" in line for line in gateway.log())
 
 
-async def test_a_second_signal_ends_the_grace_too(start: Callable[..., Process]) -> None:
+async def test_a_second_signal_ends_the_grace_too(
+    client: aiohttp.ClientSession, start: Callable[..., Process]
+) -> None:
     """Whoever does not want to wait for load balancers says so."""
     gateway = start(GATEWAY_GRACE_SECONDS="100", GATEWAY_DRAIN_SECONDS="100")
+    assert await ask(client, gateway) == 200
     below = descendants(gateway.pid)
     gateway.send(signal.SIGTERM)
     await until(lambda: any("not ready" in line for line in gateway.log()))
@@ -165,7 +168,8 @@ async def test_killed_in_the_midst_of_a_load(
     assert await state() == "loading"
     below = descendants(gateway.pid)
     gateway.send(signal.SIGKILL)
-    assert await asyncio.to_thread(left, below, within=10) == set()
+    # The template may be in the midst of its imports, and notices after them.
+    assert await asyncio.to_thread(left, below, within=60) == set()
     assert await asyncio.to_thread(gateway.left) == []
     with pytest.raises(aiohttp.ClientConnectionError):
         await asked
