@@ -49,6 +49,7 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
+        self._starts = template.starts
         self._channel: Channel | None = None
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
@@ -138,12 +139,14 @@ class Worker:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(await self._begun(starter, report))
+                self._starts.note(began=True)
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
+            self._starts.note(began=False)
             raise _not_begun(error) from error
         finally:
             report.cancel()  # whoever is told of the death later finds that nobody waits

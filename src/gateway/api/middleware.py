@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from gateway.api.drain import Drain
     from gateway.api.intake import Intake
     from gateway.api.request_ids import RequestIds
+    from gateway.settings import Current
 
 _log = logging.getLogger(__name__)
 
 
 def around(
-    ids: RequestIds, drain: Drain, *, connections: Connections, intake: Intake, model_error_text: bool
+    ids: RequestIds, drain: Drain, *, connections: Connections, intake: Intake, settings: Current
 ) -> Middleware:
     """A middleware that gives each request its id and turns whatever is raised into an answer."""
 
@@ -33,7 +34,7 @@ def around(
         logs.request_id.set(request_id)
         connection = request.protocol
         connections.enter(connection)
-        drain.enter()
+        drain.enter(connection)
         try:
             response: web.StreamResponse = await handler(request)
             if "Accept-Encoding" in request.headers:
@@ -41,9 +42,10 @@ def around(
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
+            told_text = settings.now.model_error_text
+            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
         finally:
-            drain.leave()
+            drain.leave(connection)
             connections.leave(connection)
             if intake.held:
                 intake.release(connection)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from gateway import settings
 from gateway.api import middleware
 from gateway.api.connections import Connections
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
+from gateway.settings import Current
 from workers.pool import Tally
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
         drain,
         connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
         intake=Intake(1, tally=tally),
-        model_error_text=True,
+        settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
     )
     app = web.Application(middlewares=[around])
     app.router.add_get("/{name}", breaks)
