@@ -122,7 +122,6 @@ class Worker:
         self._lifeline.kill()
         await self._lifeline.dead.wait()
         self._hang_up()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
@@ -190,6 +189,7 @@ class Worker:
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
+        self._executor.shutdown(wait=False, cancel_futures=True)  # or its pipes stay open until collected
 
 
 def _descriptors_for_a_start(end: socket.socket) -> None:
