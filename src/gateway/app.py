@@ -8,6 +8,7 @@ import importlib
 import logging
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,18 +16,22 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import environment, logs, machine
-from gateway.api import keys, middleware, openapi, routes
+from gateway.api import keys, middleware, openapi, routes, status
 from gateway.api.drain import Drain
 from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
-from gateway.errors import CacheFull, CacheUnusable, GatewayError
+from gateway.errors import UNEXPECTED, CacheFull, CacheUnusable, GatewayError
+from gateway.metrics.lag import Lag
+from gateway.metrics.levels import Rooms
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
 from gateway.serving import Serving
-from workers.pool import Limits, ModelKey, Pool
+from workers.pool import Limits, ModelKey, Pool, Tally
 
 if TYPE_CHECKING:
     import socket
@@ -42,13 +47,25 @@ _LAST_WORDS_SECONDS: Final = 1.0
 _WRONG: Final = 2
 
 
-def create_app(settings: Settings) -> web.Application:
-    """The application; its rooms open when it starts and close when it is cleaned up."""
-    drain = Drain()
-    around = middleware.around(RequestIds(), drain, model_error_text=settings.model_error_text)
+def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Application:
+    """The application; its rooms open when it starts and close when it is cleaned up.
+
+    `seat` is its process' place among several.
+    """
+    drain, traffic = Drain(), Traffic()
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        traffic=traffic,
+        predicting=routes.PREDICTING,
+        model_error_text=settings.model_error_text,
+    )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = settings
     app[keys.DRAIN] = drain
+    app[keys.TALLY] = Tally()
+    app[keys.TRAFFIC] = traffic
+    app[keys.SEAT] = seat or Seat()
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
@@ -77,26 +94,30 @@ def run(
     *,
     announce: Callable[[str], None] | None = None,
     listeners: Sequence[socket.socket] = (),
-    process: int | None = None,
+    seat: Seat | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status.
 
     `announce` is told the address once it is listened on: that of `listeners` where there are any, else
-    the settings'. `process` is this one's number among several. The first signal lets the requests in
+    the settings'. `seat` is this process' place among several. The first signal lets the requests in
     flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
     Nothing is begun where the cache's folder cannot be used (status 2).
     """
-    logs.configure(settings.log_level, settings.log_format, process=process)
+    logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
     environment.hide_from_workers()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=fast) as runner:
-        return runner.run(_serve(settings, announce=announce, listeners=listeners))
+        return runner.run(_serve(settings, announce=announce, listeners=listeners, seat=seat))
 
 
 async def _serve(
-    settings: Settings, *, announce: Callable[[str], None] | None, listeners: Sequence[socket.socket]
+    settings: Settings,
+    *,
+    announce: Callable[[str], None] | None,
+    listeners: Sequence[socket.socket],
+    seat: Seat | None,
 ) -> int:
-    app = create_app(settings)
+    app = create_app(settings, seat=seat)
     first, second = _on_signals()
     runner = web.AppRunner(app, **server_options(), shutdown_timeout=_LAST_WORDS_SECONDS)
     try:
@@ -178,16 +199,16 @@ def _address(runner: web.AppRunner) -> str:
 
 
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    settings = app[keys.SETTINGS]
+    settings, tally = app[keys.SETTINGS], app[keys.TALLY]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings)
+        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=tally)
         stack.push_async_callback(catalog.close)
-        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow)
+        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow, tally=tally)
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers)
+        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=tally)
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: Once[ModelKey] = Once()
@@ -208,16 +229,32 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             pool=pool,
             every=max(1.0, settings.catalog_ttl_seconds),
         )
-        await stack.enter_async_context(_owned(_reach(catalog), name="reach MLflow"))
-        await stack.enter_async_context(_owned(pins.run(), name="pinned models"))
+        lag = Lag()
+        metrics = app[keys.METRICS] = _metrics(app, lag)
+        await stack.enter_async_context(_owned(lag.run(), tally, name="event loop lag"))
+        await stack.enter_async_context(_owned(metrics.run(), tally, name="metrics"))
+        await stack.enter_async_context(_owned(_reach(catalog), tally, name="reach MLflow"))
+        await stack.enter_async_context(_owned(pins.run(), tally, name="pinned models"))
         yield
 
 
+def _metrics(app: web.Application, lag: Lag) -> Metrics:
+    rooms = Rooms(
+        app[keys.CATALOG],
+        app[keys.PINS],
+        app[keys.POOL],
+        drain=app[keys.DRAIN],
+        lag=lag,
+        ready=partial(status.is_ready, app),
+    )
+    return Metrics(app[keys.TALLY], app[keys.TRAFFIC], rooms=rooms, seat=app[keys.SEAT])
+
+
 @asynccontextmanager
-async def _owned(work: Coroutine[None, None, None], *, name: str) -> AsyncIterator[None]:
+async def _owned(work: Coroutine[None, None, None], tally: Tally, *, name: str) -> AsyncIterator[None]:
     """`work` runs meanwhile; it is cancelled and awaited at the end, and what it raises is logged."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
+    task.add_done_callback(partial(_tell, tally))
     try:
         yield
     finally:
@@ -225,8 +262,9 @@ async def _owned(work: Coroutine[None, None, None], *, name: str) -> AsyncIterat
         await asyncio.wait([task])
 
 
-def _tell(task: asyncio.Task[None]) -> None:
+def _tell(tally: Tally, task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
+        tally.count(UNEXPECTED, task.get_name())
         _log.error("%s: unexpected error", task.get_name(), exc_info=error)
 
 

@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway import app
+from gateway.metrics.metrics import Seat
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
+    from gateway.metrics.slates import Slates
     from gateway.settings import Settings
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -36,13 +38,18 @@ class Replica:
     when its supervisor dies, however that happens.
     """
 
-    def __init__(self, settings: Settings, number: int, *, sets: Sequence[Sequence[socket.socket]]) -> None:
-        """Start it on the sockets of its number, from 1. Raises OSError where there can be no process."""
+    def __init__(
+        self, settings: Settings, number: int, *, sets: Sequence[Sequence[socket.socket]], slates: Slates
+    ) -> None:
+        """Start it on the sockets and with the slate of its number, from 1.
+
+        Raises OSError where there can be no process.
+        """
         self.number = number
         self.address: str | None = None
         self._began = time.monotonic()
         self._report, tell = _FORK.Pipe(duplex=False)
-        arguments = (settings, number, sets, os.getpid(), tell)
+        arguments = (settings, Seat(slates, number), sets, os.getpid(), tell)
         self._process = _FORK.Process(target=_live, args=arguments, name=f"gateway {number}")
         try:
             with _held_back():
@@ -107,7 +114,7 @@ def _held_back() -> Iterator[None]:
 
 def _live(
     settings: Settings,
-    number: int,
+    seat: Seat,
     sets: Sequence[Sequence[socket.socket]],
     supervisor: int,
     report: Connection,
@@ -123,7 +130,7 @@ def _live(
         sys.exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for index, others in enumerate(sets, start=1):
-        if index != number:  # nobody would hear the connections made there once its own process is gone
+        if index != seat.number:  # nobody would hear the connections made there once its own process is gone
             for listener in others:
                 listener.close()
 
@@ -131,7 +138,7 @@ def _live(
         with report, suppress(OSError):
             report.send_bytes(address.encode())
 
-    sys.exit(app.run(settings, announce=tell, listeners=sets[number - 1], process=number))
+    sys.exit(app.run(settings, announce=tell, listeners=sets[seat.number - 1], seat=seat))
 
 
 def _leave(*_: object) -> NoReturn:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway import requirements
 from gateway.errors import GatewayError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made", Reply, Stream)
 Choice = TypeVar("Choice", bound=str)
+
+asked: Final[ContextVar[ModelKey | None]] = ContextVar("asked", default=None)
+"""Which version the request of this context was resolved to, for whoever counts requests."""
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +118,7 @@ class Serving:
     async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
         started = perf_counter()
         resolution = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
+        asked.set(resolution.version.key)
         timing.resolve = perf_counter() - started
         return resolution
 

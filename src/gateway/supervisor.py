@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from gateway import app, environment, listeners, logs
+from gateway.metrics.slates import Slates
 from gateway.replica import SIGNALS, Replica
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Supervisor:
         """`told` is where signals can be read, a byte each, without waiting."""
         self._settings = settings
         self._sets = sets
+        self._slates = Slates(len(sets))
         self._told = told
         self._signals = 0
         self._announce = announce
@@ -163,7 +165,7 @@ class Supervisor:
 
     def _take(self, seat: _Seat) -> None:
         try:
-            seat.replica = Replica(self._settings, seat.number, sets=self._sets)
+            seat.replica = Replica(self._settings, seat.number, sets=self._sets, slates=self._slates)
         except OSError as error:
             pause = seat.postpone()
             _log.error("no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror)

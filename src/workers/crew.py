@@ -11,6 +11,7 @@ from workers.errors import LoadFailed
 from workers.messages import Loaded
 from workers.post import Post
 from workers.streams import Streams
+from workers.tally import WORKER_DEATHS, WORKER_STARTS
 from workers.worker import StartFailed, Worker
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workers.limits import Limits
     from workers.messages import Job, ModelSource, Reply
     from workers.stream import Stream
+    from workers.tally import Tally
     from workers.template import Template
 
 _logger = logging.getLogger("workers")
@@ -47,6 +49,7 @@ class Crew:
         starter: Executor,
         broken: Callable[[Crew, LoadFailed], None],
         idle: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.source = source
@@ -54,7 +57,8 @@ class Crew:
         self._template = template
         self._starter = starter
         self._broken = broken
-        self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle)
+        self._tally = tally
+        self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
         self._closed = False
         self.loaded = Loaded(0.0)
@@ -68,6 +72,16 @@ class Crew:
     def used(self) -> float:
         """When it was last asked, in the loop's time."""
         return self._dispatcher.used
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._dispatcher.waiting
+
+    @property
+    def running(self) -> int:
+        """How many requests its workers have been given."""
+        return self._dispatcher.running
 
     @property
     def workers(self) -> int:
@@ -122,6 +136,7 @@ class Crew:
         if not worker.loaded.preloaded:
             _logger.warning("The template could not import all it should; each worker pays for that itself.")
         self.loaded = worker.loaded
+        self._tally.count(WORKER_STARTS, self.source.key.name, self.source.key.version)
         self._dispatcher.add(Post(worker, self._loop.time()), worker.loaded.merging)
 
     async def _start(self) -> Worker:
@@ -140,6 +155,8 @@ class Crew:
         """A worker's process ended, whoever ended it."""
         if self._closed or (post := self._dispatcher.remove(worker)) is None:
             return
+        key = self.source.key
+        self._tally.count(WORKER_DEATHS, key.name, key.version, "hung" if post.hung else "died")
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
         idle_crash = not post.batches and self._loop.time() - post.started < _SHORT_LIFE_SECONDS

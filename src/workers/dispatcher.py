@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
 from workers.deadlines import Deadlines
-from workers.errors import OutOfTime, PoolClosed, WorkerDied
+from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
 from workers.pace import Pace
 from workers.post import Post, load
+from workers.tally import JOBS_DROPPED, JOBS_RETRIED, QUEUE_REFUSALS, Tally
 from workers.verdicts import fail, settle
 
 if TYPE_CHECKING:
@@ -39,13 +40,20 @@ class Dispatcher:
     """
 
     def __init__(
-        self, key: ModelKey, limits: Limits, *, lost: Callable[[Worker], None], idle: Callable[[], None]
+        self,
+        key: ModelKey,
+        limits: Limits,
+        *,
+        lost: Callable[[Worker], None],
+        idle: Callable[[], None],
+        tally: Tally | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._key = key
         self._limits = limits
         self._lost = lost
         self._idle = idle
+        self._tally = tally or Tally()
         self._batcher = Batcher(limit=limits.max_queue)
         self._deadlines = Deadlines(limits.request_seconds, expired=self._expire)
         self._pace = Pace(merging=False)
@@ -63,6 +71,16 @@ class Dispatcher:
         """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
         held = self._retrying or self._leaving
         return self._batcher.waiting > 0 or bool(held) or any(post.busy for post in self.posts)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait, for the first time or again."""
+        return self._batcher.waiting + sum(map(len, self._retrying))
+
+    @property
+    def running(self) -> int:
+        """How many jobs the workers have been given, the open streams' questions among them."""
+        return sum(len(batch) for post in (*self.posts, *self._leaving) for batch in post.batches)
 
     def add(self, post: Post, merging: Merging) -> None:
         """Let a worker serve; `merging` says how its batches are predicted."""
@@ -88,7 +106,11 @@ class Dispatcher:
 
         Raises QueueFull, OutOfTime, PoolClosed, WorkerDied, and what the worker's failure stands for.
         """
-        ticket = self._batcher.put(ask)
+        try:
+            ticket = self._batcher.put(ask)
+        except QueueFull:
+            self._tally.count(QUEUE_REFUSALS, self._key.name, self._key.version)
+            raise
         if not self._scheduled:
             self._schedule()
         return await self._answered(ticket)
@@ -154,6 +176,8 @@ class Dispatcher:
             return await future
         finally:
             watched.discard(future)
+            if ticket.queued:
+                self._tally.count(JOBS_DROPPED, self._key.name, self._key.version)
             self._batcher.withdraw(ticket)
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
@@ -234,6 +258,8 @@ class Dispatcher:
 
     def _retry(self, tickets: list[Ticket]) -> None:
         self._retrying.remove(tickets)
+        if times := sum(not ticket.future.done() for ticket in tickets):
+            self._tally.count(JOBS_RETRIED, self._key.name, self._key.version, times=times)
         self._batcher.give_back(tickets)
         if not self._closed:
             self._turn()

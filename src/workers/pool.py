@@ -44,7 +44,7 @@ from workers.messages import (
     Reply,
 )
 from workers.stream import Stream
-from workers.tally import EVENTS, Event, Tally
+from workers.tally import EVENTS, LOADS, UNLOADS, Event, Tally
 from workers.template import Template
 
 if TYPE_CHECKING:
@@ -97,13 +97,15 @@ class State:
     """How a version is served here.
 
     `workers` are its warm processes, `merging` says whether rows of several requests share a call of
-    the model there, `reason` why it failed.
+    the model there, `reason` why it failed; `waiting` and `running` are the requests there.
     """
 
     state: Literal["cold", "loading", "warm", "failed"]
     workers: int = 0
     reason: str | None = None
     merging: Merging | None = None
+    waiting: int = 0
+    running: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -156,7 +158,7 @@ class Pool:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         for key in list(self._held):
-            self._retire(key, drain_seconds=drain_seconds)
+            self._retire(key, "asked", drain_seconds=drain_seconds)
         while self._closing:
             await asyncio.wait(self._closing)
         await asyncio.to_thread(self._starter.shutdown, cancel_futures=True)
@@ -169,7 +171,8 @@ class Pool:
         """How the version is served now."""
         if key in self._held:
             crew = self._held[key].crew
-            return State("warm", crew.workers, merging=crew.loaded.merging)
+            merging, waiting, running = crew.loaded.merging, crew.waiting, crew.running
+            return State("warm", crew.workers, merging=merging, waiting=waiting, running=running)
         if key in self._loading:
             return State("loading")
         if failed := self._failures.recent(key):
@@ -228,14 +231,16 @@ class Pool:
             self._held[key] = await self._loaded(files)
         except LoadFailed as error:
             self._failures.remember(key, error)
+            self.tally.count(LOADS, key.name, key.version, "failed")
             _logger.error("%s could not be loaded: %s\n%s", key, error, error.log)  # noqa: TRY400 - the worker's own trace is in it
             raise
         finally:
             self._loading.discard(key)
             self._changed.set()
         self._failures.forget(key)
+        self.tally.count(LOADS, key.name, key.version, "loaded")
         if self._closed:
-            self._retire(key, drain_seconds=0.0)
+            self._retire(key, "asked")
             raise PoolClosed("The gateway is shutting down.")
 
     async def unload(self, *keys: ModelKey) -> None:
@@ -246,7 +251,7 @@ class Pool:
         if pinned := [str(key) for key in keys if key in self._pinned]:
             raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
         seconds = self._limits.request_seconds
-        ending = [self._retire(key, drain_seconds=seconds) for key in keys if key in self._held]
+        ending = [self._retire(key, "asked", drain_seconds=seconds) for key in keys if key in self._held]
         await asyncio.gather(*map(asyncio.shield, ending))
 
     async def _loaded(self, files: AbstractAsyncContextManager[ModelSource]) -> _Held:
@@ -259,6 +264,7 @@ class Pool:
                 starter=self._starter,
                 broken=self._lose,
                 idle=self._changed.set,
+                tally=self.tally,
             )
             await crew.open()
             loop = asyncio.get_running_loop()
@@ -276,7 +282,7 @@ class Pool:
                     self._changed.clear()
                     if (key := self._least_recently_used()) is not None:
                         _logger.info("%s is unloaded to make room.", key)
-                        await asyncio.shield(self._retire(key))
+                        await asyncio.shield(self._retire(key, "room"))
                     elif self._loading or not self._pinned.issuperset(self._held):
                         await self._changed.wait()
                     else:
@@ -299,9 +305,10 @@ class Pool:
         ]
         return min(idle, key=lambda key: self._held[key].crew.used, default=None)
 
-    def _retire(self, key: ModelKey, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
+    def _retire(self, key: ModelKey, reason: str, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
         """Take no more jobs for `key`, and end its workers in a task of the pool's own."""
         held = self._held.pop(key)
+        self.tally.count(UNLOADS, key.name, key.version, reason)
         task = asyncio.create_task(_ended(held, drain_seconds=drain_seconds))
         self._closing.add(task)
         task.add_done_callback(self._retired)
@@ -319,7 +326,7 @@ class Pool:
         if key in self._held and self._held[key].crew is crew:
             _logger.error("%s lost its last worker: %s\n%s", key, error, error.log)
             self._failures.remember(key, error)
-            self._retire(key)
+            self._retire(key, "lost")
 
     async def _retire_idle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -330,7 +337,7 @@ class Pool:
                 if left > 0:
                     break
                 _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
-                self._retire(key)
+                self._retire(key, "idle")
             await asyncio.sleep(idle_seconds if key is None else left)
 
 

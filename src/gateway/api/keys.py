@@ -10,11 +10,13 @@ from gateway.api.drain import Drain
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
 from gateway.settings import Settings
-from workers.pool import Pool
+from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DRAIN: Final = web.AppKey("drain", Drain)
@@ -25,4 +27,8 @@ POOL: Final = web.AppKey("pool", Pool)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 DETAILS: Final = web.AppKey("details", Details)
+TALLY: Final = web.AppKey("tally", Tally)
+TRAFFIC: Final = web.AppKey("traffic", Traffic)
+SEAT: Final = web.AppKey("seat", Seat)
+METRICS: Final = web.AppKey("metrics", Metrics)
 OPENAPI: Final = web.AppKey("openapi", bytes)

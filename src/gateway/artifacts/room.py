@@ -10,18 +10,23 @@ import secrets
 import shutil
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import manifest
 from gateway.artifacts.locks import FileLock, held
 from gateway.artifacts.threads import in_thread
 from gateway.errors import CacheFull
+from workers.pool import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from workers.pool import ModelKey
+    from workers.pool import ModelKey, Tally
+
+EVICTIONS: Final = Event(
+    "artifact_cache_evictions", "Versions whose cached files were removed to make room for others."
+)
 
 _LAYOUT = "v1"
 _MANIFEST = "manifest.json"
@@ -87,12 +92,14 @@ class Room:
     stays, of the others the least recently used goes first.
     """
 
-    def __init__(self, top: Path, *, max_bytes: int) -> None:
+    def __init__(self, top: Path, *, max_bytes: int, tally: Tally) -> None:
         self._top = top / _LAYOUT
         self._models = self._top / "models"
         self._partials = self._top / "partial"
         self._locks = self._top / "locks"
         self._gate = self._top / "room.lock"
+        self._tally = tally
+        self._evicted = 0
         self.max_bytes = max_bytes
 
     async def open(self) -> None:
@@ -116,7 +123,7 @@ class Room:
         partial = Partial(self._partials / secrets.token_hex(16))
         lock = FileLock(partial.lock)
         try:
-            async with held(self._gate):
+            async with self._gated():
                 await in_thread(self._begin, partial, size, lock=lock)
             yield partial
         finally:
@@ -126,7 +133,7 @@ class Room:
     async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
         """Put a complete model of `size` bytes in its place; raises CacheFull."""
         await in_thread(manifest.sync_folders, partial.folder)
-        async with held(self._gate):
+        async with self._gated():
             await in_thread(self._clear, size, keep=partial)
             await in_thread(self._move, partial.folder, place.folder)
 
@@ -134,6 +141,17 @@ class Room:
         """Remove the model at `place`, leased or not: it is damaged."""
         async with held(self._gate):
             await in_thread(self._drop, place.folder)
+
+    @asynccontextmanager
+    async def _gated(self) -> AsyncIterator[None]:
+        """Hold the gate, and count what was evicted meanwhile: threads do not."""
+        async with held(self._gate):
+            try:
+                yield
+            finally:
+                evicted, self._evicted = self._evicted, 0
+                if evicted:
+                    self._tally.count(EVICTIONS, times=evicted)
 
     def _place(self, name: str) -> Place:
         return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
@@ -172,6 +190,7 @@ class Room:
                 return
             if self._evict(folder):
                 taken -= sizes[folder]
+                self._evicted += 1
         if taken + size > self.max_bytes:
             raise CacheFull(
                 f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "

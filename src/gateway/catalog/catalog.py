@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
 from gateway.catalog.memory import Memory
@@ -12,12 +12,17 @@ from gateway.catalog.standing import Standing
 from gateway.catalog.versions import READY, servable, with_model
 from gateway.errors import BestUndecided, NotFound, NotServable
 from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
-from gateway.refs import Alias, Best, Latest, ModelRef, Number
+from gateway.refs import Alias, Best, Latest, ModelRef, Number, text
+from workers.pool import Event, Tally
 
 if TYPE_CHECKING:
     from gateway.mlflow_client import MlflowClient
     from gateway.models import ModelPage, ModelVersion
     from gateway.settings import Settings
+
+STALE: Final = Event(
+    "stale_resolutions", "Requests given the version last known, since MLflow could not be asked in time."
+)
 
 _LONGEST_NUMBER = 18
 
@@ -25,11 +30,15 @@ _LONGEST_NUMBER = 18
 class Catalog:
     """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
 
-    def __init__(self, client: MlflowClient, settings: Settings) -> None:
+    def __init__(self, client: MlflowClient, settings: Settings, *, tally: Tally | None = None) -> None:
+        """`tally` is where what happens is counted."""
         self._client = client
         self._default = best.Preference(settings.best_metric, settings.best_order)
-        self._standing = Standing()
-        self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
+        self._tally = tally or Tally()
+        self._standing = Standing(self._tally)
+        self._memory: Memory[ModelRef, Resolution] = Memory(
+            self._look_up, ttl=settings.catalog_ttl_seconds, name=text
+        )
 
     @property
     def reached(self) -> bool:
@@ -51,7 +60,10 @@ class Catalog:
         Raises NotFound, NotServable, BestUndecided, and the Upstream errors where nothing is known.
         """
         answer = await self._memory.get(ref)
-        return replace(answer.value, stale=True) if answer.stale else answer.value
+        if not answer.stale:
+            return answer.value
+        self._tally.count(STALE)
+        return replace(answer.value, stale=True)
 
     async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""

@@ -31,6 +31,7 @@ class _Entry(Generic[V]):
     value: V
     asked: float
     rest_until: float = 0.0
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Memory(Generic[K, V]):
     An older answer is given only where the lookup fails upstream, or has not ended `patience`
     seconds after its beginning: who asks later than that does not wait at all. Every other failure
     forgets the answer. After a failed lookup the key rests for `rest` seconds, so that a server in
-    trouble is not asked by every request.
+    trouble is not asked by every request. The log is told when a key begins to be answered with what
+    is old, and when it is known afresh; `name` is how it calls the key.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Memory(Generic[K, V]):
         size: int = 10_000,
         patience: float = 1.0,
         rest: float = 1.0,
+        name: Callable[[K], str] = str,
     ) -> None:
         self._lookup = lookup
         self._ttl = ttl
         self._size = size
         self._patience = patience
         self._rest = rest
+        self._name = name
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._once: Once[K] = Once()
         self._behind: dict[K, asyncio.Task[None]] = {}
@@ -93,12 +97,18 @@ class Memory(Generic[K, V]):
             return Answer(await self._ask(key))
         patience = self._patience_left(key)
         if monotonic() < entry.rest_until or (patience is not None and patience <= 0):
-            return Answer(entry.value, stale=True)
+            return self._old(key, entry)
         try:
             async with asyncio.timeout(patience):
                 return Answer(await self._ask(key))
         except (*_DOWN, TimeoutError):
-            return Answer(entry.value, stale=True)
+            return self._old(key, entry)
+
+    def _old(self, key: K, entry: _Entry[V]) -> Answer[V]:
+        if not entry.stale:
+            entry.stale = True
+            _log.warning("%s is served as it was last known: MLflow did not answer", self._name(key))
+        return Answer(entry.value, stale=True)
 
     async def close(self) -> None:
         """End the lookups that run."""
@@ -130,6 +140,9 @@ class Memory(Generic[K, V]):
             raise
         finally:
             del self._began[key]
+        before = self._entries.get(key)
+        if before is not None and before.stale:
+            _log.info("%s is known afresh", self._name(key))
         self._entries[key] = _Entry(value, asked)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:

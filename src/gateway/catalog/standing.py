@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong, kind_of
 from gateway.mlflow_client import CallRefused
+from workers.pool import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.pool import Tally
+
+LOOKUPS: Final = Event(
+    "mlflow_lookups",
+    "What was asked of MLflow, by how that ended: answered (a refusal in MLflow's own words, too), away, "
+    "slow, or wrong.",
+    ("outcome",),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +28,8 @@ _log = logging.getLogger(__name__)
 class Standing:
     """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self.reached = False
         self.away: str | None = None
 
@@ -31,7 +42,7 @@ class Standing:
             self._answers()
             raise
         except (UpstreamWrong, UpstreamAway, UpstreamSlow) as error:
-            self._fails(str(error))
+            self._fails(error)
             raise
         except GatewayError:
             self._answers()
@@ -40,11 +51,14 @@ class Standing:
             self._answers()
 
     def _answers(self) -> None:
+        self._tally.count(LOOKUPS, "answered")
         if self.away is not None:
             _log.info("MLflow answers again")
         self.reached, self.away = True, None
 
-    def _fails(self, reason: str) -> None:
+    def _fails(self, error: UpstreamWrong | UpstreamAway | UpstreamSlow) -> None:
+        self._tally.count(LOOKUPS, kind_of(error))
+        reason = str(error)
         if self.away is None:
             _log.warning("%s What is known of its models serves on" if self.reached else "%s", reason)
         self.away = reason

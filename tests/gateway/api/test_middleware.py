@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.api import middleware
+from gateway.api import keys, middleware
 from gateway.api.drain import Drain
 from gateway.api.request_ids import RequestIds
+from gateway.errors import UNEXPECTED
+from gateway.metrics.traffic import Traffic
+from workers.pool import Tally
 
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
@@ -29,8 +32,10 @@ async def breaks(request: web.Request) -> web.Response:
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain = Drain()
-    app = web.Application(middlewares=[middleware.around(RequestIds(), drain, model_error_text=True)])
+    drain, traffic = Drain(), Traffic()
+    around = middleware.around(RequestIds(), drain, traffic=traffic, predicting=(), model_error_text=True)
+    app = web.Application(middlewares=[around])
+    tally = app[keys.TALLY] = Tally()
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
     async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:
@@ -44,6 +49,8 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
     assert drain.in_flight == 0
+    assert tally.of(UNEXPECTED, "request") == 1
+    assert list(traffic.requests()) == [(("GET", "/{name}", "500"), 1)]
 
 
 async def raw(gateway: Gateway, sent: bytes) -> bytes:
