@@ -247,7 +247,7 @@ def _metrics(app: web.Application, lag: Lag) -> Metrics:
         lag=lag,
         ready=partial(status.is_ready, app),
     )
-    return Metrics(app[keys.TALLY], app[keys.TRAFFIC], rooms=rooms, seat=app[keys.SEAT])
+    return Metrics(app[keys.TALLY], app[keys.TRAFFIC], levels=rooms.levels, seat=app[keys.SEAT])
 
 
 @asynccontextmanager

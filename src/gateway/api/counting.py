@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
+
+from gateway.metrics.traffic import BOUNDS, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -10,10 +13,11 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler
 
-    from gateway.metrics.traffic import Handled, Traffic
+    from gateway.metrics.traffic import Cell, Traffic
     from workers.pool import ModelKey
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MOST_CELLS: Final = 10_000
 
 
 class Counting:
@@ -24,25 +28,27 @@ class Counting:
     """
 
     def __init__(self, traffic: Traffic, predicting: Sequence[Handler]) -> None:
-        """`predicting` are the handlers whose time is counted."""
+        """`predicting` are the handlers that predict."""
         self._traffic = traffic
         self._predicting = predicting
-        self._known: dict[web.AbstractRoute, Handled] = {}
-        self._lost: dict[str, Handled] = {}
+        self._cells: dict[tuple[web.AbstractRoute, int, ModelKey | None], Cell] = {}
 
     def note(self, request: web.Request, status: int, *, seconds: float, key: ModelKey | None) -> None:
         """Count one request; `key` is the version that was to predict."""
-        handled = self._known.get(request.match_info.route) or self._new(request)
-        self._traffic.note(handled, status, seconds=seconds, key=key)
+        cell = self._cells.get((request.match_info.route, status, key)) or self._cell(
+            request, status, key=key
+        )
+        cell[bisect_left(BOUNDS, seconds)] += 1
+        cell[-1] += seconds
 
-    def _new(self, request: web.Request) -> Handled:
+    def _cell(self, request: web.Request, status: int, *, key: ModelKey | None) -> Cell:
         route = request.match_info.route
-        if route.resource is None:
+        if route.resource is None:  # such a route is another one each time
             method = request.method if request.method in _METHODS else "other"
-            if method not in self._lost:
-                self._lost[method] = self._traffic.of(method, "none")
-            return self._lost[method]
+            return self._traffic.cell(Place(method, "none", predicts=False), status, key=None)
         path = route.resource.canonical.rstrip("/")
-        handled = self._traffic.of(route.method, path, predicts=route.handler in self._predicting)
-        self._known[route] = handled
-        return handled
+        place = Place(route.method, path, predicts=route.handler in self._predicting)
+        cell = self._traffic.cell(place, status, key=key)
+        if len(self._cells) < _MOST_CELLS:
+            self._cells[route, status, key] = cell
+        return cell

@@ -33,7 +33,7 @@ def around(
 ) -> Middleware:
     """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it.
 
-    The time of those that the `predicting` handlers answer is counted, too.
+    `predicting` are the handlers that predict.
     """
     counting = Counting(traffic, predicting)
 
@@ -41,7 +41,6 @@ def around(
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
-        asked.set(None)
         drain.enter()
         began, status = perf_counter(), CLIENT_GONE
         try:

@@ -15,9 +15,9 @@ from gateway.metrics.snapshot import Snapshot, summed
 from gateway.metrics.traffic import INVOCATIONS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from gateway.metrics.levels import Rooms
+    from gateway.metrics.levels import Level
     from gateway.metrics.snapshot import Series
     from gateway.metrics.traffic import Traffic
     from workers.pool import Event, Tally
@@ -47,10 +47,13 @@ class Metrics:
     A process that takes a dead one's seat goes on from its last totals, so that none goes backwards.
     """
 
-    def __init__(self, tally: Tally, traffic: Traffic, *, rooms: Rooms, seat: Seat) -> None:
+    def __init__(
+        self, tally: Tally, traffic: Traffic, *, levels: Callable[[], Iterable[Level]], seat: Seat
+    ) -> None:
+        """`levels` reads the gauges."""
         self._tally = tally
         self._traffic = traffic
-        self._rooms = rooms
+        self._levels = levels
         self._seat = seat
         self._process = ProcessCollector(registry=None)
         last = seat.slates.read(seat.number)
@@ -81,7 +84,7 @@ class Metrics:
     async def _written(self) -> Snapshot:
         """This process' figures, which its siblings can read from now on."""
         process = await asyncio.to_thread(self._of_process)
-        levels = {(family.name, labels): float(number) for family, labels, number in self._rooms.levels()}
+        levels = {(family.name, labels): float(number) for family, labels, number in self._levels()}
         ours = Snapshot(summed(chain(self._before.items(), self._counted())), levels | process)
         if self._seat.others and not self._seat.slates.write(self._seat.number, ours.written()):
             self._tell()
@@ -96,11 +99,11 @@ class Metrics:
         """What was counted in this process' own time."""
         for (event, labels), count in self._tally.counts.items():
             yield (_name(event), labels), (count,)
-        for labels, count in self._traffic.requests():
-            yield (_name(REQUESTS), labels), (count,)
-        for labels, count in self._traffic.invocations():
-            yield (_name(INVOCATIONS), labels), (count,)
-        for labels, numbers in self._traffic.times():
+        traffic = self._traffic
+        for event, counts in ((REQUESTS, traffic.requests()), (INVOCATIONS, traffic.invocations())):
+            for labels, number in counts:
+                yield (_name(event), labels), (number,)
+        for labels, numbers in traffic.times():
             yield (families.SECONDS.name, labels), tuple(numbers)
 
     def _of_process(self) -> dict[Series, float]:

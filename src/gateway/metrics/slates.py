@@ -6,7 +6,10 @@ import mmap
 import struct
 import zlib
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HALF_BYTES: Final = 4 * 2**20
 _HEAD: Final = struct.Struct("<QdII")  # number of the writing, time, length, and their checksum
@@ -22,8 +25,12 @@ class Slates:
     other one whole. Pages that were never written take no memory.
     """
 
-    def __init__(self, count: int, *, half_bytes: int = _HALF_BYTES) -> None:
+    def __init__(
+        self, count: int, *, half_bytes: int = _HALF_BYTES, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """`clock` must be the same in all processes."""
         self._half = half_bytes
+        self._clock = clock
         self._slates = [mmap.mmap(-1, 2 * half_bytes) for _ in range(count)]
 
     def __len__(self) -> int:
@@ -36,7 +43,7 @@ class Slates:
         slate, last = self._slates[number - 1], self._last(number)
         turn = last[0] + 1 if last else 1
         begin = turn % 2 * self._half
-        head = _HEAD.pack(turn, monotonic(), len(content), 0)[:_CHECKED]
+        head = _HEAD.pack(turn, self._clock(), len(content), 0)[:_CHECKED]
         slate[begin : begin + _CHECKED] = head
         slate[begin + _HEAD.size : begin + _HEAD.size + len(content)] = content
         slate[begin + _CHECKED : begin + _HEAD.size] = _checksum(head, content).to_bytes(4, "little")
@@ -45,7 +52,7 @@ class Slates:
     def read(self, number: int) -> tuple[bytes, float] | None:
         """What was last written whole on slate `number`, and how many seconds ago; None: nothing yet."""
         last = self._last(number)
-        return None if last is None else (last[2], monotonic() - last[1])
+        return None if last is None else (last[2], self._clock() - last[1])
 
     def _last(self, number: int) -> Written | None:
         halves = (self._whole(self._slates[number - 1], begin) for begin in (0, self._half))

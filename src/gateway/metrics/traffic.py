@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.pool import Event, ModelKey
+from workers.pool import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.pool import ModelKey
 
 REQUESTS: Final = Event(
     "requests",
@@ -27,72 +27,57 @@ CLIENT_GONE: Final = 499
 """What stands for a status where the client went away before it was answered, as nginx has it."""
 
 _MOST_VERSIONS: Final = 1_000
-_OTHERS: Final = ModelKey("other", "other", "")  # no version has such a name
+_OTHERS: Final = ("other", "other")  # no version has such a name
 
 Labels = tuple[str, ...]
+Cell = list[float]
+"""How many requests took how long, a number per bucket; then the sum of their seconds."""
 
 
-class Handled:
-    """How often one method of one route was answered with each status.
+class Place(NamedTuple):
+    """A method of a route's pattern, and whether it predicts."""
 
-    `times` is there for routes that predict: by the status' first digit, how many took how long, a
-    number per bucket, and the sum of their seconds.
-    """
-
-    __slots__ = ("method", "route", "statuses", "times")
-
-    def __init__(self, method: str, route: str, *, predicts: bool) -> None:
-        self.method = method
-        self.route = route
-        self.statuses: Counter[int] = Counter()
-        self.times: dict[int, list[float]] | None = {} if predicts else None
+    method: str
+    route: str
+    predicts: bool
 
 
 class Traffic:
-    """Counts every request; a version that comes after a thousand others is counted as `other`."""
+    """Holds a cell for whatever is told apart; whoever counts adds to it without asking again.
+
+    A version that comes after a thousand others is counted as `other`.
+    """
 
     def __init__(self) -> None:
-        self._handled: list[Handled] = []
-        self._versions: dict[ModelKey, Counter[int]] = {}
+        self._cells: dict[tuple[Place, int, Labels], Cell] = {}
+        self._versions: set[Labels] = set()
 
-    def of(self, method: str, route: str, *, predicts: bool = False) -> Handled:
-        """A new place to count what is asked by `method` of `route`; two alike are summed when read."""
-        handled = Handled(method, route, predicts=predicts)
-        self._handled.append(handled)
-        return handled
+    def cell(self, place: Place, status: int, *, key: ModelKey | None) -> Cell:
+        """Where to count requests that were answered so; `key` is the version that was to predict."""
+        version = self._named(key) if key is not None and place.predicts else ()
+        return self._cells.setdefault((place, status, version), [0.0] * (len(BOUNDS) + 2))
 
-    def note(self, handled: Handled, status: int, *, seconds: float, key: ModelKey | None) -> None:
-        """Count one request, answered after `seconds`; `key` is the version that was to predict."""
-        handled.statuses[status] += 1
-        if (times := handled.times) is None:
-            return
-        kind = status // 100
-        if kind not in times:
-            times[kind] = [0.0] * (len(BOUNDS) + 2)
-        numbers = times[kind]
-        numbers[bisect_left(BOUNDS, seconds)] += 1
-        numbers[-1] += seconds
-        if key is not None:
-            (self._versions.get(key) or self._new(key))[status] += 1
+    def _named(self, key: ModelKey) -> Labels:
+        version = (key.name, key.version)
+        if version not in self._versions:
+            if len(self._versions) >= _MOST_VERSIONS:
+                return _OTHERS
+            self._versions.add(version)
+        return version
 
-    def _new(self, key: ModelKey) -> Counter[int]:
-        full = len(self._versions) >= _MOST_VERSIONS
-        return self._versions.setdefault(_OTHERS if full else key, Counter())
+    def requests(self) -> Iterator[tuple[Labels, float]]:
+        """Counts of `REQUESTS`; those of the same labels belong together."""
+        for (place, status, _), cell in self._cells.items():
+            yield (place.method, place.route, str(status)), sum(cell[:-1])
 
-    def requests(self) -> Iterator[tuple[Labels, int]]:
-        """The counts of `REQUESTS`."""
-        for handled in self._handled:
-            for status, count in handled.statuses.items():
-                yield (handled.method, handled.route, str(status)), count
+    def invocations(self) -> Iterator[tuple[Labels, float]]:
+        """Counts of `INVOCATIONS`; those of the same labels belong together."""
+        for (_, status, version), cell in self._cells.items():
+            if version:
+                yield (*version, str(status)), sum(cell[:-1])
 
-    def invocations(self) -> Iterator[tuple[Labels, int]]:
-        """The counts of `INVOCATIONS`."""
-        for key, statuses in self._versions.items():
-            for status, count in statuses.items():
-                yield (key.name, key.version, str(status)), count
-
-    def times(self) -> Iterator[tuple[Labels, list[float]]]:
-        """How long invocations took, by `2xx` and its like: a number per bucket, and the sum of seconds."""
-        for handled in self._handled:
-            for kind, numbers in (handled.times or {}).items():
-                yield (f"{kind}xx",), numbers
+    def times(self) -> Iterator[tuple[Labels, Cell]]:
+        """How long predictions took, by `2xx` and its like; cells of the same labels belong together."""
+        for (place, status, _), cell in self._cells.items():
+            if place.predicts:
+                yield (f"{status // 100}xx",), cell
