@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +16,11 @@ from gateway.metrics.snapshot import Snapshot, summed
 from gateway.metrics.traffic import INVOCATIONS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.metrics.levels import Level
     from gateway.metrics.snapshot import Series
-    from gateway.metrics.traffic import Traffic
+    from gateway.metrics.traffic import Labels, Traffic
     from workers.pool import Event, Tally
 
 _EVERY_SECONDS: Final = 1.0
@@ -59,6 +60,7 @@ class Metrics:
         last = seat.slates.read(seat.number)
         self._before = snapshot.read(last[0]).totals if last else {}
         self._told = False
+        self._turn = asyncio.Lock()
         tally.count(families.STARTS)
 
     async def run(self) -> None:
@@ -69,42 +71,48 @@ class Metrics:
 
     async def snapshots(self) -> dict[int, Snapshot]:
         """Everybody's figures, by the number of the process; this one's are of this moment."""
-        found = {self._seat.number: await self._written()}
-        found[self._seat.number].levels[families.AGE.name, ()] = 0.0
+        ours = await self._written()
+        ours.levels[families.AGE.name, ()] = 0.0
+        others = await asyncio.to_thread(self._others)
+        return dict(sorted({self._seat.number: ours, **others}.items()))
+
+    async def _written(self) -> Snapshot:
+        """This process' figures, which its siblings can read from now on.
+
+        Numbers are copied here and put together in a thread: with many models that takes milliseconds.
+        """
+        async with self._turn:  # or what was gathered first might be written last
+            counts, traffic, levels = dict(self._tally.counts), self._traffic.copy(), list(self._levels())
+            ours, content = await asyncio.to_thread(self._together, counts, traffic, levels=levels)
+            if content and not self._seat.slates.write(self._seat.number, content):
+                self._tell()
+            return ours
+
+    def _together(
+        self, counts: Mapping[tuple[Event, Labels], int], traffic: Traffic, *, levels: Iterable[Level]
+    ) -> tuple[Snapshot, bytes]:
+        """The figures, and how they are written down where somebody reads that."""
+        ours = Snapshot(
+            summed(chain(self._before.items(), _counted(counts, traffic))),
+            {(family.name, labels): float(number) for family, labels, number in levels} | self._of_process(),
+        )
+        return ours, ours.written() if self._seat.others else b""
+
+    def _others(self) -> dict[int, Snapshot]:
+        found = {}
         for number in self._seat.others:
             if last := self._seat.slates.read(number):
                 content, age = last
-                theirs = snapshot.read(content)
+                theirs = found[number] = snapshot.read(content)
                 if age > _LONGEST_SECONDS:
                     theirs.levels.clear()
                 theirs.levels[families.AGE.name, ()] = age
-                found[number] = theirs
-        return dict(sorted(found.items()))
-
-    async def _written(self) -> Snapshot:
-        """This process' figures, which its siblings can read from now on."""
-        process = await asyncio.to_thread(self._of_process)
-        levels = {(family.name, labels): float(number) for family, labels, number in self._levels()}
-        ours = Snapshot(summed(chain(self._before.items(), self._counted())), levels | process)
-        if self._seat.others and not self._seat.slates.write(self._seat.number, ours.written()):
-            self._tell()
-        return ours
+        return found
 
     def _tell(self) -> None:
         if not self._told:
             self._told = True
             _log.error("the figures are too many to be shared: the other processes show old ones of this one")
-
-    def _counted(self) -> Iterator[tuple[Series, Sequence[float]]]:
-        """What was counted in this process' own time."""
-        for (event, labels), count in self._tally.counts.items():
-            yield (_name(event), labels), (count,)
-        traffic = self._traffic
-        for event, counts in ((REQUESTS, traffic.requests()), (INVOCATIONS, traffic.invocations())):
-            for labels, number in counts:
-                yield (_name(event), labels), (number,)
-        for labels, numbers in traffic.times():
-            yield (families.SECONDS.name, labels), tuple(numbers)
 
     def _of_process(self) -> dict[Series, float]:
         """Reads `/proc`; nothing where that is not to be had."""
@@ -113,5 +121,19 @@ class Metrics:
         return {(name, ()): value for name, value in found.items() if name in known}
 
 
+def _counted(
+    counts: Mapping[tuple[Event, Labels], int], traffic: Traffic
+) -> Iterator[tuple[Series, Sequence[float]]]:
+    """What was counted in this process' own time."""
+    for (event, labels), count in counts.items():
+        yield (_name(event), labels), (count,)
+    for event, requests in ((REQUESTS, traffic.requests()), (INVOCATIONS, traffic.invocations())):
+        for labels, number in requests:
+            yield (_name(event), labels), (number,)
+    for labels, cell in traffic.times():
+        yield (families.SECONDS.name, labels), cell
+
+
+@lru_cache(maxsize=256)
 def _name(event: Event) -> str:
     return families.of(event).name

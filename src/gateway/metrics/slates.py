@@ -31,6 +31,7 @@ class Slates:
         """`clock` must be the same in all processes."""
         self._half = half_bytes
         self._clock = clock
+        self._turns: dict[int, int] = {}  # of the slates that this process writes
         self._slates = [mmap.mmap(-1, 2 * half_bytes) for _ in range(count)]
 
     def __len__(self) -> int:
@@ -40,14 +41,20 @@ class Slates:
         """Write on slate `number`, from 1; only its own process does so. False where it has no room."""
         if len(content) > self._half - _HEAD.size:
             return False
-        slate, last = self._slates[number - 1], self._last(number)
-        turn = last[0] + 1 if last else 1
+        slate, turn = self._slates[number - 1], self._next_turn(number)
         begin = turn % 2 * self._half
         head = _HEAD.pack(turn, self._clock(), len(content), 0)[:_CHECKED]
         slate[begin : begin + _CHECKED] = head
         slate[begin + _HEAD.size : begin + _HEAD.size + len(content)] = content
         slate[begin + _CHECKED : begin + _HEAD.size] = _checksum(head, content).to_bytes(4, "little")
         return True
+
+    def _next_turn(self, number: int) -> int:
+        if number not in self._turns:
+            last = self._last(number)
+            self._turns[number] = last[0] if last else 0
+        self._turns[number] += 1
+        return self._turns[number]
 
     def read(self, number: int) -> tuple[bytes, float] | None:
         """What was last written whole on slate `number`, and how many seconds ago; None: nothing yet."""

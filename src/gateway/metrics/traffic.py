@@ -57,6 +57,12 @@ class Traffic:
         version = self._named(key) if key is not None and place.predicts else ()
         return self._cells.setdefault((place, status, version), [0.0] * (len(BOUNDS) + 2))
 
+    def copy(self) -> Traffic:
+        """The counts of this moment, for a thread to read."""
+        copied = Traffic()
+        copied._cells = {kind: cell.copy() for kind, cell in self._cells.items()}
+        return copied
+
     def _named(self, key: ModelKey) -> Labels:
         version = (key.name, key.version)
         if version not in self._versions:
