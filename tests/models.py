@@ -92,6 +92,21 @@ class Returns(PythonModel):
         return self.answer
 
 
+class Heavy(PythonModel):
+    """Takes so many MiB from its load on, and more where column `a` says so; answers a + b."""
+
+    def __init__(self, mebibytes: int) -> None:
+        self.mebibytes = mebibytes
+
+    def load_context(self, context: Any) -> None:
+        self.held = [os.urandom(2**20) for _ in range(self.mebibytes)]
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        more = int(model_input["a"].max()) - len(self.held)
+        self.held += [os.urandom(2**20) for _ in range(more)]
+        return (model_input["a"] + model_input["b"]).to_numpy()
+
+
 class Calls(PythonModel):
     """Asks another model within its own `predict`, with an input that the other refuses."""
 
@@ -260,7 +275,7 @@ class Streams(Commands):
 
 
 class Broken(PythonModel):
-    """Fails to load: by an exception, a missing package, a hang or its process' death."""
+    """Fails to load: by an exception, a missing package, a hang or its process' death; or is slow to."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -274,6 +289,8 @@ class Broken(PythonModel):
             time.sleep(300)
         if self.how == "die":
             os._exit(9)
+        if self.how.startswith("slow "):
+            time.sleep(float(self.how.removeprefix("slow ")))
         if self.how.startswith("once "):
             try:
                 os.close(os.open(self.how.removeprefix("once "), os.O_CREAT | os.O_EXCL))

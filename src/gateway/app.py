@@ -45,6 +45,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _WRONG: Final = 2
+_BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
 def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Application:
@@ -221,6 +222,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             input_checks=settings.input_checks,
             batching=settings.batching,
         )
+        stack.push_async_callback(serving.close)
         app[keys.DETAILS] = Details(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = Pins(
             settings.pinned_models,
@@ -286,10 +288,17 @@ def _threads(settings: Settings) -> int:
     )
 
 
+def _memory(settings: Settings) -> int:
+    """What this process and its models may take, in bytes."""
+    budget = settings.memory_budget_bytes or int(machine.memory() * _BUDGET_SHARE)
+    return budget // settings.processes
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
+        memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,
         request_seconds=settings.request_timeout_seconds,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway import requirements
 from gateway.errors import GatewayError
+from gateway.succession import Succession
 from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ class Serving:
         self._once = once
         self._input_checks = input_checks
         self._batching = batching
+        self._succession = Succession(catalog, pool=pool, warm=self.warm)
+
+    async def close(self) -> None:
+        """End what is being brought up behind the requests."""
+        await self._succession.close()
 
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
         """The reply of the version that `ref` means now.
@@ -117,7 +123,8 @@ class Serving:
 
     async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
         started = perf_counter()
-        resolution = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
+        known = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
+        resolution = self._succession.of(ref, known)
         asked.set(resolution.version.key)
         timing.resolve = perf_counter() - started
         return resolution

@@ -15,8 +15,10 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import forkserver
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from workers.model import LoadedModel
 
 _PR_SET_PDEATHSIG = 1
+_OOM_SCORE = "500"  # as if it took half of the machine's memory more
 _OF_STREAMS = (Open, Next, Stop)
 _TEXT_LIMIT = 2_000
 _LOG_LIMIT = 20_000
@@ -186,8 +189,15 @@ def _belong_to_the_template() -> None:
         if os.getppid() == 1:  # the template ended before we asked
             os._exit(1)
         _let_the_template_end()
+        _go_first()
     # Where the kernel cannot be asked, or forgets, we watch the gateway ourselves.
     threading.Thread(target=_end_with_the_gateway, name="gateway watch", daemon=True).start()
+
+
+def _go_first() -> None:
+    """Where memory runs out, the kernel ends a worker sooner than the gateway or the template."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
 
 
 def _let_the_template_end() -> None:

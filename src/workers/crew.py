@@ -53,11 +53,11 @@ class Crew:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.source = source
+        self._tally = tally
         self._limits = limits
         self._template = template
         self._starter = starter
         self._broken = broken
-        self._tally = tally
         self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
         self._closed = False
@@ -87,6 +87,11 @@ class Crew:
     def workers(self) -> int:
         """How many processes are warm."""
         return len(self._dispatcher.posts)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are warm."""
+        return [post.worker.pid for post in self._dispatcher.posts]
 
     async def open(self) -> None:
         """Load the model in every worker. Raises LoadFailed; then no process is left."""
@@ -126,6 +131,10 @@ class Crew:
         self._streams.close()
         await self._dispatcher.close()
 
+    @property
+    def _labels(self) -> tuple[str, str]:
+        return self.source.key.name, self.source.key.version
+
     async def _man(self) -> None:
         """Put one more worker to its post; where its process did not live to load, try once more."""
         try:
@@ -135,8 +144,8 @@ class Crew:
             worker = await self._start()
         if not worker.loaded.preloaded:
             _logger.warning("The template could not import all it should; each worker pays for that itself.")
+        self._tally.count(WORKER_STARTS, *self._labels)
         self.loaded = worker.loaded
-        self._tally.count(WORKER_STARTS, self.source.key.name, self.source.key.version)
         self._dispatcher.add(Post(worker, self._loop.time()), worker.loaded.merging)
 
     async def _start(self) -> Worker:
@@ -155,8 +164,7 @@ class Crew:
         """A worker's process ended, whoever ended it."""
         if self._closed or (post := self._dispatcher.remove(worker)) is None:
             return
-        key = self.source.key
-        self._tally.count(WORKER_DEATHS, key.name, key.version, "hung" if post.hung else "died")
+        self._tally.count(WORKER_DEATHS, *self._labels, "hung" if post.hung else "died")
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
         idle_crash = not post.batches and self._loop.time() - post.started < _SHORT_LIFE_SECONDS

@@ -14,7 +14,7 @@ from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
 from workers.pace import Pace
 from workers.post import Post, load
-from workers.tally import JOBS_DROPPED, JOBS_RETRIED, QUEUE_REFUSALS, Tally
+from workers.tally import JOBS_DROPPED, JOBS_RETRIED, QUEUE_REFUSALS
 from workers.verdicts import fail, settle
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workers.channel import Heard
     from workers.limits import Limits
     from workers.messages import Answer, Job, Loaded, Merging, ModelKey, Next, Open
+    from workers.tally import Event, Tally
     from workers.worker import Worker
 
 _logger = logging.getLogger("workers")
@@ -46,14 +47,14 @@ class Dispatcher:
         *,
         lost: Callable[[Worker], None],
         idle: Callable[[], None],
-        tally: Tally | None = None,
+        tally: Tally,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._key = key
         self._limits = limits
         self._lost = lost
         self._idle = idle
-        self._tally = tally or Tally()
+        self._tally = tally
         self._batcher = Batcher(limit=limits.max_queue)
         self._deadlines = Deadlines(limits.request_seconds, expired=self._expire)
         self._pace = Pace(merging=False)
@@ -106,11 +107,7 @@ class Dispatcher:
 
         Raises QueueFull, OutOfTime, PoolClosed, WorkerDied, and what the worker's failure stands for.
         """
-        try:
-            ticket = self._batcher.put(ask)
-        except QueueFull:
-            self._tally.count(QUEUE_REFUSALS, self._key.name, self._key.version)
-            raise
+        ticket = self._queued(ask)
         if not self._scheduled:
             self._schedule()
         return await self._answered(ticket)
@@ -168,6 +165,27 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("A task of %s failed.", self._key, exc_info=error)
 
+    def _queued(self, ask: Job | Open) -> Ticket:
+        """Queue a job. Raises QueueFull, also where it would wait for longer than it has time."""
+        waiting = self._batcher.waiting
+        try:
+            if waiting and (wait := self._expected_wait(waiting)) > self._limits.request_seconds:
+                raise QueueFull(
+                    f"{waiting} requests wait for this version, about {wait:.0f} s.", seconds=wait
+                )
+            return self._batcher.put(ask)
+        except QueueFull as error:
+            error.seconds = error.seconds or self._expected_wait(waiting)
+            self._count(QUEUE_REFUSALS)
+            raise
+
+    def _expected_wait(self, jobs: int) -> float:
+        """Seconds until so many jobs are done, by the latest ones; 0 where nothing is known of the model."""
+        return jobs * self._pace.seconds / max(1, len(self.posts))
+
+    def _count(self, event: Event, times: int = 1) -> None:
+        self._tally.count(event, self._key.name, self._key.version, times=times)
+
     async def _answered(self, ticket: Ticket) -> Any:
         future = ticket.future
         self.used = self._loop.time()
@@ -177,8 +195,8 @@ class Dispatcher:
         finally:
             watched.discard(future)
             if ticket.queued:
-                self._tally.count(JOBS_DROPPED, self._key.name, self._key.version)
-            self._batcher.withdraw(ticket)
+                self._count(JOBS_DROPPED)
+                self._batcher.withdraw(ticket)
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
         future.set_exception(
@@ -252,14 +270,13 @@ class Dispatcher:
         if self._closed:
             fail(tickets, _closing())
             return
+        self._count(JOBS_RETRIED, sum(not ticket.future.done() for ticket in tickets))
         self._retrying.append(tickets)
         # Another worker may have died too, and must not be given this.
         self._loop.call_later(_NEWS_SECONDS, self._retry, tickets)
 
     def _retry(self, tickets: list[Ticket]) -> None:
         self._retrying.remove(tickets)
-        if times := sum(not ticket.future.done() for ticket in tickets):
-            self._tally.count(JOBS_RETRIED, self._key.name, self._key.version, times=times)
         self._batcher.give_back(tickets)
         if not self._closed:
             self._turn()

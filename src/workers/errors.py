@@ -85,7 +85,14 @@ class OutOfTime(WorkerError):
 
 
 class QueueFull(WorkerError):
-    """As many jobs as allowed already wait for this version."""
+    """As many jobs as allowed already wait for this version, or more than can be done in time.
+
+    `seconds` is how long those will take that wait, as far as can be told; 0 where it cannot.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class NoRoom(WorkerError):

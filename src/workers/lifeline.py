@@ -29,17 +29,17 @@ class Lifeline:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._descriptor = -1
-        self._pid: int | None = None
         self._kill_wanted = False
         self._on_death = died
+        self.pid: int | None = None
         self.dead = asyncio.Event()
         self._loop.add_reader(connection.fileno(), self._readable)
 
     def kill(self) -> None:
         """End the process and all that it started; safe to call at any time, and more than once."""
         self._kill_wanted = True
-        if self._pid is not None and not self.dead.is_set():
-            _kill(self._pid, self._descriptor)
+        if self.pid is not None and not self.dead.is_set():
+            _kill(self.pid, self._descriptor)
 
     def _unwatch(self) -> None:
         if not self._connection.closed:
@@ -56,25 +56,25 @@ class Lifeline:
         except (EOFError, OSError):
             self._died()
             return
-        if self._pid is not None:
+        if self.pid is not None:
             return  # some code of the model's writes here: it says nothing to us
-        self._pid = int.from_bytes(message, "little")
+        self.pid = int.from_bytes(message, "little")
         if hasattr(os, "pidfd_open"):
             try:
-                self._descriptor = os.pidfd_open(self._pid)
+                self._descriptor = os.pidfd_open(self.pid)
             except OSError:
                 self._died()
                 return
             self._loop.remove_reader(self._connection.fileno())
             self._loop.add_reader(self._descriptor, self._died)
         if self._kill_wanted:
-            _kill(self._pid, self._descriptor)
+            _kill(self.pid, self._descriptor)
 
     def _died(self) -> None:
         self._unwatch()
-        if self._pid is not None:
+        if self.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
         self.dead.set()
         self._on_death()
 

@@ -33,6 +33,13 @@ class Pace:
             self._with_company += _NEWS * (each - self._with_company)
 
     @property
+    def seconds(self) -> float:
+        """What a job takes, at the best that was seen lately; 0 where nothing is known of the model."""
+        if self._seconds is None or self._with_company is None:
+            return 0.0
+        return min(self._seconds, self._with_company)
+
+    @property
     def most_jobs(self) -> int:
         """How many jobs a batch may have: one where nothing is known of the model."""
         if self._seconds is None:

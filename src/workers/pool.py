@@ -43,8 +43,9 @@ from workers.messages import (
     ModelSource,
     Reply,
 )
+from workers.places import Held, Places
 from workers.stream import Stream
-from workers.tally import EVENTS, LOADS, UNLOADS, Event, Tally
+from workers.tally import EVENTS, LOADS, Event, Tally
 from workers.template import Template
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ __all__ = [
     "Job",
     "Limits",
     "LoadFailed",
+    "Memory",
     "ModelFailed",
     "ModelKey",
     "ModelSource",
@@ -89,6 +91,7 @@ __all__ = [
 
 _logger = logging.getLogger("workers")
 _AWAITED_SECONDS = 1.0
+_TRIES = 3  # to load a model that others take the memory of
 _STARTERS = 4  # threads that wait for the template to fork
 
 
@@ -108,17 +111,17 @@ class State:
     running: int = 0
 
 
-@dataclass(eq=False, slots=True)
-class _Held:
-    """A crew, and what must stay as long as it is there (its files).
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of PSS: the budget (None: there is none), and what was taken of it when last measured.
 
-    Whoever waited for the load comes with a job at once: until the first one does, or this short
-    time is over, the crew is not the one that gives up its place.
+    `own` is the gateway's process, the workers' template and what they share with it; `models` is what
+    each loaded model has for itself, and gives back when it is unloaded.
     """
 
-    crew: Crew
-    stack: AsyncExitStack
-    awaited_until: float
+    budget: int | None
+    own: int
+    models: Mapping[ModelKey, int]
 
 
 class Pool:
@@ -135,45 +138,37 @@ class Pool:
         self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
-        self._held: dict[ModelKey, _Held] = {}
-        self._loading: set[ModelKey] = set()
-        self._pinned: set[ModelKey] = set()
+        self._places = Places(limits, self.tally)
         self._failures = Failures()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self._closed = False
-        self._sweeper: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start the template, which goes on importing behind; and the retiring of idle models."""
+        """Start the template, which goes on importing behind; and the keeping of the limits."""
         self._template.ensure_running()
         if self._limits.idle_seconds > 0:
-            self._sweeper = asyncio.create_task(self._retire_idle())
+            self._keeping.append(asyncio.create_task(self._places.retire_idle(), name="idle models"))
+        if self._places.budget.limit is not None:
+            self._keeping.append(asyncio.create_task(self._places.keep_to_budget(), name="memory budget"))
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
-        self._closed = True
-        self._changed.set()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-        for key in list(self._held):
-            self._retire(key, "asked", drain_seconds=drain_seconds)
-        while self._closing:
-            await asyncio.wait(self._closing)
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._places.close(drain_seconds=drain_seconds)
         await asyncio.to_thread(self._starter.shutdown, cancel_futures=True)
 
     def is_warm(self, key: ModelKey) -> bool:
         """Whether `predict` can be called for `key`."""
-        return key in self._held
+        return key in self._places.held
 
     def state(self, key: ModelKey) -> State:
         """How the version is served now."""
-        if key in self._held:
-            crew = self._held[key].crew
-            merging, waiting, running = crew.loaded.merging, crew.waiting, crew.running
-            return State("warm", crew.workers, merging=merging, waiting=waiting, running=running)
-        if key in self._loading:
+        if (held := self._places.held.get(key)) is not None:
+            crew = held.crew
+            merging = crew.loaded.merging
+            return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
+        if key in self._places.loading:
             return State("loading")
         if failed := self._failures.recent(key):
             return State("failed", reason=str(failed))
@@ -181,15 +176,21 @@ class Pool:
 
     def states(self) -> dict[ModelKey, State]:
         """How each version is served that is loaded or being loaded."""
-        return {key: self.state(key) for key in (*self._held, *self._loading)}
+        return {key: self.state(key) for key in (*self._places.held, *self._places.loading)}
+
+    def memory(self) -> Memory:
+        """What was taken of the memory when it was last measured."""
+        budget = self._places.budget
+        models = {key: budget.size(key) for key in self._places.held} if budget.limit is not None else {}
+        return Memory(budget.limit, budget.own, models)
 
     def pin(self, key: ModelKey) -> None:
         """Never retire or evict `key`, once it is loaded."""
-        self._pinned.add(key)
+        self._places.pinned.add(key)
 
     def unpin(self, key: ModelKey) -> None:
         """Let `key` be retired and evicted again."""
-        self._pinned.discard(key)
+        self._places.pinned.discard(key)
 
     async def predict(self, key: ModelKey, job: Job) -> Reply:
         """The reply of the version loaded as `key`.
@@ -207,9 +208,9 @@ class Pool:
         return await self._crew(key).stream(job)
 
     def _crew(self, key: ModelKey) -> Crew:
-        held = self._held.get(key)
+        held = self._places.held.get(key)
         if held is None:
-            if self._closed:
+            if self._places.closed:
                 raise PoolClosed("The gateway is shutting down.")
             raise NotLoaded(f"{key} is not loaded.")
         held.awaited_until = 0.0
@@ -221,26 +222,21 @@ class Pool:
         `files` is entered once there is room for the model, and left when the model is unloaded.
         Raises LoadFailed (remembered for a while), NoRoom, PoolClosed, and what `files` raises.
         """
-        if key in self._held:
+        if key in self._places.held:
             return
         if failed := self._failures.recent(key):
             raise LoadFailed(str(failed))
-        await self._have_room()
-        self._loading.add(key)
         try:
-            self._held[key] = await self._loaded(files)
+            await self._load(key, files)
         except LoadFailed as error:
-            self._failures.remember(key, error)
             self.tally.count(LOADS, key.name, key.version, "failed")
+            self._failures.remember(key, error)
             _logger.error("%s could not be loaded: %s\n%s", key, error, error.log)  # noqa: TRY400 - the worker's own trace is in it
             raise
-        finally:
-            self._loading.discard(key)
-            self._changed.set()
-        self._failures.forget(key)
         self.tally.count(LOADS, key.name, key.version, "loaded")
-        if self._closed:
-            self._retire(key, "asked")
+        self._failures.forget(key)
+        if self._places.closed:
+            self._places.retire(key, "closing")
             raise PoolClosed("The gateway is shutting down.")
 
     async def unload(self, *keys: ModelKey) -> None:
@@ -248,101 +244,56 @@ class Pool:
 
         Nothing happens for those that are not loaded. Raises Pinned, and then unloads none of them.
         """
-        if pinned := [str(key) for key in keys if key in self._pinned]:
+        if pinned := [str(key) for key in keys if key in self._places.pinned]:
             raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
         seconds = self._limits.request_seconds
-        ending = [self._retire(key, "asked", drain_seconds=seconds) for key in keys if key in self._held]
+        held = [key for key in keys if key in self._places.held]
+        ending = [self._places.retire(key, "asked", drain_seconds=seconds) for key in held]
         await asyncio.gather(*map(asyncio.shield, ending))
 
-    async def _loaded(self, files: AbstractAsyncContextManager[ModelSource]) -> _Held:
+    async def _load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
+        places, loop = self._places, asyncio.get_running_loop()
+        source: ModelSource | None = None
         async with AsyncExitStack() as stack:
-            source = await stack.enter_async_context(files)
-            crew = Crew(
-                source,
-                self._limits,
-                template=self._template,
-                starter=self._starter,
-                broken=self._lose,
-                idle=self._changed.set,
-                tally=self.tally,
-            )
-            await crew.open()
-            loop = asyncio.get_running_loop()
-            loop.call_later(_AWAITED_SECONDS, self._changed.set)
-            return _Held(crew, stack.pop_all(), loop.time() + _AWAITED_SECONDS)
+            for _ in range(_TRIES):
+                await places.reserve(key)
+                try:
+                    if source is None:
+                        source = await stack.enter_async_context(files)
+                    if (crew := await self._manned(source)) is not None:
+                        loop.call_later(_AWAITED_SECONDS, places.changed.set)
+                        places.hold(key, Held(crew, stack.pop_all(), loop.time() + _AWAITED_SECONDS))
+                        return
+                finally:
+                    places.leave(key)
+        raise NoRoom("The memory for models is taken by others again and again.")
 
-    async def _have_room(self) -> None:
-        """Wait for a place, which the least recently used model that is idle and not pinned gives up."""
+    async def _manned(self, source: ModelSource) -> Crew | None:
+        """A crew with the model loaded; None where it gave its memory back to others."""
+        crew = Crew(
+            source,
+            self._limits,
+            template=self._template,
+            starter=self._starter,
+            broken=self._lose,
+            idle=self._places.changed.set,
+            tally=self.tally,
+        )
+        self._places.begin(source.key, crew)
+        await crew.open()
+        settled = False
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
-                while (
-                    not self._closed
-                    and len(self._held) + len(self._loading) >= self._limits.max_loaded_models
-                ):
-                    self._changed.clear()
-                    if (key := self._least_recently_used()) is not None:
-                        _logger.info("%s is unloaded to make room.", key)
-                        await asyncio.shield(self._retire(key, "room"))
-                    elif self._loading or not self._pinned.issuperset(self._held):
-                        await self._changed.wait()
-                    else:
-                        raise self._no_room()
-        except TimeoutError as error:
-            raise self._no_room() from error
-        if self._closed:
-            raise PoolClosed("The gateway is shutting down.")
-
-    def _no_room(self) -> NoRoom:
-        most = self._limits.max_loaded_models
-        return NoRoom(f"All {most} models that may be loaded at once are busy or pinned.")
-
-    def _least_recently_used(self) -> ModelKey | None:
-        now = asyncio.get_running_loop().time()
-        idle = [
-            key
-            for key, held in self._held.items()
-            if key not in self._pinned and not held.crew.busy and held.awaited_until <= now
-        ]
-        return min(idle, key=lambda key: self._held[key].crew.used, default=None)
-
-    def _retire(self, key: ModelKey, reason: str, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
-        """Take no more jobs for `key`, and end its workers in a task of the pool's own."""
-        held = self._held.pop(key)
-        self.tally.count(UNLOADS, key.name, key.version, reason)
-        task = asyncio.create_task(_ended(held, drain_seconds=drain_seconds))
-        self._closing.add(task)
-        task.add_done_callback(self._retired)
-        return task
-
-    def _retired(self, task: asyncio.Task[None]) -> None:
-        self._closing.discard(task)
-        self._changed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("A model could not be unloaded in order.", exc_info=error)
+            settled = await self._places.settle(source.key, crew)
+        finally:
+            if not settled:
+                await crew.close(drain_seconds=0.0)
+        return crew if settled else None
 
     def _lose(self, crew: Crew, error: LoadFailed) -> None:
         """No worker can be had for a model any more: the next request for it loads it anew, in time."""
         key = crew.source.key
-        if key in self._held and self._held[key].crew is crew:
+        held = self._places.held.get(key)
+        if held is not None and held.crew is crew:
             _logger.error("%s lost its last worker: %s\n%s", key, error, error.log)
             self._failures.remember(key, error)
-            self._retire(key, "lost")
-
-    async def _retire_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        idle_seconds = self._limits.idle_seconds
-        while True:
-            while (key := self._least_recently_used()) is not None:
-                left = self._held[key].crew.used + idle_seconds - loop.time()
-                if left > 0:
-                    break
-                _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
-                self._retire(key, "idle")
-            await asyncio.sleep(idle_seconds if key is None else left)
-
-
-async def _ended(held: _Held, *, drain_seconds: float) -> None:
-    try:
-        await held.crew.close(drain_seconds=drain_seconds)
-    finally:
-        await held.stack.aclose()
+            self._places.retire(key, "lost")

@@ -42,7 +42,7 @@ LOADS: Final = Event(
 )
 UNLOADS: Final = Event(
     "model_unloads",
-    "Models unloaded, by reason: idle, room (for another), memory (over the budget), asked, lost.",
+    "Models unloaded, by reason: idle, room (for another), memory (over the budget), asked, lost, closing.",
     ("model", "version", "reason"),
 )
 EVENTS: Final = (

@@ -78,6 +78,11 @@ class Worker:
         return worker
 
     @property
+    def pid(self) -> int:
+        """The process' id, once it is loaded."""
+        return self._lifeline.pid or 0
+
+    @property
     def dead(self) -> bool:
         """Whether the process is known to have ended."""
         return self._lifeline.dead.is_set()

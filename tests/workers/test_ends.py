@@ -14,6 +14,7 @@ from workers.errors import PoolClosed, WorkerDied
 from workers.limits import Limits
 from workers.messages import UNKNOWN, Chunk, Job, ModelSource, Next, Open, Stop
 from workers.post import Post
+from workers.tally import Tally
 from workers.template import Template
 from workers.worker import Worker
 
@@ -79,7 +80,7 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_at_the_close() -> Non
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None)
+    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
     dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
     asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
     async with asyncio.timeout(SECONDS):

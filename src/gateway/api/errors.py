@@ -15,7 +15,8 @@ from workers import pool as workers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RETRY_AFTER: Final = "1"
+_SHORTEST_RETRY_SECONDS: Final = 1
+_LONGEST_RETRY_SECONDS: Final = 30
 _OPEN_INFERENCE: Final = "/v2"
 
 _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
@@ -109,7 +110,8 @@ def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:
     for kind in type(error).__mro__:
         if kind in _TABLE:
             status, code = _TABLE[kind]
-            return Problem(status, code, _message(error, model_error_text), _details(error), _headers(status))
+            headers = {"Retry-After": _retry_after(error)} if status == 503 else {}
+            return Problem(status, code, _message(error, model_error_text), _details(error), headers)
     return None
 
 
@@ -137,5 +139,7 @@ def _details(error: Exception) -> tuple[workers.Cell, ...]:
     return error.details if isinstance(error, workers.InputRefused) else ()
 
 
-def _headers(status: int) -> Mapping[str, str]:
-    return {"Retry-After": _RETRY_AFTER} if status == 503 else {}
+def _retry_after(error: Exception) -> str:
+    """When to try again, in whole seconds: half of what waits will be done by then."""
+    seconds = error.seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
+    return str(min(_LONGEST_RETRY_SECONDS, max(_SHORTEST_RETRY_SECONDS, round(seconds))))

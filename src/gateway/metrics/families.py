@@ -11,6 +11,7 @@ from gateway.catalog.catalog import STALE
 from gateway.catalog.standing import LOOKUPS
 from gateway.errors import UNEXPECTED
 from gateway.metrics.traffic import INVOCATIONS, REQUESTS
+from gateway.succession import SUCCESSIONS
 from workers.pool import EVENTS, Event
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ COUNTERS: Final = tuple(
             INVOCATIONS,
             UNEXPECTED,
             STALE,
+            SUCCESSIONS,
             LOOKUPS,
             FETCHES,
             FETCHED_BYTES,
@@ -97,6 +99,15 @@ LOADING: Final = _gauge("models_loading", "Model versions that are being loaded.
 WORKERS: Final = _gauge("workers_warm", "Warm worker processes of a loaded version.", _VERSION)
 WAITING: Final = _gauge("requests_waiting", "Requests that wait for a worker of a loaded version.", _VERSION)
 RUNNING: Final = _gauge("requests_running", "Requests that workers of a loaded version have.", _VERSION)
+MEMORY: Final = _gauge(
+    "model_memory_bytes", "Memory that the workers of a loaded version have for themselves (PSS).", _VERSION
+)
+OWN_MEMORY: Final = _gauge(
+    "own_memory_bytes", "Memory of the gateway's process, the template, and what workers share with it (PSS)."
+)
+BUDGET: Final = _gauge(
+    "memory_budget_bytes", "What all of that may take together; none where there is no limit."
+)
 LAG: Final = _gauge(
     "event_loop_lag_seconds", "The longest delay of the event loop in the last 30 to 60 seconds."
 )
@@ -115,6 +126,9 @@ GAUGES: Final = (
     WORKERS,
     WAITING,
     RUNNING,
+    MEMORY,
+    OWN_MEMORY,
+    BUDGET,
     LAG,
     AGE,
 )

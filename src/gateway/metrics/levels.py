@@ -47,6 +47,7 @@ class Rooms:
         yield families.IN_FLIGHT, (), self.drain.in_flight
         yield families.LAG, (), self.lag.worst
         yield from self._of_models()
+        yield from self._of_memory()
 
     def _of_models(self) -> Iterator[Level]:
         """One fingerprint of a version may follow upon another: both count as the version."""
@@ -55,6 +56,8 @@ class Rooms:
         yield families.LOADED, (), kinds["warm"]
         yield families.LOADING, (), kinds["loading"]
         sums: Counter[tuple[Family, tuple[str, ...]]] = Counter()
+        for key, size in self.pool.memory().models.items():
+            sums[families.MEMORY, (key.name, key.version)] += size
         for key, state in states.items():
             if state.state == "warm":
                 labels = (key.name, key.version)
@@ -63,3 +66,10 @@ class Rooms:
                 sums[families.RUNNING, labels] += state.running
         for (family, version), number in sums.items():
             yield family, version, number
+
+    def _of_memory(self) -> Iterator[Level]:
+        """As it was last measured; measuring takes long, and is the pool's own affair."""
+        memory = self.pool.memory()
+        if memory.budget is not None:
+            yield families.BUDGET, (), memory.budget
+            yield families.OWN_MEMORY, (), memory.own

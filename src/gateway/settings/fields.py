@@ -48,6 +48,13 @@ class Settings(Part):
         description="Model versions loaded at a time, shared out evenly among the gateway processes; the "
         "least recently used goes first.",
     )
+    memory_budget_bytes: Count | None = Field(
+        None,
+        alias="GATEWAY_MEMORY_BUDGET_BYTES",
+        description="Memory (PSS) that the gateway and all models may take, shared out evenly among the "
+        "gateway processes; the least recently used model goes first. By default 80 % of what the machine "
+        "or its control group has.",
+    )
     processes: Count = Field(
         1,
         alias="GATEWAY_PROCESSES",

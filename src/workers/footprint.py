@@ -1,0 +1,89 @@
+"""What processes take of the machine's memory, pages that several of them share counted by their share."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+_PROC: Final = Path("/proc")
+_SUPPORTED: Final = Path("/proc/self/smaps_rollup")
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that processes take, see smaps_rollup in proc(5).
+
+    `whole` is the proportional set size (PSS) of this process and all below it. `workers` has, by process
+    id, the pages that each worker and what the model started there have for themselves: so much comes
+    back when it ends. The rest of the whole is this process', the template's, and what workers share with it.
+    """
+
+    whole: int
+    workers: Mapping[int, int]
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    session: int
+
+
+class _Pages(NamedTuple):
+    proportional: int
+    private: int
+
+
+def can_be_told() -> bool:
+    """Whether the system says what a process takes (Linux since 4.14)."""
+    return _SUPPORTED.exists()
+
+
+def measure() -> Footprint:
+    """The footprint of this process and of every worker; each of them leads a session of its own.
+
+    Takes about 3 ms for each process: not for the event loop.
+    """
+    me = os.getpid()
+    everybody = list(_processes())
+    ours = {me} | {process.pid for process in everybody if process.parent == me}
+    whole, private = 0, {each.pid: 0 for each in everybody if _is_worker(each, ours - {me})}
+    for process in everybody:
+        if process.pid in ours or process.session in private:
+            pages = _pages(process.pid)
+            whole += pages.proportional
+            if process.session in private:
+                private[process.session] += pages.private
+    return Footprint(whole, private)
+
+
+def _is_worker(process: _Process, templates: Collection[int]) -> bool:
+    return process.parent in templates and process.session == process.pid
+
+
+def private(pid: int) -> int:
+    """The bytes that one process has for itself; 0 where it is gone."""
+    return _pages(pid).private
+
+
+def _pages(pid: int) -> _Pages:
+    counted: dict[str, int] = {}
+    with suppress(OSError, ValueError):
+        for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
+            name, _, amount = line.partition(":")
+            counted[name] = int(amount.split()[0]) * 1024
+    alone = sum(counted.get(name, 0) for name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"))
+    return _Pages(counted.get("Pss", 0), alone)
+
+
+def _processes() -> Iterator[_Process]:
+    for entry in os.scandir(_PROC):
+        if entry.name.isdigit():
+            with suppress(OSError, ValueError):
+                fields = (_PROC / entry.name / "stat").read_text().rpartition(")")[2].split()
+                yield _Process(int(entry.name), int(fields[1]), int(fields[3]))

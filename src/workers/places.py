@@ -1,0 +1,240 @@
+"""The places of loaded models: bounded in number and memory, the least recently used gives way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from workers.budget import Budget
+from workers.errors import LoadFailed, NoRoom, PoolClosed
+from workers.tally import UNLOADS
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from workers.crew import Crew
+    from workers.limits import Limits
+    from workers.messages import ModelKey
+    from workers.tally import Tally
+
+    Reason = Literal["asked", "closing", "idle", "lost", "memory", "room"]
+
+_logger = logging.getLogger("workers")
+
+_MIB: Final = 2**20
+_MEASURE_SECONDS: Final = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """A crew, and what must stay as long as it is there (its files).
+
+    Whoever waited for the load comes with a job at once: until the first one does, or this short
+    time is over, the crew is not the one that gives up its place.
+    """
+
+    crew: Crew
+    stack: AsyncExitStack
+    awaited_until: float
+
+
+class Places:
+    """Who is loaded, who is being loaded, and who may not be unloaded.
+
+    `held` are loaded, and take jobs; `pinned` never give way, and neither does who is busy.
+    """
+
+    def __init__(self, limits: Limits, tally: Tally) -> None:
+        self._limits = limits
+        self._tally = tally
+        self._ending: dict[asyncio.Task[None], Crew] = {}
+        self._starting: dict[ModelKey, Crew | None] = {}
+        self._told_over = False
+        self.budget = Budget(limits.memory_bytes, crews=self._crews)
+        self.held: dict[ModelKey, Held] = {}
+        self.pinned: set[ModelKey] = set()
+        self.changed = asyncio.Event()
+        self.closed = False
+
+    @property
+    def loading(self) -> tuple[ModelKey, ...]:
+        """Those that have a place, and are not loaded yet."""
+        return tuple(self._starting)
+
+    async def reserve(self, key: ModelKey) -> None:
+        """Wait for a place, which the least recently used model that is idle and not pinned gives up.
+
+        Raises NoRoom where none is free within the time of a request, PoolClosed.
+        """
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                while not self.closed and (lack := await self._lack(key)):
+                    self.changed.clear()
+                    if (victim := self.least_recently_used()) is not None:
+                        _logger.info("%s is unloaded to make room.", victim)
+                        await asyncio.shield(self.retire(victim, lack))
+                    elif self._somebody_may_go():
+                        await self.changed.wait()
+                    else:
+                        raise self._no_room(lack)
+        except TimeoutError as error:
+            raise self._no_room(lack) from error
+        self._require_open()
+        self._starting[key] = None
+        self.budget.reserve(key)
+
+    def begin(self, key: ModelKey, crew: Crew) -> None:
+        """Note whose processes are started in the place that was reserved."""
+        self._starting[key] = crew
+
+    async def settle(self, key: ModelKey, crew: Crew) -> bool:
+        """Have what was loaded within the memory there is, by unloading others.
+
+        False where others that are busy or being loaded need theirs: then it is to be ended, and loaded
+        again later; what it takes is known by then. Raises LoadFailed where it takes more than there ever
+        is for it, NoRoom where the others do not let go within the time of a request.
+        """
+        await self.budget.weigh(key, crew.pids)
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                while not self.closed and await self._is_over():
+                    self.changed.clear()
+                    if self._is_too_large(key):
+                        raise self._too_large(key)
+                    if (victim := self.least_recently_used()) is not None:
+                        _logger.info("%s is unloaded for the memory that %s takes.", victim, key)
+                        await asyncio.shield(self.retire(victim, "memory"))
+                    elif key != self.loading[0]:
+                        return False
+                    else:
+                        await self.changed.wait()
+        except TimeoutError as error:
+            raise self._no_room("memory") from error
+        return True
+
+    def hold(self, key: ModelKey, held: Held) -> None:
+        """The model is loaded, and takes jobs."""
+        self.held[key] = held
+
+    def leave(self, key: ModelKey) -> None:
+        """Loading is over, however it ended."""
+        self._starting.pop(key, None)
+        self.budget.release(key)
+        self.changed.set()
+
+    def least_recently_used(self) -> ModelKey | None:
+        """The model that gives way first; None where all are busy, pinned or awaited."""
+        now = asyncio.get_running_loop().time()
+        idle = [
+            key
+            for key, held in self.held.items()
+            if key not in self.pinned and not held.crew.busy and held.awaited_until <= now
+        ]
+        return min(idle, key=lambda key: self.held[key].crew.used, default=None)
+
+    def retire(self, key: ModelKey, reason: Reason, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
+        """Take no more jobs for `key`, and end its workers in a task of this room's own."""
+        held = self.held.pop(key)
+        self._tally.count(UNLOADS, key.name, key.version, reason)
+        task = asyncio.create_task(_ended(held, drain_seconds=drain_seconds), name=f"unload {key}")
+        self._ending[task] = held.crew
+        task.add_done_callback(self._retired)
+        return task
+
+    async def close(self, *, drain_seconds: float) -> None:
+        """Give out no more places, and end everybody's workers once they have answered."""
+        self.closed = True
+        self.changed.set()
+        for key in list(self.held):
+            self.retire(key, "closing", drain_seconds=drain_seconds)
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    async def retire_idle(self) -> None:
+        """Unload whoever nobody asks, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            idle_seconds = self._limits.idle_seconds
+            while (key := self.least_recently_used()) is not None:
+                left = self.held[key].crew.used + idle_seconds - loop.time()
+                if left > 0:
+                    break
+                _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
+                self.retire(key, "idle")
+            await asyncio.sleep(idle_seconds if key is None else left)
+
+    async def keep_to_budget(self) -> None:
+        """Look every few seconds at what the models take, and unload as long as it is too much."""
+        while True:
+            await self.budget.measure()
+            while self.budget.is_over() and (key := self.least_recently_used()) is not None:
+                _logger.info("%s is unloaded: the models have grown over the memory budget.", key)
+                await asyncio.shield(self.retire(key, "memory"))
+            self._tell_of_budget()
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+    def _tell_of_budget(self) -> None:
+        over, limit = self.budget.is_over(), self.budget.limit
+        if over and not self._told_over and limit is not None:
+            taken = self.budget.taken // _MIB
+            message = "%d MiB are taken of a memory budget of %d MiB, and every model is busy or pinned."
+            _logger.warning(message, taken, limit // _MIB)
+        self._told_over = over
+
+    async def _lack(self, key: ModelKey) -> Literal["", "room", "memory"]:
+        """What there is too little of for one more model."""
+        if len(self.held) + len(self._starting) >= self._limits.max_loaded_models:
+            return "room"
+        if await self.budget.fits(key):
+            return "room" if len(self.held) + len(self._starting) >= self._limits.max_loaded_models else ""
+        return "memory"
+
+    def _somebody_may_go(self) -> bool:
+        return bool(self._starting or self._ending) or not self.pinned.issuperset(self.held)
+
+    def _no_room(self, lack: Literal["", "room", "memory"]) -> NoRoom:
+        if lack == "memory":
+            return NoRoom("The memory for models is taken by others, all of them busy or pinned.")
+        most = self._limits.max_loaded_models
+        return NoRoom(f"All {most} models that may be loaded at once are busy or pinned.")
+
+    async def _is_over(self) -> bool:
+        if self.budget.is_over():
+            await self.budget.refresh()
+        return self.budget.is_over()
+
+    def _is_too_large(self, key: ModelKey) -> bool:
+        return self.budget.limit is not None and self.budget.size(key) > self._memory_for_one()
+
+    def _too_large(self, key: ModelKey) -> LoadFailed:
+        size, there_is = self.budget.size(key) // _MIB, self._memory_for_one() // _MIB
+        return LoadFailed(f"The model takes {size} MiB, more than the {there_is} MiB there can be for it.")
+
+    def _memory_for_one(self) -> int:
+        """Bytes there are for one model where all go that may."""
+        pinned = sum(self.budget.size(key) for key in self.pinned if key in self.held)
+        return max(0, (self.budget.limit or 0) - self.budget.own - pinned)
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise PoolClosed("The gateway is shutting down.")
+
+    def _crews(self) -> list[Crew]:
+        """Everybody who has processes."""
+        starting = [crew for crew in self._starting.values() if crew is not None]
+        return [*(held.crew for held in self.held.values()), *starting, *self._ending.values()]
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        del self._ending[task]
+        self.changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("A model could not be unloaded in order.", exc_info=error)
+
+
+async def _ended(held: Held, *, drain_seconds: float) -> None:
+    try:
+        await held.crew.close(drain_seconds=drain_seconds)
+    finally:
+        await held.stack.aclose()

@@ -1,0 +1,163 @@
+"""The memory budget over real processes: who gives way, who stays, and what is too large."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+import psutil
+import pytest
+
+from tests import models
+from tests.models import body
+from tests.workers.conftest import Files, key
+from workers import footprint, places
+from workers.pool import Job, LoadFailed, NoRoom, NotLoaded, Pool
+from workers.tally import UNLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    Opened = Callable[..., AbstractAsyncContextManager[Pool]]
+    Lookup = Callable[[str], Files]
+
+pytestmark = pytest.mark.skipif(not footprint.can_be_told(), reason="this system does not tell it")
+
+_MIB = 2**20
+_SIZE = 100  # MiB that each of these models holds, beside the 25 or so of its process
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory: pytest.TempPathFactory) -> Lookup:
+    """The files of a heavy model under any name."""
+    base = tmp_path_factory.mktemp("heavy")
+    folder = models.save(base / "heavy", models.Heavy(_SIZE), signature=models.NUMBERS)
+    return lambda name: Files(key(name), folder)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The files of a model four times as heavy."""
+    base = tmp_path_factory.mktemp("larger")
+    return Files(
+        key("larger"), models.save(base / "larger", models.Heavy(4 * _SIZE), signature=models.NUMBERS)
+    )
+
+
+@asynccontextmanager
+async def room_for(models_: float, opened: Opened, heavy: Lookup, **limits: float) -> AsyncIterator[Pool]:
+    """A pool whose budget is for so many of the heavy models beside what is taken without any."""
+    async with opened(memory_bytes=2**60) as measuring:
+        for name in ("first", "second"):
+            await measuring.load(key(name), heavy(name)())
+        await measuring._places.budget.measure()
+        memory = measuring.memory()
+    budget = memory.own + models_ * memory.models[key("second")]
+    async with opened(memory_bytes=int(budget), **limits) as pool:
+        yield pool
+
+
+async def ask(pool: Pool, name: str, a: float = 1.0) -> object:
+    return orjson.loads((await pool.predict(key(name), Job(body(a=[a], b=[0.0])))).body)
+
+
+def taken() -> int:
+    """PSS of this process and all below it, by another reader of the kernel's figures."""
+    me = psutil.Process()
+    return sum(_pss(process) for process in [me, *me.children(recursive=True)])
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+async def test_the_least_recently_used_gives_way(opened: Opened, heavy: Lookup) -> None:
+    """With memory for three, a fourth takes the place of whoever was asked least recently, and all fits."""
+    async with room_for(3.5, opened, heavy) as pool:
+        for name in "abc":
+            await pool.load(key(name), heavy(name)())
+            await ask(pool, name)
+        await ask(pool, "a")
+        await pool.load(key("d"), heavy("d")())
+        assert {loaded.name for loaded in pool.states()} == {"a", "c", "d"}
+        assert pool.tally.of(UNLOADS, "b", "1", "memory") + pool.tally.of(UNLOADS, "b", "1", "room") == 1
+        memory = pool.memory()
+        assert memory.budget is not None
+        assert taken() <= memory.budget
+        assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in memory.models.values())
+
+
+async def test_pinned_and_busy_models_stay(opened: Opened, heavy: Lookup, files: Lookup) -> None:
+    """Only the one that is neither goes; where there is none, a further model finds no room."""
+    async with room_for(2.9, opened, heavy, request_seconds=30.0) as pool:
+        await pool.load(key("commands"), files("commands")())
+        for name in ("pinned", "idle"):
+            await pool.load(key(name), heavy(name)())
+            await ask(pool, name)
+        pool.pin(key("pinned"))
+        busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 10"]))))
+        await asyncio.sleep(0.1)
+        await pool.load(key("new"), heavy("new")())
+        assert {loaded.name for loaded in pool.states()} == {"commands", "pinned", "new"}
+        await busy
+        pool.pin(key("new"))
+        pool.pin(key("commands"))
+        with pytest.raises(NoRoom, match="memory"):
+            await pool.load(key("idle"), heavy("idle")())
+        assert await ask(pool, "pinned", 3.0) == [3.0]
+
+
+async def test_a_model_that_never_fits(opened: Opened, heavy: Lookup, larger: Files) -> None:
+    """It is told so, with both figures, and remembered; nobody else has to go for it."""
+    async with room_for(2.5, opened, heavy) as pool:
+        await pool.load(key("a"), heavy("a")())
+        await ask(pool, "a")
+        for _ in range(2):
+            with pytest.raises(LoadFailed, match=r"takes \d+ MiB, more than the \d+ MiB"):
+                await pool.load(key("larger"), larger())
+        assert (larger.entered, larger.left) == (1, 1)
+        assert pool.is_warm(key("a"))
+        assert pool.state(key("larger")).state == "failed"
+
+
+async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that grows as it is used makes the others go, whoever is idle first."""
+    monkeypatch.setattr(places, "_MEASURE_SECONDS", 0.1)
+    async with room_for(3.0, opened, heavy) as pool:
+        for name in ("grows", "idle"):
+            await pool.load(key(name), heavy(name)())
+            await ask(pool, name)
+        async with asyncio.timeout(60):
+            while pool.is_warm(key("idle")):
+                await ask(pool, "grows", 2.5 * _SIZE)
+        assert pool.is_warm(key("grows"))
+
+
+async def test_no_request_fails_as_models_come_and_go(opened: Opened, heavy: Lookup) -> None:
+    """Eight models asked by four at once, with memory for three: a model that is gone is loaded again."""
+    async with room_for(3.5, opened, heavy) as pool:
+        loading: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in "abcdefgh"}
+
+        async def asked(name: str) -> object:
+            while True:
+                try:
+                    return await ask(pool, name, 2.0)
+                except NotLoaded:
+                    async with loading[name]:
+                        await pool.load(key(name), heavy(name)())
+
+        async def client(first: int) -> None:
+            for turn in range(8):
+                assert await asked("abcdefgh"[(first + 3 * turn) % 8]) == [2.0]
+
+        await asyncio.gather(*map(client, range(4)))
+        assert 2 <= len(pool.states()) <= 4
+        memory = pool.memory()
+        assert memory.budget is not None
+        assert taken() <= memory.budget * 1.05
