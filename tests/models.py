@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
 import os
@@ -165,6 +166,19 @@ class Commands(PythonModel):
 
     def do_die(self, rest: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_say(self, rest: str) -> list[str]:
+        return [rest]
+
+    def do_segfault(self, rest: str) -> None:
+        ctypes.string_at(0)
+
+    def do_quit(self, rest: str) -> None:
+        os._exit(7)
+
+    def do_eat(self, rest: str) -> None:
+        """So many MiB, until the kernel has none for us."""
+        self.eaten = [os.urandom(2**20) for _ in range(int(rest))]
 
     def do_die_once(self, rest: str) -> None:
         try:
