@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from tests.commands import descendants, left, parent
 from tests.exposed import PATIENCE_SECONDS, Shown
@@ -76,6 +77,7 @@ async def until(gateway: Process, holds: Callable[[Shown], bool]) -> list[Shown]
                 return list(latest.values())
 
 
+@pytest.mark.timeout(300)
 async def test_any_process_shows_all(start: Callable[..., Process]) -> None:
     """Sums of both, gauges of each; who is killed leaves its counts to the one that takes its place."""
     gateway = start(GATEWAY_PROCESSES="2")
