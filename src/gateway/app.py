@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+_PAUSE_SECONDS_AWAY: Final = 4.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _WRONG: Final = 2
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
@@ -235,7 +236,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         metrics = app[keys.METRICS] = _metrics(app, lag)
         await stack.enter_async_context(_owned(lag.run(), tally, name="event loop lag"))
         await stack.enter_async_context(_owned(metrics.run(), tally, name="metrics"))
-        await stack.enter_async_context(_owned(_reach(catalog), tally, name="reach MLflow"))
+        await stack.enter_async_context(_owned(_keep_in_touch(catalog), tally, name="reach MLflow"))
         await stack.enter_async_context(_owned(pins.run(), tally, name="pinned models"))
         yield
 
@@ -270,16 +271,25 @@ def _tell(tally: Tally, task: asyncio.Task[None]) -> None:
         _log.error("%s: unexpected error", task.get_name(), exc_info=error)
 
 
+async def _keep_in_touch(catalog: Catalog) -> None:
+    """Have real calls to MLflow succeed, at the start and after it was away, whether anybody asks or not."""
+    while True:
+        await catalog.doubtful()
+        await _reach(catalog)
+
+
 async def _reach(catalog: Catalog) -> None:
     """Make one real call to MLflow succeed, however long it takes."""
     pause = _FIRST_PAUSE_SECONDS
-    while not catalog.reached:
+    while not catalog.reached or catalog.away is not None:
         try:
             await catalog.probe()
         except GatewayError as error:
-            _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
+            # A server that was there before has had its one line, and is wanted back soon.
+            if not catalog.reached:
+                _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, _PAUSE_SECONDS_AWAY if catalog.reached else _LONGEST_PAUSE_SECONDS)
 
 
 def _threads(settings: Settings) -> int:

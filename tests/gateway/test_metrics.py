@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,15 +130,8 @@ async def test_models_come_and_go(mlflow_server: MlflowServer, tmp_path: Path) -
         assert page.of("gateway_workers_warm") == 0
 
 
-async def test_mlflow_away(
-    mlflow_server: MlflowServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each answer from memory is counted, and the log says once when they begin and once when they end."""
-    caplog.set_level(logging.INFO, "gateway")
-
-    def said(text: str) -> list[str]:
-        return [record.message for record in caplog.records if text in record.message]
-
+async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """Each answer from memory is counted, and each call to MLflow by how it ended."""
     async with (
         front(mlflow_server.url) as proxy,
         gateway_at(proxy.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS="0") as gateway,
@@ -155,19 +147,8 @@ async def test_mlflow_away(
         assert page.of("gateway_mlflow_away") == 1
         assert page.of("gateway_mlflow_lookups_total", outcome="away") >= 1
         assert page.of("gateway_mlflow_lookups_total", outcome="answered") >= 1
-        assert said("api-sums@champion") == [
-            "api-sums@champion is served as it was last known: MLflow did not answer"
-        ]
         proxy.fault = ""
-        async with asyncio.timeout(60):
-            while not said("known afresh"):
-                assert (await invoke(gateway, path))[0] == 200
-        page = await shown(gateway)
-        assert page.of("gateway_mlflow_away") == 0
-        before = page.of("gateway_stale_resolutions_total")
-        assert (await invoke(gateway, path))[0] == 200
-        assert (await shown(gateway)).of("gateway_stale_resolutions_total") == before
-        assert said("known afresh") == ["api-sums@champion is known afresh"]
+        await until(gateway, lambda page: page.of("gateway_mlflow_away") == 0)
 
 
 @pytest.mark.parametrize("fault", ["wrong", "away"])

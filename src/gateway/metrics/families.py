@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.artifacts.cache import DAMAGED, FETCHED_BYTES, FETCHES
 from gateway.artifacts.room import EVICTIONS
-from gateway.catalog.catalog import STALE
+from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.catalog.standing import LOOKUPS
 from gateway.errors import UNEXPECTED
 from gateway.metrics.traffic import INVOCATIONS, REQUESTS
@@ -70,7 +70,7 @@ COUNTERS: Final = tuple(
             REQUESTS,
             INVOCATIONS,
             UNEXPECTED,
-            STALE,
+            STALE_RESOLUTIONS,
             SUCCESSIONS,
             LOOKUPS,
             FETCHES,
