@@ -208,7 +208,6 @@ class Room:
                 return
             if self._evict(folder):
                 taken -= bytes_there
-                self._evicted += 1
         if taken + size > self.max_bytes:
             raise CacheFull(
                 f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
@@ -243,6 +242,7 @@ class Room:
         try:
             known = manifest.load(folder / _MANIFEST)
             self._drop(folder)
+            self._evicted += 1
             _log.info(
                 "the cached files of %s gave way to others", known.model if known else "an unknown model"
             )
