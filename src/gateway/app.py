@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import environment, logs, machine
+from gateway import descriptors, environment, listeners, logs, machine
 from gateway.api import keys, middleware, openapi, routes, status
+from gateway.api.connections import Connections
+from gateway.api.counting import Counting
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
@@ -54,27 +57,36 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
 
     `seat` is its process' place among several.
     """
-    drain, traffic = Drain(), Traffic()
+    drain, tally, traffic = Drain(), Tally(), Traffic()
+    intake = Intake(settings.bodies_bytes, tally=tally)
+    connections = Connections(
+        most=partial(descriptors.for_connections, workers=_workers(settings)),
+        stalled_seconds=settings.idle_connection_seconds,
+        tally=tally,
+    )
     around = middleware.around(
         RequestIds(),
         drain,
-        traffic=traffic,
-        predicting=routes.PREDICTING,
+        connections=connections,
+        intake=intake,
+        counting=Counting(traffic, routes.PREDICTING),
         model_error_text=settings.model_error_text,
     )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = settings
+    app[keys.TALLY] = tally
     app[keys.DRAIN] = drain
-    app[keys.TALLY] = Tally()
     app[keys.TRAFFIC] = traffic
     app[keys.SEAT] = seat or Seat()
+    app[keys.CONNECTIONS] = connections
+    app[keys.INTAKE] = intake
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
     return app
 
 
-def server_options() -> dict[str, Any]:
+def server_options(settings: Settings) -> dict[str, Any]:
     """How aiohttp's server must be set up for the application."""
     server_log = logging.getLogger("aiohttp.server")
     server_log.addFilter(_is_our_fault)
@@ -82,6 +94,7 @@ def server_options() -> dict[str, Any]:
         "access_log": None,
         "auto_decompress": False,  # gateway.api.compression does it, off the loop
         "handler_cancellation": True,  # a client that goes away takes its queued job with it
+        "keepalive_timeout": settings.idle_connection_seconds,
         "logger": server_log,
     }
 
@@ -95,33 +108,34 @@ def run(
     settings: Settings,
     *,
     announce: Callable[[str], None] | None = None,
-    listeners: Sequence[socket.socket] = (),
+    sockets: Sequence[socket.socket] = (),
     seat: Seat | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status.
 
-    `announce` is told the address once it is listened on: that of `listeners` where there are any, else
+    `announce` is told the address once it is listened on: that of `sockets` where there are any, else
     the settings'. `seat` is this process' place among several. The first signal lets the requests in
     flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
     Nothing is begun where the cache's folder cannot be used (status 2).
     """
     logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
+    descriptors.allow_many()
     environment.hide_from_workers()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=fast) as runner:
-        return runner.run(_serve(settings, announce=announce, listeners=listeners, seat=seat))
+        return runner.run(_serve(settings, announce=announce, sockets=sockets, seat=seat))
 
 
 async def _serve(
     settings: Settings,
     *,
     announce: Callable[[str], None] | None,
-    listeners: Sequence[socket.socket],
+    sockets: Sequence[socket.socket],
     seat: Seat | None,
 ) -> int:
     app = create_app(settings, seat=seat)
     first, second = _on_signals()
-    runner = web.AppRunner(app, **server_options(), shutdown_timeout=_LAST_WORDS_SECONDS)
+    runner = web.AppRunner(app, **server_options(settings), shutdown_timeout=_LAST_WORDS_SECONDS)
     try:
         try:
             await runner.setup()
@@ -129,8 +143,8 @@ async def _serve(
             _log.error("cannot start: %s It is %s.", error, settings.cache_dir)
             return _WRONG
         try:
-            for site in _sites(runner, settings, listeners):
-                await site.start()
+            for listener in sockets or listeners.alone(settings.host, settings.port):
+                await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
         except OSError as error:
             _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
             return 1
@@ -139,10 +153,17 @@ async def _serve(
         _rarely_collect()
         if announce is not None:
             announce(address)
-        await first.wait()
-        return await _drain(runner, app[keys.DRAIN], settings.drain_seconds, second=second)
+        async with _owned(app[keys.CONNECTIONS].watch(_server(runner)), app[keys.TALLY], name="connections"):
+            await first.wait()
+            return await _drain(runner, app[keys.DRAIN], settings.drain_seconds, second=second)
     finally:
         await runner.cleanup()
+
+
+def _server(runner: web.AppRunner) -> web.Server:
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
+    return runner.server
 
 
 def _rarely_collect() -> None:
@@ -152,14 +173,6 @@ def _rarely_collect() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-
-
-def _sites(
-    runner: web.AppRunner, settings: Settings, listeners: Sequence[socket.socket]
-) -> list[web.BaseSite]:
-    if listeners:
-        return [web.SockSite(runner, listener) for listener in listeners]
-    return [web.TCPSite(runner, settings.host, settings.port)]
 
 
 def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -290,6 +303,10 @@ async def _reach(catalog: Catalog) -> None:
                 _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _PAUSE_SECONDS_AWAY if catalog.reached else _LONGEST_PAUSE_SECONDS)
+
+
+def _workers(settings: Settings) -> int:
+    return settings.share_of_loaded_models * settings.workers_per_model
 
 
 def _threads(settings: Settings) -> int:

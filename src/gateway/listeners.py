@@ -1,4 +1,4 @@
-"""The sockets of several gateway processes: all on one port, a set for each of them."""
+"""The sockets that clients connect to: those of one gateway process, or a set for each of several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,29 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_BACKLOG: Final = 128  # aiohttp's own
+BACKLOG: Final = 1024  # a burst of new clients waits here; the kernel may have a smaller limit of its own
+
+# A client whose machine is gone without a word is noticed after a minute, one that takes no byte of what
+# is sent to it after a minute and a half.
+_IDLE_SECONDS: Final = 30
+_PROBE_SECONDS: Final = 10
+_PROBES: Final = 3
+_UNTAKEN_MILLISECONDS: Final = 90_000
+
+
+def alone(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets of a process that has the port to itself, one for every address of `host`.
+
+    All are on one port, which the first address picks where `port` is 0. Raises OSError.
+    """
+    found: list[socket.socket] = []
+    with ExitStack() as undo:
+        for family, address in _addresses(host, port):
+            listener = _listener(family, (address[0], port, *address[2:]), shared=False)
+            found.append(undo.enter_context(listener))
+            port = listener.getsockname()[1]
+        undo.pop_all()
+    return found
 
 
 def opened(host: str, port: int, *, sets: int) -> list[list[socket.socket]]:
@@ -53,9 +75,23 @@ def _listener(family: socket.AddressFamily, address: Any, *, shared: bool) -> so
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _notice_the_dead(listener)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _notice_the_dead(listener: socket.socket) -> None:
+    """Have the kernel end connections whose other side is gone: what is accepted inherits the options."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _IDLE_SECONDS),
+        ("TCP_KEEPINTVL", _PROBE_SECONDS),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", _UNTAKEN_MILLISECONDS),
+    ):
+        if (option := getattr(socket, name, None)) is not None:  # not every system has each of them
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)

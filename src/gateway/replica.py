@@ -138,7 +138,7 @@ def _live(
         with report, suppress(OSError):
             report.send_bytes(address.encode())
 
-    sys.exit(app.run(settings, announce=tell, listeners=sets[seat.number - 1], seat=seat))
+    sys.exit(app.run(settings, announce=tell, sockets=sets[seat.number - 1], seat=seat))
 
 
 def _leave(*_: object) -> NoReturn:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
+from workers.channel import DiedBefore
 from workers.deadlines import Deadlines
 from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
@@ -100,6 +101,8 @@ class Dispatcher:
             self.posts.remove(post)
             if post.batches:
                 self._leaving.add(post)
+            elif post.stream is not None:
+                self._rest()
         return post
 
     async def answer(self, ask: Job | Open) -> Any:
@@ -127,6 +130,7 @@ class Dispatcher:
     def fail(self, error: Exception) -> None:
         """Answer everything that waits with `error`."""
         self._batcher.fail(error)
+        self._rest()
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits or runs any more, for at most so long."""
@@ -197,6 +201,7 @@ class Dispatcher:
             if ticket.queued:
                 self._count(JOBS_DROPPED)
                 self._batcher.withdraw(ticket)
+                self._rest()
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
         future.set_exception(
@@ -244,9 +249,13 @@ class Dispatcher:
 
     def _turn(self) -> None:
         """Something is over: go on with what waits, or tell that nothing does."""
-        self._over.set()
         self._dispatch()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Tell that nothing waits or runs any more, where that is so: somebody may wait for it."""
         if not self.busy:
+            self._over.set()
             self._idle()
 
     def _learn(self, tickets: list[Ticket], answers: tuple[Answer | Loaded, ...], seconds: float) -> None:
@@ -262,7 +271,7 @@ class Dispatcher:
     def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
         self._lost(post.worker)
-        if not post.blamed:
+        if not post.blamed and not isinstance(error, DiedBefore):
             for ticket in tickets:
                 ticket.deaths += 1
         post.blamed = True

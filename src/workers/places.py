@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workers.limits import Limits
     from workers.messages import ModelKey
     from workers.tally import Tally
+    from workers.template import Template
 
     Reason = Literal["asked", "closing", "idle", "lost", "memory", "room"]
 
@@ -46,13 +47,13 @@ class Places:
     `held` are loaded, and take jobs; `pinned` never give way, and neither does who is busy.
     """
 
-    def __init__(self, limits: Limits, tally: Tally) -> None:
+    def __init__(self, limits: Limits, tally: Tally, *, template: Template) -> None:
         self._limits = limits
         self._tally = tally
         self._ending: dict[asyncio.Task[None], Crew] = {}
         self._starting: dict[ModelKey, Crew | None] = {}
         self._told_over = False
-        self.budget = Budget(limits.memory_bytes, crews=self._crews)
+        self.budget = Budget(limits.memory_bytes, template=template, crews=self._crews)
         self.held: dict[ModelKey, Held] = {}
         self.pinned: set[ModelKey] = set()
         self.changed = asyncio.Event()

@@ -15,6 +15,7 @@ from workers.errors import (
     InputRefused,
     LoadFailed,
     ModelFailed,
+    NoMeans,
     NoRoom,
     NotLoaded,
     OutOfTime,
@@ -72,6 +73,7 @@ __all__ = [
     "ModelFailed",
     "ModelKey",
     "ModelSource",
+    "NoMeans",
     "NoRoom",
     "NotLoaded",
     "OutOfTime",
@@ -138,7 +140,7 @@ class Pool:
         self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
-        self._places = Places(limits, self.tally)
+        self._places = Places(limits, self.tally, template=self._template)
         self._failures = Failures()
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -220,7 +222,7 @@ class Pool:
         """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
 
         `files` is entered once there is room for the model, and left when the model is unloaded.
-        Raises LoadFailed (remembered for a while), NoRoom, PoolClosed, and what `files` raises.
+        Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
         if key in self._places.held:
             return

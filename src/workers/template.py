@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,13 @@ class Template:
     def ensure_running(self) -> None:
         """Start the template where it does not run; returns at once, the imports go on behind."""
         forkserver.ensure_running()
+
+    @property
+    def pid(self) -> int | None:
+        """The template's process id; None where it was not started yet."""
+        server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public tells it
+        pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
+        return pid
 
 
 def _inherit(environment: Mapping[str, str]) -> None:

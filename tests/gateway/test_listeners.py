@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = 40
+_TCP_REPAIR = 19
 
 
 @pytest.fixture
@@ -73,6 +75,48 @@ def test_a_port_that_one_listener_has() -> None:
     """It is refused as it is with one process."""
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
         listeners.opened("127.0.0.1", other.getsockname()[1], sets=2)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+@pytest.mark.parametrize("sets", [0, 1])
+def test_dead_clients_are_noticed(sets: int) -> None:
+    """What is accepted is probed when it is silent, and ended when it takes nothing, within minutes."""
+    found = listeners.opened("127.0.0.1", 0, sets=1)[0] if sets else listeners.alone("127.0.0.1", 0)
+    with found[0] as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        accepted, _ = listener.accept()
+        with accepted:
+            tcp = socket.IPPROTO_TCP
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            probing = accepted.getsockopt(tcp, socket.TCP_KEEPCNT) * accepted.getsockopt(
+                tcp, socket.TCP_KEEPINTVL
+            )
+            assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) + probing <= 120
+            assert 0 < accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 120_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket go without a word")
+def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is gone without FIN or reset is noticed by the probes, though nothing is sent to it."""
+    monkeypatch.setattr(listeners, "_IDLE_SECONDS", 1)
+    (listener,) = listeners.alone("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
+        accepted, _ = listener.accept()
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            accepted.close()
+            pytest.skip("it takes the capability NET_ADMIN")
+        client.close()
+        accepted.settimeout(30)
+        with accepted, pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+
+
+def test_one_process_has_the_port_to_itself() -> None:
+    """On a port that the first address picks; nobody else is let in, and a busy one is refused."""
+    (listener,) = listeners.alone("127.0.0.1", 0)
+    with listener, pytest.raises(OSError, match="in use"):
+        listeners.alone("127.0.0.1", listener.getsockname()[1])
 
 
 def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

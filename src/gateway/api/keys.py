@@ -6,7 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.api.connections import Connections
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
@@ -20,6 +22,8 @@ from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DRAIN: Final = web.AppKey("drain", Drain)
+CONNECTIONS: Final = web.AppKey("connections", Connections)
+INTAKE: Final = web.AppKey("intake", Intake)
 TALLY: Final = web.AppKey("tally", Tally)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)

@@ -10,37 +10,40 @@ from aiohttp import web
 
 from gateway import logs
 from gateway.api import answer_encoding, errors, keys
-from gateway.api.counting import Counting
 from gateway.errors import UNEXPECTED
 from gateway.metrics.traffic import CLIENT_GONE
 from gateway.serving import asked
 from workers.pool import ModelFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiohttp.typedefs import Handler, Middleware
 
+    from gateway.api.connections import Connections
+    from gateway.api.counting import Counting
     from gateway.api.drain import Drain
+    from gateway.api.intake import Intake
     from gateway.api.request_ids import RequestIds
-    from gateway.metrics.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
 
 def around(
-    ids: RequestIds, drain: Drain, *, traffic: Traffic, predicting: Sequence[Handler], model_error_text: bool
+    ids: RequestIds,
+    drain: Drain,
+    *,
+    connections: Connections,
+    intake: Intake,
+    counting: Counting,
+    model_error_text: bool,
 ) -> Middleware:
-    """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it.
-
-    `predicting` are the handlers that predict.
-    """
-    counting = Counting(traffic, predicting)
+    """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
+        connection = request.protocol
+        connections.enter(connection)
         drain.enter()
         began, status = perf_counter(), CLIENT_GONE
         try:
@@ -56,6 +59,9 @@ def around(
         finally:
             drain.leave()
             counting.note(request, status, seconds=perf_counter() - began, key=asked.get())
+            connections.leave(connection)
+            if intake.held:
+                intake.release(connection)
         response.headers["X-Request-Id"] = request_id
         if drain.started:
             response.force_close()  # so that a client with a pool of connections takes another

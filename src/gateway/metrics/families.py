@@ -143,4 +143,7 @@ PROCESS: Final = (
 )
 """What prometheus_client's ProcessCollector reads of the gateway's own process: Linux only."""
 
-ALL: Final[Sequence[Family]] = (*COUNTERS, SECONDS, *GAUGES, *PROCESS)
+
+def families(more: Sequence[Event] = ()) -> tuple[Family, ...]:
+    """All of them, and those of `more` events, which are counted where these here are not to be known."""
+    return (*COUNTERS, *map(of, more), SECONDS, *GAUGES, *PROCESS)

@@ -11,7 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.metrics import families
 from gateway.metrics.snapshot import summed
 from gateway.metrics.traffic import BOUNDS
 
@@ -29,8 +28,9 @@ _ENDS: Final = (*map(floatToGoString, BOUNDS), "+Inf")
 class Page(Collector):
     """Every family there is, whether anything of it has happened or not; one without labels is 0 then."""
 
-    def __init__(self, snapshots: Mapping[int, Snapshot]) -> None:
+    def __init__(self, snapshots: Mapping[int, Snapshot], families: Sequence[Family]) -> None:
         """`snapshots` by the number of the process."""
+        self._families = families
         totals = summed(chain.from_iterable(each.totals.items() for each in snapshots.values()))
         self._rows: dict[str, list[tuple[tuple[str, ...], Sequence[float]]]] = defaultdict(list)
         for (name, labels), numbers in totals.items():
@@ -40,18 +40,18 @@ class Page(Collector):
                 self._rows[name].append(((str(process), *labels), (number,)))
 
     def collect(self) -> Iterator[Metric]:
-        """The families, in the order of `families.ALL`."""
-        for family in families.ALL:
+        """The families, in their order."""
+        for family in self._families:
             rows = self._rows.get(family.name, [])
             if not rows and not family.shown_labels:
                 rows = [((), (0,))]
             yield _filled(family, sorted(rows))
 
 
-def registry(snapshots: Mapping[int, Snapshot]) -> CollectorRegistry:
+def registry(snapshots: Mapping[int, Snapshot], families: Sequence[Family]) -> CollectorRegistry:
     """A registry of our own that holds nothing but the page; for one use."""
     made = CollectorRegistry()
-    made.register(Page(snapshots))
+    made.register(Page(snapshots, families))
     return made
 
 

@@ -11,7 +11,10 @@ import pytest
 from aiohttp import web
 
 from gateway.api import keys, middleware
+from gateway.api.connections import Connections
+from gateway.api.counting import Counting
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
 from gateway.errors import UNEXPECTED
 from gateway.metrics.traffic import Traffic
@@ -32,10 +35,17 @@ async def breaks(request: web.Request) -> web.Response:
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain, traffic = Drain(), Traffic()
-    around = middleware.around(RequestIds(), drain, traffic=traffic, predicting=(), model_error_text=True)
+    drain, tally, traffic = Drain(), Tally(), Traffic()
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
+        intake=Intake(1, tally=tally),
+        counting=Counting(traffic, ()),
+        model_error_text=True,
+    )
     app = web.Application(middlewares=[around])
-    tally = app[keys.TALLY] = Tally()
+    app[keys.TALLY] = tally
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
     async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:

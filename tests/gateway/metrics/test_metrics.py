@@ -35,7 +35,7 @@ class Process:
 
     async def shows(self) -> dict[tuple[str, str], float]:
         """The page: values by the sample's name and its labels' values, apart by commas."""
-        page = generate_latest(registry(await self.metrics.snapshots())).decode()
+        page = generate_latest(registry(await self.metrics.snapshots(), families.families())).decode()
         return {
             (sample.name, ",".join(sample.labels.values())): sample.value
             for family in text_string_to_metric_families(page)
