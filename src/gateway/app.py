@@ -1,21 +1,17 @@
-"""The composition root: opens every room in order, serves, and closes them in reverse."""
+"""The composition root: opens every room in order, and closes them in reverse."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import logging
-import signal
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import descriptors, environment, listeners, logs, machine
+from gateway import descriptors, environment, machine
 from gateway.api import keys, middleware, openapi, routes, status
 from gateway.api.connections import Connections
 from gateway.api.counting import Counting
@@ -25,7 +21,7 @@ from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
-from gateway.errors import UNEXPECTED, CacheFull, CacheUnusable, GatewayError
+from gateway.errors import GatewayError
 from gateway.metrics.lag import Lag
 from gateway.metrics.levels import Rooms
 from gateway.metrics.metrics import Metrics, Seat
@@ -34,11 +30,13 @@ from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
 from gateway.serving import Serving
+from gateway.settings import Current
+from gateway.tasks import kept
+from gateway.vitals import Vitals
 from workers.pool import Limits, ModelKey, Pool, Tally
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator
 
     from gateway.settings import Settings
 
@@ -47,8 +45,6 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _PAUSE_SECONDS_AWAY: Final = 4.0
-_LAST_WORDS_SECONDS: Final = 1.0
-_WRONG: Final = 2
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
@@ -57,7 +53,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
 
     `seat` is its process' place among several.
     """
-    drain, tally, traffic = Drain(), Tally(), Traffic()
+    drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
         most=partial(descriptors.for_connections, workers=_workers(settings)),
@@ -70,10 +66,10 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
         connections=connections,
         intake=intake,
         counting=Counting(traffic, routes.PREDICTING),
-        model_error_text=settings.model_error_text,
+        settings=current,
     )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
-    app[keys.SETTINGS] = settings
+    app[keys.SETTINGS] = current
     app[keys.TALLY] = tally
     app[keys.DRAIN] = drain
     app[keys.TRAFFIC] = traffic
@@ -104,117 +100,8 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def run(
-    settings: Settings,
-    *,
-    announce: Callable[[str], None] | None = None,
-    sockets: Sequence[socket.socket] = (),
-    seat: Seat | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit status.
-
-    `announce` is told the address once it is listened on: that of `sockets` where there are any, else
-    the settings'. `seat` is this process' place among several. The first signal lets the requests in
-    flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
-    Nothing is begun where the cache's folder cannot be used (status 2).
-    """
-    logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
-    descriptors.allow_many()
-    environment.hide_from_workers()
-    fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    with asyncio.Runner(loop_factory=fast) as runner:
-        return runner.run(_serve(settings, announce=announce, sockets=sockets, seat=seat))
-
-
-async def _serve(
-    settings: Settings,
-    *,
-    announce: Callable[[str], None] | None,
-    sockets: Sequence[socket.socket],
-    seat: Seat | None,
-) -> int:
-    app = create_app(settings, seat=seat)
-    first, second = _on_signals()
-    runner = web.AppRunner(app, **server_options(settings), shutdown_timeout=_LAST_WORDS_SECONDS)
-    try:
-        try:
-            await runner.setup()
-        except (CacheFull, CacheUnusable) as error:
-            _log.error("cannot start: %s It is %s.", error, settings.cache_dir)
-            return _WRONG
-        try:
-            for listener in sockets or listeners.alone(settings.host, settings.port):
-                await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
-        except OSError as error:
-            _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
-            return 1
-        address = _address(runner)
-        _log.info("listening on %s", address)
-        _rarely_collect()
-        if announce is not None:
-            announce(address)
-        async with _owned(app[keys.CONNECTIONS].watch(_server(runner)), app[keys.TALLY], name="connections"):
-            await first.wait()
-            return await _drain(runner, app[keys.DRAIN], settings.drain_seconds, second=second)
-    finally:
-        await runner.cleanup()
-
-
-def _server(runner: web.AppRunner) -> web.Server:
-    if runner.server is None:
-        raise RuntimeError("the runner is not set up")
-    return runner.server
-
-
-def _rarely_collect() -> None:
-    """Keep the garbage collector from what stays for good, and from looking at requests ever so often.
-
-    It took a twentieth of the time under load, and found nothing: requests leave no cycles.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-
-
-def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events set by the first and by the second SIGTERM or SIGINT."""
-    first, second = asyncio.Event(), asyncio.Event()
-
-    def note() -> None:
-        (second if first.is_set() else first).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, note)
-    return first, second
-
-
-async def _drain(runner: web.AppRunner, drain: Drain, seconds: float, *, second: asyncio.Event) -> int:
-    """Take no more connections, and wait for the requests in flight; the exit status."""
-    _log.info("shutting down")
-    drain.start()
-    for site in list(runner.sites):
-        await site.stop()
-    await asyncio.sleep(0)  # what has just been accepted begins
-    if runner.server is not None:
-        runner.server.pre_shutdown()
-    waiting = [asyncio.create_task(drain.wait()), asyncio.create_task(second.wait())]
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    if drain.in_flight:
-        _log.warning("%d requests in flight are given up", drain.in_flight)
-    return 1 if second.is_set() else 0
-
-
-def _address(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    settings, tally = app[keys.SETTINGS], app[keys.TALLY]
+    settings, tally = app[keys.SETTINGS].now, app[keys.TALLY]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
         catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=tally)
@@ -243,14 +130,19 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             catalog,
             serving=serving,
             pool=pool,
-            every=max(1.0, settings.catalog_ttl_seconds),
+            every=_pace_of_pins(settings),
         )
+        vitals = app[keys.VITALS] = Vitals(pool)
         lag = Lag()
         metrics = app[keys.METRICS] = _metrics(app, lag)
-        await stack.enter_async_context(_owned(lag.run(), tally, name="event loop lag"))
-        await stack.enter_async_context(_owned(metrics.run(), tally, name="metrics"))
-        await stack.enter_async_context(_owned(_keep_in_touch(catalog), tally, name="reach MLflow"))
-        await stack.enter_async_context(_owned(pins.run(), tally, name="pinned models"))
+        for name, work in (
+            ("reach MLflow", partial(_keep_in_touch, catalog)),
+            ("pinned models", pins.run),
+            ("vitals", vitals.run),
+            ("event loop lag", lag.run),
+            ("metrics", metrics.run),
+        ):
+            await stack.enter_async_context(kept(work, name=name, tally=tally))
         yield
 
 
@@ -266,22 +158,16 @@ def _metrics(app: web.Application, lag: Lag) -> Metrics:
     return Metrics(app[keys.TALLY], app[keys.TRAFFIC], levels=rooms.levels, seat=app[keys.SEAT])
 
 
-@asynccontextmanager
-async def _owned(work: Coroutine[None, None, None], tally: Tally, *, name: str) -> AsyncIterator[None]:
-    """`work` runs meanwhile; it is cancelled and awaited at the end, and what it raises is logged."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(partial(_tell, tally))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+def change(app: web.Application, settings: Settings) -> None:
+    """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
+    app[keys.POOL].change(_limits(settings))
+    app[keys.CATALOG].change(settings)
+    app[keys.SERVING].change(input_checks=settings.input_checks, batching=settings.batching)
+    app[keys.PINS].change(settings.pinned_models, every=_pace_of_pins(settings))
 
 
-def _tell(tally: Tally, task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        tally.count(UNEXPECTED, task.get_name())
-        _log.error("%s: unexpected error", task.get_name(), exc_info=error)
+def _pace_of_pins(settings: Settings) -> float:
+    return max(1.0, settings.catalog_ttl_seconds)
 
 
 async def _keep_in_touch(catalog: Catalog) -> None:

@@ -20,9 +20,9 @@ from typing import Final
 
 from workers.pool import Event
 
-UNEXPECTED: Final = Event(
+UNEXPECTED_ERRORS: Final = Event(
     "unexpected_errors",
-    "Errors that nobody foresaw, each with its trace in the log, by where they were met.",
+    "Errors that nothing was prepared for, by where: a request, a task of the gateway's own, the event loop.",
     ("where",),
 )
 

@@ -95,6 +95,11 @@ class Serving:
         """End what is being brought up behind the requests."""
         await self._succession.close()
 
+    def change(self, *, input_checks: InputChecks, batching: Batching) -> None:
+        """Have other choices for versions that are loaded from now on."""
+        self._input_checks = input_checks
+        self._batching = batching
+
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
         """The reply of the version that `ref` means now.
 

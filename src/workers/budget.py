@@ -44,6 +44,10 @@ class Budget:
         self._measured = float("-inf")
         self._counted: set[int] = set()
 
+    def change(self, limit: int | None) -> None:
+        """Have another limit from now on."""
+        self.limit = limit if footprint.can_be_told() else None
+
     @property
     def own(self) -> int:
         """Bytes of the gateway's process, of the template and of what workers share with it."""

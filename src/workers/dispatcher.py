@@ -65,6 +65,7 @@ class Dispatcher:
         self._retrying: list[list[Ticket]] = []
         self._leaving: set[Post] = set()
         self._closed = False
+        self._given_up: Exception | None = None
         self.posts: list[Post] = []
         self.used = self._loop.time()
 
@@ -88,6 +89,7 @@ class Dispatcher:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.posts:
             self._pace = Pace(merging=merging.on)
+        self._given_up = None
         self.posts.append(post)
         self._schedule()
 
@@ -128,7 +130,8 @@ class Dispatcher:
         self._give(post, [ticket])
 
     def fail(self, error: Exception) -> None:
-        """Answer everything that waits with `error`."""
+        """Answer everything that waits with `error`, and what was to be tried again, since nobody comes."""
+        self._given_up = error
         self._batcher.fail(error)
         self._rest()
 
@@ -214,13 +217,17 @@ class Dispatcher:
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
-        """Hand out what waits to whoever is free; called whenever either changes."""
+        """Hand out what waits to whoever is free; called whenever either changes. Never raises."""
         self._scheduled = False
-        while self._batcher.waiting and (post := self._free_post()) is not None:
-            tickets = self._batcher.take(self._pace.most_jobs)
-            if not tickets:
-                return
-            self._give(post, tickets)
+        try:
+            while self._batcher.waiting and (post := self._free_post()) is not None:
+                tickets = self._batcher.take(self._pace.most_jobs)
+                if not tickets:
+                    return
+                self._give(post, tickets)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for what is not handed out
+            self._batcher.fail(error)
+            self._loop.call_exception_handler({"message": "Handing out jobs failed.", "exception": error})
 
     def _free_post(self) -> Post | None:
         post = min((post for post in self.posts if post.worker.reachable), key=load, default=None)
@@ -230,7 +237,14 @@ class Dispatcher:
         post.give(tickets)
         if len(post.batches) == 1:
             self._start_clock(post)
-        post.worker.run([ticket.job for ticket in tickets], partial(self._hear, post, tickets))
+        try:
+            post.worker.run([ticket.job for ticket in tickets], partial(self._hear, post, tickets))
+        except Exception as error:  # nothing was sent, and nothing will be heard
+            post.batches.remove(tickets)
+            post.hear(tickets, ())
+            self._start_clock(post)
+            fail(tickets, error)
+            raise
 
     def _hear(self, post: Post, tickets: list[Ticket], heard: Heard) -> None:
         """A worker has answered a batch, or is dead."""
@@ -286,6 +300,8 @@ class Dispatcher:
 
     def _retry(self, tickets: list[Ticket]) -> None:
         self._retrying.remove(tickets)
+        if self._given_up is not None:
+            fail(tickets, self._given_up)
         self._batcher.give_back(tickets)
         if not self._closed:
             self._turn()

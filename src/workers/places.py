@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -57,7 +58,15 @@ class Places:
         self.held: dict[ModelKey, Held] = {}
         self.pinned: set[ModelKey] = set()
         self.changed = asyncio.Event()
+        self._other_limits = asyncio.Event()
         self.closed = False
+
+    def change(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self._limits = limits
+        self.budget.change(limits.memory_bytes)
+        self.changed.set()
+        self._other_limits.set()
 
     @property
     def loading(self) -> tuple[ModelKey, ...]:
@@ -155,16 +164,26 @@ class Places:
 
     async def retire_idle(self) -> None:
         """Unload whoever nobody asks, until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            idle_seconds = self._limits.idle_seconds
-            while (key := self.least_recently_used()) is not None:
-                left = self.held[key].crew.used + idle_seconds - loop.time()
-                if left > 0:
-                    break
-                _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
-                self.retire(key, "idle")
-            await asyncio.sleep(idle_seconds if key is None else left)
+            self._other_limits.clear()
+            pause = self._retire_the_idle()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._other_limits.wait()
+
+    def _retire_the_idle(self) -> float | None:
+        """Unload those whose time is over; the seconds until the next may be, None for never."""
+        idle_seconds = self._limits.idle_seconds
+        if not idle_seconds:
+            return None
+        now = asyncio.get_running_loop().time()
+        while (key := self.least_recently_used()) is not None:
+            left = self.held[key].crew.used + idle_seconds - now
+            if left > 0:
+                return left
+            _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
+            self.retire(key, "idle")
+        return idle_seconds
 
     async def keep_to_budget(self) -> None:
         """Look every few seconds at what the models take, and unload as long as it is too much."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import time
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,32 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
 PRELOAD = ["workers.preload"]
+_TRIAL_SECONDS = 10.0
+
+
+class Starts:
+    """Whether processes can be started at all; says nothing of what a model does in one."""
+
+    def __init__(self) -> None:
+        self.failing = asyncio.Event()
+        self.failed = 0
+        self._since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long every start has failed; 0 where the last one did not."""
+        return time.monotonic() - self._since if self.failed else 0.0
+
+    def note(self, *, began: bool) -> None:
+        """Take note of one start; from the event loop."""
+        if began:
+            self.failing.clear()
+            self.failed = 0
+            return
+        if not self.failed:
+            self._since = time.monotonic()
+        self.failed += 1
+        self.failing.set()
 
 
 class Template:
@@ -26,6 +54,7 @@ class Template:
         """`environment` is all that workers see of the environment; None leaves them this process' own."""
         if environment is not None:
             _inherit(environment)
+        self.starts = Starts()
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
 
@@ -39,6 +68,19 @@ class Template:
         server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public tells it
         pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
         return pid
+
+    def try_start(self) -> None:
+        """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""
+        process = self.context.Process(target=_nothing)
+        process.start()
+        process.join(_TRIAL_SECONDS)
+        process.kill()
+        process.join()
+        process.close()
+
+
+def _nothing() -> None:
+    """All that a process on trial does."""
 
 
 def _inherit(environment: Mapping[str, str]) -> None:

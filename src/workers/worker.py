@@ -49,6 +49,7 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
+        self._starts = template.starts
         self._channel: Channel | None = None
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
@@ -121,7 +122,6 @@ class Worker:
         self._lifeline.kill()
         await self._lifeline.dead.wait()
         self._hang_up()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
@@ -138,12 +138,14 @@ class Worker:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(await self._begun(starter, report))
+                self._starts.note(began=True)
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
+            self._starts.note(began=False)
             raise _not_begun(error) from error
         finally:
             report.cancel()  # whoever is told of the death later finds that nobody waits
@@ -187,6 +189,7 @@ class Worker:
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
+        self._executor.shutdown(wait=False, cancel_futures=True)  # or its pipes stay open until collected
 
 
 def _descriptors_for_a_start(end: socket.socket) -> None:

@@ -81,7 +81,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
     if content.is_eof() and content.total_bytes <= min(limit, SMALL):
         return content.read_nowait()
     request.app[keys.INTAKE].expect(request.content_length or 0)
-    seconds = request.app[keys.SETTINGS].upload_timeout_seconds
+    seconds = request.app[keys.SETTINGS].now.upload_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             return await _gathered(request, limit)

@@ -17,10 +17,11 @@ from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
-from gateway.settings import Settings
+from gateway.settings import Current
+from gateway.vitals import Vitals
 from workers.pool import Pool, Tally
 
-SETTINGS: Final = web.AppKey("settings", Settings)
+SETTINGS: Final = web.AppKey("settings", Current)
 DRAIN: Final = web.AppKey("drain", Drain)
 CONNECTIONS: Final = web.AppKey("connections", Connections)
 INTAKE: Final = web.AppKey("intake", Intake)
@@ -31,6 +32,7 @@ ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
+VITALS: Final = web.AppKey("vitals", Vitals)
 DETAILS: Final = web.AppKey("details", Details)
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 SEAT: Final = web.AppKey("seat", Seat)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway import logs
 from gateway.api import answer_encoding, errors, keys
-from gateway.errors import UNEXPECTED
+from gateway.errors import UNEXPECTED_ERRORS
 from gateway.metrics.traffic import CLIENT_GONE
 from gateway.serving import asked
 from workers.pool import ModelFailed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.api.drain import Drain
     from gateway.api.intake import Intake
     from gateway.api.request_ids import RequestIds
+    from gateway.settings import Current
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def around(
     connections: Connections,
     intake: Intake,
     counting: Counting,
-    model_error_text: bool,
+    settings: Current,
 ) -> Middleware:
     """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it."""
 
@@ -44,7 +45,7 @@ def around(
         logs.request_id.set(request_id)
         connection = request.protocol
         connections.enter(connection)
-        drain.enter()
+        drain.enter(connection)
         began, status = perf_counter(), CLIENT_GONE
         try:
             response: web.StreamResponse = await handler(request)
@@ -54,10 +55,11 @@ def around(
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
+            told_text = settings.now.model_error_text
+            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
             status = response.status
         finally:
-            drain.leave()
+            drain.leave(connection)
             counting.note(request, status, seconds=perf_counter() - began, key=asked.get())
             connections.leave(connection)
             if intake.held:
@@ -75,7 +77,7 @@ def told(error: Exception, request: web.Request, *, model_error_text: bool) -> e
     problem = errors.problem_of(error, model_error_text=model_error_text)
     if problem is None:
         problem = errors.internal()
-        request.app[keys.TALLY].count(UNEXPECTED, "request")
+        request.app[keys.TALLY].count(UNEXPECTED_ERRORS, "request")
         _log.error("unexpected error", exc_info=error, extra=_where(request))
     elif problem.status >= 500 or problem.status == 424:
         extra = {**_where(request), "status": problem.status, "reason": _reason(error), **_more(error)}

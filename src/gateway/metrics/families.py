@@ -9,7 +9,7 @@ from gateway.artifacts.cache import DAMAGED, FETCHED_BYTES, FETCHES
 from gateway.artifacts.room import EVICTIONS
 from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.catalog.standing import LOOKUPS
-from gateway.errors import UNEXPECTED
+from gateway.errors import UNEXPECTED_ERRORS
 from gateway.metrics.traffic import INVOCATIONS, REQUESTS
 from gateway.succession import SUCCESSIONS
 from workers.pool import EVENTS, Event
@@ -69,7 +69,7 @@ COUNTERS: Final = tuple(
         (
             REQUESTS,
             INVOCATIONS,
-            UNEXPECTED,
+            UNEXPECTED_ERRORS,
             STALE_RESOLUTIONS,
             SUCCESSIONS,
             LOOKUPS,

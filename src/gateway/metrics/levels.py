@@ -24,7 +24,9 @@ class Draining(Protocol):
     """The requests in flight, and whether they are the last."""
 
     started: bool
-    in_flight: int
+
+    @property
+    def in_flight(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

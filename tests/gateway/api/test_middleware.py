@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from gateway import settings
 from gateway.api import keys, middleware
 from gateway.api.connections import Connections
 from gateway.api.counting import Counting
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
-from gateway.errors import UNEXPECTED
+from gateway.errors import UNEXPECTED_ERRORS
 from gateway.metrics.traffic import Traffic
+from gateway.settings import Current
 from workers.pool import Tally
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
         connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
         intake=Intake(1, tally=tally),
         counting=Counting(traffic, ()),
-        model_error_text=True,
+        settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
     )
     app = web.Application(middlewares=[around])
     app[keys.TALLY] = tally
@@ -59,7 +61,7 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
     assert drain.in_flight == 0
-    assert tally.of(UNEXPECTED, "request") == 1
+    assert tally.of(UNEXPECTED_ERRORS, "request") == 1
     assert list(traffic.requests()) == [(("GET", "/{name}", "500"), 1)]
 
 

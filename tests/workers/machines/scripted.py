@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workers import wire
 from workers.messages import Failure, Loaded, Merging
+from workers.template import Starts
 from workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class Stage(logging.Handler):
         self.plan: deque[str] = deque()
         self.started: list[Process] = []
         self.merging = True
+        self.pid: int | None = None
+        self.starts = Starts()
         self.died: Callable[[Process], None] = _nothing
         self.cut: Callable[[Process], None] = _nothing
 
@@ -211,6 +214,7 @@ class Scripted(Worker):
         self._tell = died
         self.source = source
         self._stage = cast("Stage", template)
+        self._starts = self._stage.starts
         self._near, far = socket.socketpair()
         self._channel = None
         self.process = Process(self, far, stage=self._stage)
