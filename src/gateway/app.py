@@ -12,8 +12,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import descriptors, environment, machine
-from gateway.api import keys, middleware, openapi, routes
+from gateway.api import keys, middleware, openapi, routes, status
 from gateway.api.connections import Connections
+from gateway.api.counting import Counting
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
@@ -21,6 +22,10 @@ from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
 from gateway.errors import GatewayError
+from gateway.metrics.lag import Lag
+from gateway.metrics.levels import Rooms
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
@@ -43,20 +48,32 @@ _PAUSE_SECONDS_AWAY: Final = 4.0
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
-def create_app(settings: Settings) -> web.Application:
-    """The application; its rooms open when it starts and close when it is cleaned up."""
-    drain, tally, current = Drain(), Tally(), Current(settings)
+def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Application:
+    """The application; its rooms open when it starts and close when it is cleaned up.
+
+    `seat` is its process' place among several.
+    """
+    drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
         most=partial(descriptors.for_connections, workers=_workers(settings)),
         stalled_seconds=settings.idle_connection_seconds,
         tally=tally,
     )
-    around = middleware.around(RequestIds(), drain, connections=connections, intake=intake, settings=current)
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        connections=connections,
+        intake=intake,
+        counting=Counting(traffic, routes.PREDICTING),
+        settings=current,
+    )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = current
     app[keys.TALLY] = tally
     app[keys.DRAIN] = drain
+    app[keys.TRAFFIC] = traffic
+    app[keys.SEAT] = seat or Seat()
     app[keys.CONNECTIONS] = connections
     app[keys.INTAKE] = intake
     app[keys.OPENAPI] = openapi.document()
@@ -84,16 +101,15 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 
 
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    settings = app[keys.SETTINGS].now
+    settings, tally = app[keys.SETTINGS].now, app[keys.TALLY]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=app[keys.TALLY])
+        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=tally)
         stack.push_async_callback(catalog.close)
-        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow)
+        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow, tally=tally)
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        tally = app[keys.TALLY]
         pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=tally)
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
@@ -117,13 +133,29 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             every=_pace_of_pins(settings),
         )
         vitals = app[keys.VITALS] = Vitals(pool)
+        lag = Lag()
+        metrics = app[keys.METRICS] = _metrics(app, lag)
         for name, work in (
             ("reach MLflow", partial(_keep_in_touch, catalog)),
             ("pinned models", pins.run),
             ("vitals", vitals.run),
+            ("event loop lag", lag.run),
+            ("metrics", metrics.run),
         ):
             await stack.enter_async_context(kept(work, name=name, tally=tally))
         yield
+
+
+def _metrics(app: web.Application, lag: Lag) -> Metrics:
+    rooms = Rooms(
+        app[keys.CATALOG],
+        app[keys.PINS],
+        app[keys.POOL],
+        drain=app[keys.DRAIN],
+        lag=lag,
+        ready=partial(status.is_ready, app),
+    )
+    return Metrics(app[keys.TALLY], app[keys.TRAFFIC], levels=rooms.levels, seat=app[keys.SEAT])
 
 
 def change(app: web.Application, settings: Settings) -> None:

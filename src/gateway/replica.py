@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway import server
+from gateway.metrics.metrics import Seat
 from gateway.watchdog import Pulse, Silence
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
 
+    from gateway.metrics.slates import Slates
     from gateway.settings import Settings
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
@@ -46,8 +48,12 @@ class Replica:
         *,
         sets: Sequence[Sequence[socket.socket]],
         reread: Callable[[], Settings] | None,
+        slates: Slates,
     ) -> None:
-        """Start it on the sockets of its number, from 1. Raises OSError where there can be no process."""
+        """Start it on the sockets and with the slate of its number, from 1.
+
+        Raises OSError where there can be no process.
+        """
         self.number = number
         pulse = Pulse()
         self._silence = Silence(pulse)
@@ -56,7 +62,7 @@ class Replica:
         self._report, tell = _FORK.Pipe(duplex=False)
         more = {"sets": sets, "supervisor": os.getpid(), "report": tell, "reread": reread, "pulse": pulse}
         self._process = _FORK.Process(
-            target=_live, args=(settings, number), kwargs=more, name=f"gateway {number}"
+            target=_live, args=(settings, Seat(slates, number)), kwargs=more, name=f"gateway {number}"
         )
         try:
             with _held_back():
@@ -131,7 +137,7 @@ def _held_back() -> Iterator[None]:
 
 def _live(
     settings: Settings,
-    number: int,
+    seat: Seat,
     *,
     sets: Sequence[Sequence[socket.socket]],
     supervisor: int,
@@ -151,7 +157,7 @@ def _live(
         sys.exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for index, others in enumerate(sets, start=1):
-        if index != number:  # nobody would hear the connections made there once its own process is gone
+        if index != seat.number:  # nobody would hear the connections made there once its own process is gone
             for listener in others:
                 listener.close()
 
@@ -160,7 +166,7 @@ def _live(
             report.send_bytes(address.encode())
 
     status = server.run(
-        settings, listeners=sets[number - 1], announce=tell, reread=reread, process=number, pulse=pulse
+        settings, listeners=sets[seat.number - 1], announce=tell, reread=reread, seat=seat, pulse=pulse
     )
     sys.exit(status)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from gateway.metrics.metrics import Seat
     from gateway.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,20 +46,20 @@ def run(
     listeners: Sequence[socket.socket],
     announce: Callable[[str], None] | None = None,
     reread: Callable[[], Settings] | None = None,
-    process: int | None = None,
+    seat: Seat | None = None,
     pulse: Pulse | None = None,
     silence: float = SILENT_SECONDS,
 ) -> int:
     """Serve on `listeners` until SIGTERM or SIGINT; the process's exit status.
 
     `announce` is told the address once it is served. `reread` finds the settings again at SIGHUP, which is
-    not heard without it. `process` is this one's number among several, whose supervisor reads its `pulse`.
+    not heard without it. `seat` is this process' place among several, whose supervisor reads its `pulse`.
     A process whose event loop stands still for `silence` seconds is ended (status 1).
     The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
     one ends them at once (status 1). Nothing is begun where the cache's folder cannot be used (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
     """
-    logs.configure(settings.log_level, settings.log_format, process=process)
+    logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
     faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
     descriptors.allow_many()
     environment.hide_from_workers()
@@ -66,7 +67,7 @@ def run(
     watchdog = Watchdog(pulse, most=round(silence))
     watchdog.start()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    server = Server(settings, listeners, announce=announce, reread=reread, process=process)
+    server = Server(settings, listeners, announce=announce, reread=reread, seat=seat)
     with asyncio.Runner(loop_factory=fast) as runner:
         status = runner.run(server.run(pulse, watchdog))
     watchdog.stop()
@@ -83,15 +84,15 @@ class Server:
         *,
         announce: Callable[[str], None] | None,
         reread: Callable[[], Settings] | None,
-        process: int | None,
+        seat: Seat | None,
     ) -> None:
         """As for `run` above."""
-        self._app = app.create_app(settings)
+        self._app = app.create_app(settings, seat=seat)
         self._current = self._app[keys.SETTINGS]
         self._listeners = listeners
         self._announce = announce
         self._reread = reread
-        self._process = process
+        self._process = seat.number if seat else None
 
     async def run(self, pulse: Pulse, watchdog: Watchdog) -> int:
         """Serve to the end; the exit status. The watchdog has less patience with what comes after."""

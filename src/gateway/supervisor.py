@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from gateway import environment, listeners, logs, server
+from gateway.metrics.slates import Slates
 from gateway.reload import Reload
 from gateway.replica import ENDING, SIGNALS, Replica
 from gateway.settings import Current
@@ -137,6 +138,7 @@ class Supervisor:
         self._current = Current(settings)
         self._reread = reread
         self._sets = sets
+        self._slates = Slates(len(sets))
         self._told = told
         self._signals: list[signal.Signals] = []
         self._hung_up = False
@@ -216,7 +218,9 @@ class Supervisor:
 
     def _take(self, seat: _Seat) -> None:
         try:
-            seat.replica = Replica(self._current.now, seat.number, sets=self._sets, reread=self._reread)
+            seat.replica = Replica(
+                self._current.now, seat.number, sets=self._sets, reread=self._reread, slates=self._slates
+            )
         except OSError as error:
             pause = seat.postpone()
             _log.error("no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror)

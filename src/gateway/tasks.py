@@ -7,7 +7,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.pool import Event
+from gateway.errors import UNEXPECTED_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-UNEXPECTED_ERRORS: Final = Event(
-    "unexpected_errors",
-    "Errors that nothing was prepared for, by where: a task of the gateway's own, or the event loop.",
-    ("where",),
-)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _LONG_LIFE_SECONDS: Final = 60.0  # after which an error counts as the first again

@@ -74,6 +74,16 @@ class Crew:
         return self._dispatcher.used
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._dispatcher.waiting
+
+    @property
+    def running(self) -> int:
+        """How many requests its workers have been given."""
+        return self._dispatcher.running
+
+    @property
     def workers(self) -> int:
         """How many processes are warm."""
         return len(self._dispatcher.posts)

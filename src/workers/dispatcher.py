@@ -75,6 +75,16 @@ class Dispatcher:
         held = self._retrying or self._leaving
         return self._batcher.waiting > 0 or bool(held) or any(post.busy for post in self.posts)
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait, for the first time or again."""
+        return self._batcher.waiting + sum(map(len, self._retrying))
+
+    @property
+    def running(self) -> int:
+        """How many jobs the workers have been given, the open streams' questions among them."""
+        return sum(len(batch) for post in (*self.posts, *self._leaving) for batch in post.batches)
+
     def add(self, post: Post, merging: Merging) -> None:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.posts:

@@ -104,13 +104,15 @@ class State:
     """How a version is served here.
 
     `workers` are its warm processes, `merging` says whether rows of several requests share a call of
-    the model there, `reason` why it failed.
+    the model there, `reason` why it failed; `waiting` and `running` are the requests there.
     """
 
     state: Literal["cold", "loading", "warm", "failed"]
     workers: int = 0
     reason: str | None = None
     merging: Merging | None = None
+    waiting: int = 0
+    running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,9 @@ class Pool:
     def state(self, key: ModelKey) -> State:
         """How the version is served now."""
         if (held := self._places.held.get(key)) is not None:
-            return State("warm", held.crew.workers, merging=held.crew.loaded.merging)
+            crew = held.crew
+            merging = crew.loaded.merging
+            return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
         if key in self._places.loading:
             return State("loading")
         if failed := self._failures.recent(key):

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.tasks import UNEXPECTED_ERRORS, hear_the_loop, kept
+from gateway.errors import UNEXPECTED_ERRORS
+from gateway.tasks import hear_the_loop, kept
 from workers.pool import Tally
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ from gateway.api.intake import Intake
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
@@ -32,4 +34,7 @@ SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 VITALS: Final = web.AppKey("vitals", Vitals)
 DETAILS: Final = web.AppKey("details", Details)
+TRAFFIC: Final = web.AppKey("traffic", Traffic)
+SEAT: Final = web.AppKey("seat", Seat)
+METRICS: Final = web.AppKey("metrics", Metrics)
 OPENAPI: Final = web.AppKey("openapi", bytes)

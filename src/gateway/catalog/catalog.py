@@ -41,7 +41,7 @@ class Catalog:
         self._tally = tally or Tally()
         self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
-        self._standing = Standing()
+        self._standing = Standing(self._tally)
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
 
     def change(self, settings: Settings) -> None:
