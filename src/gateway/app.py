@@ -56,6 +56,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
+        drain,
         most=partial(descriptors.for_connections, workers=_workers(settings)),
         stalled_seconds=settings.idle_connection_seconds,
         tally=tally,

@@ -44,7 +44,6 @@ def around(
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
         connection = request.protocol
-        connections.enter(connection)
         drain.enter(connection)
         began, status = perf_counter(), CLIENT_GONE
         try:
