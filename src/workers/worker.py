@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workers.messages import Ask, ModelSource
     from workers.template import Template
 
+_FORK_SECONDS = 60.0  # which the template takes to import everything, on a slow machine, and to fork
 _NOTICE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
 _DESCRIPTORS: Final = 16  # more than a start needs
@@ -49,7 +50,7 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
-        self._starts = template.starts
+        self._template = template
         self._channel: Channel | None = None
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
@@ -137,21 +138,32 @@ class Worker:
         report: asyncio.Future[Loaded | Failure] = self._loop.create_future()
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.shield(await self._begun(starter, report))
-                self._starts.note(began=True)
+                await self._forked(await self._begun(starter, report))
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
-            self._starts.note(began=False)
+            self._template.starts.note(began=False)
             raise _not_begun(error) from error
         finally:
             report.cancel()  # whoever is told of the death later finds that nobody waits
         if isinstance(told, Failure):
             raise LoadFailed(told.message, log=told.log)
         return told
+
+    async def _forked(self, spawn: asyncio.Future[None]) -> None:
+        """Wait for the fork; a template that hangs is ended, since nothing else ends the wait for it.
+
+        multiprocessing starts another with the next start; the workers of the old one end with it.
+        """
+        done, _ = await asyncio.wait([spawn], timeout=_FORK_SECONDS)
+        if not done:
+            self._template.kill()
+            raise OSError("the template hangs")
+        spawn.result()
+        self._template.starts.note(began=True)
 
     async def _begun(
         self, starter: Executor, report: asyncio.Future[Loaded | Failure]
