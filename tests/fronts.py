@@ -12,15 +12,21 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-Fault = Literal["", "away", "slow", "wrong"]
-SLOW_SECONDS = 30.0
+Fault = Literal["", "away", "slow", "wrong", "html", "500", "half", "cut"]
 HANG = b"<hang>"
+_PAGES = {
+    "wrong": (502, "<html>Bad gateway</html>", "text/html"),
+    "html": (200, "<!doctype html><title>Welcome</title>", "text/html"),
+    "500": (500, '{"error_code": "INTERNAL_ERROR", "message": "a trace"}', "application/json"),
+}
 
 
 class Front:
     """A proxy before a real MLflow server; it counts the calls and misbehaves when told to.
 
-    `away` drops the connection, `slow` does not answer, `wrong` answers a proxy's error page.
+    `away` drops the connection, `slow` does not answer while the fault lasts, `wrong` answers a proxy's
+    error page, `html` a page of some other server, `500` an error of MLflow's own; `half` ends the body
+    half way as if it were whole, `cut` closes the connection there.
     Calls whose path holds `refused` get MLflow's own 400, those that hold `unknown` its 404 page.
     """
 
@@ -28,10 +34,23 @@ class Front:
         self._target = target
         self._session = session
         self.url = ""
-        self.fault: Fault = ""
+        self._fault: Fault = ""
+        self._changed = asyncio.Event()
         self.refused = ""
         self.unknown = ""
         self.calls: list[str] = []
+        self.waiting = self.most_waiting = 0
+
+    @property
+    def fault(self) -> Fault:
+        """How it misbehaves now."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        self._fault = fault
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def counted(self, end: str) -> int:
         """How many calls had a path that ends like this."""
@@ -49,14 +68,41 @@ class Front:
         if self.unknown and self.unknown in request.path:
             return web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html")
         if self.fault == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
-        if self.fault == "wrong":
-            return web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html")
+            await self._hang()
+        if self.fault in _PAGES:
+            status, text, media_type = _PAGES[self.fault]
+            return web.Response(status=status, text=text, content_type=media_type)
+        return await self._passed_on(request)
+
+    async def _hang(self) -> None:
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        try:
+            await self._changed.wait()
+        finally:
+            self.waiting -= 1
+
+    async def _passed_on(self, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": request.content_type} if request.can_read_body else {}
         async with self._session.request(
             request.method, f"{self._target}{request.path_qs}", data=await request.read(), headers=headers
         ) as reply:
-            return web.Response(status=reply.status, body=await reply.read(), content_type=reply.content_type)
+            body = await reply.read()
+            if self.fault == "half":
+                body = body[: len(body) // 2]
+            if self.fault == "cut":
+                return await _cut(request, reply.content_type, body)
+            return web.Response(status=reply.status, body=body, content_type=reply.content_type)
+
+
+async def _cut(request: web.Request, media_type: str, body: bytes) -> web.StreamResponse:
+    headers = {"Content-Type": media_type, "Content-Length": str(len(body))}
+    broken = web.StreamResponse(headers=headers)
+    await broken.prepare(request)
+    await broken.write(body[: len(body) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return broken
 
 
 @asynccontextmanager
@@ -66,7 +112,8 @@ async def front(target: str) -> AsyncIterator[Front]:
         proxy = Front(target, session)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # Cancelled, a handler waits for no client that has gone.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -74,6 +121,7 @@ async def front(target: str) -> AsyncIterator[Front]:
         try:
             yield proxy
         finally:
+            proxy.fault = ""
             await runner.cleanup()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ _PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "uuidge
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """A running S3 server: its address, its one user's keys and a bucket that is there."""
+    """A running S3 server: its address, its folder, its one user's keys and a bucket that is there."""
 
     url: str
+    folder: Path
     access_key: str = "testaccesskey"
     secret_key: str = "testsecretkey0123456789"  # noqa: S105 - the throwaway server's own
     bucket: str = "mlflow"
@@ -42,6 +44,45 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    @property
+    def pid(self) -> int:
+        """The process that speaks S3."""
+        return int((self.folder / "rgw.pid").read_text())
+
+    def killed(self) -> list[str]:
+        """End that process at once; returns the command that starts it again."""
+        command = Path(f"/proc/{self.pid}/cmdline").read_text().rstrip("\0").split("\0")
+        os.kill(self.pid, signal.SIGKILL)
+        return command
+
+    def start_again(self, command: list[str]) -> None:
+        """Start that process anew; the script that started the server ends it."""
+        done = subprocess.run(
+            [
+                "sh",
+                "-c",
+                'setsid "$@" >>"$0" 2>&1 </dev/null & echo $!',
+                str(self.folder / "rgw.out"),
+                *command,
+            ],
+            env={**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (self.folder / "rgw.pid").write_text(done.stdout)
+
+    def rados(self, *arguments: str) -> str:
+        """What Ceph's own tool says: it changes objects behind the server's back."""
+        done = subprocess.run(
+            ["rados", "-c", str(self.folder / "ceph.conf"), "-p", "default.rgw.buckets.data", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout
 
     def settings(self, **changes: str) -> S3Settings:
         """The gateway's settings for it."""
@@ -78,11 +119,11 @@ def script() -> Path:
 def s3_server(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server in a folder and on ports of its own; shared by the whole session."""
     path = script()
-    server = S3Server(f"http://127.0.0.1:{free_port()}")
+    server = S3Server(f"http://127.0.0.1:{free_port()}", tmp_path_factory.mktemp("s3") / "w")
     environment = {
         **os.environ,
         # Short: the server's own sockets lie in it.
-        "WORKDIR": str(tmp_path_factory.mktemp("s3") / "w"),
+        "WORKDIR": str(server.folder),
         "S3_PORT": server.url.rpartition(":")[2],
         "CEPH_MON_PORT": str(free_port()),
         "S3_BUCKET": server.bucket,

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+_PAUSE_SECONDS_AWAY: Final = 4.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _WRONG: Final = 2
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
@@ -183,7 +184,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings)
+        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=app[keys.TALLY])
         stack.push_async_callback(catalog.close)
         artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow)
         stack.push_async_callback(artifacts.close)
@@ -211,7 +212,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             pool=pool,
             every=max(1.0, settings.catalog_ttl_seconds),
         )
-        await stack.enter_async_context(_owned(_reach(catalog), name="reach MLflow"))
+        await stack.enter_async_context(_owned(_keep_in_touch(catalog), name="reach MLflow"))
         await stack.enter_async_context(_owned(pins.run(), name="pinned models"))
         yield
 
@@ -233,16 +234,25 @@ def _tell(task: asyncio.Task[None]) -> None:
         _log.error("%s: unexpected error", task.get_name(), exc_info=error)
 
 
+async def _keep_in_touch(catalog: Catalog) -> None:
+    """Have real calls to MLflow succeed, at the start and after it was away, whether anybody asks or not."""
+    while True:
+        await catalog.doubtful()
+        await _reach(catalog)
+
+
 async def _reach(catalog: Catalog) -> None:
     """Make one real call to MLflow succeed, however long it takes."""
     pause = _FIRST_PAUSE_SECONDS
-    while not catalog.reached:
+    while not catalog.reached or catalog.away is not None:
         try:
             await catalog.probe()
         except GatewayError as error:
-            _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
+            # A server that was there before has had its one line, and is wanted back soon.
+            if not catalog.reached:
+                _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, _PAUSE_SECONDS_AWAY if catalog.reached else _LONGEST_PAUSE_SECONDS)
 
 
 def _threads(settings: Settings) -> int:

@@ -127,5 +127,7 @@ async def _some_version(catalog: Catalog, models: list[Model]) -> ModelVersion |
 
 
 def _failed(subject: str, error: GatewayError, *, address: str) -> Finding:
-    fix = next((text for kind, text in _FIXES.items() if isinstance(error, kind)), "")
+    # The catalog tells whatever is wrong with MLflow as UpstreamAway: what it was is the cause.
+    cause = error.__cause__ if isinstance(error.__cause__, GatewayError) else error
+    fix = next((text for kind, text in _FIXES.items() if isinstance(cause, kind)), "")
     return Finding(subject, ok=False, text=str(error), fix=fix.format(address=address))

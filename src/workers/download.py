@@ -4,12 +4,13 @@ Usage: `python -P -m workers.download`, with one JSON object on one line of stan
 `{"uri": …, "folder": …}` brings every file at `uri` to `folder`, which must not be there yet;
 with `"path"` and `"limit"` that one file alone, as `folder` itself. Standard input stays open for
 as long as the answer is wanted. The answer is one JSON object on one line of standard output:
-`{"outcome": "done" | "absent" | "large"}`, or `{"outcome": "failed", "exception": …, "log": …}`,
-and the exit code is 0 for `done`, otherwise 1.
+`{"outcome": "done" | "absent" | "large" | "full"}`, the last where the disk has no space left, or
+`{"outcome": "failed", "exception": …, "log": …}`, and the exit code is 0 for `done`, otherwise 1.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import posixpath
@@ -47,8 +48,22 @@ def _carried_out(order: dict[str, Any]) -> dict[str, str]:
     try:
         return {"outcome": _fetched(order)}
     except Exception as error:  # noqa: BLE001 - the process ends here, and its last word is what went wrong
+        if _is_full(error):
+            return {"outcome": "full"}
         log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
         return {"outcome": "failed", "exception": type(error).__name__, "log": log}
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether no space left is behind `error`, however MLflow wrapped it."""
+    # Of some errors MLflow keeps the words alone.
+    if f"[Errno {errno.ENOSPC}]" in str(error):
+        return True
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fetched(order: dict[str, Any]) -> str:

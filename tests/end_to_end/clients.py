@@ -14,13 +14,17 @@ from tests.models import body
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import aiohttp
+
     from tests.gateways import Gateway
+
+    Asked = Gateway | aiohttp.ClientSession
 
 COMMANDS = "/model/api-commands/1/invocation"
 _JSON = {"Content-Type": "application/json"}
 
 
-async def told(gateway: Gateway, *words: str, path: str = COMMANDS) -> tuple[int, Any, Any]:
+async def told(gateway: Asked, *words: str, path: str = COMMANDS) -> tuple[int, Any, Any]:
     """Status, headers and JSON of the answer to these commands."""
     async with gateway.post(path, data=body(do=list(words)), headers=_JSON) as answer:
         return answer.status, answer.headers, await answer.json()
@@ -54,7 +58,7 @@ class Seen:
 
 @asynccontextmanager
 async def clients(
-    gateway: Gateway, number: int, *words: str, path: str = COMMANDS, pause: float = 0.0
+    gateway: Asked, number: int, *words: str, path: str = COMMANDS, pause: float = 0.0
 ) -> AsyncIterator[Seen]:
     """So many clients that ask without end while the context lasts, each time for a word of their own."""
     seen, stop, numbers = Seen(), asyncio.Event(), count()

@@ -31,7 +31,10 @@ if __name__ == "__main__":
 class Process:
     """A running gateway: where it listens, and its log once it has ended."""
 
-    def __init__(self, folder: Path, values: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, values: dict[str, str], *, preexec: Callable[[], None] | None = None
+    ) -> None:
+        """`preexec` runs in the new process before anything else does."""
         script = folder / "serve.py"
         script.write_text(SERVE)
         self._log = folder / "gateway.log"
@@ -43,6 +46,7 @@ class Process:
                 stderr=log,
                 text=True,
                 start_new_session=True,
+                preexec_fn=preexec,  # noqa: PLW1509 - no thread of ours holds a lock that it needs
             )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -104,7 +108,7 @@ def start(
     """Starts gateways with the settings given; they are ended with the test."""
     started: list[Process] = []
 
-    def run(**values: str) -> Process:
+    def run(*, preexec: Callable[[], None] | None = None, **values: str) -> Process:
         folder = tmp_path / str(len(started))
         folder.mkdir()
         ours = {
@@ -112,7 +116,7 @@ def start(
             "GATEWAY_CACHE_DIR": str(folder / "cache"),
             "GATEWAY_PORT": "0",
         }
-        started.append(Process(folder, ours | values))
+        started.append(Process(folder, ours | values, preexec=preexec))
         return started[-1]
 
     yield run

@@ -18,11 +18,11 @@ from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DRAIN: Final = web.AppKey("drain", Drain)
+TALLY: Final = web.AppKey("tally", Tally)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
-TALLY: Final = web.AppKey("tally", Tally)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 DETAILS: Final = web.AppKey("details", Details)

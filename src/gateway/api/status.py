@@ -36,10 +36,15 @@ async def ready(request: web.Request) -> web.Response:
     app = request.app
     catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]
     whole = is_ready(app)
+    since = catalog.away_since
     body = {
         "ready": whole,
         "draining": drain.started,
-        "mlflow": {"reached": catalog.reached, "away": catalog.away},
+        "mlflow": {
+            "reached": catalog.reached,
+            "away": catalog.away,
+            "since": None if since is None else since.isoformat(timespec="seconds"),
+        },
         "pinned": {"ready": pins.ready, "problems": dict(pins.problems)},
     }
     return answers.json(body, status=200 if whole else 503)

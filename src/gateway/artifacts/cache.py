@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from gateway.artifacts import disk, manifest
 from gateway.artifacts.locks import held
 from gateway.artifacts.progress import Meter
+from gateway.artifacts.rests import Rests
 from gateway.artifacts.room import Room
+from gateway.artifacts.stamps import stamp
 from gateway.artifacts.store import checked, joined, require_model, too_large
 from gateway.artifacts.stores import Stores, scheme_of
 from gateway.artifacts.threads import in_thread
-from gateway.errors import UpstreamSlow
+from gateway.errors import GatewayError, UpstreamSlow
 from gateway.once import Once
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.artifacts.room import Partial, Place
+    from gateway.artifacts.stamps import Stamp
     from gateway.artifacts.store import StoredFile, Tree
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
+_REST_SECONDS = 2.0
 
 
 class ArtifactCache:
@@ -38,11 +42,13 @@ class ArtifactCache:
     To be opened before use and closed afterwards; owns the stores' connections.
     """
 
-    def __init__(self, settings: Settings, client: MlflowClient) -> None:
+    def __init__(self, settings: Settings, client: MlflowClient, *, rest: float = _REST_SECONDS) -> None:
+        """What could not be fetched is not tried again for `rest` seconds: who asks gets the same error."""
         self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self._stores = Stores(settings, client)
         self._once: Once[ModelKey] = Once()
-        self._intact: dict[ModelKey, tuple[int, int]] = {}
+        self._intact: dict[ModelKey, Stamp] = {}
+        self._rests = Rests(rest)
 
     async def open(self) -> None:
         """Make the cache's folder, and remove what a killed process left half done.
@@ -70,7 +76,7 @@ class ArtifactCache:
                 await self._room.make()
                 await stack.enter_async_context(held(place.lease, shared=True))
                 if not await in_thread(self._known, key, place):
-                    await self._once.do(key, lambda: self._ensure(key, place, locate=locate))
+                    await self._once.do(key, lambda: self._here(key, place, locate=locate))
                 await in_thread(os.utime, place.lease)
             yield place.files
 
@@ -96,8 +102,17 @@ class ArtifactCache:
         return await self._stores.of(uri).read(uri, path, limit=limit)
 
     def _known(self, key: ModelKey, place: Place) -> bool:
-        """Whether the model is here, and was found intact by this process."""
-        return key in self._intact and self._intact[key] == _stamp(place)
+        """Whether the model is here, was found intact by this process, and nobody touched it since."""
+        return key in self._intact and self._intact[key] == stamp(place.folder)
+
+    async def _here(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
+        self._rests.check(key)
+        try:
+            with disk.told():
+                await self._ensure(key, place, locate=locate)
+        except GatewayError as error:
+            self._rests.begin(key, error)
+            raise
 
     async def _ensure(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
         # One process at a time fetches; the others wait here and find the files. A lease cannot be
@@ -110,31 +125,39 @@ class ArtifactCache:
                 _log.error("the cached files of %s are damaged and fetched again: %s", key, problem)
                 await self._room.discard(place)
             await self._fetch(key, place, uri=await locate())
-            self._intact[key] = await in_thread(_stamp, place)
+            self._intact[key] = await in_thread(stamp, place.folder)
 
     def _verified(self, key: ModelKey, place: Place) -> str | None:
         """What is wrong with the files, empty where there are none, None where they are intact."""
         if self._known(key, place):
             return None
-        stamp = _stamp(place)
         known = manifest.load(place.manifest)
         if known is None:
-            return "there is no manifest" if place.folder.exists() else ""
+            return "there is no manifest that can be read" if os.path.lexists(place.folder) else ""
+        before = stamp(place.folder)
         problem = known.problem(place.files)
         if problem is None:
-            self._intact[key] = stamp
+            removed = _tidied(key, known.strangers(place.files))
+            self._intact[key] = frozenset(entry for entry in before if entry[0] not in removed)
         return problem
 
     async def _fetch(self, key: ModelKey, place: Place, *, uri: str) -> None:
-        store = self._stores.of(uri)
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
-                tree = await store.find(uri)
-                async with self._room.partial(tree.size or 0) as partial:
-                    size = await self._fill(key, partial, tree=tree, where=scheme_of(uri))
-                    await self._room.settle(partial, place, size=size)
+                tree = await self._stores.of(uri).find(uri)
+                try:
+                    await self._fetched(key, place, tree=tree, where=scheme_of(uri))
+                except OSError as error:
+                    if not disk.is_full(error) or not await self._room.relieve(tree.size):
+                        raise
+                    await self._fetched(key, place, tree=tree, where=scheme_of(uri))
         except TimeoutError as error:
             raise UpstreamSlow("This version's files could not be fetched in time.") from error
+
+    async def _fetched(self, key: ModelKey, place: Place, *, tree: Tree, where: str) -> None:
+        async with self._room.partial(tree.size or 0) as partial:
+            size = await self._fill(key, partial, tree=tree, where=where)
+            await self._room.settle(partial, place, size=size)
 
     async def _fill(self, key: ModelKey, partial: Partial, *, tree: Tree, where: str) -> int:
         meter = Meter(f"fetching {key}", total=tree.size, limit=self._room.max_bytes)
@@ -147,13 +170,15 @@ class ArtifactCache:
         return content.size
 
 
-def _stamp(place: Place) -> tuple[int, int]:
-    """What is another one whenever the model was fetched again; zeros where it is not here."""
-    try:
-        status = place.manifest.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_ino, status.st_mtime_ns
+def _tidied(key: ModelKey, strangers: list[Path]) -> set[str]:
+    """The paths of `strangers`, which are removed: a module put beside the model's own would be imported."""
+    for path in strangers:
+        path.unlink(missing_ok=True)
+    # Python itself leaves its byte code there where a model brings code of its own.
+    told = [path for path in strangers if "__pycache__" not in path.parts]
+    if told:
+        _log.warning("the cached files of %s had %d beside them that were removed", key, len(told))
+    return {str(path) for path in strangers}
 
 
 def _content(place: Place, file: StoredFile) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,20 @@ from gateway.errors import CacheFull, CacheUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether `error` means that there is no space left."""
+    return error.errno in _NO_ROOM
+
+
+def free(folder: Path) -> int:
+    """The bytes that this process may still write where `folder` is."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 @contextmanager
@@ -20,7 +33,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if is_full(error):
             raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
         reason = error.strerror or type(error).__name__
         raise CacheUnusable(

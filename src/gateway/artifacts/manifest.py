@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.store import StoredFile, joined
+from gateway.artifacts.store import MODEL_FILE, StoredFile, joined
 from gateway.errors import UpstreamWrong
 
 if TYPE_CHECKING:
@@ -45,16 +45,29 @@ class Manifest:
 
     def problem(self, folder: Path) -> str | None:
         """What is wrong with the files in `folder`, None where each is as it was stored."""
+        if self.file(MODEL_FILE) is None:
+            return "the manifest names no model"
         for file in self.files:
             try:
                 path = joined(folder, file.path)
-                if path.is_symlink() or path.stat().st_size != file.size:
+                if path.is_symlink() or not path.is_file():
+                    return f"{file.path!r} is no file any more"
+                if path.stat().st_size != file.size:
                     return f"{file.path!r} has another size"
                 if digest(path) != file.sha256:
                     return f"{file.path!r} has another digest"
             except (OSError, UpstreamWrong):
                 return f"{file.path!r} cannot be read"
         return None
+
+    def strangers(self, folder: Path) -> list[Path]:
+        """The files and links in `folder` that do not belong to the model."""
+        own = {joined(folder, file.path) for file in self.files}
+        return [path for path in folder.rglob("*") if path not in own and not _is_folder(path)]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def load(path: Path) -> Manifest | None:
@@ -67,7 +80,7 @@ def load(path: Path) -> Manifest | None:
             StoredFile(str(file["path"]), int(file["size"]), str(file["sha256"])) for file in content["files"]
         )
         return Manifest(str(content["model"]), files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

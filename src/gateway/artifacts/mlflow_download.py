@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -71,7 +72,8 @@ class MlflowDownload:
     async def run(self, order: Mapping[str, Any]) -> str:
         """The outcome of `order` in a process of its own, which has ended afterwards whatever happens.
 
-        Raises UpstreamWrong where it failed and UpstreamSlow where it took too long.
+        Raises UpstreamWrong where it failed, UpstreamSlow where it took too long, and OSError where the
+        disk is full.
         """
         process = await asyncio.create_subprocess_exec(
             # -P: no folder of downloaded files may ever become a place to import from.
@@ -137,6 +139,8 @@ def _outcome(said: bytes, errors: bytes) -> str:
     if outcome == "failed":
         _log.error("the download failed: %s", answer.get("log"))
         raise UpstreamWrong(f"MLflow could not fetch this version's files: {answer.get('exception')}.")
+    if outcome == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return outcome
 
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.artifacts import manifest
+from gateway.artifacts import disk, manifest
 from gateway.artifacts.locks import FileLock, held
 from gateway.artifacts.threads import in_thread
 from gateway.errors import CacheFull
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
     from workers.pool import ModelKey
 
+_log = logging.getLogger(__name__)
 _LAYOUT = "v1"
 _MANIFEST = "manifest.json"
 
@@ -79,6 +81,11 @@ class Partial:
         except (OSError, ValueError):
             return 0
 
+    def missing(self) -> int:
+        """Bytes of those that are not there yet."""
+        written = sum(status.st_size for status in _statuses(self.files))
+        return max(0, self.reserved() - written)
+
 
 class Room:
     """Everything below the cache's folder, shared with other processes that use the same one.
@@ -130,6 +137,14 @@ class Room:
             await in_thread(self._clear, size, keep=partial)
             await in_thread(self._move, partial.folder, place.folder)
 
+    async def relieve(self, size: int | None) -> bool:
+        """Remove models nobody has on lease until `size` bytes are free, all of them where it is unknown.
+
+        For a disk that was found full; False where there was none to remove.
+        """
+        async with held(self._gate):
+            return await in_thread(self._relieve, size)
+
     async def discard(self, place: Place) -> None:
         """Remove the model at `place`, leased or not: it is damaged."""
         async with held(self._gate):
@@ -163,20 +178,38 @@ class Room:
                 f"This version's files are larger than the artifact cache: {size} of {self.max_bytes} bytes. "
                 "GATEWAY_CACHE_MAX_BYTES sets its size."
             )
-        models = sorted((self._used(folder), folder) for folder in self._models.iterdir())
-        sizes = {folder: _size(folder) for _, folder in models}
         others = [Partial(top) for top in self._partials.iterdir() if keep is None or top != keep.top]
+        sizes = self._sizes()
         taken = sum(sizes.values()) + sum(other.reserved() for other in others)
-        for _, folder in models:
-            if taken + size <= self.max_bytes:
+        # What `keep` has is on the disk already.
+        coming = size + sum(other.missing() for other in others) if keep is None else 0
+        if disk.free(self._top) + sum(sizes.values()) < coming:
+            raise _disk_full(size)
+        for folder, bytes_there in sizes.items():
+            if taken + size <= self.max_bytes and coming <= disk.free(self._top):
                 return
             if self._evict(folder):
-                taken -= sizes[folder]
+                taken -= bytes_there
         if taken + size > self.max_bytes:
             raise CacheFull(
                 f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
                 "GATEWAY_CACHE_MAX_BYTES sets its size."
             )
+        if coming > disk.free(self._top):
+            raise _disk_full(size)
+
+    def _relieve(self, size: int | None) -> bool:
+        removed = False
+        for folder in self._sizes():
+            if size is not None and removed and disk.free(self._top) >= size:
+                break
+            removed = self._evict(folder) or removed
+        return removed
+
+    def _sizes(self) -> dict[Path, int]:
+        """The cached models' bytes, the least recently used model first."""
+        models = sorted((self._used(folder), folder) for folder in self._models.iterdir())
+        return {folder: _size(folder) for _, folder in models}
 
     def _used(self, folder: Path) -> float:
         try:
@@ -189,7 +222,11 @@ class Room:
         if not lock.try_acquire():
             return False
         try:
+            known = manifest.load(folder / _MANIFEST)
             self._drop(folder)
+            _log.info(
+                "the cached files of %s gave way to others", known.model if known else "an unknown model"
+            )
         finally:
             lock.release(remove=True)
         return True
@@ -198,6 +235,8 @@ class Room:
         # Away by one rename, so that nobody sees half of it; under a name that `_sweep` knows as dead.
         trash = self._partials / secrets.token_hex(16)
         try:
+            if folder.is_dir() and not folder.is_symlink():
+                folder.chmod(0o700)  # a folder that is not ours to write in cannot be moved
             folder.rename(trash)
         except FileNotFoundError:
             return
@@ -213,9 +252,17 @@ class Room:
             lock = FileLock(Partial(top).lock)
             # Whoever ends a download removes its folder without the gate: it may go at any moment.
             with suppress(FileNotFoundError):
-                if lock.try_acquire():
+                if not top.is_dir() or top.is_symlink():
+                    _remove(top)  # nothing of ours
+                elif lock.try_acquire():
                     _remove(top)
                     lock.release()
+
+
+def _statuses(folder: Path) -> Iterator[os.stat_result]:
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            yield path.lstat()
 
 
 def _size(folder: Path) -> int:
@@ -223,5 +270,22 @@ def _size(folder: Path) -> int:
     return known.size if known else 0
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _disk_full(size: int) -> CacheFull:
+    return CacheFull(
+        f"The disk of the artifact cache is full: this version's files need {size} bytes, and no cached "
+        "model that is not in use could give way. See GATEWAY_CACHE_DIR."
+    )
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        # Somebody took the permissions away; a folder can only be emptied by who may write in it.
+        path.chmod(0o700)
+        for top, folders, _ in os.walk(path):
+            for name in folders:
+                (Path(top) / name).chmod(0o700, follow_symlinks=False)
+        shutil.rmtree(path, ignore_errors=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import S3Settings
 
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 5
 _PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
@@ -30,10 +30,11 @@ class S3:
         self,
         settings: S3Settings,
         *,
-        read_seconds: float = 30,
+        read_seconds: float = 20,
         attempts: int = 3,
         page_files: int = 1000,
     ) -> None:
+        """The store may be silent for `read_seconds`, over all `attempts` of a call together."""
         self._settings = settings
         self._read_seconds = read_seconds
         self._attempts = attempts
@@ -53,15 +54,17 @@ class S3:
         bucket, prefix = _location(uri)
         client = await self._client()
         found: list[Listed] = []
-        with translated():
-            pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket, Prefix=prefix, **self._owner
-            )
-            async for page in pages:
-                found += _listed(page, prefix)
-                if len(found) > MAX_FILES:
-                    raise too_many()
-        return found
+        paginator = client.get_paginator("list_objects_v2")
+        pages = aiter(paginator.paginate(Bucket=bucket, Prefix=prefix, **self._owner))
+        while True:
+            with translated():
+                async with asyncio.timeout(self._read_seconds):
+                    page = await anext(pages, None)
+            if page is None:
+                return found
+            found += _listed(page, prefix)
+            if len(found) > MAX_FILES:
+                raise too_many()
 
     @asynccontextmanager
     async def open(self, uri: str, path: str) -> AsyncIterator[Incoming]:
@@ -69,7 +72,8 @@ class S3:
         bucket, prefix = _location(uri)
         client = await self._client()
         with translated():
-            reply = await client.get_object(Bucket=bucket, Key=prefix + checked(path), **self._owner)
+            async with asyncio.timeout(self._read_seconds):
+                reply = await client.get_object(Bucket=bucket, Key=prefix + checked(path), **self._owner)
         body = reply["Body"]
         try:
             yield Incoming(reply.get("ContentLength"), _md5(bucket, reply), _Chunks(body))

@@ -83,6 +83,8 @@ def translated() -> Iterator[None]:
         raise _of_reply(error) from error
     except s3.BotoCoreError as error:
         raise _of_transport(error) from error
+    except TimeoutError as error:
+        raise UpstreamSlow("The S3 store did not answer in time.") from error
     except Exception as error:
         # aiobotocore lets some errors of the HTTP client through, which is not to be imported here.
         if type(error).__module__.partition(".")[0] != "aiohttp":

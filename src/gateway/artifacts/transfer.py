@@ -81,7 +81,11 @@ class FileTree:
         return tuple(sorted((file for task in tasks for file in task.result()), key=lambda file: file.path))
 
     async def _some(self, waiting: Iterator[Listed], folder: Path, *, meter: Meter) -> list[StoredFile]:
-        return [await self._one(file, folder, meter=meter) for file in waiting]
+        try:
+            return [await self._one(file, folder, meter=meter) for file in waiting]
+        except FileGone as error:
+            # Its store lists it and does not have it: that is the store's trouble, and may pass.
+            raise UpstreamWrong(str(error)) from error
 
     async def _one(self, file: Listed, folder: Path, *, meter: Meter) -> StoredFile:
         async with self.store.open(self.uri, file.path) as incoming:

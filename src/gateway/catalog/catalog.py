@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
 from gateway.catalog.memory import Memory
 from gateway.catalog.sources import Source, find
+from gateway.catalog.staleness import Staleness
 from gateway.catalog.standing import Standing
 from gateway.catalog.versions import READY, servable, with_model
-from gateway.errors import BestUndecided, NotFound, NotServable
+from gateway.errors import BestUndecided, NotFound, NotServable, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.mlflow_client import CallRefused
 from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
 from gateway.refs import Alias, Best, Latest, ModelRef, Number
+from workers.pool import Event, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from gateway.mlflow_client import MlflowClient
     from gateway.models import ModelPage, ModelVersion
     from gateway.settings import Settings
 
+STALE_RESOLUTIONS: Final = Event(
+    "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
+)
 _LONGEST_NUMBER = 18
 
 
 class Catalog:
     """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
 
-    def __init__(self, client: MlflowClient, settings: Settings) -> None:
+    def __init__(self, client: MlflowClient, settings: Settings, *, tally: Tally | None = None) -> None:
+        """`tally` is where resolutions older than their time are counted."""
         self._client = client
+        self._tally = tally or Tally()
+        self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
         self._standing = Standing()
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
@@ -41,6 +54,15 @@ class Catalog:
         """Why the last call to MLflow failed; None when it worked."""
         return self._standing.away
 
+    @property
+    def away_since(self) -> datetime | None:
+        """When the first of the calls failed that have failed since the last one that worked."""
+        return self._standing.since
+
+    async def doubtful(self) -> None:
+        """Wait until MLflow is away, or has not been reached yet."""
+        await self._standing.doubtful.wait()
+
     def fresh(self, ref: ModelRef) -> Resolution | None:
         """What `ref` means, where that is known and not yet old: the hot path, without waiting."""
         return self._memory.fresh(ref)
@@ -48,21 +70,26 @@ class Catalog:
     async def resolve(self, ref: ModelRef) -> Resolution:
         """The READY version that `ref` means now, or meant when MLflow last answered.
 
-        Raises NotFound, NotServable, BestUndecided, and the Upstream errors where nothing is known.
+        Raises NotFound, NotServable and BestUndecided; where nothing is known, UpstreamAway for whatever
+        is wrong with MLflow, and CallRefused.
         """
         answer = await self._memory.get(ref)
-        return replace(answer.value, stale=True) if answer.stale else answer.value
+        if not answer.stale:
+            return answer.value
+        self._tally.count(STALE_RESOLUTIONS)
+        self._staleness.given(ref, answer.age)
+        return replace(answer.value, stale=True)
 
     async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
-        with self._standing.watch():
+        with self._asking():
             return await listing.page(
                 self._client, max_results=max_results, page_token=page_token, name_contains=name_contains
             )
 
     async def model(self, name: str) -> ModelDetails:
         """A model with all its versions, and what `latest` and `best` would pick now."""
-        with self._standing.watch():
+        with self._asking():
             source = await find(self._client, name)
             versions = await source.versions()
         ready = _ready(versions)
@@ -74,7 +101,7 @@ class Catalog:
 
     async def version(self, ref: ModelRef) -> ModelVersion:
         """The version that `ref` means, whatever its status, with aliases and metrics."""
-        with self._standing.watch():
+        with self._asking():
             source = await find(self._client, ref.name)
             number = await self._number(source, ref)
             return await source.numbered(number, metrics=True)
@@ -84,7 +111,7 @@ class Catalog:
         if not run_id:
             return None
         try:
-            with self._standing.watch():
+            with self._asking():
                 run = await self._client.run(run_id)
         except NotFound:
             return None
@@ -100,7 +127,7 @@ class Catalog:
 
     async def locate(self, version: ModelVersion) -> str:
         """The store's own URI of the version's files; NotServable where it has none."""
-        with self._standing.watch():
+        with self._asking():
             return await locations.locate(self._client, with_model(version).uri)
 
     async def probe(self) -> None:
@@ -112,8 +139,24 @@ class Catalog:
         """End the lookups that run; the client is closed by who opened it."""
         await self._memory.close()
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Whatever is wrong with MLflow is UpstreamAway to who asks: it may be right in a moment."""
+        try:
+            with self._standing.watch():
+                yield
+        except CallRefused:
+            raise
+        except (UpstreamWrong, UpstreamSlow) as error:
+            raise UpstreamAway(str(error)) from error
+
     async def _look_up(self, ref: ModelRef) -> Resolution:
-        with self._standing.watch():
+        resolution = await self._looked_up(ref)
+        self._staleness.answered()
+        return resolution
+
+    async def _looked_up(self, ref: ModelRef) -> Resolution:
+        with self._asking():
             source = await find(self._client, ref.name)
             if isinstance(ref.selector, Best):
                 choice, version = await self._best(source, ref.selector)

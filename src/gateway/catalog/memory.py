@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -32,13 +32,21 @@ class _Entry(Generic[V]):
     asked: float
     rest_until: float = 0.0
 
+    def old(self) -> Answer[V]:
+        """The answer, beyond its time."""
+        return Answer(self.value, stale=True, age=monotonic() - self.asked)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[V]):
-    """A value, and whether it is older than its time because nobody could be asked again."""
+    """A value, and whether it is older than its time because nobody could be asked again.
+
+    `age` is how many seconds ago it was asked for, told of stale ones only.
+    """
 
     value: V
     stale: bool = False
+    age: float = field(default=0.0, compare=False)
 
 
 class Memory(Generic[K, V]):
@@ -47,7 +55,8 @@ class Memory(Generic[K, V]):
     An older answer is given only where the lookup fails upstream, or has not ended `patience`
     seconds after its beginning: who asks later than that does not wait at all. Every other failure
     forgets the answer. After a failed lookup the key rests for `rest` seconds, so that a server in
-    trouble is not asked by every request.
+    trouble is not asked by every request. Where nothing is known, an asker waits `longest` seconds,
+    while the lookup goes on; of lookups at once there are `many` at most. Both raise UpstreamAway.
     """
 
     def __init__(
@@ -58,12 +67,16 @@ class Memory(Generic[K, V]):
         size: int = 10_000,
         patience: float = 1.0,
         rest: float = 1.0,
+        longest: float = 10.0,
+        many: int = 1000,
     ) -> None:
         self._lookup = lookup
         self._ttl = ttl
         self._size = size
         self._patience = patience
         self._rest = rest
+        self._longest = longest
+        self._many = many
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._once: Once[K] = Once()
         self._behind: dict[K, asyncio.Task[None]] = {}
@@ -90,15 +103,15 @@ class Memory(Generic[K, V]):
             return Answer(value)
         entry = self._entries.get(key)
         if entry is None:
-            return Answer(await self._ask(key))
+            return Answer(await self._first(key))
         patience = self._patience_left(key)
         if monotonic() < entry.rest_until or (patience is not None and patience <= 0):
-            return Answer(entry.value, stale=True)
+            return entry.old()
         try:
             async with asyncio.timeout(patience):
                 return Answer(await self._ask(key))
         except (*_DOWN, TimeoutError):
-            return Answer(entry.value, stale=True)
+            return entry.old()
 
     async def close(self) -> None:
         """End the lookups that run."""
@@ -113,6 +126,17 @@ class Memory(Generic[K, V]):
             return None
         now = monotonic()
         return self._began.get(key, now) + self._patience - now
+
+    async def _first(self, key: K) -> V:
+        if len(self._began) >= self._many and key not in self._began:
+            raise UpstreamAway("Too many questions wait for MLflow.")
+        try:
+            async with asyncio.timeout(self._longest):
+                return await self._ask(key)
+        except TimeoutError as error:
+            raise UpstreamAway(
+                "MLflow has not yet said which version this is, and is still asked."
+            ) from error
 
     async def _ask(self, key: K) -> V:
         return await self._once.do(key, lambda: self._looked_up(key))

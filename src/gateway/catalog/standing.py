@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
@@ -16,11 +18,17 @@ _log = logging.getLogger(__name__)
 
 
 class Standing:
-    """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not."""
+    """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not.
+
+    `since` is when that began; `doubtful` is set until MLflow was reached, and while it is away.
+    """
 
     def __init__(self) -> None:
         self.reached = False
         self.away: str | None = None
+        self.since: datetime | None = None
+        self.doubtful = asyncio.Event()
+        self.doubtful.set()
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -42,9 +50,12 @@ class Standing:
     def _answers(self) -> None:
         if self.away is not None:
             _log.info("MLflow answers again")
-        self.reached, self.away = True, None
+        self.reached, self.away, self.since = True, None, None
+        self.doubtful.clear()
 
     def _fails(self, reason: str) -> None:
         if self.away is None:
             _log.warning("%s What is known of its models serves on" if self.reached else "%s", reason)
+            self.since = datetime.now(UTC)
+            self.doubtful.set()
         self.away = reason

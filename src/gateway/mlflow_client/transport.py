@@ -14,6 +14,7 @@ from yarl import URL
 from gateway.errors import UpstreamWrong
 from gateway.mlflow_client.artifacts import ArtifactStream
 from gateway.mlflow_client.faults import AGAIN, may_pass, refusal, translated
+from gateway.mlflow_client.silence import Silence
 
 if TYPE_CHECKING:
     import ssl
@@ -38,6 +39,7 @@ class Transport:
         self._tls = tls
         self._seconds = seconds
         self._connections = connections
+        self._silence = Silence(seconds)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -97,8 +99,10 @@ class Transport:
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Json | None = None
     ) -> tuple[str, bytes]:
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._read_patiently(method, path, params=params, body=body)
+            # The limit holds over all attempts.
+            with self._silence.call() as seconds:
+                async with asyncio.timeout(seconds):
+                    return await self._read_patiently(method, path, params=params, body=body)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise translated(error) from error
 

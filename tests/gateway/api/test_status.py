@@ -70,7 +70,7 @@ async def test_ready_once_mlflow_was_reached_and_pins_are_warm(
         assert body == {
             "ready": True,
             "draining": False,
-            "mlflow": {"reached": True, "away": None},
+            "mlflow": {"reached": True, "away": None, "since": None},
             "pinned": {"ready": True, "problems": {}},
         }
         serving = (await get(gateway, "/model/api-sums/2"))[1]["serving"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +24,7 @@ from workers.messages import ModelKey
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tests.gateway.artifacts.shelf import Shelf
@@ -44,6 +45,7 @@ class House:
     folder: Path
     stack: AsyncExitStack
     max_bytes: int = 10**9
+    rest: float = 0.0
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -60,7 +62,7 @@ class House:
         """A newly opened cache, as after a start of the gateway; closed at the test's end."""
         settings = load(self.environment)
         client = await self.stack.enter_async_context(MlflowClient(settings.mlflow))
-        cache = ArtifactCache(settings, client)
+        cache = ArtifactCache(settings, client, rest=self.rest)
         await cache.open()
         self.stack.push_async_callback(cache.close)
         return cache
@@ -144,3 +146,18 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     """An empty cache's folder beside an empty shelf."""
     async with shelf.opened() as served, AsyncExitStack() as stack:
         yield House(served, tmp_path / "cache", stack)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

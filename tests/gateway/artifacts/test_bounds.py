@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import CacheFull
+from gateway.errors import CacheFull, UpstreamWrong
 from tests.gateway.artifacts.conftest import key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.gateway.artifacts.conftest import House
@@ -100,21 +98,6 @@ async def test_a_download_in_progress_counts(house: House) -> None:
     assert (await asker / "MLmodel").is_file()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 async def test_a_full_disk_is_told_and_leaves_nothing(house: House, small_disk: Path) -> None:
     """No space left: CacheFull naming the setting, no half model, and a small one still fits."""
     house.folder = small_disk / "cache"
@@ -126,6 +109,44 @@ async def test_a_full_disk_is_told_and_leaves_nothing(house: House, small_disk: 
     assert house.leftovers() == []
     assert (await house.fetch(cache, "small") / "MLmodel").is_file()
     await cache.close()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_cached_models_give_way_on_a_full_disk(house: House, small_disk: Path, *, told: bool) -> None:
+    """Whatever the cache may hold: the least recently used goes, also where only writing shows the need."""
+    house.folder = small_disk / "cache"
+    for name in "abc":
+        house.shelf.model(name, size=600_000)
+    house.shelf.model("d", size=1_300_000)
+    if not told:
+        house.shelf.listed_sizes["d/data/model.bin"] = None
+    cache = await house.cache()
+    for name in "abc":
+        await house.fetch(cache, name)
+    async with house.lease(cache, "a") as folder:
+        assert (await house.fetch(cache, "d") / "data" / "model.bin").stat().st_size == 1_300_000
+        assert (folder / "data" / "model.bin").is_file()
+        assert len(house.models()) == 2
+        async with house.lease(cache, "d"):
+            with pytest.raises(CacheFull, match="full"):
+                await house.fetch(cache, "b")
+        assert house.leftovers() == []
+    await cache.close()
+
+
+async def test_a_fetch_that_failed_is_left_alone_for_a_moment(house: House) -> None:
+    """Who asks meanwhile gets the same error, and the store is not asked; then it is."""
+    house.rest = 0.5
+    house.shelf.model("wine")
+    house.shelf.status["wine/data/model.bin"] = 500
+    cache = await house.cache()
+    for _ in range(20):
+        with pytest.raises(UpstreamWrong):
+            await house.fetch(cache, "wine")
+    assert house.shelf.fetched["wine/data/model.bin"] <= 2
+    del house.shelf.status["wine/data/model.bin"]
+    await asyncio.sleep(0.6)
+    assert (await house.fetch(cache, "wine") / "MLmodel").is_file()
 
 
 async def test_a_large_model_does_not_sit_in_memory(house: House) -> None:

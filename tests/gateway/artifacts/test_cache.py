@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import stat
 from typing import TYPE_CHECKING
@@ -184,6 +185,29 @@ async def test_damage_is_found_at_the_next_start_and_mended(
         assert "damaged" in caplog.text
     assert house.shelf.fetched["wine/data/model.bin"] == 4
     assert house.leftovers() == []
+
+
+async def test_damage_is_found_at_the_next_lease_too(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """In the same process: one bit, the time of the change set back; and what was only put beside it."""
+    house.shelf.model("wine")
+    cache = await house.cache()
+    model = await house.fetch(cache, "wine") / "data" / "model.bin"
+    before, whole = model.stat(), model.read_bytes()
+    model.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    await house.fetch(cache, "wine")
+    assert model.read_bytes() == whole
+    assert "another digest" in caplog.text
+    caplog.clear()
+    stranger = model.with_name("stranger.py")
+    stranger.write_text("raise SystemExit")
+    for _ in range(2):
+        await house.fetch(cache, "wine")
+    assert not stranger.exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cached files of wine/1 had 1 beside them that were removed"
+    ]
+    assert house.shelf.fetched["wine/data/model.bin"] == 2
 
 
 async def test_intact_files_are_not_fetched_again_after_a_start(house: House) -> None:

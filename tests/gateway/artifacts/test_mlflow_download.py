@@ -65,6 +65,23 @@ async def test_a_model_arrives_through_the_cache(house: House, uri: str) -> None
     assert children() == before
 
 
+async def test_a_full_disk_is_told_as_such(house: House, uri: str, small_disk: Path) -> None:
+    """However MLflow's code wraps it: CacheFull, and nothing of the download is left."""
+    house.folder = small_disk / "cache"
+    house.extra = {"GATEWAY_ARTIFACT_SCHEMES": "http", **environment()}
+    cache = await house.cache()
+    (small_disk / "foreign").write_bytes(b"x" * (2 * 2**20 - 100_000))
+
+    async def locate() -> str:
+        return uri
+
+    with pytest.raises(CacheFull, match="disk of the artifact cache is full"):
+        async with cache.lease(key("m"), locate):
+            raise AssertionError("there is no room")
+    assert house.leftovers() == []
+    await cache.close()
+
+
 async def test_one_file_is_read_alone(store: MlflowDownload, uri: str) -> None:
     """None where MLflow lists none, refused over the limit; in parallel, a process each."""
     found, absent, large = await asyncio.gather(

@@ -124,11 +124,11 @@ async def test_a_list_without_end_is_refused(house: House) -> None:
         await house.fetch(await house.cache(), "wine")
 
 
-async def test_a_file_that_vanishes_is_gone(house: House) -> None:
+async def test_a_file_that_vanishes_is_the_stores_trouble(house: House) -> None:
     """Listed, and then 404: the message names the file, and nothing is left."""
     house.shelf.model("wine")
     house.shelf.status["wine/data/model.bin"] = 404
-    with pytest.raises(ArtifactsGone, match=r"data/model\.bin"):
+    with pytest.raises(UpstreamWrong, match=r"data/model\.bin"):
         await house.fetch(await house.cache(), "wine")
     assert house.leftovers() == []
 

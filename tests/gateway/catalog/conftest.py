@@ -18,6 +18,8 @@ from tests.servers import MlflowServer, mlflow_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from workers.tally import Tally
+
 SEED = Path(__file__).parents[2] / "seed.py"
 
 
@@ -30,11 +32,11 @@ class Seeded:
 
 
 @asynccontextmanager
-async def opened(url: str, **names: str) -> AsyncIterator[Catalog]:
-    """A catalog of the server at `url`; `names` are further settings."""
+async def opened(url: str, tally: Tally | None = None, **names: str) -> AsyncIterator[Catalog]:
+    """A catalog of the server at `url` that counts in `tally`; `names` are further settings."""
     settings = load({"MLFLOW_TRACKING_URI": url, **names})
     async with MlflowClient(settings.mlflow) as client:
-        catalog = Catalog(client, settings)
+        catalog = Catalog(client, settings, tally=tally)
         try:
             yield catalog
         finally:

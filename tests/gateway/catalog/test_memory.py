@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.catalog.memory import Answer, Memory
 from gateway.errors import BestUndecided, GatewayError, NotFound, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.refs import Alias, Latest, ModelRef, Number
 from tests.gateway.catalog.conftest import opened
+from workers.tally import Tally
 
 if TYPE_CHECKING:
     from tests.fronts import Fault, Front
@@ -166,6 +169,32 @@ async def test_a_refresh_that_hangs_spends_the_patience_too() -> None:
     await memory.close()
 
 
+async def test_a_first_asker_waits_only_so_long() -> None:
+    """The lookup goes on without it, and what it finds is there for the next."""
+    lookup = Lookup()
+    lookup.seconds = 0.3
+    memory = Memory(lookup, ttl=5, longest=0.1)
+    with pytest.raises(UpstreamAway, match="still asked"):
+        await memory.get("a")
+    await asyncio.sleep(0.3)
+    assert (memory.fresh("a"), lookup.calls) == ("a1", 1)
+    await memory.close()
+
+
+async def test_only_so_many_lookups_wait() -> None:
+    """Of first askers of ever new keys; who asks for one that is looked up already waits for it."""
+    lookup = Lookup()
+    lookup.seconds = 0.2
+    memory = Memory(lookup, ttl=5, many=2)
+    askers = [asyncio.create_task(memory.get(key)) for key in ("a", "b", "b")]
+    await asyncio.sleep(0.05)
+    with pytest.raises(UpstreamAway, match="Too many"):
+        await memory.get("c")
+    assert {answer.value for answer in await asyncio.gather(*askers)} == {"a1", "b2"}
+    assert await memory.get("c") == Answer("c3")
+    await memory.close()
+
+
 async def test_only_so_many_answers_are_kept() -> None:
     """The least recently used goes first."""
     lookup = Lookup()
@@ -224,11 +253,11 @@ async def test_n_first_askers_cost_one_lookup(proxy: Front) -> None:
 async def test_known_models_serve_on_while_mlflow_is_down(
     proxy: Front, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stale, with one line in the log for all requests; unknown ones get the upstream's error."""
+    """Stale and counted, two lines in the log for all requests; unknown ones get the upstream's error."""
     caplog.set_level(logging.INFO, "gateway")
-    async with opened(
-        proxy.url, GATEWAY_CATALOG_TTL_SECONDS="0.05", MLFLOW_HTTP_REQUEST_TIMEOUT="1.5"
-    ) as catalog:
+    tally = Tally()
+    soon_old = {"GATEWAY_CATALOG_TTL_SECONDS": "0.05", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1.5"}
+    async with opened(proxy.url, tally, **soon_old) as catalog:
         before = (catalog.reached, catalog.away)
         await catalog.resolve(CHAMPION)
         assert [before, (catalog.reached, catalog.away)] == [(False, None), (True, None)]
@@ -236,19 +265,26 @@ async def test_known_models_serve_on_while_mlflow_is_down(
         proxy.fault = fault
         resolutions = [await catalog.resolve(CHAMPION) for _ in range(5)]
         assert {(found.version.version, found.stale) for found in resolutions} == {("2", True)}
+        assert tally.of(STALE_RESOLUTIONS) == 5
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):
             await catalog.resolve(ModelRef("wine", Number(1)))
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):
             await catalog.probe()
         assert catalog.reached
         assert "MLflow" in str(catalog.away)
+        assert catalog.away_since is not None
         proxy.fault = ""
-        await catalog.probe()
-        assert str(catalog.away) == "None"
+        async with asyncio.timeout(30):
+            while catalog.away is not None:
+                with suppress(UpstreamAway):
+                    await catalog.probe()
+                await asyncio.sleep(0.05)
+        assert str(catalog.away_since) == "None"
     texts = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
-    assert len(texts) == 2
-    assert "serves on" in texts[0]
-    assert texts[1] == "MLflow answers again"
+    assert len(texts) == 3
+    assert any("serves on" in text for text in texts[:2])
+    assert any("what it said before" in text for text in texts[:2])
+    assert texts[2] == "MLflow answers again"
 
 
 async def test_a_probe_is_a_real_call(proxy: Front) -> None:

@@ -1,0 +1,37 @@
+"""Fetches that failed, each left alone for a moment, so that a storm of requests is none for the store."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.errors import GatewayError
+    from workers.pool import ModelKey
+
+_MOST = 1000
+
+
+class Rests:
+    """What went wrong with a model's files less than `seconds` ago."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failed: OrderedDict[ModelKey, tuple[float, GatewayError]] = OrderedDict()
+
+    def begin(self, key: ModelKey, error: GatewayError) -> None:
+        """Note that fetching `key` has just failed."""
+        self._failed.pop(key, None)
+        self._failed[key] = monotonic() + self._seconds, error
+        if len(self._failed) > _MOST:
+            self._failed.popitem(last=False)
+
+    def check(self, key: ModelKey) -> None:
+        """Raises what went wrong with `key` while its rest lasts."""
+        until, error = self._failed.get(key, (0.0, None))
+        if error is None:
+            return
+        if monotonic() < until:
+            raise error.with_traceback(None)
+        del self._failed[key]
