@@ -100,8 +100,9 @@ class Asking:
         active = "; ".join(self._ledger.active(since=sample.began - 10, until=sample.ended)) or "none"
         spans = self._meanings.possible(sample.name, sample.ref, began=sample.began, ended=sample.ended)
         may = ", ".join(f"{span.version or 'absent'} ({span.label})" for span in spans)
+        asked = f"{sample.name}/{sample.ref}"
         line = (
-            f"at {at:.2f} s, after {took:.2f} s: {sample.name}/{sample.ref} answered {sample.status}: {problem}"
+            f"at {at:.2f} s, after {took:.2f} s: {asked} answered {sample.status}: {problem}"
             f"; it may be {may or 'nothing'}; body: {sample.text[:_SHOWN]}; faults: {active}"
         )
         self.tallies.wrong += 1

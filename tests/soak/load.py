@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tests.soak.options import Options
     from tests.soak.registry import Model, Registry
 
-_POPULAR: Final = 6
-_FAITHFUL: Final = 0.97  # the share of requests that goes to popular models
+_POPULAR: Final = 3
+_FAITHFUL: Final = 0.99  # the share of requests that goes to popular models
 _ODD: Final = 0.03
 _THINK_SECONDS: Final = 0.15
-_FASHION_SECONDS: Final = 4.0
+_FASHION_SECONDS: Final = 10.0
 
 
 class Load:

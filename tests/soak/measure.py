@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,7 @@ _TASKS: Final = re.compile(r"^gateway_tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULT
 _TEMPLATE: Final = "multiprocessing.forkserver"
 _GROWTH: Final = 1.15
 _MORE_BYTES: Final = 10 * 2**20
-_SETTLE_SECONDS: Final = 120.0
+_SETTLE_SECONDS: Final = 60.0
 _STILL_SECONDS: Final = 2.0
 MIB: Final = 2**20
 
@@ -35,6 +36,7 @@ class Measured:
     tasks: int | None
     pss: int
     rss: int
+    kinds: Counter[str] = field(default_factory=Counter)
 
     def grown(self, before: Measured) -> list[str]:
         """What is not where it was; memory of the gateway's process may be a little more."""
@@ -47,6 +49,8 @@ class Measured:
             )
             if was != now
         ]
+        if self.descriptors != before.descriptors:
+            problems.append(f"descriptors more: {dict(self.kinds - before.kinds)}")
         if self.rss > before.rss * _GROWTH + _MORE_BYTES:
             problems.append(f"memory: {before.rss // MIB} MiB before, {self.rss // MIB} MiB after")
         return problems
@@ -119,7 +123,18 @@ def _look(gateway: int, tasks: int | None) -> Measured:
         with suppress(psutil.Error):
             pss += psutil.Process(pid).memory_full_info().pss
     process = psutil.Process(gateway)
-    return Measured(len(everybody) - 1, process.num_fds(), tasks, pss, process.memory_info().rss)
+    kinds = _descriptors(gateway)
+    return Measured(len(everybody) - 1, kinds.total(), tasks, pss, process.memory_info().rss, kinds)
+
+
+def _descriptors(pid: int) -> Counter[str]:
+    """What the open descriptors are: sockets, pipes, and files by what their names end in."""
+    found: Counter[str] = Counter()
+    for entry in (Path("/proc") / str(pid) / "fd").iterdir():
+        with suppress(OSError):
+            target = str(entry.readlink())
+            found[target.partition(":")[0] if ":" in target else f"*{Path(target.split(maxsplit=1)[0]).suffix}"] += 1
+    return found
 
 
 def _at_rest(stage: Stage) -> bool:

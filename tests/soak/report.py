@@ -91,10 +91,10 @@ def _story(outcome: Outcome) -> str:
     faults = sum(struck.times for struck in outcome.struck.values())
     pause, who = tallies.longest_pause
     return (
-        f"{outcome.seconds:.0f} s, seed {options.seed}, {options.clients} clients: {tallies.requests} requests, "
-        f"{faults} faults, {tallies.wrong} answers that were wrong or that nothing explains. The slowest "
-        f"right answer took {tallies.slowest:.1f} s; the longest that a model had no right answer was "
-        f"{pause:.1f} s ({who or 'none'})."
+        f"{outcome.seconds:.0f} s, seed {options.seed}, {options.clients} clients: "
+        f"{tallies.requests} requests, {faults} faults, {tallies.wrong} answers that were wrong or that "
+        f"nothing explains. The slowest right answer took {tallies.slowest:.1f} s; the longest that a model "
+        f"had no right answer was {pause:.1f} s ({who or 'none'})."
     )
 
 

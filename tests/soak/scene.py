@@ -75,7 +75,7 @@ class Scene:
         """Wait until the model answers; the seconds that took. TimeoutError where it does not."""
         began = monotonic()
         async with asyncio.timeout(self.options.patience):
-            while not await self.asking.ask(question(model.name, "latest", kind=model.kind, rng=self.rng)):
+            while not await self.asking.ask(question(model.name, "latest", kind=model.kind, rng=self.rng)):  # noqa: ASYNC110 - only an answer tells
                 await asyncio.sleep(_PAUSE_SECONDS)
         return monotonic() - began
 

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import aiohttp
+
 from tests.soak import faults
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Trouble:
 
     async def _strike(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """A round of all faults in any order, then the next."""
-        rng, left = self._scene.rng, list[Fault]()
+        rng = self._scene.rng
+        left: list[Fault] = []
         while not stop.is_set():
             if not left:
                 left = rng.sample(self._faults, len(self._faults))
@@ -71,5 +74,8 @@ class Trouble:
         except TimeoutError:
             self.problems.append(f"{fault.__name__}: all was not well again in time")
             seconds = self._scene.options.patience
+        except (AssertionError, aiohttp.ClientError, OSError, ValueError) as error:
+            self.problems.append(f"{fault.__name__}: {error!r}")
+            seconds = None
         if seconds is not None:
             struck.longest = max(seconds, struck.longest or 0.0)
