@@ -133,7 +133,8 @@ def _descriptors(pid: int) -> Counter[str]:
     for entry in (Path("/proc") / str(pid) / "fd").iterdir():
         with suppress(OSError):
             target = str(entry.readlink())
-            found[target.partition(":")[0] if ":" in target else f"*{Path(target.split(maxsplit=1)[0]).suffix}"] += 1
+            name = Path(target.split(maxsplit=1)[0])
+            found[target.partition(":")[0] if ":" in target else f"*{name.suffix}"] += 1
     return found
 
 
