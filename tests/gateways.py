@@ -33,8 +33,9 @@ BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 
 async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
     """A client of the application that runs against the MLflow server at `url`."""
     environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
-    server = TestServer(create_app(settings.load(environ)))
-    options = server_options()
+    chosen = settings.load(environ)
+    server = TestServer(create_app(chosen))
+    options = server_options(chosen)
     assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself
     await server.start_server(**options)
     async with TestClient(server) as client:

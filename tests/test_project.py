@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -63,3 +64,45 @@ def test_hooks_run_what_check_runs() -> None:
     commands = recipe[1].replace("$(PYTHON)", ".venv/bin/python").replace("$(VENV)", ".venv")
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     assert [line for line in commands.split("\n\t") if f"entry: {line.strip()}" not in hooks] == []
+
+
+# What tells or uses the time of day, which may jump, and where that is right.
+WALL_CLOCK = {
+    "time.time",
+    "time.time_ns",
+    "time.localtime",
+    "time.gmtime",
+    "time.ctime",
+    "time.strftime",
+    "time.clock_gettime",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "os.utime",
+}
+WALL_CLOCK_ALLOWED = {
+    ("gateway/artifacts/cache.py", "os.utime"),  # orders the cache's models by use, across processes
+}
+
+
+def test_no_deadline_uses_the_time_of_day() -> None:
+    """The code asks the wall clock only where it must: what waits or expires uses the monotonic clock."""
+    found = set()
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        imported = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in {"time", "os"}
+            for alias in node.names
+        }
+        used = {".".join(ast.unparse(node).split(".")[-2:]) for node in ast.walk(tree) if is_name(node)}
+        used |= {imported[name] for name in used if name in imported}
+        found |= {(str(file.relative_to(ROOT / "src")), name) for name in used & WALL_CLOCK}
+    assert found == WALL_CLOCK_ALLOWED
+
+
+def is_name(node: ast.AST) -> bool:
+    """Whether it is a name, or a dotted one."""
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and is_name(node.value))

@@ -1,36 +1,42 @@
-"""The composition root: opens every room in order, serves, and closes them in reverse."""
+"""The composition root: opens every room in order, and closes them in reverse."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import logging
-import signal
-from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import environment, logs, machine
-from gateway.api import keys, middleware, openapi, routes
+from gateway import descriptors, environment, machine
+from gateway.api import keys, middleware, openapi, routes, status
+from gateway.api.connections import Connections
+from gateway.api.counting import Counting
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
-from gateway.errors import CacheFull, CacheUnusable, GatewayError
+from gateway.errors import GatewayError
+from gateway.metrics.lag import Lag
+from gateway.metrics.levels import Rooms
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.once import Once
 from gateway.pins import Pins
 from gateway.serving import Serving
+from gateway.settings import Current
+from gateway.tasks import kept
+from gateway.vitals import Vitals
 from workers.pool import Limits, ModelKey, Pool, Tally
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator
 
     from gateway.settings import Settings
 
@@ -39,26 +45,44 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _PAUSE_SECONDS_AWAY: Final = 4.0
-_LAST_WORDS_SECONDS: Final = 1.0
-_WRONG: Final = 2
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
-def create_app(settings: Settings) -> web.Application:
-    """The application; its rooms open when it starts and close when it is cleaned up."""
-    drain = Drain()
-    around = middleware.around(RequestIds(), drain, model_error_text=settings.model_error_text)
+def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Application:
+    """The application; its rooms open when it starts and close when it is cleaned up.
+
+    `seat` is its process' place among several.
+    """
+    drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
+    intake = Intake(settings.bodies_bytes, tally=tally)
+    connections = Connections(
+        most=partial(descriptors.for_connections, workers=_workers(settings)),
+        stalled_seconds=settings.idle_connection_seconds,
+        tally=tally,
+    )
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        connections=connections,
+        intake=intake,
+        counting=Counting(traffic, routes.PREDICTING),
+        settings=current,
+    )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
-    app[keys.SETTINGS] = settings
+    app[keys.SETTINGS] = current
+    app[keys.TALLY] = tally
     app[keys.DRAIN] = drain
-    app[keys.TALLY] = Tally()
+    app[keys.TRAFFIC] = traffic
+    app[keys.SEAT] = seat or Seat()
+    app[keys.CONNECTIONS] = connections
+    app[keys.INTAKE] = intake
     app[keys.OPENAPI] = openapi.document()
     routes.add_to(app.router)
     app.cleanup_ctx.append(_rooms)
     return app
 
 
-def server_options() -> dict[str, Any]:
+def server_options(settings: Settings) -> dict[str, Any]:
     """How aiohttp's server must be set up for the application."""
     server_log = logging.getLogger("aiohttp.server")
     server_log.addFilter(_is_our_fault)
@@ -66,6 +90,7 @@ def server_options() -> dict[str, Any]:
         "access_log": None,
         "auto_decompress": False,  # gateway.api.compression does it, off the loop
         "handler_cancellation": True,  # a client that goes away takes its queued job with it
+        "keepalive_timeout": settings.idle_connection_seconds,
         "logger": server_log,
     }
 
@@ -75,122 +100,17 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def run(
-    settings: Settings,
-    *,
-    announce: Callable[[str], None] | None = None,
-    listeners: Sequence[socket.socket] = (),
-    process: int | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit status.
-
-    `announce` is told the address once it is listened on: that of `listeners` where there are any, else
-    the settings'. `process` is this one's number among several. The first signal lets the requests in
-    flight be answered within `drain_seconds` (status 0), a second one ends them at once (status 1).
-    Nothing is begun where the cache's folder cannot be used (status 2).
-    """
-    logs.configure(settings.log_level, settings.log_format, process=process)
-    environment.hide_from_workers()
-    fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    with asyncio.Runner(loop_factory=fast) as runner:
-        return runner.run(_serve(settings, announce=announce, listeners=listeners))
-
-
-async def _serve(
-    settings: Settings, *, announce: Callable[[str], None] | None, listeners: Sequence[socket.socket]
-) -> int:
-    app = create_app(settings)
-    first, second = _on_signals()
-    runner = web.AppRunner(app, **server_options(), shutdown_timeout=_LAST_WORDS_SECONDS)
-    try:
-        try:
-            await runner.setup()
-        except (CacheFull, CacheUnusable) as error:
-            _log.error("cannot start: %s It is %s.", error, settings.cache_dir)
-            return _WRONG
-        try:
-            for site in _sites(runner, settings, listeners):
-                await site.start()
-        except OSError as error:
-            _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
-            return 1
-        address = _address(runner)
-        _log.info("listening on %s", address)
-        _rarely_collect()
-        if announce is not None:
-            announce(address)
-        await first.wait()
-        return await _drain(runner, app[keys.DRAIN], settings.drain_seconds, second=second)
-    finally:
-        await runner.cleanup()
-
-
-def _rarely_collect() -> None:
-    """Keep the garbage collector from what stays for good, and from looking at requests ever so often.
-
-    It took a twentieth of the time under load, and found nothing: requests leave no cycles.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-
-
-def _sites(
-    runner: web.AppRunner, settings: Settings, listeners: Sequence[socket.socket]
-) -> list[web.BaseSite]:
-    if listeners:
-        return [web.SockSite(runner, listener) for listener in listeners]
-    return [web.TCPSite(runner, settings.host, settings.port)]
-
-
-def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events set by the first and by the second SIGTERM or SIGINT."""
-    first, second = asyncio.Event(), asyncio.Event()
-
-    def note() -> None:
-        (second if first.is_set() else first).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, note)
-    return first, second
-
-
-async def _drain(runner: web.AppRunner, drain: Drain, seconds: float, *, second: asyncio.Event) -> int:
-    """Take no more connections, and wait for the requests in flight; the exit status."""
-    _log.info("shutting down")
-    drain.start()
-    for site in list(runner.sites):
-        await site.stop()
-    await asyncio.sleep(0)  # what has just been accepted begins
-    if runner.server is not None:
-        runner.server.pre_shutdown()
-    waiting = [asyncio.create_task(drain.wait()), asyncio.create_task(second.wait())]
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    if drain.in_flight:
-        _log.warning("%d requests in flight are given up", drain.in_flight)
-    return 1 if second.is_set() else 0
-
-
-def _address(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    settings = app[keys.SETTINGS]
+    settings, tally = app[keys.SETTINGS].now, app[keys.TALLY]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=app[keys.TALLY])
+        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, tally=tally)
         stack.push_async_callback(catalog.close)
-        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow)
+        artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow, tally=tally)
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=app[keys.TALLY])
+        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=tally)
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: Once[ModelKey] = Once()
@@ -210,28 +130,44 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             catalog,
             serving=serving,
             pool=pool,
-            every=max(1.0, settings.catalog_ttl_seconds),
+            every=_pace_of_pins(settings),
         )
-        await stack.enter_async_context(_owned(_keep_in_touch(catalog), name="reach MLflow"))
-        await stack.enter_async_context(_owned(pins.run(), name="pinned models"))
+        vitals = app[keys.VITALS] = Vitals(pool)
+        lag = Lag()
+        metrics = app[keys.METRICS] = _metrics(app, lag)
+        for name, work in (
+            ("reach MLflow", partial(_keep_in_touch, catalog)),
+            ("pinned models", pins.run),
+            ("vitals", vitals.run),
+            ("event loop lag", lag.run),
+            ("metrics", metrics.run),
+        ):
+            await stack.enter_async_context(kept(work, name=name, tally=tally))
         yield
 
 
-@asynccontextmanager
-async def _owned(work: Coroutine[None, None, None], *, name: str) -> AsyncIterator[None]:
-    """`work` runs meanwhile; it is cancelled and awaited at the end, and what it raises is logged."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+def _metrics(app: web.Application, lag: Lag) -> Metrics:
+    rooms = Rooms(
+        app[keys.CATALOG],
+        app[keys.PINS],
+        app[keys.POOL],
+        drain=app[keys.DRAIN],
+        lag=lag,
+        ready=partial(status.is_ready, app),
+    )
+    return Metrics(app[keys.TALLY], app[keys.TRAFFIC], levels=rooms.levels, seat=app[keys.SEAT])
 
 
-def _tell(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("%s: unexpected error", task.get_name(), exc_info=error)
+def change(app: web.Application, settings: Settings) -> None:
+    """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
+    app[keys.POOL].change(_limits(settings))
+    app[keys.CATALOG].change(settings)
+    app[keys.SERVING].change(input_checks=settings.input_checks, batching=settings.batching)
+    app[keys.PINS].change(settings.pinned_models, every=_pace_of_pins(settings))
+
+
+def _pace_of_pins(settings: Settings) -> float:
+    return max(1.0, settings.catalog_ttl_seconds)
 
 
 async def _keep_in_touch(catalog: Catalog) -> None:
@@ -253,6 +189,10 @@ async def _reach(catalog: Catalog) -> None:
                 _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _PAUSE_SECONDS_AWAY if catalog.reached else _LONGEST_PAUSE_SECONDS)
+
+
+def _workers(settings: Settings) -> int:
+    return settings.share_of_loaded_models * settings.workers_per_model
 
 
 def _threads(settings: Settings) -> int:

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def serve(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal says to stop."""
-    return supervisor.run(_wanted(environ))
+    return supervisor.run(_wanted(environ), reread=lambda: _wanted(environ))
 
 
 def check(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:

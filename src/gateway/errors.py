@@ -16,6 +16,16 @@ GatewayError
 
 from __future__ import annotations
 
+from typing import Final
+
+from workers.pool import Event
+
+UNEXPECTED_ERRORS: Final = Event(
+    "unexpected_errors",
+    "Errors that nothing was prepared for, by where: a request, a task of the gateway's own, the event loop.",
+    ("where",),
+)
+
 
 class GatewayError(Exception):
     """Base of all; `str(error)` is safe to show to a client: no path, no secret, no trace."""
@@ -63,3 +73,19 @@ class CacheFull(GatewayError):
 
 class CacheUnusable(GatewayError):
     """The artifact cache's folder cannot be read or written."""
+
+
+_KINDS: Final = {
+    ArtifactsRefused: "refused",
+    ArtifactsGone: "gone",
+    UpstreamWrong: "wrong",
+    UpstreamAway: "away",
+    UpstreamSlow: "slow",
+    CacheFull: "cache_full",
+    CacheUnusable: "cache_unusable",
+}
+
+
+def kind_of(error: BaseException) -> str:
+    """One word for the error's class, or that of the error it is a kind of; `failed` for all others."""
+    return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), "failed")

@@ -35,6 +35,7 @@ class Pins:
     ) -> None:
         """`every` so many seconds each ref is resolved anew."""
         self._refs = tuple(dict.fromkeys(refs))
+        self._other_refs = asyncio.Event()
         self._catalog = catalog
         self._serving = serving
         self._pool = pool
@@ -47,11 +48,31 @@ class Pins:
         """Whether every pinned model is warm now."""
         return all(ref in self._kept and self._pool.is_warm(self._kept[ref]) for ref in self._refs)
 
+    def change(self, refs: Iterable[ModelRef], *, every: float) -> None:
+        """Keep these from now on; what was pinned and is none of them may be unloaded again."""
+        self._refs = tuple(dict.fromkeys(refs))
+        self._every = every
+        self._other_refs.set()
+
     async def run(self) -> None:
         """Load and keep the pinned models, until cancelled."""
+        keepers: dict[ModelRef, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
-            for ref in self._refs:
-                group.create_task(self._keep(ref), name=f"pinned {text(ref)}")
+            while True:
+                self._other_refs.clear()
+                for ref in keepers.keys() - set(self._refs):
+                    await self._let_go(ref, keepers.pop(ref))
+                for ref in self._refs:
+                    if ref not in keepers:
+                        keepers[ref] = group.create_task(self._keep(ref), name=f"pinned {text(ref)}")
+                await self._other_refs.wait()
+
+    async def _let_go(self, ref: ModelRef, keeper: asyncio.Task[None]) -> None:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        self._release(ref)
+        self.problems.pop(text(ref), None)
+        _log.info("The model %s is pinned no more.", text(ref))
 
     async def _keep(self, ref: ModelRef) -> None:
         pause = _FIRST_PAUSE_SECONDS

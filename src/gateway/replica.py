@@ -11,19 +11,24 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gateway import app
+from gateway import server
+from gateway.metrics.metrics import Seat
+from gateway.watchdog import Pulse, Silence
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
 
+    from gateway.metrics.slates import Slates
     from gateway.settings import Settings
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (*ENDING, signal.SIGHUP)
 
 _PR_SET_PDEATHSIG: Final = 1
 _LONGEST_ADDRESS: Final = 1024
+_LAST_WORDS_SECONDS: Final = 2.0
 # A fork has this very process' settings and sockets, whatever `.env` says by now, and stays hidden
 # from the workers of its siblings, as it would not across an exec.
 _FORK: Final = multiprocessing.get_context("fork")
@@ -36,14 +41,29 @@ class Replica:
     when its supervisor dies, however that happens.
     """
 
-    def __init__(self, settings: Settings, number: int, *, sets: Sequence[Sequence[socket.socket]]) -> None:
-        """Start it on the sockets of its number, from 1. Raises OSError where there can be no process."""
+    def __init__(
+        self,
+        settings: Settings,
+        number: int,
+        *,
+        sets: Sequence[Sequence[socket.socket]],
+        reread: Callable[[], Settings] | None,
+        slates: Slates,
+    ) -> None:
+        """Start it on the sockets and with the slate of its number, from 1.
+
+        Raises OSError where there can be no process.
+        """
         self.number = number
+        pulse = Pulse()
+        self._silence = Silence(pulse)
         self.address: str | None = None
         self._began = time.monotonic()
         self._report, tell = _FORK.Pipe(duplex=False)
-        arguments = (settings, number, sets, os.getpid(), tell)
-        self._process = _FORK.Process(target=_live, args=arguments, name=f"gateway {number}")
+        more = {"sets": sets, "supervisor": os.getpid(), "report": tell, "reread": reread, "pulse": pulse}
+        self._process = _FORK.Process(
+            target=_live, args=(settings, Seat(slates, number)), kwargs=more, name=f"gateway {number}"
+        )
         try:
             with _held_back():
                 self._process.start()
@@ -89,6 +109,16 @@ class Replica:
                 self.address = self._report.recv_bytes(_LONGEST_ADDRESS).decode()
             self._report.close()
 
+    def look(self) -> int:
+        """Look whether its event loop has turned; how often in a row it had not."""
+        return self._silence.look()
+
+    def end_hung(self) -> None:
+        """Have it write where it hangs, where it still can, and end it."""
+        self.send(signal.SIGABRT)
+        self._process.join(_LAST_WORDS_SECONDS)
+        self.send(signal.SIGKILL)
+
     def send(self, number: signal.Signals) -> None:
         """A signal, where it still runs."""
         if self.status is None:
@@ -107,23 +137,27 @@ def _held_back() -> Iterator[None]:
 
 def _live(
     settings: Settings,
-    number: int,
+    seat: Seat,
+    *,
     sets: Sequence[Sequence[socket.socket]],
     supervisor: int,
     report: Connection,
+    reread: Callable[[], Settings] | None,
+    pulse: Pulse,
 ) -> NoReturn:
     """All that runs in the new process."""
     os.setsid()
     signal.set_wakeup_fd(-1)
-    for each in SIGNALS:
+    for each in ENDING:
         signal.signal(each, _leave)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.platform == "linux":  # SIGINT: without its supervisor it need not wait for a load balancer
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != supervisor:  # it ended before we asked
         sys.exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for index, others in enumerate(sets, start=1):
-        if index != number:  # nobody would hear the connections made there once its own process is gone
+        if index != seat.number:  # nobody would hear the connections made there once its own process is gone
             for listener in others:
                 listener.close()
 
@@ -131,7 +165,10 @@ def _live(
         with report, suppress(OSError):
             report.send_bytes(address.encode())
 
-    sys.exit(app.run(settings, announce=tell, listeners=sets[number - 1], process=number))
+    status = server.run(
+        settings, listeners=sets[seat.number - 1], announce=tell, reread=reread, seat=seat, pulse=pulse
+    )
+    sys.exit(status)
 
 
 def _leave(*_: object) -> NoReturn:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway import requirements
 from gateway.errors import GatewayError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made", Reply, Stream)
 Choice = TypeVar("Choice", bound=str)
+
+asked: Final[ContextVar[ModelKey | None]] = ContextVar("asked", default=None)
+"""Which version the request of this context was resolved to, for whoever counts requests."""
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +95,11 @@ class Serving:
         """End what is being brought up behind the requests."""
         await self._succession.close()
 
+    def change(self, *, input_checks: InputChecks, batching: Batching) -> None:
+        """Have other choices for versions that are loaded from now on."""
+        self._input_checks = input_checks
+        self._batching = batching
+
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
         """The reply of the version that `ref` means now.
 
@@ -121,6 +130,7 @@ class Serving:
         started = perf_counter()
         known = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
         resolution = self._succession.of(ref, known)
+        asked.set(resolution.version.key)
         timing.resolve = perf_counter() - started
         return resolution
 

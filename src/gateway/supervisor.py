@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
-from gateway import app, environment, listeners, logs
-from gateway.replica import SIGNALS, Replica
+from gateway import environment, listeners, logs, server
+from gateway.metrics.slates import Slates
+from gateway.reload import Reload
+from gateway.replica import ENDING, SIGNALS, Replica
+from gateway.settings import Current
 
 if TYPE_CHECKING:
     import socket
@@ -26,29 +29,40 @@ _log = logging.getLogger(__name__)
 _SHORT_LIFE_SECONDS: Final = 30.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
-_GRACE_SECONDS: Final = 10.0  # for what a process does after its drain
+_LAST_SECONDS: Final = 10.0  # for what a process does after its drain
+_SILENT_SECONDS: Final = 30.0
+_LOOKS: Final = 6  # in that time
 _FOR_GOOD: Final = (1, 2)  # cannot listen; wrong settings, or a cache that cannot be used
 
 
-def run(settings: Settings, *, announce: Callable[[str], None] | None = None) -> int:
+def run(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    silence: float = _SILENT_SECONDS,
+) -> int:
     """Serve until SIGTERM or SIGINT, in this process where one is enough; the exit status.
 
     `announce` is told the address once every process listens. The first signal lets the requests in
     flight be answered (status 0 where every process ended with that), a second one ends them at once
-    (status 1). A process that ends is replaced; where none can serve, all end with its status.
+    (status 1). At SIGHUP, which is not heard without `reread`, the settings are read again. A process that
+    ends, or whose event loop stands still for `silence` seconds, is replaced; where none can serve, all end
+    with its status. One that has no supervisor has twice the time before it ends itself (status 1).
     """
-    if settings.processes == 1:
-        return app.run(settings, announce=announce)
     logs.configure(settings.log_level, settings.log_format)
-    environment.hide_from_workers()
     try:
         sets = listeners.opened(settings.host, settings.port, sets=settings.processes)
     except OSError as error:
         _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
         return 1
+    if settings.processes == 1:
+        patience = 2 * silence
+        return server.run(settings, listeners=sets[0], announce=announce, reread=reread, silence=patience)
+    environment.hide_from_workers()
     gc.freeze()  # a collection in a process would write to every page that it shares with the others
-    with _signals() as told:
-        supervisor = Supervisor(settings, sets, told=told, announce=announce)
+    with _signals(SIGNALS if reread is not None else ENDING) as told:
+        supervisor = Supervisor(settings, sets, told=told, announce=announce, reread=reread, silence=silence)
         try:
             status = supervisor.keep()
         finally:
@@ -57,12 +71,12 @@ def run(settings: Settings, *, announce: Callable[[str], None] | None = None) ->
 
 
 @contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor from which each SIGTERM and SIGINT of the meantime can be read, as a byte."""
+def _signals(numbers: Sequence[signal.Signals]) -> Iterator[int]:
+    """A descriptor from which the number of each of these signals can be read that comes meanwhile."""
     told, tell = os.pipe()
     for end in (told, tell):
         os.set_blocking(end, False)
-    before = {number: signal.signal(number, _noted) for number in SIGNALS}
+    before = {number: signal.signal(number, _noted) for number in numbers}
     signal.set_wakeup_fd(tell)
     try:
         yield told
@@ -102,6 +116,11 @@ class _Seat:
         return seconds
 
 
+def _apply(settings: Settings) -> None:
+    """What the supervisor itself goes by; it reads the rest when it needs it."""
+    logs.configure(settings.log_level, settings.log_format)
+
+
 class Supervisor:
     """Owns the processes; `keep` until it is time, then `end`."""
 
@@ -112,12 +131,19 @@ class Supervisor:
         *,
         told: int,
         announce: Callable[[str], None] | None,
+        reread: Callable[[], Settings] | None,
+        silence: float,
     ) -> None:
         """`told` is where signals can be read, a byte each, without waiting."""
-        self._settings = settings
+        self._current = Current(settings)
+        self._reread = reread
         self._sets = sets
+        self._slates = Slates(len(sets))
         self._told = told
-        self._signals = 0
+        self._signals: list[signal.Signals] = []
+        self._hung_up = False
+        self._silence = silence
+        self._next_look = time.monotonic()
         self._announce = announce
         self._announced = False
         self._seats = [_Seat(number, sockets) for number, sockets in enumerate(sets, start=1)]
@@ -135,35 +161,66 @@ class Supervisor:
                 if seat.replica is not None and (status := self._look_after(seat, seat.replica)):
                     return status
             self._tell()
+            self._look_for_hung()
+            if self._hung_up:
+                self._hung_up = False
+                self._read_again()
 
     def end(self) -> int:
         """Let every process finish what it does and end; 0 where all did so with 0, else 1.
 
-        A second signal is passed on to them, and whoever takes too long is killed.
+        They are told by the signal that came: for a load balancer's sake they still take connections for a
+        while after SIGTERM. A second signal is passed on to them, and whoever takes too long is killed.
         """
         _log.info("shutting down")
         last = self._replicas()
         for seat in self._seats:
             for listener in seat.sockets:
-                listener.close()  # the last copy: or clients would wait where nobody takes them
-        self._send(signal.SIGTERM)
+                listener.close()  # so that who closes them last ends them: clients would wait where nobody is
+        first = self._signals[0] if self._signals else signal.SIGINT
+        self._send(first)
         hurried = False
-        until = time.monotonic() + self._settings.drain_seconds + _GRACE_SECONDS
+        until = time.monotonic() + self._current.now.drain_seconds + _LAST_SECONDS
         while running := self._running():
-            if self._signals > 1 and not hurried:
+            if len(self._signals) > 1 and not hurried:
                 hurried = True
-                self._send(signal.SIGINT)  # another number: two alike may become one on the way
-                until = time.monotonic() + _GRACE_SECONDS
+                # Another number: two alike may become one on the way.
+                self._send(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
+                until = time.monotonic() + _LAST_SECONDS
             if time.monotonic() >= until:
                 _log.error("%d processes do not end, and are killed", len(running))
                 self._send(signal.SIGKILL)
-                until += _GRACE_SECONDS
+                until += _LAST_SECONDS
             self._wait(running, until - time.monotonic())
         return 1 if hurried or any(replica.status for replica in last) else 0
 
+    def _read_again(self) -> None:
+        """Have the settings for processes to come, and have those that run read them for themselves."""
+        if self._reread is not None:
+            reload = Reload(self._current, self._reread, apply=_apply)
+            if reload.take(reload.read()):
+                self._send(signal.SIGHUP)
+
+    def _look_for_hung(self) -> None:
+        """End whoever's event loop was silent at each of our looks: it is replaced like any that ended."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self._silence / _LOOKS
+        for replica in self._running():
+            if replica.look() >= _LOOKS:
+                _log.error(
+                    "process %d hangs, its event loop has not turned for %g s: it is ended",
+                    replica.number,
+                    self._silence,
+                    extra={"pid": replica.pid},
+                )
+                replica.end_hung()
+
     def _take(self, seat: _Seat) -> None:
         try:
-            seat.replica = Replica(self._settings, seat.number, sets=self._sets)
+            seat.replica = Replica(
+                self._current.now, seat.number, sets=self._sets, reread=self._reread, slates=self._slates
+            )
         except OSError as error:
             pause = seat.postpone()
             _log.error("no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror)
@@ -198,18 +255,22 @@ class Supervisor:
             if self._announce is not None:
                 self._announce(addresses[0])
 
-    def _wait(self, replicas: Sequence[Replica], seconds: float | None) -> None:
+    def _wait(self, replicas: Sequence[Replica], seconds: float) -> None:
         """Until one of them or a signal has news, or so many seconds; takes in what it is."""
         news = [each for replica in replicas for each in replica.news()]
-        wait([self._told, *news], None if seconds is None else max(0.0, seconds))
+        wait([self._told, *news], max(0.0, seconds))
         with suppress(BlockingIOError):
-            self._signals += len(os.read(self._told, 64))
+            for number in os.read(self._told, 64):
+                if number == signal.SIGHUP:
+                    self._hung_up = True
+                else:
+                    self._signals.append(signal.Signals(number))
         for replica in replicas:
             replica.hear()
 
-    def _until_due(self) -> float | None:
+    def _until_due(self) -> float:
         due = [seat.due for seat in self._seats if seat.replica is None]
-        return min(due) - time.monotonic() if due else None
+        return min([self._next_look, *due]) - time.monotonic()
 
     def _replicas(self) -> list[Replica]:
         """The processes that hold a seat, also one whose end was not noticed yet."""

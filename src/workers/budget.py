@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from workers.crew import Crew
     from workers.messages import ModelKey
+    from workers.template import Template
 
 _logger = logging.getLogger("workers")
 
@@ -30,17 +31,22 @@ class Budget:
     Where the system does not tell what a process takes, there is no limit.
     """
 
-    def __init__(self, limit: int | None, *, crews: Callable[[], Iterable[Crew]]) -> None:
+    def __init__(self, limit: int | None, *, template: Template, crews: Callable[[], Iterable[Crew]]) -> None:
         """`crews` are those that have processes now; None as limit: whatever there is."""
         self.limit = limit if footprint.can_be_told() else None
         if limit is not None and self.limit is None:
             _logger.warning("This system does not tell what a process takes: the memory budget is not kept.")
+        self._template = template
         self._crews = crews
         self._own = 0
         self._sizes: dict[ModelKey, int] = {}
         self._reserved: dict[ModelKey, int] = {}
         self._measured = float("-inf")
         self._counted: set[int] = set()
+
+    def change(self, limit: int | None) -> None:
+        """Have another limit from now on."""
+        self.limit = limit if footprint.can_be_told() else None
 
     @property
     def own(self) -> int:
@@ -98,7 +104,10 @@ class Budget:
         """Learn what everything takes now."""
         pids = self._pids()
         self._measured, self._counted = asyncio.get_running_loop().time(), set(pids)
-        found = await asyncio.to_thread(footprint.measure)
+        try:
+            found = await asyncio.to_thread(footprint.measure, self._template.pid)
+        except OSError:
+            return  # no descriptor is left to look with: what was known holds on
         self._own = max(0, found.whole - sum(found.workers.values()))
         sizes: dict[ModelKey, int] = {}
         for pid, key in pids.items():

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     Heard = tuple[tuple[Answer | Loaded, ...], float] | WorkerDied
     Hear = Callable[[Heard], None]
 
+_DIED = "The worker's process ended."
 _JOINED_BYTES = 256 * 1024  # what is smaller is copied once more sooner than it is told part by part
+
+
+class DiedBefore(WorkerDied):
+    """The process ended before it had read the batch, which therefore is not what it died of."""
 
 
 class Channel(asyncio.Protocol):
@@ -51,7 +56,10 @@ class Channel(asyncio.Protocol):
         return self._transport is not None
 
     def ask(self, asks: Sequence[Ask], hear: Hear) -> None:
-        """Send a batch; `hear` is called once with its answers and their seconds, or with WorkerDied."""
+        """Send a batch; `hear` is called once with its answers and their seconds, or with WorkerDied.
+
+        It is DiedBefore where the worker cannot have begun with the batch.
+        """
         parts = wire.batch(asks)
         self.expect(hear)
         if self._transport is None:
@@ -64,7 +72,7 @@ class Channel(asyncio.Protocol):
     def expect(self, hear: Hear) -> None:
         """Have `hear` called with the next answers that nobody has asked for, or with WorkerDied."""
         if self._transport is None:
-            self._loop.call_soon(hear, _died())
+            self._loop.call_soon(hear, DiedBefore(_DIED))
         else:
             self._hears.append(hear)
 
@@ -85,8 +93,8 @@ class Channel(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No answer can come any more."""
-        self._cut()
+        """No answer can come any more; a reset or broken socket had bytes that the worker has not read."""
+        self._cut(unread=isinstance(exc, ConnectionError))
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of the worker's answers."""
@@ -123,13 +131,14 @@ class Channel(asyncio.Protocol):
         self._have = len(rest)
         return whole if not rest else whole[:size]
 
-    def _cut(self) -> None:
+    def _cut(self, *, unread: bool = False) -> None:
         if self._transport is None:
             return
         self._transport = None
         hears, self._hears = self._hears, deque()
-        for hear in hears:
-            self._tell(hear, _died())
+        for number, hear in enumerate(hears, 1):
+            before = unread and number == len(hears)  # at least the last bytes were not read
+            self._tell(hear, DiedBefore(_DIED) if before else WorkerDied(_DIED))
         self._on_cut()
 
     def _tell(self, hear: Hear, heard: Heard) -> None:
@@ -144,7 +153,3 @@ class Channel(asyncio.Protocol):
 
 def _nothing() -> None:
     """It is known already."""
-
-
-def _died() -> WorkerDied:
-    return WorkerDied("The worker's process ended.")

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workers.dispatcher import Dispatcher
-from workers.errors import LoadFailed
+from workers.errors import LoadFailed, NoMeans
 from workers.messages import Loaded
 from workers.post import Post
 from workers.streams import Streams
@@ -72,6 +72,16 @@ class Crew:
     def used(self) -> float:
         """When it was last asked, in the loop's time."""
         return self._dispatcher.used
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._dispatcher.waiting
+
+    @property
+    def running(self) -> int:
+        """How many requests its workers have been given."""
+        return self._dispatcher.running
 
     @property
     def workers(self) -> int:
@@ -168,7 +178,7 @@ class Crew:
             try:
                 await self._man()
             except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
-                tries += 1
+                tries += not isinstance(error, NoMeans)  # it is not the model's failure, and passes
                 failed = error if isinstance(error, LoadFailed) else LoadFailed(_NO_PROCESS, log=repr(error))
                 _logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)  # noqa: TRY400 - the trace would be ours
                 if tries >= _TRIES and not self._dispatcher.posts:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
+from workers.channel import DiedBefore
 from workers.deadlines import Deadlines
 from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
@@ -64,6 +65,7 @@ class Dispatcher:
         self._retrying: list[list[Ticket]] = []
         self._leaving: set[Post] = set()
         self._closed = False
+        self._given_up: Exception | None = None
         self.posts: list[Post] = []
         self.used = self._loop.time()
 
@@ -73,10 +75,21 @@ class Dispatcher:
         held = self._retrying or self._leaving
         return self._batcher.waiting > 0 or bool(held) or any(post.busy for post in self.posts)
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait, for the first time or again."""
+        return self._batcher.waiting + sum(map(len, self._retrying))
+
+    @property
+    def running(self) -> int:
+        """How many jobs the workers have been given, the open streams' questions among them."""
+        return sum(len(batch) for post in (*self.posts, *self._leaving) for batch in post.batches)
+
     def add(self, post: Post, merging: Merging) -> None:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.posts:
             self._pace = Pace(merging=merging.on)
+        self._given_up = None
         self.posts.append(post)
         self._schedule()
 
@@ -90,6 +103,8 @@ class Dispatcher:
             self.posts.remove(post)
             if post.batches:
                 self._leaving.add(post)
+            elif post.stream is not None:
+                self._rest()
         return post
 
     async def answer(self, ask: Job | Open) -> Any:
@@ -115,8 +130,10 @@ class Dispatcher:
         self._give(post, [ticket])
 
     def fail(self, error: Exception) -> None:
-        """Answer everything that waits with `error`."""
+        """Answer everything that waits with `error`, and what was to be tried again, since nobody comes."""
+        self._given_up = error
         self._batcher.fail(error)
+        self._rest()
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits or runs any more, for at most so long."""
@@ -187,6 +204,7 @@ class Dispatcher:
             if ticket.queued:
                 self._count(JOBS_DROPPED)
                 self._batcher.withdraw(ticket)
+                self._rest()
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
         future.set_exception(
@@ -199,13 +217,17 @@ class Dispatcher:
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
-        """Hand out what waits to whoever is free; called whenever either changes."""
+        """Hand out what waits to whoever is free; called whenever either changes. Never raises."""
         self._scheduled = False
-        while self._batcher.waiting and (post := self._free_post()) is not None:
-            tickets = self._batcher.take(self._pace.most_jobs)
-            if not tickets:
-                return
-            self._give(post, tickets)
+        try:
+            while self._batcher.waiting and (post := self._free_post()) is not None:
+                tickets = self._batcher.take(self._pace.most_jobs)
+                if not tickets:
+                    return
+                self._give(post, tickets)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for what is not handed out
+            self._batcher.fail(error)
+            self._loop.call_exception_handler({"message": "Handing out jobs failed.", "exception": error})
 
     def _free_post(self) -> Post | None:
         post = min((post for post in self.posts if post.worker.reachable), key=load, default=None)
@@ -215,7 +237,14 @@ class Dispatcher:
         post.give(tickets)
         if len(post.batches) == 1:
             self._start_clock(post)
-        post.worker.run([ticket.job for ticket in tickets], partial(self._hear, post, tickets))
+        try:
+            post.worker.run([ticket.job for ticket in tickets], partial(self._hear, post, tickets))
+        except Exception as error:  # nothing was sent, and nothing will be heard
+            post.batches.remove(tickets)
+            post.hear(tickets, ())
+            self._start_clock(post)
+            fail(tickets, error)
+            raise
 
     def _hear(self, post: Post, tickets: list[Ticket], heard: Heard) -> None:
         """A worker has answered a batch, or is dead."""
@@ -234,9 +263,13 @@ class Dispatcher:
 
     def _turn(self) -> None:
         """Something is over: go on with what waits, or tell that nothing does."""
-        self._over.set()
         self._dispatch()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Tell that nothing waits or runs any more, where that is so: somebody may wait for it."""
         if not self.busy:
+            self._over.set()
             self._idle()
 
     def _learn(self, tickets: list[Ticket], answers: tuple[Answer | Loaded, ...], seconds: float) -> None:
@@ -252,7 +285,7 @@ class Dispatcher:
     def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
         self._lost(post.worker)
-        if not post.blamed:
+        if not post.blamed and not isinstance(error, DiedBefore):
             for ticket in tickets:
                 ticket.deaths += 1
         post.blamed = True
@@ -267,6 +300,8 @@ class Dispatcher:
 
     def _retry(self, tickets: list[Ticket]) -> None:
         self._retrying.remove(tickets)
+        if self._given_up is not None:
+            fail(tickets, self._given_up)
         self._batcher.give_back(tickets)
         if not self._closed:
             self._turn()

@@ -11,6 +11,7 @@ WorkerError
 ├── OutOfTime         no answer before the deadline             (the model's)
 ├── QueueFull         too many jobs wait for this version       (the load's)
 ├── NoRoom            every place for a model is busy or pinned (the load's)
+├── NoMeans           no descriptor or process left for a worker (the operator's)
 ├── NotLoaded         no worker holds this version now          (load it first)
 ├── Pinned            the version is kept loaded by a setting   (the operator's)
 └── PoolClosed        the gateway is shutting down              (the operator's)
@@ -97,6 +98,10 @@ class QueueFull(WorkerError):
 
 class NoRoom(WorkerError):
     """As many models as allowed are loaded, and each of them is busy or pinned."""
+
+
+class NoMeans(WorkerError):
+    """The system has no descriptor, process or memory left for a worker; the model is not to blame."""
 
 
 class NotLoaded(WorkerError):

@@ -62,11 +62,14 @@ class Lifeline:
         if hasattr(os, "pidfd_open"):
             try:
                 self._descriptor = os.pidfd_open(self.pid)
-            except OSError:
+            except ProcessLookupError:
                 self._died()
                 return
-            self._loop.remove_reader(self._connection.fileno())
-            self._loop.add_reader(self._descriptor, self._died)
+            except OSError:
+                pass  # none is left for it: the end of the pipe tells of the death
+            else:
+                self._loop.remove_reader(self._connection.fileno())
+                self._loop.add_reader(self._descriptor, self._died)
         if self._kill_wanted:
             _kill(self.pid, self._descriptor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workers.limits import Limits
     from workers.messages import ModelKey
     from workers.tally import Tally
+    from workers.template import Template
 
     Reason = Literal["asked", "closing", "idle", "lost", "memory", "room"]
 
@@ -46,17 +48,25 @@ class Places:
     `held` are loaded, and take jobs; `pinned` never give way, and neither does who is busy.
     """
 
-    def __init__(self, limits: Limits, tally: Tally) -> None:
+    def __init__(self, limits: Limits, tally: Tally, *, template: Template) -> None:
         self._limits = limits
         self._tally = tally
         self._ending: dict[asyncio.Task[None], Crew] = {}
         self._starting: dict[ModelKey, Crew | None] = {}
         self._told_over = False
-        self.budget = Budget(limits.memory_bytes, crews=self._crews)
+        self.budget = Budget(limits.memory_bytes, template=template, crews=self._crews)
         self.held: dict[ModelKey, Held] = {}
         self.pinned: set[ModelKey] = set()
         self.changed = asyncio.Event()
+        self._other_limits = asyncio.Event()
         self.closed = False
+
+    def change(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self._limits = limits
+        self.budget.change(limits.memory_bytes)
+        self.changed.set()
+        self._other_limits.set()
 
     @property
     def loading(self) -> tuple[ModelKey, ...]:
@@ -154,16 +164,26 @@ class Places:
 
     async def retire_idle(self) -> None:
         """Unload whoever nobody asks, until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            idle_seconds = self._limits.idle_seconds
-            while (key := self.least_recently_used()) is not None:
-                left = self.held[key].crew.used + idle_seconds - loop.time()
-                if left > 0:
-                    break
-                _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
-                self.retire(key, "idle")
-            await asyncio.sleep(idle_seconds if key is None else left)
+            self._other_limits.clear()
+            pause = self._retire_the_idle()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._other_limits.wait()
+
+    def _retire_the_idle(self) -> float | None:
+        """Unload those whose time is over; the seconds until the next may be, None for never."""
+        idle_seconds = self._limits.idle_seconds
+        if not idle_seconds:
+            return None
+        now = asyncio.get_running_loop().time()
+        while (key := self.least_recently_used()) is not None:
+            left = self.held[key].crew.used + idle_seconds - now
+            if left > 0:
+                return left
+            _logger.info("%s is unloaded: nobody has asked for it for %g s.", key, idle_seconds)
+            self.retire(key, "idle")
+        return idle_seconds
 
     async def keep_to_budget(self) -> None:
         """Look every few seconds at what the models take, and unload as long as it is too much."""

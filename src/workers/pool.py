@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.crew import Crew
 from workers.errors import (
@@ -15,6 +15,7 @@ from workers.errors import (
     InputRefused,
     LoadFailed,
     ModelFailed,
+    NoMeans,
     NoRoom,
     NotLoaded,
     OutOfTime,
@@ -46,10 +47,10 @@ from workers.messages import (
 from workers.places import Held, Places
 from workers.stream import Stream
 from workers.tally import EVENTS, LOADS, Event, Tally
-from workers.template import Template
+from workers.template import Starts, Template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "ModelFailed",
     "ModelKey",
     "ModelSource",
+    "NoMeans",
     "NoRoom",
     "NotLoaded",
     "OutOfTime",
@@ -80,6 +82,7 @@ __all__ = [
     "PoolClosed",
     "QueueFull",
     "Reply",
+    "Starts",
     "State",
     "Stream",
     "StreamRefused",
@@ -92,6 +95,7 @@ __all__ = [
 _logger = logging.getLogger("workers")
 _AWAITED_SECONDS = 1.0
 _LAST_WORD_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
+_TROUBLE_SECONDS = 5.0
 _TRIES = 3  # to load a model that others take the memory of
 _STARTERS = 4  # threads that wait for the template to fork
 
@@ -101,13 +105,15 @@ class State:
     """How a version is served here.
 
     `workers` are its warm processes, `merging` says whether rows of several requests share a call of
-    the model there, `reason` why it failed.
+    the model there, `reason` why it failed; `waiting` and `running` are the requests there.
     """
 
     state: Literal["cold", "loading", "warm", "failed"]
     workers: int = 0
     reason: str | None = None
     merging: Merging | None = None
+    waiting: int = 0
+    running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +143,36 @@ class Pool:
         self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
-        self._places = Places(limits, self.tally)
+        self._places = Places(limits, self.tally, template=self._template)
         self._failures = Failures()
         self._keeping: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Start the template, which goes on importing behind; and the keeping of the limits."""
         self._template.ensure_running()
-        if self._limits.idle_seconds > 0:
-            self._keeping.append(asyncio.create_task(self._places.retire_idle(), name="idle models"))
+        self._keeping.append(asyncio.create_task(_kept(self._places.retire_idle), name="idle models"))
         if self._places.budget.limit is not None:
-            self._keeping.append(asyncio.create_task(self._places.keep_to_budget(), name="memory budget"))
+            work = _kept(self._places.keep_to_budget)
+            self._keeping.append(asyncio.create_task(work, name="memory budget"))
+
+    def change(self, limits: Limits) -> None:
+        """Have other limits from now on; a model that is loaded keeps its queue and its times."""
+        self._limits = limits
+        self._places.change(limits)
+
+    @property
+    def starts(self) -> Starts:
+        """How starting processes for workers fares."""
+        return self._template.starts
+
+    async def try_start(self) -> None:
+        """Find out whether a worker's process can be started, by one that does nothing; `starts` notes it."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._starter, self._template.try_start)
+        except (OSError, EOFError):
+            self.starts.note(began=False)
+        else:
+            self.starts.note(began=True)
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
@@ -164,7 +189,9 @@ class Pool:
     def state(self, key: ModelKey) -> State:
         """How the version is served now."""
         if (held := self._places.held.get(key)) is not None:
-            return State("warm", held.crew.workers, merging=held.crew.loaded.merging)
+            crew = held.crew
+            merging = crew.loaded.merging
+            return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
         if key in self._places.loading:
             return State("loading")
         if failed := self._failures.recent(key):
@@ -217,7 +244,7 @@ class Pool:
         """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
 
         `files` is entered once there is room for the model, and left when the model is unloaded.
-        Raises LoadFailed (remembered for a while), NoRoom, PoolClosed, and what `files` raises.
+        Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
         if key in self._places.held:
             return
@@ -294,3 +321,13 @@ class Pool:
             _logger.error("%s lost its last worker: %s\n%s", key, error, error.log)
             self._failures.remember(key, error)
             self._places.retire(key, "lost")
+
+
+async def _kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Work that goes on until cancelled, whatever goes wrong in it once."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _logger.exception("Models could not be unloaded in time; tried again in %g s.", _TROUBLE_SECONDS)
+            await asyncio.sleep(_TROUBLE_SECONDS)

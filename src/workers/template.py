@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import time
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.context import ForkServerContext
 
 PRELOAD = ["workers.preload"]
+_TRIAL_SECONDS = 10.0
+
+
+class Starts:
+    """Whether processes can be started at all; says nothing of what a model does in one."""
+
+    def __init__(self) -> None:
+        self.failing = asyncio.Event()
+        self.failed = 0
+        self._since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long every start has failed; 0 where the last one did not."""
+        return time.monotonic() - self._since if self.failed else 0.0
+
+    def note(self, *, began: bool) -> None:
+        """Take note of one start; from the event loop."""
+        if began:
+            self.failing.clear()
+            self.failed = 0
+            return
+        if not self.failed:
+            self._since = time.monotonic()
+        self.failed += 1
+        self.failing.set()
 
 
 class Template:
@@ -26,12 +54,33 @@ class Template:
         """`environment` is all that workers see of the environment; None leaves them this process' own."""
         if environment is not None:
             _inherit(environment)
+        self.starts = Starts()
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
 
     def ensure_running(self) -> None:
         """Start the template where it does not run; returns at once, the imports go on behind."""
         forkserver.ensure_running()
+
+    @property
+    def pid(self) -> int | None:
+        """The template's process id; None where it was not started yet."""
+        server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public tells it
+        pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
+        return pid
+
+    def try_start(self) -> None:
+        """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""
+        process = self.context.Process(target=_nothing)
+        process.start()
+        process.join(_TRIAL_SECONDS)
+        process.kill()
+        process.join()
+        process.close()
+
+
+def _nothing() -> None:
+    """All that a process on trial does."""
 
 
 def _inherit(environment: Mapping[str, str]) -> None:

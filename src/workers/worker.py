@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from workers import child
 from workers.channel import Channel
-from workers.errors import LoadFailed, WorkerDied
+from workers.errors import LoadFailed, NoMeans, WorkerDied
 from workers.lifeline import Lifeline
 from workers.messages import Failure, Loaded
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _NOTICE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
+_DESCRIPTORS: Final = 16  # more than a start needs
+_USED_UP: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS})
 
 
 class StartFailed(LoadFailed):
@@ -45,12 +49,18 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
-        self._near, self._far = socket.socketpair()
-        receiver, self._sender = template.context.Pipe(duplex=False)
+        self._starts = template.starts
         self._channel: Channel | None = None
-        self._executor = ProcessPoolExecutor(
-            1, mp_context=template.context, initializer=child.load, initargs=(source, self._sender, self._far)
-        )
+        with ExitStack() as undo:
+            self._near, self._far = map(undo.enter_context, socket.socketpair())
+            receiver, self._sender = map(undo.enter_context, template.context.Pipe(duplex=False))
+            self._executor = ProcessPoolExecutor(
+                1,
+                mp_context=template.context,
+                initializer=child.load,
+                initargs=(source, self._sender, self._far),
+            )
+            undo.pop_all()
         self._lifeline = Lifeline(receiver, died=self._died)
         self._started = False
         self.loaded = Loaded(0.0)
@@ -68,9 +78,13 @@ class Worker:
         """A worker with the model of `source` loaded; `died` is called once when its process ends.
 
         `starter` is where the start may block. Raises LoadFailed where the load raises, takes
-        longer than `seconds`, or ends the process. Cancelling ends the process.
+        longer than `seconds`, or ends the process; NoMeans where the system has none left for it.
+        Cancelling ends the process.
         """
-        worker = cls(source, template=template, died=died)
+        try:
+            worker = cls(source, template=template, died=died)
+        except OSError as error:
+            raise _not_begun(error) from error
         try:
             worker.loaded = await worker._load(starter, seconds=seconds)
         except BaseException:
@@ -110,7 +124,6 @@ class Worker:
         self._lifeline.kill()
         await self._lifeline.dead.wait()
         self._hang_up()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
@@ -127,13 +140,15 @@ class Worker:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(await self._begun(starter, report))
+                self._starts.note(began=True)
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
-            raise StartFailed("No process could be started for the model.", log=repr(error)) from error
+            self._starts.note(began=False)
+            raise _not_begun(error) from error
         finally:
             report.cancel()  # whoever is told of the death later finds that nobody waits
         if isinstance(told, Failure):
@@ -157,6 +172,7 @@ class Worker:
     def _spawn(self) -> None:
         """Start the process, which blocks until the template has forked."""
         try:
+            _descriptors_for_a_start(self._far)
             self._executor.submit(child.serve)
         finally:
             self._let_go()
@@ -182,6 +198,24 @@ class Worker:
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
+        self._executor.shutdown(wait=False, cancel_futures=True)  # or its pipes stay open until collected
+
+
+def _descriptors_for_a_start(end: socket.socket) -> None:
+    """Raise OSError where there are not enough.
+
+    multiprocessing's fork server dies of a start that is broken off half-way, and all workers with it.
+    """
+    with ExitStack() as spare:
+        for _ in range(_DESCRIPTORS):
+            spare.callback(os.close, os.dup(end.fileno()))
+
+
+def _not_begun(error: Exception) -> StartFailed | NoMeans:
+    """What it means that no process could be started."""
+    if isinstance(error, OSError) and error.errno in _USED_UP:
+        return NoMeans(f"No process could be started for the model: {error.strerror}.")
+    return StartFailed("No process could be started for the model.", log=repr(error))
 
 
 def _note(report: asyncio.Future[Loaded | Failure], heard: Heard) -> None:

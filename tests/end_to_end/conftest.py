@@ -32,16 +32,23 @@ class Process:
     """A running gateway: where it listens, and its log once it has ended."""
 
     def __init__(
-        self, folder: Path, values: dict[str, str], *, preexec: Callable[[], None] | None = None
+        self,
+        folder: Path,
+        values: dict[str, str],
+        *,
+        program: str,
+        python: Path | str,
+        preexec: Callable[[], None] | None,
     ) -> None:
         """`preexec` runs in the new process before anything else does."""
         script = folder / "serve.py"
-        script.write_text(SERVE)
+        script.write_text(program)
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(script)],
+                [str(python), str(script)],
                 env=environment(values),
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -108,15 +115,22 @@ def start(
     """Starts gateways with the settings given; they are ended with the test."""
     started: list[Process] = []
 
-    def run(*, preexec: Callable[[], None] | None = None, **values: str) -> Process:
+    def run(
+        *,
+        program: str = SERVE,
+        python: Path | str = sys.executable,
+        preexec: Callable[[], None] | None = None,
+        **values: str,
+    ) -> Process:
         folder = tmp_path / str(len(started))
         folder.mkdir()
         ours = {
             "MLFLOW_TRACKING_URI": mlflow_server.url,
             "GATEWAY_CACHE_DIR": str(folder / "cache"),
             "GATEWAY_PORT": "0",
+            "GATEWAY_GRACE_SECONDS": "0",
         }
-        started.append(Process(folder, ours | values, preexec=preexec))
+        started.append(Process(folder, ours | values, program=program, python=python, preexec=preexec))
         return started[-1]
 
     yield run

@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import psutil
 import pytest
 
 from gateway.api import keys
 from tests.control_groups import join, memory_group
 from tests.end_to_end.clients import clients, told
 from tests.figures import note
+from tests.footprints import taken
 from tests.gateways import BODY, gateway_at, invoke
 from workers.tally import UNLOADS
 
@@ -77,7 +77,7 @@ async def test_more_models_than_room(
                 assert status == 200, answer
                 assert answer["predictions"] == [30.0, 70.0]
                 assert len(pool.states()) <= _ROOM
-                largest = max(largest, await asyncio.to_thread(_taken))
+                largest = max(largest, await asyncio.to_thread(taken))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
@@ -107,12 +107,17 @@ async def test_a_budget_for_few(mlflow_server: MlflowServer, registered: list[st
             assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
         pool = gateway.app[keys.POOL]
         assert 2 <= len(pool.states()) < 10
-        taken = await asyncio.to_thread(_taken)
-        assert taken < budget * 1.05
+        at_the_end = await asyncio.to_thread(taken)
+        assert at_the_end < budget * 1.05
         assert any(
             labels[-1] in {"memory", "room"} for event, labels in pool.tally.counts if event is UNLOADS
         )
-        note("a budget for few", budget_mib=budget / _MIB, taken_mib=taken / _MIB, loaded=len(pool.states()))
+        note(
+            "a budget for few",
+            budget_mib=budget / _MIB,
+            taken_mib=at_the_end / _MIB,
+            loaded=len(pool.states()),
+        )
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -122,29 +127,7 @@ async def _own(server: MlflowServer, folder: Path, name: str) -> int:
     """What is taken with one model loaded."""
     async with gateway_at(server.url, folder) as gateway:
         assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
-        return await asyncio.to_thread(_taken)
-
-
-def _taken() -> int:
-    """PSS of this process and of the workers' template and all below it, by another reader."""
-    me = psutil.Process()
-    template = [process for process in me.children() if "forkserver" in " ".join(_command(process))]
-    below = [each for process in template for each in [process, *process.children(recursive=True)]]
-    return sum(_pss(process) for process in [me, *below])
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _pss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.NoSuchProcess:
-        return 0
+        return await asyncio.to_thread(taken)
 
 
 async def _registered(server: MlflowServer, number: int) -> list[str]:

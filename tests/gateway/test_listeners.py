@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = 40
+_TCP_REPAIR = 19
 
 
 @pytest.fixture
@@ -75,6 +79,50 @@ def test_a_port_that_one_listener_has() -> None:
         listeners.opened("127.0.0.1", other.getsockname()[1], sets=2)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+@pytest.mark.parametrize("sets", [1, 2])
+def test_dead_clients_are_noticed(sets: int) -> None:
+    """What is accepted is probed when it is silent, and ended when it takes nothing, within minutes."""
+    every = [listener for row in listeners.opened("127.0.0.1", 0, sets=sets) for listener in row]
+    for other in every[1:]:
+        other.close()
+    with every[0] as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        accepted, _ = listener.accept()
+        with accepted:
+            tcp = socket.IPPROTO_TCP
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            probing = accepted.getsockopt(tcp, socket.TCP_KEEPCNT) * accepted.getsockopt(
+                tcp, socket.TCP_KEEPINTVL
+            )
+            assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) + probing <= 120
+            assert 0 < accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 120_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket go without a word")
+def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is gone without FIN or reset is noticed by the probes, though nothing is sent to it."""
+    monkeypatch.setattr(listeners, "_IDLE_SECONDS", 1)
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    with listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
+        accepted, _ = listener.accept()
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            accepted.close()
+            pytest.skip("it takes the capability NET_ADMIN")
+        client.close()
+        accepted.settimeout(30)
+        with accepted, pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+
+
+def test_one_process_has_the_port_to_itself() -> None:
+    """On a port that the first address picks; nobody else is let in, and a busy one is refused."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    with listener, pytest.raises(OSError, match="in use"):
+        listeners.opened("127.0.0.1", listener.getsockname()[1], sets=1)
+
+
 def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name with two addresses: each set has a socket for both, all on one port."""
     one, two = (
@@ -86,3 +134,34 @@ def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         names = [[stack.enter_context(each).getsockname() for each in row] for row in sets]
     port = names[0][0][1]
     assert names == [[("127.0.0.1", port), ("127.0.0.2", port)]] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
+def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
+    """Connections made before can be taken and used; whoever comes later is refused, not reset."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    address = listener.getsockname()
+    with listener, socket.create_connection(address, timeout=30) as early, socket.socket() as late:
+        assert listeners.hush(listener)
+        late.setblocking(False)
+        assert late.connect_ex(address) == errno.EINPROGRESS
+        assert listeners.knocked([listener])
+        there, _ = listener.accept()
+        with there:
+            early.sendall(b"x")
+            assert there.recv(1) == b"x"
+            assert not listeners.knocked([listener])
+            listener.close()
+            waiting = select.poll()
+            waiting.register(late, select.POLLOUT)
+            assert waiting.poll(30_000)
+            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+            early.sendall(b"y")
+            assert there.recv(1) == b"y"
+
+
+def test_one_set_is_not_shared() -> None:
+    """A gateway of one process has its port to itself."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    with listener, pytest.raises(OSError, match="in use"):
+        listeners.opened("127.0.0.1", listener.getsockname()[1], sets=1)

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import orjson
-import psutil
 import pytest
 
 from tests import models
+from tests.footprints import taken
 from tests.models import body
 from tests.workers.conftest import Files, key
 from workers import footprint, places
@@ -62,19 +62,6 @@ async def room_for(models_: float, opened: Opened, heavy: Lookup, **limits: floa
 
 async def ask(pool: Pool, name: str, a: float = 1.0) -> object:
     return orjson.loads((await pool.predict(key(name), Job(body(a=[a], b=[0.0])))).body)
-
-
-def taken() -> int:
-    """PSS of this process and all below it, by another reader of the kernel's figures."""
-    me = psutil.Process()
-    return sum(_pss(process) for process in [me, *me.children(recursive=True)])
-
-
-def _pss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.NoSuchProcess:
-        return 0
 
 
 async def test_the_least_recently_used_gives_way(opened: Opened, heavy: Lookup) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workers.conftest import key
 from workers.dispatcher import Dispatcher
-from workers.errors import PoolClosed, WorkerDied
+from workers.errors import LoadFailed, PoolClosed, WorkerDied
 from workers.limits import Limits
 from workers.messages import UNKNOWN, Chunk, Job, ModelSource, Next, Open, Stop
 from workers.post import Post
@@ -91,6 +91,51 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_at_the_close() -> Non
     async with asyncio.timeout(SECONDS):
         with pytest.raises(PoolClosed):
             await asked
+
+
+async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes() -> None:
+    """It does not wait for its deadline when its model is given up, before its second try or at it."""
+    lost = asyncio.Event()
+
+    def note(dead: Worker) -> None:
+        dispatcher.remove(dead)
+        lost.set()
+
+    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
+    dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
+    asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
+    async with asyncio.timeout(SECONDS):
+        await lost.wait()
+        dispatcher.fail(LoadFailed("No worker can be had."))
+        with pytest.raises(LoadFailed):
+            await asked
+    assert not dispatcher.busy
+    await dispatcher.close()
+
+
+class Unaskable(Dying):
+    """Stands for a worker that cannot be given anything, for a reason that nobody thought of."""
+
+    def run(self, asks: Sequence[Ask], hear: Hear) -> None:
+        raise KeyError("odd")
+
+
+async def test_what_cannot_be_handed_out_is_answered() -> None:
+    """The error reaches who waits and the loop's handler, and the worker is free for others."""
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    dispatcher = Dispatcher(key("x"), Limits(), lost=lambda _: None, idle=lambda: None, tally=Tally())
+    dispatcher.add(Post(cast("Worker", Unaskable()), 0.0), UNKNOWN)
+    try:
+        async with asyncio.timeout(SECONDS):
+            for ask in (dispatcher.answer(Job(b"{}")), dispatcher.answer(Open(Job(b"{}"), 1))):
+                with pytest.raises(KeyError):
+                    await ask
+        assert not dispatcher.busy
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+        await dispatcher.close()
+    assert [type(context["exception"]) for context in heard] == [KeyError, KeyError]
 
 
 @pytest.mark.parametrize("late", [Next(1), Stop(1)])

@@ -39,11 +39,11 @@ def test_a_session_counts_as_a_whole() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as template:
         assert template.stdout is not None
         worker = int(template.stdout.readline())
-        before = footprint.measure()
+        before = footprint.measure(template.pid)
         template.kill()
         template.wait()
         _gone(worker)
-        after = footprint.measure()
+        after = footprint.measure(template.pid)
     assert 90 * _MIB < before.workers[worker] < 150 * _MIB
     assert worker not in after.workers
     assert before.whole - after.whole >= 90 * _MIB
@@ -51,11 +51,11 @@ def test_a_session_counts_as_a_whole() -> None:
 
 def test_own_memory() -> None:
     """What this process takes is found, nearly as another reader of the kernel's figures has it."""
-    before = footprint.measure().whole
+    before = footprint.measure(None).whole
     held = os.urandom(50 * _MIB)
-    found = footprint.measure().whole
+    found = footprint.measure(None).whole
     mine = psutil.Process()
-    expected = sum(process.memory_full_info().pss for process in [mine, *mine.children()])
+    expected = mine.memory_full_info().pss
     assert len(held) * 0.9 < found - before < len(held) * 1.2
     assert found == pytest.approx(expected, rel=0.1)
     assert footprint.private(mine.pid) > len(held) * 0.9

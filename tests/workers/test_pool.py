@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tests import models
 from tests.models import body
+from tests.waiting import until
 from tests.workers.conftest import Files, key
 from workers import failures
 from workers.pool import (
@@ -212,6 +214,23 @@ async def test_an_idle_worker_that_dies_is_replaced(opened: Opened, files: Looku
         assert isinstance(pids, list)
         os.kill(pids[0], 9)
         assert await answer(pool, "commands", command("x")) != pids
+
+
+async def test_a_dead_worker_leaves_no_descriptor(opened: Opened, files: Lookup) -> None:
+    """However many have died and whether anything was collected since."""
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        await answer(pool, "commands", command("x"))
+        before = psutil.Process().num_fds()
+        gc.disable()
+        try:
+            for _ in range(5):
+                with pytest.raises(WorkerDied):
+                    await pool.predict(COMMANDS, command("die"))
+            await answer(pool, "commands", command("x"))
+            await until(lambda: psutil.Process().num_fds() <= before)
+        finally:
+            gc.enable()
 
 
 async def test_deaths_are_noticed_without_process_descriptors(

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
 
-from gateway.api import compression
+from gateway.api import compression, keys
 from gateway.api.accept import ANSWERS, answer_type
 from gateway.api.errors import HttpRefusal
+from gateway.api.intake import BODIES_REFUSED, SMALL, IntakeFull
 from workers.pool import ARROW, CSV, PARQUET, Job
 
 JSON: Final = "application/json"
 _READ: Final = (JSON, CSV, PARQUET, ARROW)
+_MOST_PARTS: Final = 1024  # a body may come in millions of them, each an object of its own
 
 
 async def job_of(request: web.Request, *, events: bool = False) -> Job:
     """The body as it came, after decompression, its media type, and that of the answer.
 
-    Raises HttpRefusal where its type or encoding is not one that is read here, where it is over
-    the limit, or where the caller takes no answer that can be had; `events` are not asked about.
+    Raises HttpRefusal where its type or encoding is not one that is read here, where it is over the
+    limit, comes too slowly or finds no room, or where the caller takes no answer that can be had; `events`
+    are not asked about.
     """
     headers = request.headers
     content_type = media_type(headers.get("Content-Type"))
@@ -57,28 +61,58 @@ async def _body(request: web.Request) -> bytes:
         if (request.content_length or 0) > limit:
             raise compression.BodyTooLarge
         body = await _read(request, limit)
-        return body if encoding is None else await compression.plain(body, encoding, limit=limit)
+        return body if encoding is None else await _plain(request, body, encoding, limit=limit)
     except compression.BodyTooLarge as error:
         message = f"The body is larger than {limit} bytes, which is as much as this gateway takes."
         raise HttpRefusal(413, "RESOURCE_LIMIT_EXCEEDED", message=message) from error
     except compression.BodyBroken as error:
         message = f"The body is not what Content-Encoding {_shown(encoding or '')} says, or ends too early."
         raise HttpRefusal(400, "MALFORMED_REQUEST", message=message) from error
+    except IntakeFull as error:
+        message = "The gateway holds as many bytes of request bodies as it may; try again in a moment."
+        raise HttpRefusal(503, "TEMPORARILY_UNAVAILABLE", message=message) from error
     except web.RequestPayloadError as error:
         raise HttpRefusal(400, "MALFORMED_REQUEST", message="The body is not whole.") from error
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
-    """The body as it comes, put together once; raises BodyTooLarge as soon as it is."""
+    """The body as it comes, put together once; raises BodyTooLarge as soon as it is, and IntakeFull."""
     content = request.content
+    if content.is_eof() and content.total_bytes <= min(limit, SMALL):
+        return content.read_nowait()
+    request.app[keys.INTAKE].expect(request.content_length or 0)
+    seconds = request.app[keys.SETTINGS].now.upload_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _gathered(request, limit)
+    except TimeoutError as error:
+        request.app[keys.TALLY].count(BODIES_REFUSED, "slow")
+        message = f"The body was not whole within {seconds:g} s."
+        raise HttpRefusal(408, "DEADLINE_EXCEEDED", message=message) from error
+
+
+async def _gathered(request: web.Request, limit: int) -> bytes:
+    content, intake, connection = request.content, request.app[keys.INTAKE], request.protocol
     parts: list[bytes] = []
     size = 0
     while part := content.read_nowait() if content.is_eof() else await content.readany():
         size += len(part)
         if size > limit:
             raise compression.BodyTooLarge
+        if size > SMALL:
+            intake.hold(connection, size)
         parts.append(part)
+        if len(parts) == _MOST_PARTS:
+            parts = [b"".join(parts)]
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _plain(request: web.Request, body: bytes, encoding: str, *, limit: int) -> bytes:
+    """The body decompressed, which may be a thousand times as much; raises IntakeFull too."""
+    plain = await compression.plain(body, encoding, limit=limit)
+    if len(plain) > SMALL:
+        request.app[keys.INTAKE].hold(request.protocol, len(plain))
+    return plain
 
 
 @lru_cache(maxsize=256)

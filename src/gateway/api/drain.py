@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 
 class Drain:
-    """Counts the requests in flight, so that a gateway that is shutting down can wait for the last."""
+    """Knows the requests in flight, so that a gateway that is shutting down can wait for the last."""
 
     def __init__(self) -> None:
         self.started = False
-        self.in_flight = 0
-        self._empty = asyncio.Event()
+        self._connections: set[Hashable] = set()
 
-    def enter(self) -> None:
-        """A request has come."""
-        self.in_flight += 1
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return len(self._connections)
 
-    def leave(self) -> None:
+    def holds(self, connection: Hashable) -> bool:
+        """Whether a request of this connection is being answered."""
+        return connection in self._connections
+
+    def enter(self, connection: Hashable) -> None:
+        """A request has come on a connection, where it is the only one until it leaves."""
+        self._connections.add(connection)
+
+    def leave(self, connection: Hashable) -> None:
         """Its answer is made."""
-        self.in_flight -= 1
-        if self.started and self.in_flight == 0:
-            self._empty.set()
+        self._connections.discard(connection)
 
     def start(self) -> None:
-        """From now on the gateway is not ready any more."""
+        """From now on the gateway is not ready any more, and each answer is its connection's last."""
         self.started = True
-        if self.in_flight == 0:
-            self._empty.set()
-
-    async def wait(self) -> None:
-        """Until no request is in flight; only after `start`."""
-        await self._empty.wait()

@@ -40,6 +40,7 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.WorkerDied: (500, "MODEL_ERROR"),
     workers.OutOfTime: (504, "DEADLINE_EXCEEDED"),
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NoMeans: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NoRoom: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.NotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.Pinned: (409, "RESOURCE_CONFLICT"),
@@ -104,14 +105,14 @@ def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:
     The text of a model's own exception is told only where `model_error_text` allows it.
     """
     if isinstance(error, HttpRefusal):
-        return Problem(error.status, error.code, str(error))
+        return Problem(error.status, error.code, str(error), headers=_headers(error, error.status))
     if isinstance(error, web.HTTPException):
         return _of_http(error)
     for kind in type(error).__mro__:
         if kind in _TABLE:
             status, code = _TABLE[kind]
-            headers = {"Retry-After": _retry_after(error)} if status == 503 else {}
-            return Problem(status, code, _message(error, model_error_text), _details(error), headers)
+            message = _message(error, model_error_text)
+            return Problem(status, code, message, _details(error), _headers(error, status))
     return None
 
 
@@ -137,6 +138,10 @@ def _message(error: Exception, model_error_text: bool) -> str:
 
 def _details(error: Exception) -> tuple[workers.Cell, ...]:
     return error.details if isinstance(error, workers.InputRefused) else ()
+
+
+def _headers(error: Exception, status: int) -> Mapping[str, str]:
+    return {"Retry-After": _retry_after(error)} if status == 503 else {}
 
 
 def _retry_after(error: Exception) -> str:

@@ -63,7 +63,7 @@ async def answer(request: web.Request, ref: ModelRef) -> web.StreamResponse:
         response = web.StreamResponse(headers=answers.headers(made.resolution, made.timing))
         response.headers.update(_HEADERS)
         response.headers["X-Request-Id"] = logs.request_id.get()
-        seconds = request.app[keys.SETTINGS].request_timeout_seconds
+        seconds = request.app[keys.SETTINGS].now.request_timeout_seconds
         try:
             await response.prepare(request)
             async with aclosing(_events(request, made.chunks)) as events:
@@ -84,7 +84,7 @@ async def _events(request: web.Request, chunks: Stream) -> AsyncGenerator[bytes,
         async for chunk in chunks:
             yield b"data: %b\n\n" % chunk
     except Exception as error:  # noqa: BLE001 - the answer has begun: whatever it is can only be told within it
-        settings = request.app[keys.SETTINGS]
+        settings = request.app[keys.SETTINGS].now
         problem = middleware.told(error, request, model_error_text=settings.model_error_text)
         yield b"event: error\ndata: %b\n\n" % problem.body(logs.request_id.get())
     else:

@@ -6,18 +6,25 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.api.connections import Connections
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
+from gateway.metrics.metrics import Metrics, Seat
+from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
 from gateway.pins import Pins
 from gateway.serving import Serving
-from gateway.settings import Settings
+from gateway.settings import Current
+from gateway.vitals import Vitals
 from workers.pool import Pool, Tally
 
-SETTINGS: Final = web.AppKey("settings", Settings)
+SETTINGS: Final = web.AppKey("settings", Current)
 DRAIN: Final = web.AppKey("drain", Drain)
+CONNECTIONS: Final = web.AppKey("connections", Connections)
+INTAKE: Final = web.AppKey("intake", Intake)
 TALLY: Final = web.AppKey("tally", Tally)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
@@ -25,5 +32,9 @@ ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
+VITALS: Final = web.AppKey("vitals", Vitals)
 DETAILS: Final = web.AppKey("details", Details)
+TRAFFIC: Final = web.AppKey("traffic", Traffic)
+SEAT: Final = web.AppKey("seat", Seat)
+METRICS: Final = web.AppKey("metrics", Metrics)
 OPENAPI: Final = web.AppKey("openapi", bytes)

@@ -1,43 +1,69 @@
-"""The one layer around every handler: the request's id, and errors as answers."""
+"""The one layer around every handler: the request's id, errors as answers, and counts of both."""
 
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from gateway import logs
-from gateway.api import answer_encoding, errors
+from gateway.api import answer_encoding, errors, keys
+from gateway.errors import UNEXPECTED_ERRORS
+from gateway.metrics.traffic import CLIENT_GONE
+from gateway.serving import asked
 from workers.pool import ModelFailed
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
+    from gateway.api.connections import Connections
+    from gateway.api.counting import Counting
     from gateway.api.drain import Drain
+    from gateway.api.intake import Intake
     from gateway.api.request_ids import RequestIds
+    from gateway.settings import Current
 
 _log = logging.getLogger(__name__)
 
 
-def around(ids: RequestIds, drain: Drain, *, model_error_text: bool) -> Middleware:
-    """A middleware that gives each request its id and turns whatever is raised into an answer."""
+def around(
+    ids: RequestIds,
+    drain: Drain,
+    *,
+    connections: Connections,
+    intake: Intake,
+    counting: Counting,
+    settings: Current,
+) -> Middleware:
+    """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
-        drain.enter()
+        connection = request.protocol
+        connections.enter(connection)
+        drain.enter(connection)
+        began, status = perf_counter(), CLIENT_GONE
         try:
             response: web.StreamResponse = await handler(request)
             if "Accept-Encoding" in request.headers:
                 response = await answer_encoding.encoded(request, response)
+            status = response.status
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            response = _refused(request, request_id, told(error, request, model_error_text=model_error_text))
+            told_text = settings.now.model_error_text
+            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
+            status = response.status
         finally:
-            drain.leave()
+            drain.leave(connection)
+            counting.note(request, status, seconds=perf_counter() - began, key=asked.get())
+            connections.leave(connection)
+            if intake.held:
+                intake.release(connection)
         response.headers["X-Request-Id"] = request_id
         if drain.started:
             response.force_close()  # so that a client with a pool of connections takes another
@@ -51,6 +77,7 @@ def told(error: Exception, request: web.Request, *, model_error_text: bool) -> e
     problem = errors.problem_of(error, model_error_text=model_error_text)
     if problem is None:
         problem = errors.internal()
+        request.app[keys.TALLY].count(UNEXPECTED_ERRORS, "request")
         _log.error("unexpected error", exc_info=error, extra=_where(request))
     elif problem.status >= 500 or problem.status == 424:
         extra = {**_where(request), "status": problem.status, "reason": _reason(error), **_more(error)}

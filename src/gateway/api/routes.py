@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.api import bodies, docs, invocation, models, status, v2, v2_repository
+from gateway.api import bodies, docs, invocation, metrics, models, status, v2, v2_repository
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -55,6 +55,7 @@ _OF_GATEWAY: Final = (
     Route("GET", "/health/live", status.live),
     Route("GET", "/health/ready", status.ready),
     Route("GET", "/version", status.version),
+    Route("GET", "/metrics", metrics.show),
     Route("GET", "/openapi.json", docs.openapi),
     Route("GET", "/docs", docs.page),
 )
@@ -68,6 +69,10 @@ def table() -> tuple[Route, ...]:
     plain = of_models + _OF_OPEN_INFERENCE + _OF_GATEWAY
     slashed = tuple(route._replace(path=f"{route.path}/") for route in plain)
     return (*plain, *slashed, Route("GET", "/docs/{file}", docs.file))
+
+
+PREDICTING: Final = (invocation.invoke, v2.infer)
+"""The handlers that predict."""
 
 
 def add_to(router: web.UrlDispatcher) -> None:

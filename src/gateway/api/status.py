@@ -24,8 +24,9 @@ async def live(request: web.Request) -> web.Response:
 
 
 def is_ready(app: web.Application) -> bool:
-    """Whether MLflow was reached and every pinned model is warm, and the gateway is not shutting down."""
-    return app[keys.CATALOG].reached and app[keys.PINS].ready and not app[keys.DRAIN].started
+    """Whether MLflow was reached, every pinned model is warm and others can be loaded; not at shutdown."""
+    able = app[keys.CATALOG].reached and app[keys.PINS].ready and app[keys.VITALS].well
+    return able and not app[keys.DRAIN].started
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -46,6 +47,7 @@ async def ready(request: web.Request) -> web.Response:
             "since": None if since is None else since.isoformat(timespec="seconds"),
         },
         "pinned": {"ready": pins.ready, "problems": dict(pins.problems)},
+        "workers": {"can_start": app[keys.VITALS].well},
     }
     return answers.json(body, status=200 if whole else 503)
 

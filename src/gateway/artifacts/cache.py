@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk, manifest
 from gateway.artifacts.locks import held
@@ -17,8 +17,9 @@ from gateway.artifacts.stamps import stamp
 from gateway.artifacts.store import checked, joined, require_model, too_large
 from gateway.artifacts.stores import Stores, scheme_of
 from gateway.artifacts.threads import in_thread
-from gateway.errors import GatewayError, UpstreamSlow
+from gateway.errors import GatewayError, UpstreamSlow, kind_of
 from gateway.once import Once
+from workers.pool import Event, Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +32,19 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from workers.pool import ModelKey
 
+FETCHES: Final = Event(
+    "artifact_fetches",
+    "Downloads of a version's files by how they ended: fetched, refused, gone, wrong, away, slow, "
+    "cache_full, cache_unusable, or failed.",
+    ("outcome",),
+)
+FETCHED_BYTES: Final = Event(
+    "artifact_fetched_bytes", "Bytes of files that were downloaded, of whatever became of them."
+)
+DAMAGED: Final = Event(
+    "artifact_caches_damaged", "Versions whose cached files were found damaged, and were fetched again."
+)
+
 _log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
 _REST_SECONDS = 2.0
@@ -42,9 +56,20 @@ class ArtifactCache:
     To be opened before use and closed afterwards; owns the stores' connections.
     """
 
-    def __init__(self, settings: Settings, client: MlflowClient, *, rest: float = _REST_SECONDS) -> None:
-        """What could not be fetched is not tried again for `rest` seconds: who asks gets the same error."""
-        self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+    def __init__(
+        self,
+        settings: Settings,
+        client: MlflowClient,
+        *,
+        rest: float = _REST_SECONDS,
+        tally: Tally | None = None,
+    ) -> None:
+        """What could not be fetched is not tried again for `rest` seconds: who asks gets the same error.
+
+        `tally` is where what happens is counted.
+        """
+        self._tally = tally or Tally()
+        self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes, tally=self._tally)
         self._stores = Stores(settings, client)
         self._once: Once[ModelKey] = Once()
         self._intact: dict[ModelKey, Stamp] = {}
@@ -123,8 +148,9 @@ class ArtifactCache:
                 return
             if problem:
                 _log.error("the cached files of %s are damaged and fetched again: %s", key, problem)
+                self._tally.count(DAMAGED)
                 await self._room.discard(place)
-            await self._fetch(key, place, uri=await locate())
+            await self._counted(key, place, locate=locate)
             self._intact[key] = await in_thread(stamp, place.folder)
 
     def _verified(self, key: ModelKey, place: Place) -> str | None:
@@ -140,6 +166,15 @@ class ArtifactCache:
             removed = _tidied(key, known.strangers(place.files))
             self._intact[key] = frozenset(entry for entry in before if entry[0] not in removed)
         return problem
+
+    async def _counted(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
+        try:
+            with disk.told():
+                await self._fetch(key, place, uri=await locate())
+        except Exception as error:
+            self._tally.count(FETCHES, kind_of(error))
+            raise
+        self._tally.count(FETCHES, "fetched")
 
     async def _fetch(self, key: ModelKey, place: Place, *, uri: str) -> None:
         try:
@@ -162,7 +197,10 @@ class ArtifactCache:
     async def _fill(self, key: ModelKey, partial: Partial, *, tree: Tree, where: str) -> int:
         meter = Meter(f"fetching {key}", total=tree.size, limit=self._room.max_bytes)
         meter.start(where)
-        files = await tree.fetch(partial.files, meter)
+        try:
+            files = await tree.fetch(partial.files, meter)
+        finally:
+            self._tally.count(FETCHED_BYTES, times=meter.done)
         require_model(file.path for file in files)
         content = manifest.Manifest(str(key), files)
         await in_thread(content.write, partial.manifest)

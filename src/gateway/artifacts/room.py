@@ -12,17 +12,22 @@ import shutil
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk, manifest
 from gateway.artifacts.locks import FileLock, held
 from gateway.artifacts.threads import in_thread
 from gateway.errors import CacheFull
+from workers.pool import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from workers.pool import ModelKey
+    from workers.pool import ModelKey, Tally
+
+EVICTIONS: Final = Event(
+    "artifact_cache_evictions", "Versions whose cached files were removed to make room for others."
+)
 
 _log = logging.getLogger(__name__)
 _LAYOUT = "v1"
@@ -94,12 +99,14 @@ class Room:
     stays, of the others the least recently used goes first.
     """
 
-    def __init__(self, top: Path, *, max_bytes: int) -> None:
+    def __init__(self, top: Path, *, max_bytes: int, tally: Tally) -> None:
         self._top = top / _LAYOUT
         self._models = self._top / "models"
         self._partials = self._top / "partial"
         self._locks = self._top / "locks"
         self._gate = self._top / "room.lock"
+        self._tally = tally
+        self._evicted = 0
         self.max_bytes = max_bytes
 
     async def open(self) -> None:
@@ -123,7 +130,7 @@ class Room:
         partial = Partial(self._partials / secrets.token_hex(16))
         lock = FileLock(partial.lock)
         try:
-            async with held(self._gate):
+            async with self._gated():
                 await in_thread(self._begin, partial, size, lock=lock)
             yield partial
         finally:
@@ -133,7 +140,7 @@ class Room:
     async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
         """Put a complete model of `size` bytes in its place; raises CacheFull."""
         await in_thread(manifest.sync_folders, partial.folder)
-        async with held(self._gate):
+        async with self._gated():
             await in_thread(self._clear, size, keep=partial)
             await in_thread(self._move, partial.folder, place.folder)
 
@@ -142,13 +149,24 @@ class Room:
 
         For a disk that was found full; False where there was none to remove.
         """
-        async with held(self._gate):
+        async with self._gated():
             return await in_thread(self._relieve, size)
 
     async def discard(self, place: Place) -> None:
         """Remove the model at `place`, leased or not: it is damaged."""
         async with held(self._gate):
             await in_thread(self._drop, place.folder)
+
+    @asynccontextmanager
+    async def _gated(self) -> AsyncIterator[None]:
+        """Hold the gate, and count what was evicted meanwhile: threads do not."""
+        async with held(self._gate):
+            try:
+                yield
+            finally:
+                evicted, self._evicted = self._evicted, 0
+                if evicted:
+                    self._tally.count(EVICTIONS, times=evicted)
 
     def _place(self, name: str) -> Place:
         return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
@@ -224,6 +242,7 @@ class Room:
         try:
             known = manifest.load(folder / _MANIFEST)
             self._drop(folder)
+            self._evicted += 1
             _log.info(
                 "the cached files of %s gave way to others", known.model if known else "an unknown model"
             )

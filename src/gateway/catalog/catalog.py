@@ -41,8 +41,13 @@ class Catalog:
         self._tally = tally or Tally()
         self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
-        self._standing = Standing()
+        self._standing = Standing(self._tally)
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
+
+    def change(self, settings: Settings) -> None:
+        """Have another preference for `best` and another time for answers, from now on."""
+        self._default = best.Preference(settings.best_metric, settings.best_order)
+        self._memory.change(ttl=settings.catalog_ttl_seconds)
 
     @property
     def reached(self) -> bool:

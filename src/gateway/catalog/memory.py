@@ -82,6 +82,10 @@ class Memory(Generic[K, V]):
         self._behind: dict[K, asyncio.Task[None]] = {}
         self._began: dict[K, float] = {}
 
+    def change(self, *, ttl: float) -> None:
+        """Have another time from now on, for what is known already too."""
+        self._ttl = ttl
+
     def fresh(self, key: K) -> V | None:
         """The answer within its time, without waiting; one about to end is refreshed meanwhile."""
         entry = self._entries.get(key)

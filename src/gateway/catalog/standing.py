@@ -6,13 +6,23 @@ import asyncio
 import logging
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong, kind_of
 from gateway.mlflow_client import CallRefused
+from workers.pool import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.pool import Tally
+
+LOOKUPS: Final = Event(
+    "mlflow_lookups",
+    "What was asked of MLflow, by how that ended: answered (a refusal in MLflow's own words, too), away, "
+    "slow, or wrong.",
+    ("outcome",),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +33,8 @@ class Standing:
     `since` is when that began; `doubtful` is set until MLflow was reached, and while it is away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self.reached = False
         self.away: str | None = None
         self.since: datetime | None = None
@@ -39,7 +50,7 @@ class Standing:
             self._answers()
             raise
         except (UpstreamWrong, UpstreamAway, UpstreamSlow) as error:
-            self._fails(str(error))
+            self._fails(error)
             raise
         except GatewayError:
             self._answers()
@@ -48,12 +59,15 @@ class Standing:
             self._answers()
 
     def _answers(self) -> None:
+        self._tally.count(LOOKUPS, "answered")
         if self.away is not None:
             _log.info("MLflow answers again")
         self.reached, self.away, self.since = True, None, None
         self.doubtful.clear()
 
-    def _fails(self, reason: str) -> None:
+    def _fails(self, error: UpstreamWrong | UpstreamAway | UpstreamSlow) -> None:
+        self._tally.count(LOOKUPS, kind_of(error))
+        reason = str(error)
         if self.away is None:
             _log.warning("%s What is known of its models serves on" if self.reached else "%s", reason)
             self.since = datetime.now(UTC)

@@ -90,6 +90,7 @@ def _wanted(values: Mapping[str, str], *, url: str, folder: Folder) -> dict[str,
     """The user's settings, but none that lead to another MLflow server than the demo's."""
     own = {name: value for name, value in values.items() if not name.startswith("MLFLOW_")}
     own.setdefault("GATEWAY_CACHE_DIR", str(folder.path / "cache"))
+    own.setdefault("GATEWAY_GRACE_SECONDS", "0")  # no load balancer is in front
     own.setdefault("GATEWAY_PORT", str(server.free_port(USUAL_PORT)))
     return {**own, "MLFLOW_TRACKING_URI": url}
 

@@ -3,12 +3,14 @@
 The fields' descriptions are what `gateway serve --help` prints and what `env.template` says.
 """
 
+from gateway.settings.current import Current
 from gateway.settings.fields import Settings
-from gateway.settings.reading import PARTS, SettingsError, aliases, load, merged, names
+from gateway.settings.reading import PARTS, SettingsError, aliases, load, merged, names, validated
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 __all__ = [
     "PARTS",
+    "Current",
     "MlflowSettings",
     "S3Settings",
     "Settings",
@@ -17,4 +19,5 @@ __all__ = [
     "load",
     "merged",
     "names",
+    "validated",
 ]

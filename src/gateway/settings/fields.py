@@ -120,6 +120,23 @@ class Settings(Part):
     max_body_bytes: Count = Field(
         64 * 2**20, alias="GATEWAY_MAX_BODY_BYTES", description="The largest request body, decompressed."
     )
+    max_bodies_bytes: Count = Field(
+        256 * 2**20,
+        alias="GATEWAY_MAX_BODIES_BYTES",
+        description="What the request bodies held at once may come to in each gateway process, though one of "
+        "GATEWAY_MAX_BODY_BYTES always fits; then: 503.",
+    )
+    upload_timeout_seconds: Seconds = Field(
+        120,
+        alias="GATEWAY_UPLOAD_TIMEOUT_SECONDS",
+        description="How long a client may take to send a request's body; then: 408.",
+    )
+    idle_connection_seconds: Seconds = Field(
+        75,
+        alias="GATEWAY_IDLE_CONNECTION_SECONDS",
+        description="A connection is closed that has sent no whole head of a request for so long, or whose "
+        "client takes nothing of its answer.",
+    )
     batching: Literal["auto", "on", "off"] = Field(
         "auto",
         alias="GATEWAY_BATCHING",
@@ -154,6 +171,12 @@ class Settings(Part):
         alias="GATEWAY_DRAIN_SECONDS",
         description="How long running requests may finish after a signal to stop.",
     )
+    grace_seconds: SecondsOrNone = Field(
+        2,
+        alias="GATEWAY_GRACE_SECONDS",
+        description="How long, as a part of that, the gateway still takes new requests after SIGTERM, while "
+        "it says that it is not ready, so that load balancers notice; 0: not at all.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="GATEWAY_LOG_LEVEL", description="debug, info, warning or error."
     )
@@ -168,6 +191,16 @@ class Settings(Part):
     def share_of_loaded_models(self) -> int:
         """How many model versions one of the processes may have loaded."""
         return self.max_loaded_models // self.processes
+
+    @property
+    def bodies_bytes(self) -> int:
+        """What the bodies held at once may come to: one at least."""
+        return max(self.max_bodies_bytes, self.max_body_bytes)
+
+    @property
+    def grace(self) -> float:
+        """`grace_seconds`, but never more than `drain_seconds`, of which they are a part."""
+        return min(self.grace_seconds, self.drain_seconds)
 
     # Validators of single fields, which see those before them that are right: a validator of the whole
     # would not run where any other field is wrong, and its problem would stay unsaid.
@@ -194,6 +227,14 @@ class Settings(Part):
                 f"names {len(pins)} models, but of {whole} each of {processes} GATEWAY_PROCESSES has {share}"
             )
         return pins
+
+    @field_validator("grace_seconds")
+    @classmethod
+    def _part_of_the_drain(cls, grace: float, info: ValidationInfo) -> float:
+        drain = info.data.get("drain_seconds", grace)
+        if grace > drain:
+            raise ValueError(f"is {grace:g}, but GATEWAY_DRAIN_SECONDS, of which it is a part, is {drain:g}")
+        return grace
 
     @field_validator("artifact_roots")
     @classmethod

@@ -54,6 +54,14 @@ def load(
     return settings
 
 
+def validated(values: Mapping[str, object]) -> Settings:
+    """Settings from the values of all fields, by field; raises SettingsError where they do not agree."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(list(_told(Settings, error))) from error
+
+
 def merged(environ: Mapping[str, str], env_file: Path | None = None) -> dict[str, str]:
     """What `environ` says, and `env_file` where `environ` does not; without empty values.
 
@@ -120,9 +128,14 @@ def _validated(
     try:
         return part.model_validate({name: values[name] for name in own} | others)
     except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            where = str(problem["loc"][0])
-            if where in part.model_fields:  # so pydantic names a field that has its default
-                where = aliases(part, where)[0]
-            problems.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
+        problems += _told(part, error)
         return part.model_construct()
+
+
+def _told(part: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """A line for each wrong value, by its name in the environment."""
+    for problem in error.errors(include_url=False, include_input=False):
+        where = str(problem["loc"][0])
+        if where in part.model_fields:  # so pydantic names a field that has its default
+            where = next(iter(aliases(part, where)), where)
+        yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"

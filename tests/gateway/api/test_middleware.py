@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.api import middleware
+from gateway import settings
+from gateway.api import keys, middleware
+from gateway.api.connections import Connections
+from gateway.api.counting import Counting
 from gateway.api.drain import Drain
+from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
+from gateway.errors import UNEXPECTED_ERRORS
+from gateway.metrics.traffic import Traffic
+from gateway.settings import Current
+from workers.pool import Tally
 
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
@@ -29,8 +37,17 @@ async def breaks(request: web.Request) -> web.Response:
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain = Drain()
-    app = web.Application(middlewares=[middleware.around(RequestIds(), drain, model_error_text=True)])
+    drain, tally, traffic = Drain(), Tally(), Traffic()
+    around = middleware.around(
+        RequestIds(),
+        drain,
+        connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
+        intake=Intake(1, tally=tally),
+        counting=Counting(traffic, ()),
+        settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
+    )
+    app = web.Application(middlewares=[around])
+    app[keys.TALLY] = tally
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
     async with client.get("/x", headers={"X-Request-Id": "find-me"}) as answer:
@@ -44,6 +61,8 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
     assert drain.in_flight == 0
+    assert tally.of(UNEXPECTED_ERRORS, "request") == 1
+    assert list(traffic.requests()) == [(("GET", "/{name}", "500"), 1)]
 
 
 async def raw(gateway: Gateway, sent: bytes) -> bytes:

@@ -72,6 +72,7 @@ async def test_ready_once_mlflow_was_reached_and_pins_are_warm(
             "draining": False,
             "mlflow": {"reached": True, "away": None, "since": None},
             "pinned": {"ready": True, "problems": {}},
+            "workers": {"can_start": True},
         }
         serving = (await get(gateway, "/model/api-sums/2"))[1]["serving"]
         assert (serving["state"], serving["workers"]) == ("warm", 1)

@@ -1,0 +1,175 @@
+"""One gateway process: serves the application on its listeners until it is told to end, or cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import importlib
+import logging
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway import app, descriptors, environment, logs
+from gateway.api import keys
+from gateway.api.shutdown import Shutdown
+from gateway.errors import CacheFull, CacheUnusable
+from gateway.listeners import BACKLOG
+from gateway.reload import Reload
+from gateway.signals import Signals
+from gateway.tasks import hear_the_loop, kept
+from gateway.watchdog import SILENT_SECONDS, Pulse, Watchdog
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from gateway.metrics.metrics import Seat
+    from gateway.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_LAST_WORDS_SECONDS: Final = 1.0
+_ENDING_TICKS: Final = 10  # of the watchdog, for what is left to do after the drain
+_HURRIED_TICKS: Final = 3
+_UNABLE: Final = 1
+_WRONG: Final = 2
+
+
+def run(
+    settings: Settings,
+    *,
+    listeners: Sequence[socket.socket],
+    announce: Callable[[str], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
+    seat: Seat | None = None,
+    pulse: Pulse | None = None,
+    silence: float = SILENT_SECONDS,
+) -> int:
+    """Serve on `listeners` until SIGTERM or SIGINT; the process's exit status.
+
+    `announce` is told the address once it is served. `reread` finds the settings again at SIGHUP, which is
+    not heard without it. `seat` is this process' place among several, whose supervisor reads its `pulse`.
+    A process whose event loop stands still for `silence` seconds is ended (status 1).
+    The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
+    one ends them at once (status 1). Nothing is begun where the cache's folder cannot be used (status 2).
+    A gateway that cannot serve any more ends by itself (status 1).
+    """
+    logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
+    faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
+    descriptors.allow_many()
+    environment.hide_from_workers()
+    pulse = pulse or Pulse()
+    watchdog = Watchdog(pulse, most=round(silence))
+    watchdog.start()
+    fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
+    server = Server(settings, listeners, announce=announce, reread=reread, seat=seat)
+    with asyncio.Runner(loop_factory=fast) as runner:
+        status = runner.run(server.run(pulse, watchdog))
+    watchdog.stop()
+    return status
+
+
+class Server:
+    """One run of the application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Sequence[socket.socket],
+        *,
+        announce: Callable[[str], None] | None,
+        reread: Callable[[], Settings] | None,
+        seat: Seat | None,
+    ) -> None:
+        """As for `run` above."""
+        self._app = app.create_app(settings, seat=seat)
+        self._current = self._app[keys.SETTINGS]
+        self._listeners = listeners
+        self._announce = announce
+        self._reread = reread
+        self._process = seat.number if seat else None
+
+    async def run(self, pulse: Pulse, watchdog: Watchdog) -> int:
+        """Serve to the end; the exit status. The watchdog has less patience with what comes after."""
+        hear_the_loop(self._app[keys.TALLY])
+        signals = Signals(hear_hangup=self._reread is not None)
+        options = app.server_options(self._current.now)
+        runner = web.AppRunner(self._app, **options, shutdown_timeout=_LAST_WORDS_SECONDS)
+        try:
+            with pulse.beating():
+                return await self._begun(runner, signals)
+        finally:
+            watchdog.most = _HURRIED_TICKS if signals.now.is_set() else _ENDING_TICKS
+            await runner.cleanup()
+
+    async def _begun(self, runner: web.AppRunner, signals: Signals) -> int:
+        try:
+            await runner.setup()
+        except (CacheFull, CacheUnusable) as error:
+            _log.error("cannot start: %s It is %s.", error, self._current.now.cache_dir)
+            return _WRONG
+        for listener in self._listeners:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        address = _address(runner)
+        _log.info("listening on %s", address)
+        _rarely_collect()
+        if self._announce is not None:
+            self._announce(address)
+        tally = self._app[keys.TALLY]
+        async with AsyncExitStack() as stack:
+            watch = partial(self._app[keys.CONNECTIONS].watch, _server(runner))
+            await stack.enter_async_context(kept(watch, name="connections", tally=tally))
+            if self._reread is not None:
+                reload = Reload(self._current, self._reread, apply=self._apply)
+                work = partial(reload.run, signals.hangup)
+                await stack.enter_async_context(kept(work, name="settings", tally=tally))
+            return await self._served(runner, signals)
+
+    async def _served(self, runner: web.AppRunner, signals: Signals) -> int:
+        """Wait for the end and bring it about; the exit status."""
+        hopeless = self._app[keys.VITALS].hopeless
+        await _first_of(signals.stop, hopeless)
+        shutdown = Shutdown(runner, self._listeners, drain=self._app[keys.DRAIN], now=signals.now)
+        settings = self._current.now
+        grace = settings.grace if signals.patient and signals.stop.is_set() else 0.0
+        await shutdown.run(grace=grace, seconds=settings.drain_seconds)
+        return _UNABLE if hopeless.is_set() or signals.now.is_set() else 0
+
+    def _apply(self, settings: Settings) -> None:
+        logs.configure(settings.log_level, settings.log_format, process=self._process)
+        app.change(self._app, settings)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
+def _server(runner: web.AppRunner) -> web.Server:
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
+    return runner.server
+
+
+def _rarely_collect() -> None:
+    """Keep the garbage collector from what stays for good, and from looking at requests ever so often.
+
+    It took a twentieth of the time under load, and found nothing: requests leave no cycles.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def _address(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

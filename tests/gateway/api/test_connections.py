@@ -1,0 +1,121 @@
+"""Proves which connections are closed where there are too many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.api import connections
+from gateway.api.connections import CONNECTIONS_CLOSED, Connections
+from tests.waiting import until
+from tests.wire_clients import LIVE, Bare, bare
+from workers.pool import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp.typedefs import Handler
+
+MOST = 8
+
+
+class Crowded:
+    """A server that bears so many connections, and the clients of it."""
+
+    def __init__(self, runner: web.AppRunner, stack: AsyncExitStack) -> None:
+        assert runner.server is not None
+        self.server = runner.server
+        self.tally = Tally()
+        self.held = asyncio.Event()
+        self.connections = Connections(most=lambda: MOST, stalled_seconds=60, tally=self.tally)
+        self.port = 0
+        self._stack = stack
+
+    @property
+    def closed(self) -> int:
+        return self.tally.of(CONNECTIONS_CLOSED, "crowded")
+
+    async def connect(self) -> Bare:
+        before = len(self.server.connections)
+        client = await self._stack.enter_async_context(bare(f"http://127.0.0.1:{self.port}"))
+        await until(lambda: len(self.server.connections) > before)
+        return client
+
+
+@pytest.fixture
+async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
+    """Looked after ten times a second, in slices of three; `/held` is answered once `held` is set."""
+    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "_SLICE", 3)
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        found.connections.enter(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            found.connections.leave(request.protocol)
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def held(_: web.Request) -> web.Response:
+        await found.held.wait()
+        return web.Response()
+
+    app = web.Application(middlewares=[around])
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/held", held)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with AsyncExitStack() as stack:
+        found = Crowded(runner, stack)
+        found.port = runner.addresses[0][1]
+        watch = asyncio.create_task(found.connections.watch(found.server))
+        yield found
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+    await runner.cleanup()
+
+
+async def test_the_longest_idle_go(crowded: Crowded, caplog: pytest.LogCaptureFixture) -> None:
+    """First those that never asked, the oldest first; one with a request in hand stays; it is told once."""
+    caplog.set_level(logging.WARNING)
+    asked, busy = await crowded.connect(), await crowded.connect()
+    await asked.send(LIVE)
+    assert await asked.status() == 200
+    await busy.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.3)  # so that these were seen before
+    silent = [await crowded.connect() for _ in range(MOST)]
+    await until(lambda: crowded.closed == 2)
+    gone = [asyncio.create_task(client.rest()) for client in silent]
+    await until(lambda: sum(each.done() for each in gone) == 2)
+    more = [await crowded.connect() for _ in range(MOST)]
+    await until(lambda: crowded.closed == 2 + MOST)
+    assert len(more) == MOST
+    await asked.send(LIVE)
+    assert await asked.status() == 200
+    crowded.held.set()
+    assert await busy.status() == 200
+    for each in (*silent, *more):
+        each.vanish()
+    await asyncio.gather(*gone)
+    await until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages[0].endswith("as many as descriptors allow: the longest idle ones are closed")
+    assert caplog.messages[1] == f"connections are few enough again; {2 + MOST} idle ones were closed"
+
+
+async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
+    """As many as there may be stay, however long."""
+    clients = [await crowded.connect() for _ in range(MOST)]
+    await asyncio.sleep(0.5)
+    for client in clients:
+        await client.send(LIVE)
+        assert await client.status() == 200
+    assert crowded.closed == 0

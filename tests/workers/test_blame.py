@@ -1,0 +1,53 @@
+"""Proves that a job is blamed for no death but that of a process that had begun with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.workers.machines.show import show
+from workers.errors import WorkerDied
+from workers.messages import Job, Reply
+
+if TYPE_CHECKING:
+    from tests.workers.machines.show import Show
+
+__all__ = ["show"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket does not tell what was not read")
+@pytest.mark.parametrize("given", ["before", "after"])
+def test_what_was_given_to_idle_workers_that_died(show: Show, given: str) -> None:
+    """However often its batch meets a dead end, a job that no process has read is answered."""
+    if given == "after":
+        show.loop.do(show.stage.alive[0].die)  # nobody has noticed yet
+    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+    for _ in range(3):
+        show.loop.turn(2)
+        for process in show.stage.alive:
+            show.loop.do(process.die)
+        show.loop.wait(0.02)
+        assert not asked.done()
+        while not show.stage.alive:
+            show.loop.wait(0.1)
+        show.loop.wait(0.06)
+    (process,) = show.stage.alive
+    assert process.take() == (Job(b"{}"),)
+    process.answer([Reply(b"answer", 0.1)], 0.1)
+    show.loop.turn(3)
+    assert asked.result().body == b"answer"
+
+
+def test_what_two_workers_died_of(show: Show) -> None:
+    """It is tried once more, and then it is told so."""
+    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+    for _ in range(2):
+        assert not asked.done()
+        show.loop.wait(1.0)
+        (process,) = show.stage.alive
+        assert process.take() == (Job(b"{}"),)
+        show.loop.do(process.die)
+        show.loop.wait(0.02)
+    assert isinstance(asked.exception(), WorkerDied)
