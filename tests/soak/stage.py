@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from tests.soak.artifacts import Artifact
     from tests.soak.options import Options
 
+_SERVE = """
+import os, sys
+from gateway import settings, supervisor
+
+if __name__ == "__main__":
+    ours = settings.load(os.environ)
+    told = lambda address: print(address, flush=True)
+    sys.exit(supervisor.run(ours, announce=told, reread=lambda: settings.load(os.environ)))
+"""
 _ROOT = Path(__file__).parents[2]
 _LONGEST_SECONDS = 120.0
 _KEPT_SECONDS = 5.0  # shorter than any server keeps a connection, so that none is closed under a request
@@ -57,12 +66,16 @@ async def stage(folder: Path, options: Options) -> AsyncIterator[Stage]:
                 "MLFLOW_TRACKING_URI": proxy.url,
                 "GATEWAY_CACHE_DIR": str(cache),
             }
-            gateway = await asyncio.to_thread(Process, gateway_folder, values)
+            gateway = await asyncio.to_thread(_started, gateway_folder, values)
             try:
                 async with _session(gateway.url) as session:
                     yield Stage(server, proxy, gateway, session, cache, artifacts)
             finally:
                 gateway.end()
+
+
+def _started(folder: Path, values: dict[str, str]) -> Process:
+    return Process(folder, values, program=_SERVE, python=sys.executable, preexec=None)
 
 
 def _session(url: str) -> aiohttp.ClientSession:
