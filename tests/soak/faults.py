@@ -212,7 +212,7 @@ async def _hurt(scene: Scene, kind: str, how: Callable[..., str | None]) -> floa
     model = scene.registry.models.get(name or "")
     if model is None:
         return None
-    scene.window(kind, {424, *_TROUBLE}, seconds=scene.options.patience, model=model, quiet=1.0)
+    scene.window(kind, {424}, seconds=scene.options.patience, model=model, forgets=True, quiet=1.0)
     return await _unloaded(scene, model)
 
 

@@ -51,14 +51,14 @@ class Scene:
         seconds: float,
         model: Model | None = None,
         unknown_only: bool = False,
+        forgets: bool = False,
         quiet: float = 0.5,
     ) -> Window:
         """Note a fault that begins now."""
         names = frozenset() if model is None else frozenset({model.name})
         now = monotonic()
-        window = Window(
-            kind, frozenset(statuses), now, now + seconds, names, unknown_only=unknown_only, quiet=quiet
-        )
+        window = Window(kind, frozenset(statuses), now, now + seconds, names)
+        window.unknown_only, window.forgets, window.quiet = unknown_only, forgets, quiet
         return self.ledger.open(window)
 
     async def pid(self, model: Model) -> int | None:
