@@ -17,6 +17,9 @@ class Options:
     seed: int
     out: Path | None = None
     clients: int = 24
+    sums: int = 20
+    commands: int = 8
+    lines: int = 2
     request_seconds: float = 5.0
     idle_seconds: float = 20.0
     ttl_seconds: float = 2.0

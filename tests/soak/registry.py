@@ -10,13 +10,11 @@ from tests.soak.meanings import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from random import Random
-
     from tests.servers import MlflowServer
     from tests.soak.artifacts import Artifact
     from tests.soak.meanings import Meanings
+    from tests.soak.options import Options
 
-SUMS, COMMANDS, LINES = 20, 8, 2
 ALIAS = "@champion"
 _FIRST_VERSIONS = 3
 
@@ -54,18 +52,22 @@ class Registry:
     """Creates, changes and deletes; tells `meanings` of each change as it begins."""
 
     def __init__(
-        self, server: MlflowServer, artifacts: Sequence[Artifact], *, meanings: Meanings, rng: Random
+        self,
+        server: MlflowServer,
+        artifacts: Sequence[Artifact],
+        *,
+        meanings: Meanings,
+        options: Options,
     ) -> None:
         self._server = server
         self._meanings = meanings
-        self._rng = rng
         self.artifacts = {artifact.label: artifact for artifact in artifacts}
         sums = [artifact for artifact in artifacts if artifact.label.startswith("sums")]
         lines = [artifact for artifact in artifacts if artifact.label.startswith("line")]
         commands = [artifact for artifact in artifacts if artifact.kind == "commands"]
-        models = [Model(f"soak-sums-{n}", sums[n % 3 :] + sums[: n % 3]) for n in range(SUMS)]
-        models += [Model(f"soak-line-{n}", [lines[n % len(lines)]]) for n in range(LINES)]
-        models += [Model(f"soak-commands-{n}", commands) for n in range(COMMANDS)]
+        models = [Model(f"soak-sums-{n}", sums[n % 3 :] + sums[: n % 3]) for n in range(options.sums)]
+        models += [Model(f"soak-line-{n}", [lines[n % len(lines)]]) for n in range(options.lines)]
+        models += [Model(f"soak-commands-{n}", commands) for n in range(options.commands)]
         self.models = {model.name: model for model in models}
 
     def of_kind(self, start: str) -> list[Model]:

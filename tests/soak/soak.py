@@ -42,7 +42,7 @@ class Soak:
         self._stop = stop
         self._meanings = Meanings(patience=options.patience)
         self._ledger = Ledger(places=options.max_loaded - 4)
-        self._registry = Registry(set_up.mlflow, set_up.artifacts, meanings=self._meanings, rng=rng)
+        self._registry = Registry(set_up.mlflow, set_up.artifacts, meanings=self._meanings, options=options)
         asking = Asking(set_up, self._registry, meanings=self._meanings, ledger=self._ledger)
         self._load = Load(asking, self._registry, meanings=self._meanings, options=options, rng=rng)
         self._trouble = Trouble(
@@ -63,7 +63,7 @@ class Soak:
         """All of it; the outcome tells."""
         await self._registry.make_all()
         await self._asked("before")
-        report.say("all thirty models answered once; waiting until they are unloaded again")
+        report.say("every model answered once; waiting until they are unloaded again")
         self.outcome.before = await measure.settled(self._stage)
         began = monotonic()
         async with self._load.on(), self._trouble.on(), self._watched(began):

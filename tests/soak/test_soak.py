@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(600)
 async def test_a_short_soak(tmp_path: Path) -> None:
     """Nothing is left behind and every answer is right or explained; the gateway has more time than usual."""
-    options = Options(seconds=25, seed=7, clients=8, request_seconds=20, idle_seconds=4)
+    options = Options(seconds=25, seed=7, clients=8, sums=5, commands=2, request_seconds=20, idle_seconds=4)
     outcome = await run(tmp_path, options)
     text = report.summary(outcome)
     assert outcome.well, text
