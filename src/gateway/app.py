@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import descriptors, environment, machine
 from gateway.api import keys, middleware, openapi, routes, status
+from gateway.api.complaints import Complaints
 from gateway.api.connections import Connections
 from gateway.api.counting import Counting
 from gateway.api.drain import Drain
@@ -56,6 +57,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
+        drain,
         most=partial(descriptors.for_connections, workers=_workers(settings)),
         stalled_seconds=settings.idle_connection_seconds,
         tally=tally,
@@ -71,6 +73,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = current
     app[keys.TALLY] = tally
+    app[keys.COMPLAINTS] = Complaints()
     app[keys.DRAIN] = drain
     app[keys.TRAFFIC] = traffic
     app[keys.SEAT] = seat or Seat()

@@ -24,6 +24,7 @@ _UNTAKEN_MILLISECONDS: Final = 90_000
 
 
 _SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
 # A socket filter for the kernel that drops a segment which begins a connection (SYN without ACK).
 _NO_SYN: Final = ctypes.create_string_buffer(
     b"".join(
@@ -77,6 +78,13 @@ def hush(listener: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def listen_again(listener: socket.socket) -> None:
+    """Undo `hush`, which a process before this one may have left on a socket that outlives both."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # there is no filter
+            listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def knocked(sockets: Sequence[socket.socket]) -> bool:

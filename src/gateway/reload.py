@@ -95,8 +95,9 @@ class Reload:
 
 def _merged(before: Settings, found: Settings) -> Settings:
     """`before` with what can change as in `found`. Raises SettingsError where they do not go together."""
-    values: dict[str, Any] = {
-        field: getattr(found if field in CHANGEABLE else before, field) for field in Settings.model_fields
+    sources = {field: found if field in CHANGEABLE else before for field in Settings.model_fields}
+    values: dict[str, Any] = {  # a default stays one: it is not held against what was chosen
+        field: getattr(source, field) for field, source in sources.items() if field in source.model_fields_set
     }
     values["environment"] = _told(before, found)
     return validated(values)

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway import app, descriptors, environment, logs
+from gateway import app, descriptors, environment, listeners, logs
 from gateway.api import keys
 from gateway.api.shutdown import Shutdown
 from gateway.errors import CacheFull, CacheUnusable
-from gateway.listeners import BACKLOG
 from gateway.reload import Reload
 from gateway.signals import Signals
 from gateway.tasks import hear_the_loop, kept
@@ -114,7 +113,8 @@ class Server:
             _log.error("cannot start: %s It is %s.", error, self._current.now.cache_dir)
             return _WRONG
         for listener in self._listeners:
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            listeners.listen_again(listener)
+            await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
         address = _address(runner)
         _log.info("listening on %s", address)
         _rarely_collect()

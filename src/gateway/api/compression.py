@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import brotli
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _WORTH_A_THREAD: Final = 16 * 1024
+_MOST_MEMBERS: Final = 128  # what is left is copied after each: a body of empty ones would take hours
 _ZLIB_METHOD: Final = 8
 # RFC 9659: over HTTP no window is larger than 8 MiB.
 _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
@@ -50,7 +52,8 @@ async def plain(body: bytes, encoding: str, *, limit: int) -> bytes:
     if read is None:
         raise EncodingUnknown(encoding)
     if len(body) < _WORTH_A_THREAD:
-        return read(body, limit)
+        with suppress(BodyTooLarge):  # a hundred bytes may be millions: only their beginning costs the loop
+            return read(body, min(limit, _WORTH_A_THREAD))
     return await asyncio.to_thread(read, body, limit)
 
 
@@ -88,6 +91,8 @@ def _members(
             raise BodyBroken("ends too early")
         parts.append(part)
         left = stream.unused_data
+        if len(parts) == _MOST_MEMBERS and left:
+            raise BodyBroken("too many members")
     return b"".join(parts)
 
 

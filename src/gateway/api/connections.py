@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from gateway.api.drain import Drain
     from workers.pool import Tally
 
 _log = logging.getLogger(__name__)
@@ -54,26 +55,23 @@ class _Seen:
 
 
 class Connections:
-    """Knows which connections have a request in hand, and looks at all of them once a second."""
+    """Looks at all connections once a second; those that have a request in hand are the drain's to know."""
 
-    def __init__(self, *, most: Callable[[], int], stalled_seconds: float, tally: Tally) -> None:
+    def __init__(
+        self, drain: Drain, *, most: Callable[[], int], stalled_seconds: float, tally: Tally
+    ) -> None:
         """So many stay open at most; an answer of which nothing is taken for so long is given up."""
+        self._drain = drain
         self._most = most
         self._stalled_seconds = stalled_seconds
         self._tally = tally
-        self._busy: set[web.RequestHandler] = set()
         self._left: set[web.RequestHandler] = set()
         self._seen: dict[web.RequestHandler, _Seen] = {}
         self._crowd = 0
         self._is_crowded = False
 
-    def enter(self, connection: web.RequestHandler) -> None:
-        """A request has come by it."""
-        self._busy.add(connection)
-
     def leave(self, connection: web.RequestHandler) -> None:
         """The request's answer is made."""
-        self._busy.discard(connection)
         self._left.add(connection)
 
     async def watch(self, server: web.Server) -> None:
@@ -96,7 +94,7 @@ class Connections:
             if seen is None:
                 continue
             self._seen[connection] = seen
-            if connection in self._busy or connection in left:
+            if self._drain.holds(connection) or connection in left:
                 seen.used, seen.asked = now, True
             stalled += self._is_stalled(seen, now)
         if stalled:
@@ -138,7 +136,7 @@ class Connections:
             for connection, seen in self._seen.items()
             if not seen.unsent
             and not seen.transport.is_closing()
-            and connection not in self._busy
+            and not self._drain.holds(connection)
             and connection not in self._left
         ]
         idle.sort(key=lambda each: each[:2])

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.api.complaints import Complaints
 from gateway.api.connections import Connections
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
@@ -22,6 +23,7 @@ from gateway.vitals import Vitals
 from workers.pool import Pool, Tally
 
 SETTINGS: Final = web.AppKey("settings", Current)
+COMPLAINTS: Final = web.AppKey("complaints", Complaints)
 DRAIN: Final = web.AppKey("drain", Drain)
 CONNECTIONS: Final = web.AppKey("connections", Connections)
 INTAKE: Final = web.AppKey("intake", Intake)

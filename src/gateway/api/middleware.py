@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TURNED_AWAY: Final = 503
+
 
 def around(
     ids: RequestIds,
@@ -44,7 +46,6 @@ def around(
         request_id = ids.of(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
         connection = request.protocol
-        connections.enter(connection)
         drain.enter(connection)
         began, status = perf_counter(), CLIENT_GONE
         try:
@@ -80,9 +81,20 @@ def told(error: Exception, request: web.Request, *, model_error_text: bool) -> e
         request.app[keys.TALLY].count(UNEXPECTED_ERRORS, "request")
         _log.error("unexpected error", exc_info=error, extra=_where(request))
     elif problem.status >= 500 or problem.status == 424:
-        extra = {**_where(request), "status": problem.status, "reason": _reason(error), **_more(error)}
-        _log.warning("request failed", extra=extra)
+        _complain(request, error, problem.status)
     return problem
+
+
+def _complain(request: web.Request, error: Exception, status: int) -> None:
+    where, reason = _where(request), _reason(error)
+    more: dict[str, object] = dict(_more(error))
+    if status == _TURNED_AWAY:
+        kept_back = request.app[keys.COMPLAINTS].due((where["route"], where["model"], type(error)))
+        if kept_back is None:
+            return
+        if kept_back:
+            more["alike_since_the_last"] = kept_back
+    _log.warning("request failed", extra={**where, "status": status, "reason": reason, **more})
 
 
 def _refused(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:

@@ -64,6 +64,7 @@ class Shutdown:
         if all(hushed):
             await self._until(_never, seconds=_HANDSHAKE_SECONDS)
             await self._until(lambda: not listeners.knocked(self._sockets), seconds=_ACCEPT_SECONDS)
+        listeners.set_aside(self._sockets)  # a supervisor has them too: nobody may knock there meanwhile
         for site in list(self._runner.sites):
             await site.stop()
 

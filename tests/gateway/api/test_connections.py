@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.api import connections
 from gateway.api.connections import CONNECTIONS_CLOSED, Connections
+from gateway.api.drain import Drain
 from tests.waiting import until
 from tests.wire_clients import LIVE, Bare, bare
 from workers.pool import Tally
@@ -32,7 +33,8 @@ class Crowded:
         self.server = runner.server
         self.tally = Tally()
         self.held = asyncio.Event()
-        self.connections = Connections(most=lambda: MOST, stalled_seconds=60, tally=self.tally)
+        self.drain = Drain()
+        self.connections = Connections(self.drain, most=lambda: MOST, stalled_seconds=60, tally=self.tally)
         self.port = 0
         self._stack = stack
 
@@ -55,10 +57,11 @@ async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        found.connections.enter(request.protocol)
+        found.drain.enter(request.protocol)
         try:
             return await handler(request)
         finally:
+            found.drain.leave(request.protocol)
             found.connections.leave(request.protocol)
 
     async def live(_: web.Request) -> web.Response:

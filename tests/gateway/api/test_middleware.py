@@ -41,7 +41,7 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     around = middleware.around(
         RequestIds(),
         drain,
-        connections=Connections(most=lambda: 100, stalled_seconds=60, tally=tally),
+        connections=Connections(drain, most=lambda: 100, stalled_seconds=60, tally=tally),
         intake=Intake(1, tally=tally),
         counting=Counting(traffic, ()),
         settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
