@@ -10,6 +10,7 @@ from tests.soak.meanings import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from tests.servers import MlflowServer
     from tests.soak.artifacts import Artifact
     from tests.soak.meanings import Meanings
