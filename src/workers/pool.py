@@ -94,6 +94,7 @@ __all__ = [
 
 _logger = logging.getLogger("workers")
 _AWAITED_SECONDS = 1.0
+_LAST_WORD_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
 _TROUBLE_SECONDS = 5.0
 _TRIES = 3  # to load a model that others take the memory of
 _TRIAL_SECONDS = 60.0  # for a process that does nothing to start and to end
@@ -286,7 +287,7 @@ class Pool:
         """
         if pinned := [str(key) for key in keys if key in self._places.pinned]:
             raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
-        seconds = self._limits.request_seconds
+        seconds = self._limits.request_seconds + _LAST_WORD_SECONDS
         held = [key for key in keys if key in self._places.held]
         ending = [self._places.retire(key, "asked", drain_seconds=seconds) for key in held]
         await asyncio.gather(*map(asyncio.shield, ending))

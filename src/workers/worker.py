@@ -63,6 +63,7 @@ class Worker:
             )
             undo.pop_all()
         self._lifeline = Lifeline(receiver, died=self._died)
+        self._started = False
         self.loaded = Loaded(0.0)
 
     @classmethod
@@ -90,6 +91,7 @@ class Worker:
         except BaseException:
             await worker.kill()
             raise
+        worker._started = True
         return worker
 
     @property
@@ -195,8 +197,15 @@ class Worker:
     def _died(self) -> None:
         # What had been answered in time is in the socket still. A process that the model started may
         # hold the socket open, so that its end is not waited for.
-        self._loop.call_later(_NOTICE_SECONDS, self._hang_up)
+        self._loop.call_later(_NOTICE_SECONDS, self._bury)
         self._tell(self)
+
+    def _bury(self) -> None:
+        """Let go of everything of a process that has died."""
+        self._hang_up()
+        # A start that still runs holds the executor's lock, and ends with `kill` where its process died.
+        if self._started:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _hang_up(self) -> None:
         if self._channel is not None:
