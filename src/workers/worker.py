@@ -125,6 +125,7 @@ class Worker:
         self._lifeline.kill()
         await self._lifeline.dead.wait()
         self._hang_up()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
@@ -201,7 +202,7 @@ class Worker:
         self._tell(self)
 
     def _bury(self) -> None:
-        """Let go of everything of a process that has died."""
+        """Let go of everything of a process that has died: its pipes would stay open until collected."""
         self._hang_up()
         # A start that still runs holds the executor's lock, and ends with `kill` where its process died.
         if self._started:
@@ -210,7 +211,6 @@ class Worker:
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
-        self._executor.shutdown(wait=False, cancel_futures=True)  # or its pipes stay open until collected
 
 
 def _descriptors_for_a_start(end: socket.socket) -> None:
