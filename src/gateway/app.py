@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _PAUSE_SECONDS_AWAY: Final = 4.0
+_LEAST_LOADS: Final = 2  # at once: one that waits for something leaves the core to the other
 _BUDGET_SHARE: Final = 0.8  # the rest is for whatever else runs here, and for what grows between two looks
 
 
@@ -214,6 +215,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
+        loads_at_once=max(_LEAST_LOADS, machine.cores() // settings.processes),
         memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,

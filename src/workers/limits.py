@@ -11,11 +11,13 @@ class Limits:
 
     A request's time counts from the moment its model is warm; loading has its own. A stream has a
     request's time for each chunk, and `stream_seconds` for all of them (0: as long as it takes).
+    `loads_at_once` is how many loads begin together; one that takes long lets others begin beside it.
     `memory_bytes` is for all processes together, the gateway's own too, as PSS; None: whatever there is.
     """
 
     workers_per_model: int = 1
     max_loaded_models: int = 20
+    loads_at_once: int = 2
     memory_bytes: int | None = None
     max_queue: int = 1024
     idle_seconds: float = 900.0

@@ -48,6 +48,7 @@ from workers.places import Held, Places
 from workers.stream import Stream
 from workers.tally import EVENTS, LOADS, Event, Tally
 from workers.template import Starts, Template
+from workers.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -99,6 +100,7 @@ _TROUBLE_SECONDS = 5.0
 _TRIES = 3  # to load a model that others take the memory of
 _TRIAL_SECONDS = 60.0  # for a process that does nothing to start and to end
 _LAST_SECONDS = 10.0  # for the starts that have begun when the pool closes
+_TURN_SECONDS = 1.0  # of a load, until the next one may begin beside it
 _STARTERS = 4  # threads that wait for the template to fork
 
 
@@ -146,6 +148,7 @@ class Pool:
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
         self._places = Places(limits, self.tally, template=self._template)
+        self._turns = Turns(limits.loads_at_once, seconds=_TURN_SECONDS)
         self._failures = Failures()
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -297,17 +300,18 @@ class Pool:
         source: ModelSource | None = None
         async with AsyncExitStack() as stack:
             for _ in range(_TRIES):
-                await places.reserve(key)
-                try:
-                    if source is None:
-                        source = await stack.enter_async_context(files)
-                    if (crew := await self._manned(source)) is not None:
-                        awaited_until = loop.time() + _AWAITED_SECONDS
-                        loop.call_at(awaited_until, places.changed.set)
-                        places.hold(key, Held(crew, stack.pop_all(), awaited_until))
-                        return
-                finally:
-                    places.leave(key)
+                async with self._turns.one():
+                    await places.reserve(key)
+                    try:
+                        if source is None:
+                            source = await stack.enter_async_context(files)
+                        if (crew := await self._manned(source)) is not None:
+                            awaited_until = loop.time() + _AWAITED_SECONDS
+                            loop.call_at(awaited_until, places.changed.set)
+                            places.hold(key, Held(crew, stack.pop_all(), awaited_until))
+                            return
+                    finally:
+                        places.leave(key)
         raise NoRoom("The memory for models is taken by others again and again.")
 
     async def _manned(self, source: ModelSource) -> Crew | None:
