@@ -244,7 +244,7 @@ async def test_one_that_is_told_to_end_alone(start: Callable[..., Process]) -> N
     gateway = two(start, GATEWAY_DRAIN_SECONDS="60")
     await ask_often(gateway)
     first, second = sorted(replicas(gateway))
-    running = [asyncio.create_task(ask(gateway, "sleep 1")) for _ in range(24)]
+    running = [asyncio.create_task(ask(gateway, "sleep 2")) for _ in range(20)]
     await asyncio.sleep(0.5)
     os.kill(first, signal.SIGTERM)
     await until_said(gateway, "no new connections")

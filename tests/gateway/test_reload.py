@@ -100,7 +100,7 @@ async def test_each_asking_is_one_reading() -> None:
 
 
 def test_what_a_start_would_take_is_taken(caplog: pytest.LogCaptureFixture) -> None:
-    """A default gives way to what was chosen, as at a start, and is one again later; what was chosen does not."""
+    """A default gives way to what was chosen, as at a start, and is one again later."""
     after = {"GATEWAY_DRAIN_SECONDS": "1"}
     reload, current, _ = reload_of({}, after)
     assert reload.take(reload.read())

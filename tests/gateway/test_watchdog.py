@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-
-import pytest
+from typing import TYPE_CHECKING
 
 from gateway.watchdog import Pulse, Silence, Watchdog
+
+if TYPE_CHECKING:
+    import pytest
 
 TICK = 0.05
 MOST = 10

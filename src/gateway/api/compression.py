@@ -63,7 +63,8 @@ async def plain(body: bytes, encoding: str, *, limit: int, hold: Callable[[int],
         raise EncodingUnknown(encoding)
     loop, pieces = asyncio.get_running_loop(), _READERS[name](body)
     parts: list[bytes] = []
-    size, whole, more = 0, False, []
+    more: list[bytes] = []
+    size, whole = 0, False
     if len(body) < _WORTH_A_THREAD:  # a hundred bytes may become millions: only the beginning costs the loop
         more, whole = _some(pieces, most=_WORTH_A_THREAD, count=8)
     while True:

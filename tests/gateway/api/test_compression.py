@@ -103,14 +103,13 @@ BOMBS = {"br": brotli.compress, "gzip": gzip.compress, "deflate": zlib.compress,
 
 
 @pytest.mark.parametrize("encoding", BOMBS)
-async def test_a_small_body_that_is_large_when_plain(
-    encoding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only its beginning is read on the event loop; the rest by threads of its own, and is told as it grows."""
+async def test_a_small_body_that_is_large_when_plain(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its beginning is read on the event loop, the rest by threads of its own; it is told as it grows."""
     size = 20 * 2**20
     body = BOMBS[encoding](b"0" * size)
     assert len(body) < size / 500
-    here, there, told = 0, 0, []
+    here, there = 0, 0
+    told: list[int] = []
     some = compression._some
 
     def seen(*args: Any, **kwargs: Any) -> tuple[list[bytes], bool]:

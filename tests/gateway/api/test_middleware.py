@@ -117,7 +117,7 @@ async def test_a_client_that_goes_away_within_its_body(
 
 
 @pytest.mark.parametrize("gone", [True, False])
-async def test_what_a_shutdown_gives_up(gone: bool) -> None:  # noqa: FBT001 - a case of the test
+async def test_what_a_shutdown_gives_up(gone: bool) -> None:
     """It counts as turned away; where the client had gone before, as that."""
     drain, tally, traffic, begun = Drain(), Tally(), Traffic(), asyncio.Event()
 
