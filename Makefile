@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-clients test-compat compose-test check format lock upgrade bench bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-clients test-compat soak compose-test check format lock upgrade bench bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-clients: install-dev ## run the Open Inference clients of others against th
 test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv-mlflow2
 	@$(INSTALL) requirements-mlflow2.lock --venv .venv-mlflow2 --no-project
 	GATEWAY_TEST_MLFLOW2_PYTHON=$(CURDIR)/.venv-mlflow2/bin/python $(PYTHON) -m pytest -m compat $(ARGS)
+
+soak: install-dev ## load and faults for ten minutes, every answer checked; ARGS="--minutes 30"
+	$(PYTHON) -m tests.soak $(ARGS)
 
 compose-test: ## build the images, run the compose file for real and use it; needs a Docker engine
 	$(PYTHON3) .ci/compose-test $(ARGS)

@@ -308,6 +308,8 @@ class Broken(PythonModel):
             time.sleep(300)
         if self.how == "die":
             os._exit(9)
+        if self.how.startswith("later "):
+            os.close(os.open(self.how.removeprefix("later "), os.O_CREAT | os.O_EXCL))
         if self.how.startswith("slow "):
             time.sleep(float(self.how.removeprefix("slow ")))
         if self.how.startswith("once "):

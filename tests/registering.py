@@ -7,7 +7,7 @@ api-commands   does what its input says: raise, sleep, die
 api-streams    the same, and streams what its input says
 api-chat       a ChatAgent and api-responses a ResponsesAgent, that say the words of the last message
 api-broken     cannot be loaded: its code raises; api-lacking: for want of a package
-api-slow       takes four seconds to load
+api-slow       takes four seconds to load, api-slowest five minutes
 api-nan        answers NaN and infinities
 api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
@@ -77,6 +77,7 @@ def main() -> None:
     register("api-responses", agents.Responds())
     register("api-broken", models.Broken("raise"))
     register("api-slow", models.Broken("slow 4"))
+    register("api-slowest", models.Broken("slow 300"))
     register(
         "api-lacking", models.Broken("import"), requirements=("mlflow", "a-package-that-nobody-has==1.0")
     )

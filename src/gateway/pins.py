@@ -110,6 +110,7 @@ class Pins:
         if before != version.key:
             self._release(ref)
             self._kept[ref] = version.key
+            self._pool.pin(version.key)  # another ref that meant it may have been let go meanwhile
             _log.info("The pinned model %s is warm: version %s.", text(ref), version.version)
 
     def _release(self, ref: ModelRef) -> None:

@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import GatewayError, NotFound, NotServable
+from gateway.catalog.versions import servable
+from gateway.errors import UNEXPECTED_ERRORS, GatewayError, NotFound, NotServable
 from gateway.once import OnceClosed
 from gateway.refs import ModelRef, Number, text
 from workers.pool import Event, WorkerError
@@ -58,6 +59,7 @@ class Succession:
         self._warm = warm
         self._served: dict[ModelRef, Resolution] = {}
         self._coming: dict[ModelRef, _Coming] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def of(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         """What answers a request for `ref`, which means `resolution` now."""
@@ -71,10 +73,9 @@ class Succession:
 
     async def close(self) -> None:
         """End what is being brought up."""
-        tasks = [coming.task for coming in self._coming.values() if coming.task is not None]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _may_switch(self, served: Resolution, resolution: Resolution) -> bool:
         before, now = served.version.key, resolution.version.key
@@ -86,7 +87,10 @@ class Succession:
         before = self._served.pop(ref, None)
         self._served[ref] = resolution
         if len(self._served) > _MOST_REFS:
-            del self._served[next(iter(self._served))]
+            oldest = next(iter(self._served))
+            del self._served[oldest]
+            if (coming := self._coming.get(oldest)) is not None and coming.task is None:
+                del self._coming[oldest]
         if before is not None and before.version.key != resolution.version.key:
             self._pool.tally.count(SUCCESSIONS, "switched")
             _log.info("%s is version %s from now on", text(ref), resolution.version.version)
@@ -96,11 +100,15 @@ class Succession:
         """Have the new version brought up behind the requests, once at a time."""
         loop = asyncio.get_running_loop()
         coming = self._coming.get(ref)
-        if coming is None or (coming.task is None and coming.key != resolution.version.key):
+        if coming is None or coming.key != resolution.version.key:
+            if coming is not None and coming.task is not None:
+                coming.task.cancel()  # the load may go on, and nobody waits for it any more
             coming = self._coming[ref] = _Coming(resolution.version.key)
         if coming.task is None and coming.due <= loop.time():
             work = self._brought(ref, coming, served=served, resolution=resolution)
             coming.task = loop.create_task(work, name=f"bring up {text(ref)}")
+            self._tasks.add(coming.task)
+            coming.task.add_done_callback(self._tasks.discard)
 
     async def _brought(
         self, ref: ModelRef, coming: _Coming, *, served: Resolution, resolution: Resolution
@@ -110,11 +118,13 @@ class Succession:
                 await self._warm(resolution.version)
             if self._served.get(ref) is served:
                 self._switch(ref, resolution)
-            self._coming.pop(ref, None)
+            if self._coming.get(ref) is coming:
+                del self._coming[ref]
         except (GatewayError, WorkerError, OnceClosed) as error:
             self._note(ref, coming, str(error), version=resolution.version.version)
         except Exception as error:  # noqa: BLE001 - whatever it is, requests go on and it is tried again
             _log.error("%s: unexpected error", text(ref), exc_info=error)
+            self._pool.tally.count(UNEXPECTED_ERRORS, "succession")
             self._note(ref, coming, type(error).__name__, version=resolution.version.version)
         finally:
             coming.task = None
@@ -123,7 +133,7 @@ class Succession:
         """Whether the version may go on answering: it was not deleted, nor its model made anew."""
         ref = ModelRef(version.name, Number(int(version.version)))
         try:
-            return (await self._catalog.version(ref)).key == version.key
+            return servable(await self._catalog.version(ref)).key == version.key
         except (NotFound, NotServable):
             return False
 

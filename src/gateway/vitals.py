@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from workers.pool import Pool
+    from workers.pool import Pool, Starts
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,8 @@ _PATIENCE_SECONDS: Final = 60.0
 class Vitals:
     """Watches whether processes for workers can be started.
 
-    Where every start fails it tries by itself, since a gateway that is not ready may get no requests.
+    Where every start fails it tries by itself, since a gateway that is not ready may get no requests. As long
+    as a model is warm the gateway serves that, and goes on.
     """
 
     def __init__(self, pool: Pool, *, patience: float = _PATIENCE_SECONDS) -> None:
@@ -31,8 +32,8 @@ class Vitals:
 
     @property
     def well(self) -> bool:
-        """Whether models can be loaded, as far as is known."""
-        return self._pool.starts.failed < _ENOUGH
+        """Whether models can be loaded, as far as is known, or some are and serve on."""
+        return self._pool.starts.failed < _ENOUGH or self._pool.serves
 
     async def run(self) -> None:
         """Watch, until the gateway must give up."""
@@ -41,7 +42,7 @@ class Vitals:
             await starts.failing.wait()
             pause = _FIRST_PAUSE_SECONDS
             while starts.failing.is_set():
-                if starts.failed >= _ENOUGH and starts.seconds >= self._patience:
+                if self._is_hopeless(starts):
                     _log.critical(
                         "no worker process could be started for %d s, %d times in a row: the gateway ends",
                         starts.seconds,
@@ -55,3 +56,6 @@ class Vitals:
                 if starts.failing.is_set():
                     _log.error("no worker process can be started, for %d s now", starts.seconds)
             _log.info("worker processes can be started again")
+
+    def _is_hopeless(self, starts: Starts) -> bool:
+        return not self.well and starts.seconds >= self._patience

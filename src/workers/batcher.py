@@ -25,7 +25,7 @@ class Ticket:
     never `queued`: it belongs to one worker.
     """
 
-    __slots__ = ("deaths", "future", "job", "queued", "weight")
+    __slots__ = ("deaths", "future", "job", "queued", "spared", "weight")
 
     def __init__(
         self, job: Ask, future: asyncio.Future[Any], *, weight: int = 0, queued: bool = True
@@ -34,6 +34,7 @@ class Ticket:
         self.future = future
         self.weight = weight
         self.deaths = 0
+        self.spared = 0
         self.queued = queued
 
     @property

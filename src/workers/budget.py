@@ -27,26 +27,28 @@ class Budget:
     """Keeps account of every process of ours, in bytes of PSS, against a limit for all together.
 
     What a model takes is what its processes have for themselves; what they share with the template counts
-    once, as ours. A model that was never loaded is expected to take what the others take on average.
-    Where the system does not tell what a process takes, there is no limit.
+    once, as ours. A model that was never loaded is expected to take what the others took as they were
+    loaded, on average. Where the system does not tell what a process takes, there is no limit.
     """
 
     def __init__(self, limit: int | None, *, template: Template, crews: Callable[[], Iterable[Crew]]) -> None:
         """`crews` are those that have processes now; None as limit: whatever there is."""
-        self.limit = limit if footprint.can_be_told() else None
-        if limit is not None and self.limit is None:
-            _logger.warning("This system does not tell what a process takes: the memory budget is not kept.")
+        self.limit: int | None = None
+        self.change(limit)
         self._template = template
         self._crews = crews
         self._own = 0
-        self._sizes: dict[ModelKey, int] = {}
+        self._at_load: dict[ModelKey, int] = {}
         self._reserved: dict[ModelKey, int] = {}
+        self._measuring = asyncio.Lock()
         self._measured = float("-inf")
         self._counted: set[int] = set()
 
     def change(self, limit: int | None) -> None:
         """Have another limit from now on."""
         self.limit = limit if footprint.can_be_told() else None
+        if limit is not None and self.limit is None:
+            _logger.warning("This system does not tell what a process takes: the memory budget is not kept.")
 
     @property
     def own(self) -> int:
@@ -60,67 +62,75 @@ class Budget:
     @property
     def taken(self) -> int:
         """Bytes of everything that runs, when last measured, and of what is being loaded, as expected."""
-        here = {crew.source.key for crew in self._crews()} - self._reserved.keys()
-        return self._own + sum(map(self.size, here)) + sum(self._reserved.values())
+        return self._own + sum(crew.bytes for crew in self._crews()) + sum(self._reserved.values())
 
-    def size(self, key: ModelKey) -> int:
-        """Bytes that a model version takes, took, or can be expected to take."""
-        if (known := self._sizes.get(key)) is not None:
-            return known
-        return max(_LEAST_EXPECTED, sum(self._sizes.values()) // max(1, len(self._sizes)))
+    def lacking(self, key: ModelKey) -> int:
+        """Bytes that are too few for one more model."""
+        return 0 if self.limit is None else max(0, self.taken + self.expected(key) - self.limit)
+
+    def known(self, key: ModelKey) -> int:
+        """Bytes that a model took when it had just been loaded; 0 where it never was."""
+        return self._at_load.get(key, 0)
+
+    def expected(self, key: ModelKey) -> int:
+        """Bytes that a model will take when it is loaded; what it may grow to is not among them."""
+        average = sum(self._at_load.values()) // max(1, len(self._at_load))
+        return self.known(key) or max(_LEAST_EXPECTED, average)
 
     async def fits(self, key: ModelKey) -> bool:
         """Whether there is memory for one more model; measures anew before it says no."""
-        if self.limit is None or self.taken + self.size(key) <= self.limit:
-            return True
-        await self.refresh()
-        return self.taken + self.size(key) <= self.limit
+        if self.lacking(key):
+            await self.refresh()
+        return not self.lacking(key)
 
     def reserve(self, key: ModelKey) -> None:
         """Set aside what a model that is being loaded will take."""
-        self._reserved[key] = self.size(key)
+        self._reserved[key] = self.expected(key)
 
     def release(self, key: ModelKey) -> None:
-        """It is loaded, and counts as what it takes; or it is not going to be."""
+        """It counts as what it takes from now on; or it is not going to be loaded."""
         self._reserved.pop(key, None)
 
-    async def weigh(self, key: ModelKey, pids: Iterable[int]) -> None:
+    async def weigh(self, crew: Crew) -> None:
         """Learn what a model takes that has just been loaded; and everything, where that may be much."""
-        if self.limit is None:
+        limit, pids = self.limit, tuple(crew.pids)
+        if limit is None:
             return
-        found = await asyncio.to_thread(lambda: sum(map(footprint.private, tuple(pids))))
-        self._learn(key, found)
-        self._reserved[key] = found
-        if self.taken > self.limit * _WORTH_A_LOOK:
+        if found := await asyncio.to_thread(lambda: sum(map(footprint.private, pids))):
+            key = crew.source.key
+            crew.bytes = found
+            self.release(key)
+            self._at_load.pop(key, None)
+            self._at_load[key] = found
+            if len(self._at_load) > _MOST_REMEMBERED:
+                del self._at_load[next(iter(self._at_load))]
+        if self.taken > limit * _WORTH_A_LOOK:
             await self.refresh()
 
     async def refresh(self) -> None:
         """Measure, unless that was just done: with each process that goes or comes, all shares change."""
-        old = asyncio.get_running_loop().time() - self._measured >= _NEWS_SECONDS
-        if old or self._counted != self._pids().keys():
-            await self.measure()
+        async with self._measuring:
+            old = asyncio.get_running_loop().time() - self._measured >= _NEWS_SECONDS
+            if old or self._counted != self._crew_of().keys():
+                await self._measure()
 
     async def measure(self) -> None:
         """Learn what everything takes now."""
-        pids = self._pids()
-        self._measured, self._counted = asyncio.get_running_loop().time(), set(pids)
+        async with self._measuring:
+            await self._measure()
+
+    async def _measure(self) -> None:
+        crew_of = self._crew_of()
+        self._measured, self._counted = asyncio.get_running_loop().time(), set(crew_of)
         try:
             found = await asyncio.to_thread(footprint.measure, self._template.pid)
         except OSError:
             return  # no descriptor is left to look with: what was known holds on
         self._own = max(0, found.whole - sum(found.workers.values()))
-        sizes: dict[ModelKey, int] = {}
-        for pid, key in pids.items():
-            sizes[key] = sizes.get(key, 0) + found.workers.get(pid, 0)
-        for key, size in sizes.items():
-            if size:
-                self._learn(key, size)
+        for crew in set(crew_of.values()):
+            pids = [pid for pid, other in crew_of.items() if other is crew]
+            crew.bytes = sum(found.workers.get(pid, 0) for pid in pids) or crew.bytes
 
-    def _pids(self) -> dict[int, ModelKey]:
-        return {pid: crew.source.key for crew in self._crews() for pid in crew.pids}
-
-    def _learn(self, key: ModelKey, size: int) -> None:
-        self._sizes.pop(key, None)
-        self._sizes[key] = size
-        if len(self._sizes) > _MOST_REMEMBERED:
-            del self._sizes[next(iter(self._sizes))]
+    def _crew_of(self) -> dict[int, Crew]:
+        """Whose each warm process is."""
+        return {pid: crew for crew in self._crews() for pid in crew.pids}

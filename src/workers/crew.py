@@ -37,7 +37,8 @@ class Crew:
     """`limits.workers_per_model` processes with one model version.
 
     A worker that dies is replaced; its jobs are run again, once, elsewhere. `broken` is called where
-    no worker can be had any more; `idle` whenever the last job is done.
+    no worker can be had any more, and `failed` says why; `idle` whenever the last job is done. `bytes` is
+    what its processes take for themselves, as whoever measures it says.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Crew:
         self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
         self._closed = False
+        self.failed: LoadFailed | None = None
+        self.bytes = 0
         self.loaded = Loaded(0.0)
 
     @property
@@ -182,6 +185,7 @@ class Crew:
                 failed = error if isinstance(error, LoadFailed) else LoadFailed(_NO_PROCESS, log=repr(error))
                 _logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)  # noqa: TRY400 - the trace would be ours
                 if tries >= _TRIES and not self._dispatcher.posts:
+                    self.failed = failed
                     self._dispatcher.fail(failed)
                     self._broken(self, failed)
                     return

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("workers")
 
 _DEATHS = 2  # a job that as many workers died of is not tried again
+_SPARED = 5  # workers that died before they had read the job, after which it is to blame all the same
 _NEWS_SECONDS = 0.05  # for the news of other deaths to arrive
 
 
@@ -285,9 +286,10 @@ class Dispatcher:
     def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
         self._lost(post.worker)
-        if not post.blamed and not isinstance(error, DiedBefore):
+        if not post.blamed:
             for ticket in tickets:
-                ticket.deaths += 1
+                ticket.spared += isinstance(error, DiedBefore)
+                ticket.deaths += not isinstance(error, DiedBefore) or ticket.spared > _SPARED
         post.blamed = True
         fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
         if self._closed:

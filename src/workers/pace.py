@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 _BATCH_JOBS = 256
 _BATCH_SECONDS = 0.05  # what the jobs of a batch may take together, by the model's pace
 _PIPELINED_SECONDS = 0.02  # where a job is slower, a batch gains nothing by another that waits in the pipe
+_LATEST = 2  # batches that count by themselves: one may be slow as no other is
 _NEWS = 0.2  # how much the latest batch counts in the pace
 _CHEAPER = 0.75  # company is worth it where a job takes no more than this of what it takes without
 
@@ -21,11 +24,13 @@ class Pace:
         self._merging = merging
         self._seconds: float | None = None
         self._company = 1
+        self._latest: deque[float] = deque(maxlen=_LATEST)
         self._with_company: float | None = None
 
     def learn(self, jobs: int, seconds: float) -> None:
         """Take note of how long a batch of so many jobs took."""
         each = seconds / jobs
+        self._latest.append(each)
         self._seconds = each if self._seconds is None else (1 - _NEWS) * self._seconds + _NEWS * each
         if self._with_company is None or (jobs > self._company and each < _CHEAPER * self._with_company):
             self._company, self._with_company = jobs, each
@@ -35,9 +40,9 @@ class Pace:
     @property
     def seconds(self) -> float:
         """What a job takes, at the best that was seen lately; 0 where nothing is known of the model."""
-        if self._seconds is None or self._with_company is None:
-            return 0.0
-        return min(self._seconds, self._with_company)
+        if self._seconds is None or self._with_company is None or len(self._latest) < _LATEST:
+            return 0.0  # the first call may be slow as no later one is
+        return min(self._seconds, self._with_company, *self._latest)
 
     @property
     def most_jobs(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workers.tally import Tally
     from workers.template import Template
 
+    Lack = Literal["", "room", "memory"]
     Reason = Literal["asked", "closing", "idle", "lost", "memory", "room"]
 
 _logger = logging.getLogger("workers")
@@ -76,15 +77,19 @@ class Places:
     async def reserve(self, key: ModelKey) -> None:
         """Wait for a place, which the least recently used model that is idle and not pinned gives up.
 
-        Raises NoRoom where none is free within the time of a request, PoolClosed.
+        Raises LoadFailed where the model is known to take more than there ever is for it, NoRoom where no
+        place is free within the time of a request or pinned ones have it, PoolClosed.
         """
+        lack: Lack = "memory"
         try:
             async with asyncio.timeout(self._limits.request_seconds):
                 while not self.closed and (lack := await self._lack(key)):
                     self.changed.clear()
-                    if (victim := self.least_recently_used()) is not None:
+                    if lack == "memory":
+                        self._refuse_too_large(key)
+                    if (victim := self._victim(key, lack)) is not None:
                         _logger.info("%s is unloaded to make room.", victim)
-                        await asyncio.shield(self.retire(victim, lack))
+                        await asyncio.wait([self.retire(victim, lack)])
                     elif self._somebody_may_go():
                         await self.changed.wait()
                     else:
@@ -103,19 +108,17 @@ class Places:
         """Have what was loaded within the memory there is, by unloading others.
 
         False where others that are busy or being loaded need theirs: then it is to be ended, and loaded
-        again later; what it takes is known by then. Raises LoadFailed where it takes more than there ever
-        is for it, NoRoom where the others do not let go within the time of a request.
+        again later; what it takes is known by then. Raises as `reserve` does.
         """
-        await self.budget.weigh(key, crew.pids)
+        await self.budget.weigh(crew)
         try:
             async with asyncio.timeout(self._limits.request_seconds):
                 while not self.closed and await self._is_over():
                     self.changed.clear()
-                    if self._is_too_large(key):
-                        raise self._too_large(key)
+                    self._refuse_too_large(key)
                     if (victim := self.least_recently_used()) is not None:
                         _logger.info("%s is unloaded for the memory that %s takes.", victim, key)
-                        await asyncio.shield(self.retire(victim, "memory"))
+                        await asyncio.wait([self.retire(victim, "memory")])
                     elif key != self.loading[0]:
                         return False
                     else:
@@ -136,13 +139,7 @@ class Places:
 
     def least_recently_used(self) -> ModelKey | None:
         """The model that gives way first; None where all are busy, pinned or awaited."""
-        now = asyncio.get_running_loop().time()
-        idle = [
-            key
-            for key, held in self.held.items()
-            if key not in self.pinned and not held.crew.busy and held.awaited_until <= now
-        ]
-        return min(idle, key=lambda key: self.held[key].crew.used, default=None)
+        return min(self._idle(), key=lambda key: self.held[key].crew.used, default=None)
 
     def retire(self, key: ModelKey, reason: Reason, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
         """Take no more jobs for `key`, and end its workers in a task of this room's own."""
@@ -191,7 +188,7 @@ class Places:
             await self.budget.measure()
             while self.budget.is_over() and (key := self.least_recently_used()) is not None:
                 _logger.info("%s is unloaded: the models have grown over the memory budget.", key)
-                await asyncio.shield(self.retire(key, "memory"))
+                await asyncio.wait([self.retire(key, "memory")])
             self._tell_of_budget()
             await asyncio.sleep(_MEASURE_SECONDS)
 
@@ -203,7 +200,7 @@ class Places:
             _logger.warning(message, taken, limit // _MIB)
         self._told_over = over
 
-    async def _lack(self, key: ModelKey) -> Literal["", "room", "memory"]:
+    async def _lack(self, key: ModelKey) -> Lack:
         """What there is too little of for one more model."""
         if len(self.held) + len(self._starting) >= self._limits.max_loaded_models:
             return "room"
@@ -211,10 +208,18 @@ class Places:
             return "room" if len(self.held) + len(self._starting) >= self._limits.max_loaded_models else ""
         return "memory"
 
+    def _idle(self) -> list[ModelKey]:
+        now = asyncio.get_running_loop().time()
+        return [
+            key
+            for key, held in self.held.items()
+            if key not in self.pinned and not held.crew.busy and held.awaited_until <= now
+        ]
+
     def _somebody_may_go(self) -> bool:
         return bool(self._starting or self._ending) or not self.pinned.issuperset(self.held)
 
-    def _no_room(self, lack: Literal["", "room", "memory"]) -> NoRoom:
+    def _no_room(self, lack: Lack) -> NoRoom:
         if lack == "memory":
             return NoRoom("The memory for models is taken by others, all of them busy or pinned.")
         most = self._limits.max_loaded_models
@@ -225,17 +230,25 @@ class Places:
             await self.budget.refresh()
         return self.budget.is_over()
 
-    def _is_too_large(self, key: ModelKey) -> bool:
-        return self.budget.limit is not None and self.budget.size(key) > self._memory_for_one()
+    def _victim(self, key: ModelKey, lack: Lack) -> ModelKey | None:
+        """Who gives way for `key`; nobody where all who may would not be enough."""
+        if lack == "memory" and sum(
+            self.held[each].crew.bytes for each in self._idle()
+        ) < self.budget.lacking(key):
+            return None
+        return self.least_recently_used()
 
-    def _too_large(self, key: ModelKey) -> LoadFailed:
-        size, there_is = self.budget.size(key) // _MIB, self._memory_for_one() // _MIB
-        return LoadFailed(f"The model takes {size} MiB, more than the {there_is} MiB there can be for it.")
-
-    def _memory_for_one(self) -> int:
-        """Bytes there are for one model where all go that may."""
-        pinned = sum(self.budget.size(key) for key in self.pinned if key in self.held)
-        return max(0, (self.budget.limit or 0) - self.budget.own - pinned)
+    def _refuse_too_large(self, key: ModelKey) -> None:
+        """Raise LoadFailed where a model takes more than there is, NoRoom where pinned ones have it."""
+        if self.budget.limit is None:
+            return
+        size, there_is = self.budget.known(key), max(0, self.budget.limit - self.budget.own)
+        if size > there_is:
+            told = f"The model takes {size // _MIB} MiB, more than the {there_is // _MIB} MiB"
+            raise LoadFailed(f"{told} there can be for it.")
+        pinned = sum(self.held[each].crew.bytes for each in self.pinned if each in self.held and each != key)
+        if size > there_is - pinned:
+            raise self._no_room("memory")
 
     def _require_open(self) -> None:
         if self.closed:

@@ -94,8 +94,11 @@ __all__ = [
 
 _logger = logging.getLogger("workers")
 _AWAITED_SECONDS = 1.0
+_LAST_WORD_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
 _TROUBLE_SECONDS = 5.0
 _TRIES = 3  # to load a model that others take the memory of
+_TRIAL_SECONDS = 60.0  # for a process that does nothing to start and to end
+_LAST_SECONDS = 10.0  # for the starts that have begun when the pool closes
 _STARTERS = 4  # threads that wait for the template to fork
 
 
@@ -160,14 +163,20 @@ class Pool:
         self._places.change(limits)
 
     @property
+    def serves(self) -> bool:
+        """Whether any model is warm."""
+        return any(held.crew.workers for held in self._places.held.values())
+
+    @property
     def starts(self) -> Starts:
         """How starting processes for workers fares."""
         return self._template.starts
 
     async def try_start(self) -> None:
         """Find out whether a worker's process can be started, by one that does nothing; `starts` notes it."""
+        trial = asyncio.get_running_loop().run_in_executor(self._starter, self._template.try_start)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._starter, self._template.try_start)
+            await self._ended_by(trial, _TRIAL_SECONDS)
         except (OSError, EOFError):
             self.starts.note(began=False)
         else:
@@ -179,7 +188,15 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
         await self._places.close(drain_seconds=drain_seconds)
-        await asyncio.to_thread(self._starter.shutdown, cancel_futures=True)
+        starter = asyncio.create_task(asyncio.to_thread(self._starter.shutdown, cancel_futures=True))
+        await self._ended_by(starter, _LAST_SECONDS)
+
+    async def _ended_by(self, waiting: asyncio.Future[None], seconds: float) -> None:
+        """Wait for something that waits for the template, and end the template where that hangs."""
+        done, _ = await asyncio.wait([waiting], timeout=seconds)
+        if not done:
+            self._template.kill()
+        await waiting
 
     def is_warm(self, key: ModelKey) -> bool:
         """Whether `predict` can be called for `key`."""
@@ -204,7 +221,8 @@ class Pool:
     def memory(self) -> Memory:
         """What was taken of the memory when it was last measured."""
         budget = self._places.budget
-        models = {key: budget.size(key) for key in self._places.held} if budget.limit is not None else {}
+        held = self._places.held if budget.limit is not None else {}
+        models = {key: one.crew.bytes for key, one in held.items()}
         return Memory(budget.limit, budget.own, models)
 
     def pin(self, key: ModelKey) -> None:
@@ -269,7 +287,7 @@ class Pool:
         """
         if pinned := [str(key) for key in keys if key in self._places.pinned]:
             raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
-        seconds = self._limits.request_seconds
+        seconds = self._limits.request_seconds + _LAST_WORD_SECONDS
         held = [key for key in keys if key in self._places.held]
         ending = [self._places.retire(key, "asked", drain_seconds=seconds) for key in held]
         await asyncio.gather(*map(asyncio.shield, ending))
@@ -284,8 +302,9 @@ class Pool:
                     if source is None:
                         source = await stack.enter_async_context(files)
                     if (crew := await self._manned(source)) is not None:
-                        loop.call_later(_AWAITED_SECONDS, places.changed.set)
-                        places.hold(key, Held(crew, stack.pop_all(), loop.time() + _AWAITED_SECONDS))
+                        awaited_until = loop.time() + _AWAITED_SECONDS
+                        loop.call_at(awaited_until, places.changed.set)
+                        places.hold(key, Held(crew, stack.pop_all(), awaited_until))
                         return
                 finally:
                     places.leave(key)
@@ -307,6 +326,9 @@ class Pool:
         settled = False
         try:
             settled = await self._places.settle(source.key, crew)
+            if crew.failed is not None:
+                settled = False
+                raise crew.failed
         finally:
             if not settled:
                 await crew.close(drain_seconds=0.0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import time
+from contextlib import suppress
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +70,12 @@ class Template:
         server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public tells it
         pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
         return pid
+
+    def kill(self) -> None:
+        """End the template, and all workers with it: another one is started when it is needed."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def try_start(self) -> None:
         """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workers.messages import Ask, ModelSource
     from workers.template import Template
 
+_FORK_SECONDS = 60.0  # which the template takes to import everything, on a slow machine, and to fork
 _NOTICE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
 _DESCRIPTORS: Final = 16  # more than a start needs
@@ -49,7 +50,7 @@ class Worker:
     def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
-        self._starts = template.starts
+        self._template = template
         self._channel: Channel | None = None
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
@@ -62,6 +63,7 @@ class Worker:
             )
             undo.pop_all()
         self._lifeline = Lifeline(receiver, died=self._died)
+        self._started = False
         self.loaded = Loaded(0.0)
 
     @classmethod
@@ -89,6 +91,7 @@ class Worker:
         except BaseException:
             await worker.kill()
             raise
+        worker._started = True
         return worker
 
     @property
@@ -122,6 +125,7 @@ class Worker:
         self._lifeline.kill()
         await self._lifeline.dead.wait()
         self._hang_up()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Let the process end by itself; kill it where it does not."""
@@ -137,21 +141,32 @@ class Worker:
         report: asyncio.Future[Loaded | Failure] = self._loop.create_future()
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.shield(await self._begun(starter, report))
-                self._starts.note(began=True)
+                await self._forked(await self._begun(starter, report))
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
         except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
-            self._starts.note(began=False)
+            self._template.starts.note(began=False)
             raise _not_begun(error) from error
         finally:
             report.cancel()  # whoever is told of the death later finds that nobody waits
         if isinstance(told, Failure):
             raise LoadFailed(told.message, log=told.log)
         return told
+
+    async def _forked(self, spawn: asyncio.Future[None]) -> None:
+        """Wait for the fork; a template that hangs is ended, since nothing else ends the wait for it.
+
+        multiprocessing starts another with the next start; the workers of the old one end with it.
+        """
+        done, _ = await asyncio.wait([spawn], timeout=_FORK_SECONDS)
+        if not done:
+            self._template.kill()
+            raise OSError("the template hangs")
+        spawn.result()
+        self._template.starts.note(began=True)
 
     async def _begun(
         self, starter: Executor, report: asyncio.Future[Loaded | Failure]
@@ -183,13 +198,19 @@ class Worker:
     def _died(self) -> None:
         # What had been answered in time is in the socket still. A process that the model started may
         # hold the socket open, so that its end is not waited for.
-        self._loop.call_later(_NOTICE_SECONDS, self._hang_up)
+        self._loop.call_later(_NOTICE_SECONDS, self._bury)
         self._tell(self)
+
+    def _bury(self) -> None:
+        """Let go of everything of a process that has died: its pipes would stay open until collected."""
+        self._hang_up()
+        # A start that still runs holds the executor's lock, and ends with `kill` where its process died.
+        if self._started:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
-        self._executor.shutdown(wait=False, cancel_futures=True)  # or its pipes stay open until collected
 
 
 def _descriptors_for_a_start(end: socket.socket) -> None:

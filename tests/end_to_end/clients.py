@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Asked = Gateway | aiohttp.ClientSession
 
 COMMANDS = "/model/api-commands/1/invocation"
+_MILLISECONDS = re.compile(r"dur=([0-9.]+)")
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -32,9 +34,14 @@ async def told(gateway: Asked, *words: str, path: str = COMMANDS) -> tuple[int, 
 
 @dataclass
 class Seen:
-    """What clients were answered: how many rightly, with the seconds of each; what else by status."""
+    """What clients were answered: when rightly, with the seconds of each; what else by status.
+
+    `inside` are the seconds that the gateway says right answers took there: many clients in one process
+    are slow to notice theirs.
+    """
 
     right: list[tuple[float, float]] = field(default_factory=list)
+    inside: list[float] = field(default_factory=list)
     refused: list[tuple[int, Any, Any]] = field(default_factory=list)
     wrong: list[Any] = field(default_factory=list)
 
@@ -44,8 +51,11 @@ class Seen:
 
     def quantile(self, share: float, *, since: float = 0.0) -> float:
         """The seconds that this share of the answers took at most."""
-        taken = sorted(seconds for when, seconds in self.right if when >= since)
-        return taken[min(len(taken) - 1, int(share * len(taken)))]
+        return _quantile([seconds for when, seconds in self.right if when >= since], share)
+
+    def quantile_inside(self, share: float) -> float:
+        """The same of the seconds inside the gateway."""
+        return _quantile(self.inside, share)
 
     def answered_since(self, moment: float) -> bool:
         """Whether a request made after `moment` was answered."""
@@ -54,6 +64,10 @@ class Seen:
     def pause_after(self, moment: float) -> float:
         """How long after `moment` the next right answer came whose request was made after it."""
         return min(when for when, seconds in self.right if when - seconds >= moment) - moment
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 @asynccontextmanager
@@ -72,6 +86,7 @@ async def clients(
                 await asyncio.sleep(pause)
             elif answer["predictions"] == [word]:
                 seen.right.append((monotonic(), monotonic() - began))
+                seen.inside.append(sum(map(float, _MILLISECONDS.findall(headers["Server-Timing"]))) / 1000)
             else:
                 seen.wrong.append(answer)
 

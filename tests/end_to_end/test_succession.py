@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.api import keys
 from gateway.succession import SUCCESSIONS
 from tests.gateways import Gateway, gateway_at, invoke
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -141,6 +142,28 @@ async def test_a_moved_alias(mlflow_server: MlflowServer, registered: list[str],
         assert answers.versions() == [quick, slow, quick]
         assert answers.slowest < _LOAD_SECONDS * 0.8
         assert gateway.app[keys.TALLY].of(SUCCESSIONS, "switched") == 2
+
+
+async def test_an_alias_moved_on_meanwhile(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """What it meant in between takes minutes to load: nobody waits for that, and it never answers."""
+    registry = await made(mlflow_server)
+    first, endless, last = [await registry.add(name) for name in ("api-nan", "api-slowest", "api-nan")]
+    await registry.alias(first)
+    path = f"/model/{registry.name}/@live/invocation"
+    async with served(mlflow_server, tmp_path) as gateway:
+        assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
+        async with load(gateway, path) as answers:
+            await answers.until(of(first))
+            await registry.alias(endless)
+            await until(
+                lambda: any(key.name == registry.name for key in gateway.app[keys.POOL]._places.loading)
+            )
+            await registry.alias(last)
+            await answers.until(of(last))
+        assert answers.failed() == []
+        assert answers.versions() == [first, last]
 
 
 async def test_a_new_version(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:

@@ -51,3 +51,18 @@ def test_what_two_workers_died_of(show: Show) -> None:
         show.loop.do(process.die)
         show.loop.wait(0.02)
     assert isinstance(asked.exception(), WorkerDied)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket does not tell what was not read")
+def test_what_ends_whoever_is_given_it(show: Show) -> None:
+    """A job of which no worker lives to read the end is not tried without end: it is told so after a few."""
+    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+    deaths = 0
+    while not asked.done():
+        show.loop.turn(2)
+        for process in show.stage.alive:
+            show.loop.do(process.die)
+            deaths += 1
+        show.loop.wait(1.0)
+    assert isinstance(asked.exception(), WorkerDied)
+    assert 2 <= deaths <= 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,16 @@ import pytest
 from tests import models
 from tests.footprints import taken
 from tests.models import body
+from tests.waiting import until
 from tests.workers.conftest import Files, key
-from workers import footprint, places
+from workers import failures, footprint, places
 from workers.pool import Job, LoadFailed, NoRoom, NotLoaded, Pool
 from workers.tally import UNLOADS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -100,17 +104,20 @@ async def test_pinned_and_busy_models_stay(opened: Opened, heavy: Lookup, files:
         assert await ask(pool, "pinned", 3.0) == [3.0]
 
 
-async def test_a_model_that_never_fits(opened: Opened, heavy: Lookup, larger: Files) -> None:
-    """It is told so, with both figures, and remembered; nobody else has to go for it."""
+async def test_a_model_that_never_fits(
+    opened: Opened, heavy: Lookup, larger: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told so, with both figures, and known from then on; nobody else has to go for it."""
+    monkeypatch.setattr(failures, "_FIRST_PAUSE_SECONDS", 0.001)
     async with room_for(2.5, opened, heavy) as pool:
         await pool.load(key("a"), heavy("a")())
         await ask(pool, "a")
-        for _ in range(2):
+        for _ in range(3):
             with pytest.raises(LoadFailed, match=r"takes \d+ MiB, more than the \d+ MiB"):
                 await pool.load(key("larger"), larger())
+            await asyncio.sleep(0.1)
         assert (larger.entered, larger.left) == (1, 1)
         assert pool.is_warm(key("a"))
-        assert pool.state(key("larger")).state == "failed"
 
 
 async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +131,39 @@ async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyP
             while pool.is_warm(key("idle")):
                 await ask(pool, "grows", 2.5 * _SIZE)
         assert pool.is_warm(key("grows"))
+        await pool.load(key("idle"), heavy("idle")())
+        assert not pool.is_warm(key("grows"))
+        await pool.load(key("grows"), heavy("grows")())
+        assert await ask(pool, "grows", 2.0) == [2.0]
+
+
+async def test_a_model_that_breaks_before_it_has_its_place(
+    opened: Opened, files: Lookup, tmp_path: Path
+) -> None:
+    """Its worker dies, and cannot be replaced, as others are waited for: it is told so, and is not held."""
+    folder = models.save(tmp_path / "model", models.Broken(f"later {tmp_path / 'loaded'}"))
+    breaks = Files(key("breaks"), folder)
+    async with opened(memory_bytes=2**60, request_seconds=60.0) as pool:
+        await pool.load(key("commands"), files("commands")())
+        await pool.predict(key("commands"), Job(body(do=[f"eat {_SIZE}"])))
+        busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 50"]))))
+        budget = pool._places.budget
+        await budget.measure()
+        budget.change(budget.taken + 5 * _MIB)  # too little for both, and enough for the other alone
+        budget._at_load[key("breaks")] = 1  # so that it is begun all the same
+        loading = asyncio.create_task(pool.load(key("breaks"), breaks()))
+        await until(
+            lambda: any(crew.pids for crew in pool._places._crews() if crew.source.key.name == "breaks")
+        )
+        (crew,) = (crew for crew in pool._places._crews() if crew.source.key.name == "breaks")
+        os.kill(crew.pids[0], signal.SIGKILL)
+        await until(lambda: crew.failed is not None)
+        budget.change(2**60)
+        pool._places.changed.set()
+        with pytest.raises(LoadFailed):
+            await loading
+        assert pool.state(key("breaks")).state == "failed"
+        busy.cancel()
 
 
 async def test_no_request_fails_as_models_come_and_go(opened: Opened, heavy: Lookup) -> None:

@@ -94,3 +94,18 @@ def test_short_batches_tell_nothing_of_company() -> None:
 def test_a_fast_merging_model_gets_what_fits_into_the_time() -> None:
     """Company is tried beyond that time, never a reason to stay below it."""
     assert learnt(merging=True, row=0.001, batches=1)[-1] == 50
+
+
+def test_what_a_job_takes_is_not_told_by_the_first() -> None:
+    """The first call may be slow as no other is, and one that is slow among quick ones says nothing."""
+    pace = Pace(merging=False)
+    assert pace.seconds == 0
+    pace.learn(1, 2.0)
+    assert pace.seconds == 0
+    pace.learn(1, 0.02)
+    assert pace.seconds == pytest.approx(0.02)
+    pace.learn(1, 5.0)
+    assert pace.seconds <= 0.02
+    for _ in range(30):
+        pace.learn(1, 1.0)
+    assert pace.seconds == pytest.approx(1.0, rel=0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from tests import models
 from tests.workers.conftest import key
-from workers.pool import Job, NotLoaded, Pinned, Pool
+from workers.pool import Job, NotLoaded, OutOfTime, Pinned, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,20 @@ async def test_what_was_asked_is_answered(files: Callable[[str], Files], opened:
         unloading.cancel()
         replies = await asyncio.gather(*jobs)
         assert len({reply.body for reply in replies}) == 1
+
+
+async def test_what_has_no_time_left_is_told_so(files: Callable[[str], Files], opened: Opened) -> None:
+    """Jobs of a model that hangs run out of time though it is being unloaded; nobody shuts down."""
+    async with opened(request_seconds=1.0) as pool:
+        await pool.load(key("commands"), files("commands")())
+        jobs = [
+            asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 60"]))))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        await pool.unload(key("commands"))
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        assert [type(end) for end in ends] == [OutOfTime] * 3
 
 
 async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:

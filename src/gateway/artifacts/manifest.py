@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_BYTES = 16 << 20
+_NO_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,8 @@ class Manifest:
         """What is wrong with the files in `folder`, None where each is as it was stored."""
         if self.file(MODEL_FILE) is None:
             return "the manifest names no model"
-        for file in self.files:
-            try:
-                path = joined(folder, file.path)
-                if path.is_symlink() or not path.is_file():
-                    return f"{file.path!r} is no file any more"
-                if path.stat().st_size != file.size:
-                    return f"{file.path!r} has another size"
-                if digest(path) != file.sha256:
-                    return f"{file.path!r} has another digest"
-            except (OSError, UpstreamWrong):
-                return f"{file.path!r} cannot be read"
-        return None
+        found = (_problem(folder, file) for file in self.files)
+        return next((problem for problem in found if problem is not None), None)
 
     def strangers(self, folder: Path) -> list[Path]:
         """The files and links in `folder` that do not belong to the model."""
@@ -66,12 +58,30 @@ class Manifest:
         return [path for path in folder.rglob("*") if path not in own and not _is_folder(path)]
 
 
+def _problem(folder: Path, file: StoredFile) -> str | None:
+    try:
+        path = joined(folder, file.path)
+        if path.is_symlink() or not path.is_file():
+            return f"{file.path!r} is no file any more"
+        if path.stat().st_size != file.size:
+            return f"{file.path!r} has another size"
+        return None if digest(path) == file.sha256 else f"{file.path!r} has another digest"
+    except UpstreamWrong:
+        return f"{file.path!r} cannot be read"
+    except OSError as error:
+        _require_means(error)
+        return f"{file.path!r} cannot be read"
+
+
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
 def load(path: Path) -> Manifest | None:
-    """The manifest at `path`; None where there is none that can be read."""
+    """The manifest at `path`; None where there is none that can be read.
+
+    Raises OSError where descriptors or memory for reading it are used up.
+    """
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None
@@ -80,8 +90,17 @@ def load(path: Path) -> Manifest | None:
             StoredFile(str(file["path"]), int(file["size"]), str(file["sha256"])) for file in content["files"]
         )
         return Manifest(str(content["model"]), files)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    except OSError as error:
+        _require_means(error)
+        return None
+
+
+def _require_means(error: OSError) -> None:
+    """Raise what says nothing of the file: this process lacks what it takes to look at it."""
+    if error.errno in _NO_MEANS:
+        raise error
 
 
 def digest(path: Path) -> str:

@@ -111,6 +111,9 @@ BUDGET: Final = _gauge(
 LAG: Final = _gauge(
     "event_loop_lag_seconds", "The longest delay of the event loop in the last 30 to 60 seconds."
 )
+TASKS: Final = _gauge(
+    "tasks", "Tasks of the event loop: one for each connection and request, some for each warm model."
+)
 AGE: Final = _gauge(
     "snapshot_age_seconds",
     "How old a process' figures here are; one that is dead or stuck has no other gauges after 10 seconds.",
@@ -130,6 +133,7 @@ GAUGES: Final = (
     OWN_MEMORY,
     BUDGET,
     LAG,
+    TASKS,
     AGE,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -48,6 +49,7 @@ class Rooms:
         yield families.PROBLEMS, (), len(self.pins.problems)
         yield families.IN_FLIGHT, (), self.drain.in_flight
         yield families.LAG, (), self.lag.worst
+        yield families.TASKS, (), len(asyncio.all_tasks())
         yield from self._of_models()
         yield from self._of_memory()
 

@@ -13,22 +13,24 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 5.0
 _REST_SECONDS = 1.0
+_FADES = 0.9  # what is left of the usual time with each quicker answer
 
 
 class Silence:
     """Learns from how the calls to one server end; each may take `limit` seconds.
 
-    It begins when a call runs out of its time, or others have waited for `patience` seconds, and
-    nothing was heard meanwhile. From then on calls are refused at once, but for one that tries, and
-    after it the next when `rest` seconds are over. Whatever the server answers ends it; so does a
-    connection that fails at once, since nobody waits for that.
+    It begins when a call runs out of its time, or others have waited for `patience` seconds (or twice what
+    answers took lately), and nothing was heard meanwhile. From then on calls are refused at once, but for
+    one that tries, and after it the next when `rest` seconds are over. Whatever the server answers ends
+    it; so does a connection that fails at once, since nobody waits for that.
     """
 
     def __init__(
         self, limit: float, *, patience: float = PATIENCE_SECONDS, rest: float = _REST_SECONDS
     ) -> None:
         self._limit = limit
-        self._patience = min(patience, limit)
+        self._least_patience = min(patience, limit)
+        self._usual = 0.0
         self._rest = rest
         self._waiting: dict[object, float] = {}
         self._heard = monotonic()
@@ -51,10 +53,10 @@ class Silence:
             self._hears_nothing(began)
             raise
         except Exception:
-            self._hears()
+            self._hears(began)
             raise
         else:
-            self._hears()
+            self._hears(began)
         finally:
             del self._waiting[mark]
             if tries:
@@ -77,8 +79,14 @@ class Silence:
         # server may only have become slow.
         return min(self._limit, self._patience * 2.0**self._tries)
 
-    def _hears(self) -> None:
+    @property
+    def _patience(self) -> float:
+        # A server that always takes long is not silent for that.
+        return min(self._limit, max(self._least_patience, 2 * self._usual))
+
+    def _hears(self, began: float) -> None:
         self._heard = monotonic()
+        self._usual = max(_FADES * self._usual, self._heard - began)
         self._silent, self._tries, self._rest_until = False, 0, 0.0
 
     def _hears_nothing(self, since: float) -> None:

@@ -214,7 +214,7 @@ class Scripted(Worker):
         self._tell = died
         self.source = source
         self._stage = cast("Stage", template)
-        self._starts = self._stage.starts
+        self._template = template
         self._near, far = socket.socketpair()
         self._channel = None
         self.process = Process(self, far, stage=self._stage)

@@ -1,0 +1,51 @@
+"""Proves that a worker that is gone has left nothing open, without help of the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests import models
+from tests.waiting import until
+from tests.workers.conftest import key
+from workers.pool import Job, Pool
+from workers.tally import WORKER_STARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.workers.conftest import Files
+
+import pytest
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is collected but what nobody refers to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_dead_worker_has_left_nothing_open(
+    files: Callable[[str], Files], opened: Callable[..., AbstractAsyncContextManager[Pool]]
+) -> None:
+    """However often a worker is killed and replaced, as many descriptors are open as before."""
+    here = psutil.Process()
+    async with opened() as pool:
+        await pool.load(key("commands"), files("commands")())
+        await pool.predict(key("commands"), Job(models.body(do=["x"])))
+        before = here.num_fds()
+        for n in range(2, 5):
+            (pid,) = pool._places.held[key("commands")].crew.pids
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda n=n: pool.tally.of(WORKER_STARTS, "commands", "1") == n)  # type: ignore[misc] # bound so
+            await pool.predict(key("commands"), Job(models.body(do=["x"])))
+        await until(lambda: here.num_fds() <= before)
