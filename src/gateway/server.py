@@ -56,7 +56,8 @@ def run(
     not heard without it. `seat` is this process' place among several, whose supervisor reads its `pulse`.
     A process whose event loop stands still for `silence` seconds is ended (status 1).
     The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
-    one ends them at once (status 1). A start that is not done yet is broken off (status 0). Nothing is begun where the cache's folder cannot be used (status 2).
+    one ends them at once (status 1). A start that is not done yet is broken off (status 0). Nothing is begun
+    where the cache's folder cannot be used (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
     """
     logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)

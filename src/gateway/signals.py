@@ -10,7 +10,8 @@ class Signals:
     """Hears signals in the running loop, from its making on.
 
     `stop` is set by the first SIGTERM or SIGINT, `now` by the second of them; `hangup` by each SIGHUP,
-    where that is heard; one that was held back until now counts. `patient` is false where the first was SIGINT: a person at a terminal waits.
+    where that is heard; one that was held back until now counts. `patient` is false where the first was
+    SIGINT: a person at a terminal waits.
     """
 
     def __init__(self, *, hear_hangup: bool) -> None:

@@ -124,11 +124,12 @@ class Watchdog:
         last = threading.Timer(_TELLING_SECONDS, self._end, [self._status])
         last.daemon = True
         last.start()
-        seconds = self._most * self._tick
-        if self._ending:
-            _log.critical("the process did not end within %g s: it ends now; the stacks follow", seconds)
-        else:
-            _log.critical("the event loop has not turned for %g s: the process ends; the stacks follow", seconds)
+        told = (
+            "the process did not end within %g s: it ends now; the stacks follow"
+            if self._ending
+            else "the event loop has not turned for %g s: the process ends; the stacks follow"
+        )
+        _log.critical(told, self._most * self._tick)
         tell_stacks()
         last.cancel()
         self._end(self._status)

@@ -51,7 +51,9 @@ def known(encoding: str) -> bool:
     return encoding.strip().lower() in {*_READERS, "identity"}
 
 
-async def plain(body: bytes, encoding: str, *, limit: int, hold: Callable[[int], None] | None = None) -> bytes:
+async def plain(
+    body: bytes, encoding: str, *, limit: int, hold: Callable[[int], None] | None = None
+) -> bytes:
     """`body` decompressed; raises BodyBroken, BodyTooLarge, EncodingUnknown.
 
     `hold` is told of how many bytes there are, as they become more; what it raises ends the work.
@@ -82,9 +84,7 @@ async def plain(body: bytes, encoding: str, *, limit: int, hold: Callable[[int],
     return await loop.run_in_executor(_THREADS, b"".join, parts)
 
 
-def _some(
-    pieces: Iterator[bytes], most: int = _TURN, count: int = _MOST_PIECES
-) -> tuple[list[bytes], bool]:
+def _some(pieces: Iterator[bytes], most: int = _TURN, count: int = _MOST_PIECES) -> tuple[list[bytes], bool]:
     """The next pieces, about `most` bytes and `count` pieces at most, and whether they were the last."""
     found: list[bytes] = []
     size = 0

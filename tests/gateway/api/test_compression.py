@@ -104,7 +104,7 @@ BOMBS = {"br": brotli.compress, "gzip": gzip.compress, "deflate": zlib.compress,
 
 @pytest.mark.parametrize("encoding", BOMBS)
 async def test_a_small_body_that_is_large_when_plain(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only its beginning is read on the event loop, the rest by threads of its own; it is told as it grows."""
+    """Only its beginning is read on the event loop, the rest by threads of its own; it tells how it grows."""
     size = 20 * 2**20
     body = BOMBS[encoding](b"0" * size)
     assert len(body) < size / 500
