@@ -214,7 +214,7 @@ async def test_killed_in_the_midst_of_a_download(
     """What was left half done is removed by whoever fetches next, and the model is served."""
     relay = Stalling(mlflow_server.url)
     await relay.open()
-    partial = tmp_path / "cache" / "partial"
+    partial = tmp_path / "cache" / "v1" / "partial"
     values = {"MLFLOW_TRACKING_URI": relay.url, "GATEWAY_CACHE_DIR": str(tmp_path / "cache")}
     gateway = start(**values, GATEWAY_PROCESSES="2" if victim == "replica" else "1")
     try:

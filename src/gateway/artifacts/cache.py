@@ -136,7 +136,8 @@ class ArtifactCache:
             with disk.told():
                 await self._ensure(key, place, locate=locate)
         except GatewayError as error:
-            self._rests.begin(key, error)
+            if not disk.is_of_the_moment(error):
+                self._rests.begin(key, error)
             raise
 
     async def _ensure(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:

@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def is_full(error: OSError) -> bool:
     """Whether `error` means that there is no space left."""
     return error.errno in _NO_ROOM
+
+
+def is_of_the_moment(error: Exception) -> bool:
+    """Whether `error`, as `told` tells it, says nothing of the files: no descriptor was left to look."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DESCRIPTOR
 
 
 def free(folder: Path) -> int:
