@@ -22,7 +22,7 @@ from gateway.api.request_ids import RequestIds
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
-from gateway.errors import GatewayError
+from gateway.errors import UNEXPECTED_ERRORS, GatewayError
 from gateway.metrics.lag import Lag
 from gateway.metrics.levels import Rooms
 from gateway.metrics.metrics import Metrics, Seat
@@ -59,7 +59,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
         drain,
-        most=partial(descriptors.for_connections, workers=_workers(settings)),
+        most=lambda: descriptors.for_connections(workers=_workers(current.now)),
         stalled_seconds=settings.idle_connection_seconds,
         tally=tally,
     )
@@ -74,6 +74,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = current
     app[keys.TALLY] = tally
+    tally.count(UNEXPECTED_ERRORS, "request", times=0)  # so that the first one is seen as an increase
     app[keys.COMPLAINTS] = Complaints()
     app[keys.DRAIN] = drain
     app[keys.TRAFFIC] = traffic

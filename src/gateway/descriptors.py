@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import suppress
 from typing import Final
 
 _MOST: Final = 65_536  # some programs go through every descriptor that they could have
@@ -17,7 +18,8 @@ def allow_many() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(ValueError, OSError):  # some systems refuse what they said they allow
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def for_connections(*, workers: int) -> int:

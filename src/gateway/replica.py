@@ -150,12 +150,14 @@ def _live(
     signal.set_wakeup_fd(-1)
     for each in ENDING:
         signal.signal(each, _leave)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if reread is None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":  # SIGINT: without its supervisor it need not wait for a load balancer
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != supervisor:  # it ended before we asked
         sys.exit(0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # SIGHUP stays held back until the event loop hears it: it may be about settings that we do not have.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS if reread is None else ENDING)
     for index, others in enumerate(sets, start=1):
         if index != seat.number:  # nobody would hear the connections made there once its own process is gone
             for listener in others:

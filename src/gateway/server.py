@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS: Final = 1.0
 _ENDING_TICKS: Final = 10  # of the watchdog, for what is left to do after the drain
+_GIVEN_UP_TICKS: Final = 5  # for a start that is broken off
 _HURRIED_TICKS: Final = 3
 _UNABLE: Final = 1
 _WRONG: Final = 2
@@ -55,7 +56,8 @@ def run(
     not heard without it. `seat` is this process' place among several, whose supervisor reads its `pulse`.
     A process whose event loop stands still for `silence` seconds is ended (status 1).
     The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
-    one ends them at once (status 1). Nothing is begun where the cache's folder cannot be used (status 2).
+    one ends them at once (status 1). A start that is not done yet is broken off (status 0). Nothing is begun
+    where the cache's folder cannot be used (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
     """
     logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
@@ -92,6 +94,7 @@ class Server:
         self._announce = announce
         self._reread = reread
         self._process = seat.number if seat else None
+        self._setup: asyncio.Task[None] | None = None
 
     async def run(self, pulse: Pulse, watchdog: Watchdog) -> int:
         """Serve to the end; the exit status. The watchdog has less patience with what comes after."""
@@ -101,14 +104,53 @@ class Server:
         runner = web.AppRunner(self._app, **options, shutdown_timeout=_LAST_WORDS_SECONDS)
         try:
             with pulse.beating():
-                return await self._begun(runner, signals)
+                status = await self._begun(runner, signals)
         finally:
-            watchdog.most = _HURRIED_TICKS if signals.now.is_set() else _ENDING_TICKS
-            await runner.cleanup()
+            await self._end(runner, signals, watchdog=watchdog)
+        return _UNABLE if signals.now.is_set() else status
+
+    async def _end(self, runner: web.AppRunner, signals: Signals, *, watchdog: Watchdog) -> None:
+        """Close every room; a second signal that comes meanwhile shortens the watchdog's patience too."""
+        if signals.now.is_set():
+            watchdog.hurry(most=_HURRIED_TICKS)
+        elif self._setup is not None and not self._setup.done():
+            watchdog.hurry(most=_GIVEN_UP_TICKS, status=0)  # it may wait for a disk that never answers
+        else:
+            watchdog.hurry(most=_ENDING_TICKS)
+        closing = asyncio.create_task(self._close(runner))
+        hurried = asyncio.create_task(signals.now.wait())
+        try:
+            await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
+            if hurried.done():
+                watchdog.hurry(most=_HURRIED_TICKS)
+        finally:
+            hurried.cancel()
+            await closing
+
+    async def _close(self, runner: web.AppRunner) -> None:
+        if self._setup is not None and not self._setup.done():
+            self._setup.cancel()
+            await asyncio.gather(self._setup, return_exceptions=True)
+        await runner.cleanup()
+
+    async def _set_up(self, runner: web.AppRunner, signals: Signals) -> bool:
+        """Open every room; False where a signal to stop comes before that is done."""
+        self._setup = asyncio.create_task(runner.setup(), name="setup")
+        stop = asyncio.create_task(signals.stop.wait())
+        try:
+            await asyncio.wait([self._setup, stop], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+        if self._setup.done():
+            self._setup.result()
+            return True
+        _log.info("shutting down: the start is broken off")
+        return False
 
     async def _begun(self, runner: web.AppRunner, signals: Signals) -> int:
         try:
-            await runner.setup()
+            if not await self._set_up(runner, signals):
+                return 0
         except (CacheFull, CacheUnusable) as error:
             _log.error("cannot start: %s It is %s.", error, self._current.now.cache_dir)
             return _WRONG

@@ -10,7 +10,8 @@ class Signals:
     """Hears signals in the running loop, from its making on.
 
     `stop` is set by the first SIGTERM or SIGINT, `now` by the second of them; `hangup` by each SIGHUP,
-    where that is heard. `patient` is false where the first was SIGINT: a person at a terminal waits.
+    where that is heard; one that was held back until now counts. `patient` is false where the first was
+    SIGINT: a person at a terminal waits.
     """
 
     def __init__(self, *, hear_hangup: bool) -> None:
@@ -21,6 +22,7 @@ class Signals:
             loop.add_signal_handler(number, self._end, number)
         if hear_hangup:
             loop.add_signal_handler(signal.SIGHUP, self.hangup.set)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
     def _end(self, number: signal.Signals) -> None:
         if self.stop.is_set():

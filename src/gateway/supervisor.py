@@ -50,6 +50,8 @@ def run(
     ends, or whose event loop stands still for `silence` seconds, is replaced; where none can serve, all end
     with its status. One that has no supervisor has twice the time before it ends itself (status 1).
     """
+    if reread is not None:  # held back until somebody hears it: it would end the process
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     try:
         sets = listeners.opened(settings.host, settings.port, sets=settings.processes)
@@ -78,6 +80,7 @@ def _signals(numbers: Sequence[signal.Signals]) -> Iterator[int]:
         os.set_blocking(end, False)
     before = {number: signal.signal(number, _noted) for number in numbers}
     signal.set_wakeup_fd(tell)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     try:
         yield told
     finally:

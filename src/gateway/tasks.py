@@ -33,6 +33,7 @@ async def kept(
 
     Where it raises it is logged, counted, and begun anew, after a pause that grows.
     """
+    tally.count(UNEXPECTED_ERRORS, name, times=0)  # so that the first one is seen as an increase
     task = asyncio.create_task(_begun_again(work, name=name, tally=tally, pause=first_pause), name=name)
     try:
         yield
@@ -70,4 +71,5 @@ def hear_the_loop(tally: Tally) -> None:
         _log.error("event loop: %s", message, exc_info=error, extra=about)
         tally.count(UNEXPECTED_ERRORS, "event loop")
 
+    tally.count(UNEXPECTED_ERRORS, "event loop", times=0)
     asyncio.get_running_loop().set_exception_handler(note)

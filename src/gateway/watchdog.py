@@ -80,6 +80,7 @@ class Watchdog:
     """A thread that ends the process where the loop is silent for `most` of its ticks: status 1.
 
     It cannot where a thread holds Python's lock for ever; with several processes the supervisor does.
+    Once the process is to end, `hurry` says how long that may take.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Watchdog:
         tick: float = BEAT_SECONDS,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        self.most = most
+        self._most = most
+        self._status = 1
+        self._ending = False
         self._silence = Silence(pulse)
         self._tick = tick
         self._end = end
@@ -106,24 +109,30 @@ class Watchdog:
         self._over.set()
         self._thread.join()
 
+    def hurry(self, *, most: int, status: int = 1) -> None:
+        """The loop is about to end: in so many ticks at most from its last turn, else with this status."""
+        self._most, self._status, self._ending = most, status, True
+
     def _watch(self) -> None:
         while not self._over.wait(self._tick):
-            if self._silence.look() >= self.most:
+            if self._silence.look() >= self._most:
                 self._bark()
                 return
 
     def _bark(self) -> None:
         # The loop may hang since it writes to a log that nobody reads, which would stop us too.
-        last = threading.Timer(_TELLING_SECONDS, self._end, [1])
+        last = threading.Timer(_TELLING_SECONDS, self._end, [self._status])
         last.daemon = True
         last.start()
-        _log.critical(
-            "the event loop has not turned for %g s: the process ends; the stacks follow",
-            self.most * self._tick,
+        told = (
+            "the process did not end within %g s: it ends now; the stacks follow"
+            if self._ending
+            else "the event loop has not turned for %g s: the process ends; the stacks follow"
         )
+        _log.critical(told, self._most * self._tick)
         tell_stacks()
         last.cancel()
-        self._end(1)
+        self._end(self._status)
 
 
 def tell_stacks() -> None:

@@ -154,3 +154,58 @@ async def test_a_gateway_that_can_start_no_worker_says_so_and_ends(
     assert await status_of(gateway) == 1
     assert said(gateway, "no worker process could be started for")
     assert gateway.left() == []
+
+
+# A thread that never comes back from the cache's disk, as with a server of files that is gone.
+STUCK_AT_START = """
+import os, sys, threading
+from gateway import settings, supervisor
+from gateway.artifacts import room
+from gateway.artifacts.threads import in_thread
+
+def stuck_in_here():
+    print("stuck", flush=True)
+    threading.Event().wait()
+
+if __name__ == "__main__":
+    room.Room.open = lambda self: in_thread(stuck_in_here)
+    sys.exit(supervisor.run(settings.load(os.environ)))
+"""
+
+ENDS_SLOWLY = """
+import asyncio, logging, os, sys
+from gateway import settings, supervisor
+from workers.pool import Pool
+
+async def close(self, **_):
+    logging.getLogger("gateway").info("closing for long")
+    await asyncio.sleep(3600)
+
+if __name__ == "__main__":
+    Pool.close = close
+    tell = lambda address: print(address, flush=True)
+    sys.exit(supervisor.run(settings.load(os.environ), announce=tell))
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_a_start_that_hangs_can_be_ended(start: Callable[..., Process], processes: str) -> None:
+    """Status 0, and the log says where it hung; so it is with each of several processes."""
+    gateway = start(program=STUCK_AT_START, GATEWAY_PROCESSES=processes)
+    assert gateway.url == "stuck"
+    gateway.send(signal.SIGTERM)
+    assert await status_of(gateway) == 0
+    assert said(gateway, "the start is broken off")
+    assert said(gateway, "the process did not end within 5 s")
+    assert said(gateway, "in stuck_in_here")
+    assert await asyncio.to_thread(gateway.left) == []
+
+
+async def test_a_second_signal_while_it_closes(start: Callable[..., Process]) -> None:
+    """Whoever waits for the end no longer gets it soon, with status 1, whatever still hangs."""
+    gateway = start(program=ENDS_SLOWLY)
+    gateway.send(signal.SIGTERM)
+    await until(lambda: said(gateway, "closing for long"))
+    gateway.send(signal.SIGTERM)
+    assert await status_of(gateway) == 1
+    assert said(gateway, "the process did not end within 3 s")

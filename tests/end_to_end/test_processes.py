@@ -235,3 +235,56 @@ async def test_one_process_has_no_supervisor(start: Callable[..., Process]) -> N
     assert not any("serve.py" in program for program in programs)
     gateway.send(signal.SIGTERM)
     assert await status_of(gateway) == 0
+
+
+async def test_one_that_is_told_to_end_alone(start: Callable[..., Process]) -> None:
+    """While it answers what it has, and until another is in its place, all connections reach the others;
+    afterwards they reach both.
+    """
+    gateway = two(start, GATEWAY_DRAIN_SECONDS="60")
+    await ask_often(gateway)
+    first, second = sorted(replicas(gateway))
+    running = [asyncio.create_task(ask(gateway, "sleep 2")) for _ in range(20)]
+    await asyncio.sleep(0.5)
+    os.kill(first, signal.SIGTERM)
+    await until_said(gateway, "no new connections")
+    await asyncio.sleep(1.5)  # by then its listener was hushed, and set aside
+    for _ in range(2):
+        await live(gateway)
+    assert replicas(gateway) == {first, second}
+    assert not lines(gateway, "another takes its place")
+    await asyncio.gather(*running)
+    await until_said(gateway, "listening on", times=3)
+    (new,) = replicas(gateway) - {second}
+    assert new != first
+    assert set(await ask_often(gateway)) == {new, second}
+    (line,) = lines(gateway, "another takes its place")
+    assert (line["pid"], line["reason"]) == (first, "status 0")
+    gateway.send(signal.SIGTERM)
+    assert await status_of(gateway) == 0
+
+
+# Each process hangs up on itself before its event loop runs.
+HUNG_UP_EARLY = """
+import os, signal, sys
+from gateway import descriptors, settings, supervisor
+
+if __name__ == "__main__":
+    allow_many = descriptors.allow_many
+    descriptors.allow_many = lambda: (os.kill(os.getpid(), signal.SIGHUP), allow_many())
+    read = lambda: settings.load(os.environ)
+    sys.exit(supervisor.run(read(), announce=lambda address: print(address, flush=True), reread=read))
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_hung_up_before_the_loop_runs(start: Callable[..., Process], processes: int) -> None:
+    """The settings are read again once it does; nobody is killed, and nobody misses it."""
+    gateway = start(program=HUNG_UP_EARLY, GATEWAY_PROCESSES=str(processes))
+    assert gateway.url, gateway.log()
+    await until_said(gateway, "settings read again", times=processes)
+    who = {line.get("process") for line in lines(gateway, "settings read again")}
+    assert who == ({1, 2} if processes == 2 else {None})
+    await live(gateway)
+    gateway.send(signal.SIGTERM)
+    assert await status_of(gateway) == 0

@@ -61,3 +61,21 @@ def test_the_end_of_them() -> None:
             os.close(each)
     assert taken
     assert not descriptors.used_up()
+
+
+@pytest.mark.usefixtures("soft")
+def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some allow less than they say; the gateway starts with what it has."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit(512)
+    asked: list[tuple[int, int]] = []
+
+    def refuse(_: int, limits: tuple[int, int]) -> None:
+        asked.append(limits)
+        raise ValueError("current limit exceeds maximum limit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resource, "setrlimit", refuse)
+        descriptors.allow_many()
+    assert [most for _, most in asked] == [hard]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512

@@ -160,6 +160,18 @@ def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
             assert there.recv(1) == b"y"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
+def test_a_hushed_listener_can_listen_again() -> None:
+    """What one process has hushed the next one takes over, with whoever knocks then; twice is once."""
+    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    with listener:
+        assert listeners.hush(listener)
+        for _ in range(2):
+            listeners.listen_again(listener)
+        connect(listener.getsockname()[1])
+        assert taken(listener) == CLIENTS
+
+
 def test_one_set_is_not_shared() -> None:
     """A gateway of one process has its port to itself."""
     ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)

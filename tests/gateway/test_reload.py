@@ -97,3 +97,17 @@ async def test_each_asking_is_one_reading() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert applied == 2
+
+
+def test_what_a_start_would_take_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """A default gives way to what was chosen, as at a start, and is one again later."""
+    after = {"GATEWAY_DRAIN_SECONDS": "1"}
+    reload, current, _ = reload_of({}, after)
+    assert reload.take(reload.read())
+    assert (current.now.drain_seconds, current.now.grace) == (1, 0.5)
+    del after["GATEWAY_DRAIN_SECONDS"]
+    assert reload.take(reload.read())
+    assert (current.now.drain_seconds, current.now.grace) == (30, 2)
+    after |= {"GATEWAY_DRAIN_SECONDS": "1", "GATEWAY_GRACE_SECONDS": "2"}
+    assert not reload.take(reload.read())
+    assert "GATEWAY_GRACE_SECONDS: is 2, but GATEWAY_DRAIN_SECONDS" in caplog.text

@@ -203,3 +203,17 @@ def test_settings_do_not_change() -> None:
     got = settings.load({})
     with pytest.raises(ValueError, match="frozen"):
         got.port = 1  # type: ignore[misc]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("values", "grace"),
+    [
+        ({}, 2),
+        ({"GATEWAY_DRAIN_SECONDS": "3"}, 1.5),
+        ({"GATEWAY_DRAIN_SECONDS": "3", "GATEWAY_GRACE_SECONDS": "2"}, 2),
+        ({"GATEWAY_DRAIN_SECONDS": "3", "GATEWAY_GRACE_SECONDS": "3"}, 3),
+    ],
+)
+def test_grace_leaves_time_to_drain(values: dict[str, str], grace: float) -> None:
+    """By default half of it at least; whoever chooses may take all of it."""
+    assert settings.load(values).grace == grace

@@ -66,3 +66,21 @@ async def test_what_a_callback_raises_is_logged_and_counted(caplog: pytest.LogCa
     (record,) = [record for record in caplog.records if record.name == "gateway.tasks"]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+async def test_what_can_fail_is_shown_before_it_does() -> None:
+    """As 0: whoever watches for an increase would not see a count that begins at 1."""
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    hear_the_loop(tally)
+    loop.set_exception_handler(None)
+
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with kept(work, name="work", tally=tally):
+        shown = dict(tally.counts)
+        assert shown == {
+            (UNEXPECTED_ERRORS, ("event loop",)): 0,
+            (UNEXPECTED_ERRORS, ("work",)): 0,
+        }

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from gateway.watchdog import Pulse, Silence, Watchdog
+
+if TYPE_CHECKING:
+    import pytest
 
 TICK = 0.05
 MOST = 10
@@ -51,3 +55,22 @@ async def test_silence_is_counted_in_looks() -> None:
     assert [silence.look() for _ in range(3)] == [1, 2, 3]
     with pulse.beating():
         assert [silence.look() for _ in range(3)] == [0, 1, 2]
+
+
+async def test_an_end_that_takes_long(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told as that, and the process ends as it would have."""
+    told: list[int] = []
+    ended = threading.Event()
+
+    def end(status: int) -> None:
+        told.append(status)
+        ended.set()
+
+    watchdog = Watchdog(Pulse(), most=10_000, tick=TICK, end=end)
+    watchdog.start()
+    watchdog.hurry(most=4, status=0)
+    assert await asyncio.to_thread(ended.wait, 60)
+    watchdog.stop()
+    assert told == [0]
+    assert "the process did not end within 0.2 s" in caplog.text
+    assert "event loop" not in caplog.text

@@ -109,9 +109,15 @@ async def _gathered(request: web.Request, limit: int) -> bytes:
 
 async def _plain(request: web.Request, body: bytes, encoding: str, *, limit: int) -> bytes:
     """The body decompressed, which may be a thousand times as much; raises IntakeFull too."""
-    plain = await compression.plain(body, encoding, limit=limit)
+    intake, connection = request.app[keys.INTAKE], request.protocol
+
+    def hold(size: int) -> None:
+        if size > max(SMALL, len(body)):
+            intake.hold(connection, size)
+
+    plain = await compression.plain(body, encoding, limit=limit, hold=hold)
     if len(plain) > SMALL:
-        request.app[keys.INTAKE].hold(request.protocol, len(plain))
+        intake.hold(connection, len(plain))
     return plain
 
 

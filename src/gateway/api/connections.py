@@ -65,6 +65,7 @@ class Connections:
         self._most = most
         self._stalled_seconds = stalled_seconds
         self._tally = tally
+        self._watched = False
         self._left: set[web.RequestHandler] = set()
         self._seen: dict[web.RequestHandler, _Seen] = {}
         self._crowd = 0
@@ -72,14 +73,20 @@ class Connections:
 
     def leave(self, connection: web.RequestHandler) -> None:
         """The request's answer is made."""
-        self._left.add(connection)
+        if self._watched:
+            self._left.add(connection)
 
     async def watch(self, server: web.Server) -> None:
         """Look after the server's connections until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            await self._look(server)
-            self._make_room(len(self._seen))
+        self._watched = True
+        try:
+            while True:
+                await asyncio.sleep(_SWEEP_SECONDS)
+                await self._look(server)
+                self._make_room(len(self._seen))
+        finally:
+            self._watched = False
+            self._left.clear()
 
     async def _look(self, server: web.Server) -> None:
         """See each connection, and end those that are stalled."""

@@ -13,6 +13,7 @@ class Drain:
 
     def __init__(self) -> None:
         self.started = False
+        self.given_up = False
         self._connections: set[Hashable] = set()
 
     @property
@@ -35,3 +36,7 @@ class Drain:
     def start(self) -> None:
         """From now on the gateway is not ready any more, and each answer is its connection's last."""
         self.started = True
+
+    def give_up(self) -> None:
+        """What is in flight now is cancelled for the gateway's sake, not since its client went away."""
+        self.given_up = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -53,6 +54,10 @@ def around(
             if "Accept-Encoding" in request.headers:
                 response = await answer_encoding.encoded(request, response)
             status = response.status
+        except asyncio.CancelledError:
+            if drain.given_up:
+                status = _TURNED_AWAY
+            raise
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it

@@ -57,6 +57,7 @@ class Shutdown:
         await self._until(self._is_over, seconds=ends - asyncio.get_running_loop().time())
         if self._drain.in_flight:
             _log.warning("%d requests in flight are given up", self._drain.in_flight)
+            self._drain.give_up()
 
     async def _close_listeners(self) -> None:
         """No client may be reset whose connection was made: all that wait are taken before the end."""

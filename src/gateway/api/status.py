@@ -32,7 +32,8 @@ def is_ready(app: web.Application) -> bool:
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
 
-    MLflow being away later does not change it, since warm and cached models serve on; the body says so.
+    503 too where no worker process can be started, as `workers.can_start` says. MLflow being away later
+    does not change it, since warm and cached models serve on; the body says so.
     """
     app = request.app
     catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]

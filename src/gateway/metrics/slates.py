@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _HALF_BYTES: Final = 4 * 2**20
 _HEAD: Final = struct.Struct("<QdII")  # number of the writing, time, length, and their checksum
+_LOOKS: Final = 2  # a slow reader may find each half in the midst of being written
 _CHECKED: Final = _HEAD.size - 4
 
 Written = tuple[int, float, bytes]
@@ -62,8 +63,12 @@ class Slates:
         return None if last is None else (last[2], self._clock() - last[1])
 
     def _last(self, number: int) -> Written | None:
-        halves = (self._whole(self._slates[number - 1], begin) for begin in (0, self._half))
-        return max((half for half in halves if half), default=None)
+        slate = self._slates[number - 1]
+        for _ in range(_LOOKS):
+            halves = (self._whole(slate, begin) for begin in (0, self._half))
+            if last := max((half for half in halves if half), default=None):
+                return last
+        return None
 
     def _whole(self, slate: mmap.mmap, begin: int) -> Written | None:
         head = slate[begin : begin + _HEAD.size]

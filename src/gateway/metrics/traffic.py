@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 REQUESTS: Final = Event(
     "requests",
-    "Requests by how they were answered; 499: the client went away before.",
+    "Requests by how they were answered; 499: the client went away before; 503 also: given up at shutdown.",
     ("method", "route", "status"),
 )
 INVOCATIONS: Final = Event(

@@ -175,7 +175,8 @@ class Settings(Part):
         2,
         alias="GATEWAY_GRACE_SECONDS",
         description="How long, as a part of that, the gateway still takes new requests after SIGTERM, while "
-        "it says that it is not ready, so that load balancers notice; 0: not at all.",
+        "it says that it is not ready, so that load balancers notice; 0: not at all. By default never more "
+        "than half of it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="GATEWAY_LOG_LEVEL", description="debug, info, warning or error."
@@ -199,8 +200,9 @@ class Settings(Part):
 
     @property
     def grace(self) -> float:
-        """`grace_seconds`, but never more than `drain_seconds`, of which they are a part."""
-        return min(self.grace_seconds, self.drain_seconds)
+        """`grace_seconds`, a part of `drain_seconds`: where nobody chose them, half of these at most."""
+        chosen = "grace_seconds" in self.model_fields_set
+        return min(self.grace_seconds, self.drain_seconds if chosen else self.drain_seconds / 2)
 
     # Validators of single fields, which see those before them that are right: a validator of the whole
     # would not run where any other field is wrong, and its problem would stay unsaid.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
+import threading
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import brotli
 import pytest
@@ -95,3 +97,89 @@ async def test_what_is_unknown(encoding: str) -> None:
     assert not compression.known(encoding)
     with pytest.raises(compression.EncodingUnknown):
         await compression.plain(b"", encoding, limit=1)
+
+
+BOMBS = {"br": brotli.compress, "gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("encoding", BOMBS)
+async def test_a_small_body_that_is_large_when_plain(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its beginning is read on the event loop, the rest by threads of its own; it tells how it grows."""
+    size = 20 * 2**20
+    body = BOMBS[encoding](b"0" * size)
+    assert len(body) < size / 500
+    here, there = 0, 0
+    told: list[int] = []
+    some = compression._some
+
+    def seen(*args: Any, **kwargs: Any) -> tuple[list[bytes], bool]:
+        nonlocal here, there
+        parts, whole = some(*args, **kwargs)
+        if threading.current_thread() is threading.main_thread():
+            here += sum(map(len, parts))
+        else:
+            assert threading.current_thread().name.startswith("decompression")
+            there += sum(map(len, parts))
+        return parts, whole
+
+    monkeypatch.setattr(compression, "_some", seen)
+    plain = await compression.plain(body, encoding, limit=size, hold=told.append)
+    assert plain == b"0" * size
+    assert here <= 256 * 1024
+    assert here + there == size
+    assert told == sorted(told)
+    assert len(told) > 5
+    assert told[-1] == size
+
+
+async def test_whoever_is_told_may_end_it() -> None:
+    """What it raises comes through, long before the body is plain."""
+    told: list[int] = []
+
+    def hold(size: int) -> None:
+        told.append(size)
+        if size > 2**21:
+            raise InterruptedError
+
+    body = brotli.compress(b"0" * 50_000_000)
+    with pytest.raises(InterruptedError):
+        await compression.plain(body, "br", limit=50_000_000, hold=hold)
+    assert told[-1] < 2**23
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+async def test_a_body_of_empty_members(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """A few thousand are read, millions are given up after some of them: nobody waits hours for nothing."""
+    empty = pack(b"")
+    assert await compression.plain(empty * 5_000 + pack(PLAIN), encoding, limit=10_000) == PLAIN
+    body = empty * (16 * 2**20 // len(empty))
+    async with asyncio.timeout(60):
+        with pytest.raises(compression.BodyBroken):
+            await compression.plain(body, encoding, limit=10_000)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+async def test_a_body_of_many_members(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """As bgzip writes them, 64 KiB each, a thousand of which are one body; the last one is empty."""
+    block = random.Random(2).randbytes(1_000) * 65  # noqa: S311 - no secret is made of it
+    body = pack(block) * 1_000 + pack(b"")
+    async with asyncio.timeout(60):
+        assert await compression.plain(body, encoding, limit=2**27) == block * 1_000
+
+
+async def test_slow_bodies_take_no_thread_of_others() -> None:
+    """However many are read at once, two threads do it, and none that files and names need."""
+
+    def names() -> set[str]:
+        return {thread.name for thread in threading.enumerate()}
+
+    before = names()
+    body = brotli.compress(b"0" * 50_000_000)
+    reading = [asyncio.create_task(compression.plain(body, "br", limit=50_000_000)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    assert not any(each.done() for each in reading)
+    assert all(name.startswith("decompression") for name in names() - before)
+    assert 1 <= sum(name.startswith("decompression") for name in names()) <= 2
+    for each in reading:
+        each.cancel()
+    await asyncio.wait(reading)

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.api import connections
+from gateway import settings
+from gateway.api import connections, keys
 from gateway.api.connections import CONNECTIONS_CLOSED, Connections
 from gateway.api.drain import Drain
+from gateway.app import create_app
 from tests.waiting import until
 from tests.wire_clients import LIVE, Bare, bare
 from workers.pool import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
@@ -122,3 +125,28 @@ async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
         await client.send(LIVE)
         assert await client.status() == 200
     assert crowded.closed == 0
+
+
+async def test_nothing_is_noted_where_nobody_watches(crowded: Crowded) -> None:
+    """It would be kept for ever."""
+    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, tally=Tally())
+    connection = web.RequestHandler(crowded.server, loop=asyncio.get_running_loop())
+    alone.leave(connection)
+    assert not alone._left
+    watch = asyncio.create_task(alone.watch(crowded.server))
+    await asyncio.sleep(0)
+    alone.leave(connection)
+    assert alone._left == {connection}
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    assert not alone._left
+
+
+def test_models_that_may_be_loaded_leave_fewer_connections(tmp_path: Path) -> None:
+    """Also where their number is changed while the gateway runs."""
+    values = {"GATEWAY_CACHE_DIR": str(tmp_path), "GATEWAY_MAX_LOADED_MODELS": "1"}
+    app = create_app(settings.load(values))
+    most = app[keys.CONNECTIONS]._most
+    before = most()
+    app[keys.SETTINGS].now = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
+    assert most() == before - 2 * 16

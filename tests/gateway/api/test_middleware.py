@@ -17,15 +17,20 @@ from gateway.api.counting import Counting
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
+from gateway.api.shutdown import Shutdown
 from gateway.errors import UNEXPECTED_ERRORS
 from gateway.metrics.traffic import Traffic
 from gateway.settings import Current
+from tests.waiting import until
 from workers.pool import Tally
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
     from pytest_aiohttp.plugin import AiohttpClient
 
     from tests.gateways import Gateway
+
+SECONDS = 30.0
 
 in_session = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,10 +40,9 @@ async def breaks(request: web.Request) -> web.Response:
     raise KeyError("s3cr3t")
 
 
-async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
-    """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain, tally, traffic = Drain(), Tally(), Traffic()
-    around = middleware.around(
+def layer(drain: Drain, tally: Tally, traffic: Traffic) -> Middleware:
+    """The middleware, with rooms that refuse nothing."""
+    return middleware.around(
         RequestIds(),
         drain,
         connections=Connections(drain, most=lambda: 100, stalled_seconds=60, tally=tally),
@@ -46,7 +50,12 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
         counting=Counting(traffic, ()),
         settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
     )
-    app = web.Application(middlewares=[around])
+
+
+async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns nothing but the request's id, the log has the trace, and the request is over."""
+    drain, tally, traffic = Drain(), Tally(), Traffic()
+    app = web.Application(middlewares=[layer(drain, tally, traffic)])
     app[keys.TALLY] = tally
     app.router.add_get("/{name}", breaks)
     client = await aiohttp_client(app)
@@ -105,3 +114,32 @@ async def test_a_client_that_goes_away_within_its_body(
     assert caplog.records == []
     async with gateway.get("/health/live") as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_what_a_shutdown_gives_up(gone: bool) -> None:
+    """It counts as turned away; where the client had gone before, as that."""
+    drain, tally, traffic, begun = Drain(), Tally(), Traffic(), asyncio.Event()
+
+    async def never(_: web.Request) -> web.Response:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = web.Application(middlewares=[layer(drain, tally, traffic)])
+    app.router.add_get("/", never)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    _, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(SECONDS):
+        await begun.wait()
+        if gone:
+            writer.transport.abort()
+            await until(lambda: not drain.in_flight)
+        await Shutdown(runner, [], drain=drain, now=asyncio.Event()).run(grace=0, seconds=0.2)
+        await runner.cleanup()
+    writer.close()
+    assert list(traffic.requests()) == [(("GET", "", "499" if gone else "503"), 1)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,29 @@ def test_too_much() -> None:
     read = slates.read(1)
     assert read is not None
     assert read[0] == b"x" * (4096 - 24)
+
+
+class Overtaken(mmap.mmap):
+    """Memory that is written while it is read: so many looks at a half find it torn."""
+
+    torn = 0
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        if self.torn and isinstance(found, bytes) and len(found) == 24:
+            self.torn -= 1
+            return bytes([found[0] ^ 0xFF]) + found[1:]
+        return found
+
+
+@pytest.mark.parametrize(("torn", "found"), [(0, b"2"), (1, b"1"), (2, b"2"), (4, None)])
+def test_a_reader_that_is_overtaken(torn: int, found: bytes | None) -> None:
+    """It looks once more where neither half was whole: the figures must not be gone for a moment."""
+    slates = Slates(1, half_bytes=4096)
+    slate = Overtaken(-1, 8192)
+    slates._slates[0] = slate
+    slates.write(1, b"1")
+    slates.write(1, b"2")
+    slate.torn = torn
+    read = slates.read(1)
+    assert (read and read[0]) == found
