@@ -83,6 +83,7 @@ WALL_CLOCK = {
 }
 WALL_CLOCK_ALLOWED = {
     ("gateway/artifacts/cache.py", "os.utime"),  # orders the cache's models by use, across processes
+    ("gateway/catalog/standing.py", "datetime.now"),  # since when MLflow is away, for people
 }
 
 

@@ -150,10 +150,14 @@ class Places:
         task.add_done_callback(self._retired)
         return task
 
-    async def close(self, *, drain_seconds: float) -> None:
-        """Give out no more places, and end everybody's workers once they have answered."""
+    def shut(self) -> None:
+        """Give out no more places."""
         self.closed = True
         self.changed.set()
+
+    async def close(self, *, drain_seconds: float) -> None:
+        """Give out no more places, and end everybody's workers once they have answered."""
+        self.shut()
         for key in list(self.held):
             self.retire(key, "closing", drain_seconds=drain_seconds)
         while self._ending:

@@ -187,6 +187,7 @@ class Pool:
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
+        self._places.shut()
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)

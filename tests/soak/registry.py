@@ -29,6 +29,7 @@ class Model:
         self.kind = artifacts[0].kind
         self.lock = asyncio.Lock()
         self.versions: dict[int, Artifact] = {}
+        self.last = 0
         self.champion = 0
         self._artifacts = artifacts
         self._made = 0
@@ -90,7 +91,7 @@ class Registry:
     async def add(self, model: Model) -> list[str]:
         """A new version; the references whose meaning it changed."""
         artifact = model.next_artifact()
-        number = max(model.versions, default=0) + 1
+        number = model.last = model.last + 1  # the number of a deleted version is not given again
         changed = self._note(model, {**model.versions, number: artifact}, champion=model.champion)
         made = await self._call(
             "model-versions/create",
@@ -121,6 +122,7 @@ class Registry:
     async def make_anew(self, model: Model) -> list[str]:
         """Delete the model and make it again, of other artifacts; the references that mean something now."""
         self._note(model, {}, champion=0)
+        model.last = 0
         await self._call("registered-models/delete", "DELETE", name=model.name)
         await self.make(model)
         return self._meanings.refs(model.name)

@@ -215,6 +215,7 @@ class Scripted(Worker):
         self.source = source
         self._stage = cast("Stage", template)
         self._template = template
+        self._started = False
         self._near, far = socket.socketpair()
         self._channel = None
         self.process = Process(self, far, stage=self._stage)
