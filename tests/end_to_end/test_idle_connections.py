@@ -70,13 +70,13 @@ async def test_ten_thousand(start: Callable[..., Process]) -> None:
         for _ in range(2):
             with ExitStack() as stack:
                 clients = await asyncio.to_thread(connect, gateway, stack)
-                await until(lambda: open_to(gateway) >= had + MANY)
+                await until(lambda: open_to(gateway) >= had + MANY, within=120)
                 await asyncio.sleep(2)  # some looks at all of them
                 for client in clients[::1000]:
                     client.sendall(LIVE)
                     assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
                 most.append(memory(gateway))
-            await until(lambda: open_to(gateway) < had + 100)
+            await until(lambda: open_to(gateway) < had + 100, within=120)
     each = (most[0] - before) / MANY
     note("ten thousand idle connections", bytes_of_each=each, slowest_of_others=other.slowest)
     assert each < EACH

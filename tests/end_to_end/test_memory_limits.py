@@ -101,7 +101,7 @@ async def test_a_budget_for_few(mlflow_server: MlflowServer, registered: list[st
     """With places for twenty but memory for a few, memory decides, and all processes keep to it."""
     names = await _registered(mlflow_server, 10)
     own = await _own(mlflow_server, tmp_path / "measured", names[0])
-    budget = own + 100 * _MIB
+    budget = own + 40 * _MIB
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MEMORY_BUDGET_BYTES=str(budget)) as gateway:
         for name in (*names, *names):
             assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
