@@ -90,6 +90,7 @@ class Dispatcher:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.posts:
             self._pace = Pace(merging=merging.on)
+            self.used = self._loop.time()
         self._given_up = None
         self.posts.append(post)
         self._schedule()
