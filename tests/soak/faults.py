@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import suppress
 from importlib.util import find_spec
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -213,6 +214,8 @@ async def _hurt(scene: Scene, kind: str, how: Callable[..., str | None]) -> floa
     if model is None:
         return None
     scene.window(kind, {424}, seconds=scene.options.patience, model=model, forgets=True, quiet=1.0)
+    # It is found when that very version is loaded, however late, and then its files have to be had.
+    scene.window(f"{kind}, not found yet", set(), seconds=inf, model=model, forgets=True)
     return await _unloaded(scene, model)
 
 
