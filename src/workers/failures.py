@@ -7,8 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.errors import LoadFailed
+
 if TYPE_CHECKING:
-    from workers.errors import LoadFailed
     from workers.messages import ModelKey
 
 _FIRST_PAUSE_SECONDS = 5.0
@@ -30,7 +31,8 @@ class Failures:
         self._failed: OrderedDict[ModelKey, _Failed] = OrderedDict()
 
     def remember(self, key: ModelKey, error: LoadFailed) -> None:
-        """Note a failed load."""
+        """Note a failed load: what it says, not the error, whose frames hold the worker and its pipes."""
+        error = LoadFailed(str(error), log=error.log)
         before = self._failed.pop(key, None)
         pause = _FIRST_PAUSE_SECONDS if before is None else min(_LONGEST_PAUSE_SECONDS, before.pause * 2)
         self._failed[key] = _Failed(error, pause, asyncio.get_running_loop().time() + pause)

@@ -21,7 +21,8 @@ class Rests:
         self._failed: OrderedDict[ModelKey, tuple[float, GatewayError]] = OrderedDict()
 
     def begin(self, key: ModelKey, error: GatewayError) -> None:
-        """Note that fetching `key` has just failed."""
+        """Note that fetching `key` has just failed: what is said of it, not the frames it came through."""
+        error = type(error)(str(error))
         self._failed.pop(key, None)
         self._failed[key] = monotonic() + self._seconds, error
         if len(self._failed) > _MOST:
@@ -33,5 +34,5 @@ class Rests:
         if error is None:
             return
         if monotonic() < until:
-            raise error.with_traceback(None)
+            raise type(error)(str(error))
         del self._failed[key]
