@@ -1,13 +1,13 @@
-"""What a gateway in this process takes of the memory, by another reader than its own."""
+"""What a gateway takes of the memory, by another reader than its own."""
 
 from __future__ import annotations
 
 import psutil
 
 
-def taken() -> int:
-    """Bytes of PSS of this process, of the workers' template, and of all below that."""
-    me = psutil.Process()
+def taken(pid: int | None = None) -> int:
+    """Bytes of PSS of a gateway's process (None: this one), of its template, and of all below that."""
+    me = psutil.Process(pid)
     templates = [process for process in me.children() if "forkserver" in " ".join(_command(process))]
     below = [each for process in templates for each in [process, *process.children(recursive=True)]]
     return sum(_pss(process) for process in [me, *below])

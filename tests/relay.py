@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Relay:
     def __init__(self, to: str) -> None:
         self._host, self._port = to.removeprefix("http://").split(":")
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.requests: list[str] = []
 
@@ -43,17 +44,29 @@ class Relay:
         self._server.close()
         for writer in list(self._writers):
             writer.close()
-        await asyncio.sleep(0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         there_reader, there_writer = await asyncio.open_connection(self._host, int(self._port))
         await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
+        for each in (there_writer, writer):
+            with suppress(ConnectionError):
+                await each.wait_closed()
+
+    async def _before(self, data: bytes) -> None:
+        """Whatever is to happen before this is passed on."""
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while data := await reader.read(65536):
                 self.requests += [match[2].decode() for match in _REQUEST.finditer(data)]
+                await self._before(data)
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:

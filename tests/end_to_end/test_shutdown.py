@@ -183,13 +183,10 @@ class Stalling(Relay):
         self.stalled = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if b".pkl HTTP/1.1" in data and not self.released.is_set():
-                self.stalled.set()
-                await self.released.wait()
-            writer.write(data)
-        writer.close()
+    async def _before(self, data: bytes) -> None:
+        if b".pkl HTTP/1.1" in data and not self.released.is_set():
+            self.stalled.set()
+            await self.released.wait()
 
 
 def replicas(gateway: Process) -> set[int]:
