@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api import keys
+from tests.disks import disk
 from tests.end_to_end import shelf
 from tests.end_to_end.callers import CALLERS, calling
 from tests.figures import note
@@ -222,13 +222,6 @@ def replace(folder: Path) -> None:
     folder.write_text("what is this?")
 
 
-def forbid(folder: Path) -> None:
-    """No permissions at all."""
-    (folder / "files" / "python_model.pkl").chmod(0)
-    (folder / "files").chmod(0)
-    folder.chmod(0)
-
-
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flipped": (flip, "'python_model.pkl' has another digest"),
     "removed": (lambda folder: (folder / "files" / "MLmodel").unlink(), "'MLmodel' is no file any more"),
@@ -282,16 +275,8 @@ async def test_what_is_put_beside_the_models_hinders_nobody(source: MlflowServer
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 8 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
-    try:
+    with disk(tmp_path / "disk", mebibytes=8) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_a_full_disk(source: MlflowServer, small_disk: Path) -> None:

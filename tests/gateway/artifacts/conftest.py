@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 from gateway.artifacts.cache import ArtifactCache
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
+from tests.disks import disk
 from tests.gateway.artifacts import leaser, shelf
 from tests.s3_server import s3_server
 from tests.servers import environment
@@ -151,13 +151,5 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
-    try:
+    with disk(tmp_path / "disk", mebibytes=2) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
