@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
-from workers.channel import DiedBefore
 from workers.deadlines import Deadlines
 from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
 from workers.pace import Pace
 from workers.post import Post, load
+from workers.retries import DEATHS, Retries, blame
 from workers.tally import JOBS_DROPPED, JOBS_RETRIED, QUEUE_REFUSALS
 from workers.verdicts import fail, settle
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from workers.worker import Worker
 
 _logger = logging.getLogger("workers")
-
-_DEATHS = 2  # a job that as many workers died of is not tried again
-_SPARED = 5  # workers that died before they had read the job, after which it is to blame all the same
-_NEWS_SECONDS = 0.05  # for the news of other deaths to arrive
 
 
 class Dispatcher:
@@ -63,7 +59,7 @@ class Dispatcher:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
-        self._retrying: list[list[Ticket]] = []
+        self._retries = Retries(due=self._retry)
         self._leaving: set[Post] = set()
         self._closed = False
         self._given_up: Exception | None = None
@@ -73,13 +69,12 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
-        held = self._retrying or self._leaving
-        return self._batcher.waiting > 0 or bool(held) or any(post.busy for post in self.posts)
+        return self.waiting > 0 or bool(self._leaving) or any(post.busy for post in self.posts)
 
     @property
     def waiting(self) -> int:
         """How many jobs wait, for the first time or again."""
-        return self._batcher.waiting + sum(map(len, self._retrying))
+        return self._batcher.waiting + self._retries.waiting
 
     @property
     def running(self) -> int:
@@ -156,8 +151,7 @@ class Dispatcher:
             task.cancel()
         for post in (*busy, *self._leaving):
             fail([ticket for batch in post.batches for ticket in batch], error)
-        for tickets in self._retrying:
-            fail(tickets, error)
+        self._retries.fail(error)
         await asyncio.gather(*(post.worker.kill() for post in busy), *(post.worker.close() for post in free))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.posts.clear()
@@ -172,7 +166,9 @@ class Dispatcher:
     def _disown(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("A task of %s failed.", self._key, exc_info=error)
+            self._loop.call_exception_handler(
+                {"message": f"A task of {self._key} failed.", "exception": error, "task": task}
+            )
 
     def _queued(self, ask: Job | Open) -> Ticket:
         """Queue a job. Raises QueueFull, also where it would wait for longer than it has time."""
@@ -255,7 +251,7 @@ class Dispatcher:
             self._leaving.discard(post)
         self._start_clock(post)
         if isinstance(heard, WorkerDied):
-            self._blame(post, tickets, heard)
+            self._run_again(post, tickets, heard)
         else:
             answers, seconds = heard
             post.hear(tickets, answers)
@@ -284,25 +280,17 @@ class Dispatcher:
                 "A stream of %s did not close in order: %s\n%s", self._key, failed.message, failed.log
             )
 
-    def _blame(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
-        """Have what the dead worker held run again elsewhere; only the batch that it ran is to blame."""
+    def _run_again(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
+        """Have what the dead worker held run again elsewhere, unless too many died of it."""
         self._lost(post.worker)
-        if not post.blamed:
-            for ticket in tickets:
-                ticket.spared += isinstance(error, DiedBefore)
-                ticket.deaths += not isinstance(error, DiedBefore) or ticket.spared > _SPARED
-        post.blamed = True
-        fail([ticket for ticket in tickets if ticket.deaths >= _DEATHS], error)
+        fail(blame(post, tickets, error), error)
         if self._closed:
             fail(tickets, _closing())
             return
         self._count(JOBS_RETRIED, sum(not ticket.future.done() for ticket in tickets))
-        self._retrying.append(tickets)
-        # Another worker may have died too, and must not be given this.
-        self._loop.call_later(_NEWS_SECONDS, self._retry, tickets)
+        self._retries.add(tickets)
 
     def _retry(self, tickets: list[Ticket]) -> None:
-        self._retrying.remove(tickets)
         if self._given_up is not None:
             fail(tickets, self._given_up)
         self._batcher.give_back(tickets)
@@ -331,7 +319,7 @@ class Dispatcher:
     def _bound(self, ask: Next | Stop) -> Ticket:
         """What concerns an open stream, which only the worker that holds it can answer."""
         ticket = Ticket(ask, self._loop.create_future(), queued=False)
-        ticket.deaths = _DEATHS
+        ticket.deaths = DEATHS
         return ticket
 
 

@@ -267,7 +267,9 @@ class Places:
         del self._ending[task]
         self.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("A model could not be unloaded in order.", exc_info=error)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "A model could not be unloaded in order.", "exception": error, "task": task}
+            )
 
 
 async def _ended(held: Held, *, drain_seconds: float) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from workers.crew import Crew
 from workers.errors import (
     AnswerRefused,
     InputRefused,
@@ -27,8 +23,8 @@ from workers.errors import (
     WorkerDied,
     WorkerError,
 )
-from workers.failures import Failures
 from workers.limits import Limits
+from workers.loader import Loader
 from workers.messages import (
     ARROW,
     CSV,
@@ -39,20 +35,22 @@ from workers.messages import (
     Cell,
     InputChecks,
     Job,
-    Merging,
     ModelKey,
     ModelSource,
     Reply,
 )
-from workers.places import Held, Places
+from workers.places import Places
+from workers.state import Memory, State
 from workers.stream import Stream
-from workers.tally import EVENTS, LOADS, Event, Tally
+from workers.tally import EVENTS, Event, Tally
 from workers.template import Starts, Template
-from workers.turns import Turns
+from workers.versions import OTHER, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
+
+    from workers.crew import Crew
 
 __all__ = [
     "ARROW",
@@ -60,6 +58,7 @@ __all__ = [
     "EVENTS",
     "JSON",
     "OPEN_INFERENCE",
+    "OTHER",
     "PARQUET",
     "AnswerRefused",
     "Batching",
@@ -89,48 +88,16 @@ __all__ = [
     "StreamRefused",
     "Tally",
     "TypeRefused",
+    "Versions",
     "WorkerDied",
     "WorkerError",
 ]
 
-_logger = logging.getLogger("workers")
-_AWAITED_SECONDS = 1.0
 _LAST_WORD_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
 _TROUBLE_SECONDS = 5.0
-_TRIES = 3  # to load a model that others take the memory of
 _TRIAL_SECONDS = 60.0  # for a process that does nothing to start and to end
 _LAST_SECONDS = 10.0  # for the starts that have begun when the pool closes
-_TURN_SECONDS = 1.0  # of a load, until the next one may begin beside it
 _STARTERS = 4  # threads that wait for the template to fork
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """How a version is served here.
-
-    `workers` are its warm processes, `merging` says whether rows of several requests share a call of
-    the model there, `reason` why it failed; `waiting` and `running` are the requests there.
-    """
-
-    state: Literal["cold", "loading", "warm", "failed"]
-    workers: int = 0
-    reason: str | None = None
-    merging: Merging | None = None
-    waiting: int = 0
-    running: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of PSS: the budget (None: there is none), and what was taken of it when last measured.
-
-    `own` is the gateway's process, the workers' template and what they share with it; `models` is what
-    each loaded model has for itself, and gives back when it is unloaded.
-    """
-
-    budget: int | None
-    own: int
-    models: Mapping[ModelKey, int]
 
 
 class Pool:
@@ -148,8 +115,9 @@ class Pool:
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
         self._places = Places(limits, self.tally, template=self._template)
-        self._turns = Turns(limits.loads_at_once, seconds=_TURN_SECONDS)
-        self._failures = Failures()
+        self._loader = Loader(
+            limits, places=self._places, template=self._template, starter=self._starter, tally=self.tally
+        )
         self._keeping: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -164,6 +132,7 @@ class Pool:
         """Have other limits from now on; a model that is loaded keeps its queue and its times."""
         self._limits = limits
         self._places.change(limits)
+        self._loader.change(limits)
 
     @property
     def serves(self) -> bool:
@@ -214,7 +183,7 @@ class Pool:
             return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
         if key in self._places.loading:
             return State("loading")
-        if failed := self._failures.recent(key):
+        if failed := self._loader.failed(key):
             return State("failed", reason=str(failed))
         return State("cold")
 
@@ -269,17 +238,7 @@ class Pool:
         """
         if key in self._places.held:
             return
-        if failed := self._failures.recent(key):
-            raise LoadFailed(str(failed))
-        try:
-            await self._load(key, files)
-        except LoadFailed as error:
-            self.tally.count(LOADS, key.name, key.version, "failed")
-            self._failures.remember(key, error)
-            _logger.error("%s could not be loaded: %s\n%s", key, error, error.log)  # noqa: TRY400 - the worker's own trace is in it
-            raise
-        self.tally.count(LOADS, key.name, key.version, "loaded")
-        self._failures.forget(key)
+        await self._loader.load(key, files)
         if self._places.closed:
             self._places.retire(key, "closing")
             raise PoolClosed("The gateway is shutting down.")
@@ -296,64 +255,13 @@ class Pool:
         ending = [self._places.retire(key, "asked", drain_seconds=seconds) for key in held]
         await asyncio.gather(*map(asyncio.shield, ending))
 
-    async def _load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
-        places, loop = self._places, asyncio.get_running_loop()
-        source: ModelSource | None = None
-        async with AsyncExitStack() as stack:
-            for _ in range(_TRIES):
-                async with self._turns.one():
-                    await places.reserve(key)
-                    try:
-                        if source is None:
-                            source = await stack.enter_async_context(files)
-                        if (crew := await self._manned(source)) is not None:
-                            awaited_until = loop.time() + _AWAITED_SECONDS
-                            loop.call_at(awaited_until, places.changed.set)
-                            places.hold(key, Held(crew, stack.pop_all(), awaited_until))
-                            return
-                    finally:
-                        places.leave(key)
-        raise NoRoom("The memory for models is taken by others again and again.")
-
-    async def _manned(self, source: ModelSource) -> Crew | None:
-        """A crew with the model loaded; None where it gave its memory back to others."""
-        crew = Crew(
-            source,
-            self._limits,
-            template=self._template,
-            starter=self._starter,
-            broken=self._lose,
-            idle=self._places.changed.set,
-            tally=self.tally,
-        )
-        self._places.begin(source.key, crew)
-        await crew.open()
-        settled = False
-        try:
-            settled = await self._places.settle(source.key, crew)
-            if crew.failed is not None:
-                settled = False
-                raise crew.failed
-        finally:
-            if not settled:
-                await crew.close(drain_seconds=0.0)
-        return crew if settled else None
-
-    def _lose(self, crew: Crew, error: LoadFailed) -> None:
-        """No worker can be had for a model any more: the next request for it loads it anew, in time."""
-        key = crew.source.key
-        held = self._places.held.get(key)
-        if held is not None and held.crew is crew:
-            _logger.error("%s lost its last worker: %s\n%s", key, error, error.log)
-            self._failures.remember(key, error)
-            self._places.retire(key, "lost")
-
 
 async def _kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Work that goes on until cancelled, whatever goes wrong in it once."""
+    """Work that goes on until cancelled; what goes wrong in it once is told to the loop."""
     while True:
         try:
             await work()
-        except Exception:
-            _logger.exception("Models could not be unloaded in time; tried again in %g s.", _TROUBLE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, limits are to be kept
+            message = f"Models could not be unloaded in time; tried again in {_TROUBLE_SECONDS:g} s."
+            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
             await asyncio.sleep(_TROUBLE_SECONDS)

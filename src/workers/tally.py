@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from workers.versions import OTHER, Versions
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -14,6 +16,14 @@ class Event:
     name: str
     meaning: str
     labels: tuple[str, ...] = ()
+
+    @property
+    def by_version(self) -> bool:
+        """Whether its first labels are a model's name and version."""
+        return self.labels[:2] == ("model", "version")
+
+
+Series = tuple[Event, tuple[str, ...]]
 
 
 WORKER_STARTS: Final = Event(
@@ -58,15 +68,32 @@ EVENTS: Final = (
 
 
 class Tally:
-    """Counts events by their labels. Used from one event loop."""
+    """Counts events by their labels. Used from one event loop.
+
+    Of the model versions only so many are told apart, see `Versions`: those of late.
+    """
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[Event, tuple[str, ...]]] = Counter()
+        self.counts: Counter[Series] = Counter()
+        self._versions = Versions(counted=self._counted, fold=self._fold)
+        self._series: dict[tuple[str, str], list[Series]] = {}
 
     def count(self, event: Event, *labels: str, times: int = 1) -> None:
         """Note that `event` happened; one label for each of its names, in their order."""
-        self.counts[event, labels] += times
+        series = (event, labels)
+        if event.by_version and series not in self.counts:
+            version = labels[0], labels[1]
+            self._versions.admit(*version)
+            self._series.setdefault(version, []).append(series)
+        self.counts[series] += times
 
     def of(self, event: Event, *labels: str) -> int:
         """How often it happened with these labels."""
         return self.counts[event, labels]
+
+    def _counted(self, version: tuple[str, str]) -> int:
+        return sum(self.counts[series] for series in self._series[version])
+
+    def _fold(self, version: tuple[str, str]) -> None:
+        for event, labels in self._series.pop(version):
+            self.counts[event, (*OTHER, *labels[2:])] += self.counts.pop((event, labels))

@@ -39,9 +39,9 @@ def descriptors() -> Iterator[None]:
 
 
 def memory(gateway: Process) -> int:
-    """Its own process' share of memory, in bytes."""
+    """Bytes of its process that are of no file: of a file's, more or fewer count as others use it too."""
     for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Anonymous:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no such line")
 

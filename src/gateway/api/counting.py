@@ -32,6 +32,7 @@ class Counting:
         self._traffic = traffic
         self._predicting = predicting
         self._cells: dict[tuple[web.AbstractRoute, int, ModelKey | None], Cell] = {}
+        traffic.forgotten = self._cells.clear
 
     def note(self, request: web.Request, status: int, *, seconds: float, key: ModelKey | None) -> None:
         """Count one request; `key` is the version that was to predict."""
@@ -49,6 +50,7 @@ class Counting:
         path = route.resource.canonical.rstrip("/")
         place = Place(route.method, path, predicts=route.handler in self._predicting)
         cell = self._traffic.cell(place, status, key=key)
-        if len(self._cells) < _MOST_CELLS:
-            self._cells[route, status, key] = cell
+        if len(self._cells) >= _MOST_CELLS:
+            self._cells.clear()
+        self._cells[route, status, key] = cell
         return cell

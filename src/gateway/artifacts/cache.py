@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.artifacts.room import Partial, Place
+    from gateway.artifacts.folders import Partial, Place
     from gateway.artifacts.stamps import Stamp
     from gateway.artifacts.store import StoredFile, Tree
     from gateway.mlflow_client import MlflowClient

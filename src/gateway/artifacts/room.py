@@ -8,20 +8,19 @@ import json
 import logging
 import os
 import secrets
-import shutil
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk, manifest
+from gateway.artifacts.folders import Partial, Place, remove
 from gateway.artifacts.locks import FileLock, held
 from gateway.artifacts.threads import in_thread
 from gateway.errors import CacheFull
 from workers.pool import Event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from workers.pool import ModelKey, Tally
 
@@ -31,65 +30,6 @@ EVICTIONS: Final = Event(
 
 _log = logging.getLogger(__name__)
 _LAYOUT = "v1"
-_MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one model's files are: `folder` appears complete, under a lock, and goes as a whole."""
-
-    folder: Path
-    lease: Path
-    fetching: Path
-
-    @property
-    def files(self) -> Path:
-        """The model's own folder."""
-        return self.folder / "files"
-
-    @property
-    def manifest(self) -> Path:
-        """What the folder consists of."""
-        return self.folder / _MANIFEST
-
-
-@dataclass(frozen=True, slots=True)
-class Partial:
-    """A folder for a model on its way, beside its final place; its lock tells that its owner lives."""
-
-    top: Path
-
-    @property
-    def folder(self) -> Path:
-        """What is renamed to the model's place."""
-        return self.top / "model"
-
-    @property
-    def files(self) -> Path:
-        """The model's own folder."""
-        return self.folder / "files"
-
-    @property
-    def manifest(self) -> Path:
-        """What the folder consists of, written last."""
-        return self.folder / _MANIFEST
-
-    @property
-    def lock(self) -> Path:
-        """Held for as long as the folder is in use; its content is the number of bytes to come."""
-        return self.top / "lock"
-
-    def reserved(self) -> int:
-        """Bytes that were set aside for it."""
-        try:
-            return int(self.lock.read_text() or 0)
-        except (OSError, ValueError):
-            return 0
-
-    def missing(self) -> int:
-        """Bytes of those that are not there yet."""
-        written = sum(status.st_size for status in _statuses(self.files))
-        return max(0, self.reserved() - written)
 
 
 class Room:
@@ -134,7 +74,7 @@ class Room:
                 await in_thread(self._begin, partial, size, lock=lock)
             yield partial
         finally:
-            await in_thread(_remove, partial.top)
+            await in_thread(remove, partial.top)
             await in_thread(lock.release)
 
     async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
@@ -203,10 +143,10 @@ class Room:
         coming = size + sum(other.missing() for other in others) if keep is None else 0
         if disk.free(self._top) + sum(sizes.values()) < coming:
             raise _disk_full(size)
-        for folder, bytes_there in sizes.items():
+        for place, bytes_there in sizes.items():
             if taken + size <= self.max_bytes and coming <= disk.free(self._top):
                 return
-            if self._evict(folder):
+            if self._evict(place):
                 taken -= bytes_there
         if taken + size > self.max_bytes:
             raise CacheFull(
@@ -218,30 +158,24 @@ class Room:
 
     def _relieve(self, size: int | None) -> bool:
         removed = False
-        for folder in self._sizes():
+        for place in self._sizes():
             if size is not None and removed and disk.free(self._top) >= size:
                 break
-            removed = self._evict(folder) or removed
+            removed = self._evict(place) or removed
         return removed
 
-    def _sizes(self) -> dict[Path, int]:
+    def _sizes(self) -> dict[Place, int]:
         """The cached models' bytes, the least recently used model first."""
-        models = sorted((self._used(folder), folder) for folder in self._models.iterdir())
-        return {folder: _size(folder) for _, folder in models}
+        places = [self._place(folder.name) for folder in self._models.iterdir()]
+        return {place: place.size() for place in sorted(places, key=Place.used)}
 
-    def _used(self, folder: Path) -> float:
-        try:
-            return self._place(folder.name).lease.stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
-
-    def _evict(self, folder: Path) -> bool:
-        lock = FileLock(self._place(folder.name).lease)
+    def _evict(self, place: Place) -> bool:
+        lock = FileLock(place.lease)
         if not lock.try_acquire():
             return False
         try:
-            known = manifest.load(folder / _MANIFEST)
-            self._drop(folder)
+            known = manifest.load(place.manifest)
+            self._drop(place.folder)
             self._evicted += 1
             _log.info(
                 "the cached files of %s gave way to others", known.model if known else "an unknown model"
@@ -259,7 +193,7 @@ class Room:
             folder.rename(trash)
         except FileNotFoundError:
             return
-        _remove(trash)
+        remove(trash)
 
     def _move(self, folder: Path, place: Path) -> None:
         folder.rename(place)
@@ -272,21 +206,10 @@ class Room:
             # Whoever ends a download removes its folder without the gate: it may go at any moment.
             with suppress(FileNotFoundError):
                 if not top.is_dir() or top.is_symlink():
-                    _remove(top)  # nothing of ours
+                    remove(top)  # nothing of ours
                 elif lock.try_acquire():
-                    _remove(top)
+                    remove(top)
                     lock.release()
-
-
-def _statuses(folder: Path) -> Iterator[os.stat_result]:
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            yield path.lstat()
-
-
-def _size(folder: Path) -> int:
-    known = manifest.load(folder / _MANIFEST)
-    return known.size if known else 0
 
 
 def _disk_full(size: int) -> CacheFull:
@@ -294,17 +217,3 @@ def _disk_full(size: int) -> CacheFull:
         f"The disk of the artifact cache is full: this version's files need {size} bytes, and no cached "
         "model that is not in use could give way. See GATEWAY_CACHE_DIR."
     )
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-        return
-    shutil.rmtree(path, ignore_errors=True)
-    if path.is_dir():
-        # Somebody took the permissions away; a folder can only be emptied by who may write in it.
-        path.chmod(0o700)
-        for top, folders, _ in os.walk(path):
-            for name in folders:
-                (Path(top) / name).chmod(0o700, follow_symlinks=False)
-        shutil.rmtree(path, ignore_errors=True)

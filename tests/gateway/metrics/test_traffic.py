@@ -36,12 +36,23 @@ def test_what_is_read() -> None:
 
 
 def test_a_thousand_versions_are_enough() -> None:
-    """Those that come later share one count; those that were there keep theirs."""
+    """Those asked of late have counts of their own, what the others had is in one; nothing is lost."""
     traffic = Traffic()
+    forgotten = 0
+
+    def note() -> None:
+        nonlocal forgotten
+        forgotten += 1
+
+    traffic.forgotten = note
     for number in range(1_500):
-        traffic.cell(INVOKE, 200, key=ModelKey("a", str(number), ""))[0] += 1
-    traffic.cell(INVOKE, 200, key=ModelKey("a", "7", ""))[0] += 1
+        traffic.cell(INVOKE, 200, key=ModelKey("a", str(number), ""))[number % 3] += 1
+        traffic.cell(INVOKE, 200, key=ModelKey("a", "7", ""))[0] += 1
     counts = dict(traffic.invocations())
     assert len(counts) == 1_001
-    assert counts["other", "other", "200"] == 500
-    assert counts["a", "7", "200"] == 2
+    assert counts["a", "7", "200"] == 1_501
+    assert counts["a", "1499", "200"] == 1
+    assert sum(counts.values()) == 3_000
+    assert counts["other", "other", "200"] == forgotten == 500
+    cells = [cell for _, cell in traffic.times()]
+    assert [sum(cell[index] for cell in cells) for index in range(3)] == [500 + 1_500, 500, 500]
