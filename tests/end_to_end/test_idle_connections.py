@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MANY = 10_000
 EACH = 20 * 1024
 """Bytes of memory that an idle connection may cost."""
+SPARE = 50
+"""Descriptors for other things, which come and go."""
 LAG_SECONDS = 5.0
 """What another client may wait while they come and go, all at once, on a machine that is busy too."""
 
@@ -70,13 +72,13 @@ async def test_ten_thousand(start: Callable[..., Process]) -> None:
         for _ in range(2):
             with ExitStack() as stack:
                 clients = await asyncio.to_thread(connect, gateway, stack)
-                await until(lambda: open_to(gateway) >= had + MANY, within=120)
+                await until(lambda: open_to(gateway) >= had + MANY - SPARE, within=120)
                 await asyncio.sleep(2)  # some looks at all of them
                 for client in clients[::1000]:
                     client.sendall(LIVE)
                     assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200 ")
                 most.append(memory(gateway))
-            await until(lambda: open_to(gateway) < had + 100, within=120)
+            await until(lambda: open_to(gateway) < had + SPARE, within=120)
     each = (most[0] - before) / MANY
     note("ten thousand idle connections", bytes_of_each=each, slowest_of_others=other.slowest)
     assert each < EACH
