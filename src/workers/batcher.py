@@ -21,11 +21,12 @@ _BATCH_BYTES = 256 * 1024
 class Ticket:
     """A job and the future that its caller waits on, of a Reply or, where it is part of a stream, a Chunk.
 
-    `deaths` counts the workers that died while they ran it. What asks an open stream for more is
-    never `queued`: it belongs to one worker.
+    It is `suspect` where a worker died while it ran it, perhaps with others; `deaths` counts the workers
+    that died while they ran nothing else. What asks an open stream for more is never `queued`: it belongs to
+    one worker.
     """
 
-    __slots__ = ("deaths", "future", "job", "queued", "spared", "weight")
+    __slots__ = ("deaths", "future", "job", "queued", "spared", "suspect", "weight")
 
     def __init__(
         self, job: Ask, future: asyncio.Future[Any], *, weight: int = 0, queued: bool = True
@@ -33,14 +34,15 @@ class Ticket:
         self.job = job
         self.future = future
         self.weight = weight
+        self.suspect = False
         self.deaths = 0
         self.spared = 0
         self.queued = queued
 
     @property
     def alone(self) -> bool:
-        """Whether it shares no batch: a worker died of it, or the worker is its stream's from then on."""
-        return self.deaths > 0 or type(self.job) is Open
+        """Whether it shares no batch: a worker may have died of it, or is its stream's from then on."""
+        return self.suspect or type(self.job) is Open
 
 
 class Batcher:
@@ -79,7 +81,7 @@ class Batcher:
     def take(self, most: int) -> list[Ticket]:
         """The next batch, of at most so many jobs; empty where nothing waits.
 
-        A job that a worker died of goes alone, so that it cannot take others with it; one that opens
+        A suspect goes alone, so that it cannot take others with it, and is known by that; one that opens
         a stream too, since the worker is the stream's from then on.
         """
         batch: list[Ticket] = []

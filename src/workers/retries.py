@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from workers.post import Post
 
 DEATHS: Final = 2
-"""A job that as many workers died of is not run again."""
+"""A job is not run again once as many workers have died while they ran it alone.
+
+Of a batch nobody knows which job its worker died of. All of it goes alone then, and is what the workers run
+for a while: one that is killed from without just then would else make a culprit of an innocent job.
+"""
 
 _SPARED: Final = 5  # workers that died before they had read the job, after which it is to blame all the same
 _NEWS_SECONDS: Final = 0.05  # for the news of other deaths to arrive
@@ -59,8 +63,11 @@ def blame(post: Post, tickets: list[Ticket], death: WorkerDied) -> list[Ticket]:
     Gives those of the batch that are not run again.
     """
     if not post.blamed:
+        before, alone = isinstance(death, DiedBefore), len(tickets) == 1
         for ticket in tickets:
-            ticket.spared += isinstance(death, DiedBefore)
-            ticket.deaths += not isinstance(death, DiedBefore) or ticket.spared > _SPARED
+            ticket.spared += before
+            if not before or ticket.spared > _SPARED:
+                ticket.suspect = True
+                ticket.deaths += alone or before
     post.blamed = True
     return [ticket for ticket in tickets if ticket.deaths >= DEATHS]

@@ -110,7 +110,7 @@ async def test_killed_idle(mlflow_server: MlflowServer, registered: list[str], t
 async def test_a_poisonous_body(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, deadly: str
 ) -> None:
-    """It gets 500 once it has killed two workers; its neighbours in the batch and all others are answered."""
+    """It gets 500 once it alone has killed two workers; its neighbours and all others are answered."""
     async with gateway_at(mlflow_server.url, tmp_path) as gateway:
         await told(gateway, "x")
         async with clients(gateway, CLIENTS - 4) as seen:
@@ -121,7 +121,8 @@ async def test_a_poisonous_body(
                 assert {answer["error_code"] for _, _, answer in poisoned} == {"MODEL_ERROR"}
         assert (seen.wrong, seen.refused) == ([], [])
         deaths = gateway.app[keys.TALLY].of(WORKER_DEATHS, *_COMMANDS, "died")
-        assert deaths == 0 if deadly == "exit" else 8 < deaths <= 16  # together once, then each alone
+        least, most = (0, 0) if deadly == "exit" else (16, 24)  # two each, and perhaps one with others
+        assert least <= deaths <= most
         note(f"body that lets its worker {deadly}", deaths=deaths, others_failed=len(seen.refused))
 
 

@@ -94,7 +94,7 @@ async def test_what_a_worker_died_of_comes_back_first_and_alone() -> None:
     """A suspect cannot take others with it; what is answered already is not run again."""
     batcher, tickets = filled(4)
     batch = batcher.take(3)
-    batch[0].deaths = 1
+    batch[0].suspect = True
     batch[1].future.cancel()
     batcher.put(SMALL)
     batcher.give_back(batch)
@@ -108,7 +108,7 @@ async def test_what_a_worker_died_of_comes_back_first_and_alone() -> None:
 async def test_a_suspect_is_left_for_a_batch_of_its_own() -> None:
     """A suspect in the middle ends the batch before it."""
     batcher, tickets = filled(3)
-    tickets[1].deaths = 1
+    tickets[1].suspect = True
     assert batcher.take(MANY) == [tickets[0]]
     assert batcher.take(MANY) == [tickets[1]]
     assert batcher.take(MANY) == [tickets[2]]

@@ -105,7 +105,7 @@ class Queue(RuleBasedStateMachine):
         """A worker died: what it had not answered waits again, in front of all others."""
         batch = self.running.pop(place % len(self.running))
         for ticket in batch:
-            ticket.deaths += blamed
+            ticket.suspect |= blamed
         self.batcher.give_back(batch)
         self.waiting[:0] = [ticket for ticket in batch if not ticket.future.done()]
         self.gone += [ticket for ticket in batch if ticket.future.done()]
@@ -132,7 +132,7 @@ class Queue(RuleBasedStateMachine):
         count = size = 0
         for ticket in self.waiting[:most]:
             job = ticket.job
-            alone = ticket.deaths > 0 or isinstance(job, Open)
+            alone = ticket.suspect or isinstance(job, Open)
             size += len(job.job.body if isinstance(job, Open) else job.body)  # type: ignore[union-attr] # a job
             if count and (alone or size > BATCH_BYTES):
                 break

@@ -66,3 +66,32 @@ def test_what_ends_whoever_is_given_it(show: Show) -> None:
         show.loop.wait(1.0)
     assert isinstance(asked.exception(), WorkerDied)
     assert 2 <= deaths <= 10
+
+
+def test_what_two_workers_died_of_in_company_and_alone(show: Show) -> None:
+    """Nobody knows which job of a batch it was: only who ran alone as two workers died is told so."""
+    show.loop.create_task(show.crew.predict(Job(b"{0}")))
+    show.loop.turn(3)
+    (process,) = show.stage.alive
+    assert process.take() == (Job(b"{0}"),)
+    process.answer([Reply(b"answer", 0.001)], 0.001)  # so fast that the next ones share a batch
+    show.loop.turn(3)
+    asked = [show.loop.create_task(show.crew.predict(Job(body))) for body in (b"{1}", b"{2}")]
+    show.loop.turn(3)
+    assert process.take() == (Job(b"{1}"), Job(b"{2}"))
+    show.loop.do(process.die)
+    deaths = 0
+    for _ in range(3):
+        show.loop.wait(1.0)
+        (process,) = show.stage.alive
+        (job,) = process.take()
+        if job == Job(b"{1}"):
+            assert not asked[0].done(), f"told after {deaths} deaths alone"
+            show.loop.do(process.die)
+            deaths += 1
+        else:
+            process.answer([Reply(b"answer", 0.1)], 0.1)
+    show.loop.wait(1.0)
+    assert deaths == 2
+    assert isinstance(asked[0].exception(), WorkerDied)
+    assert asked[1].result().body == b"answer"

@@ -49,6 +49,7 @@ class Ledger:
     def __init__(self) -> None:
         self.said: defaultdict[bytes, list[Any]] = defaultdict(list)
         self.guilt: Counter[bytes] = Counter()
+        self.guilt_alone: Counter[bytes] = Counter()
         self.suspicion: Counter[bytes] = Counter()
         self.blamed: set[bytes] = set()
         self.names: dict[int, bytes] = {}
@@ -78,7 +79,7 @@ class Ledger:
             assert self.belongs(name, process), "another model's job"
             if isinstance(ask, Job | Open):
                 assert process.stream is None, "a job came between two chunks"
-                assert self.guilt[name] < 2, "two workers died of it, and a third is given it"
+                assert self.guilt_alone[name] < 2, "two workers died of it, and a third is given it"
                 assert not self.guilt[name] or len(asks) == 1, "a worker died of it, and it has company"
             if isinstance(ask, Open):
                 assert len(asks) == 1
@@ -131,8 +132,10 @@ class Ledger:
 
         `fresh` was answered a moment ago, and perhaps is not heard.
         """
+        alone = len(process.running or ()) == 1
         for ask in process.running or ():
             self.guilt[self.name(ask)] += 1
+            self.guilt_alone[self.name(ask)] += alone
         for name in {self.name(ask) for ask in (*fresh, *(process.running or ()))}:
             self.suspicion[name] += 1
 
