@@ -84,8 +84,7 @@ def test_what_two_workers_died_of_in_company_and_alone(show: Show) -> None:
     for _ in range(3):
         show.loop.wait(1.0)
         (process,) = show.stage.alive
-        (job,) = process.take()
-        if job == Job(b"{1}"):
+        if process.take() == (Job(b"{1}"),):
             assert not asked[0].done(), f"told after {deaths} deaths alone"
             show.loop.do(process.die)
             deaths += 1
