@@ -178,10 +178,10 @@ async def test_one_that_dies_again_and_again(start: Callable[..., Process], tmp_
 async def test_ctrl_c_counts_once_and_the_second_time_ends_at_once(start: Callable[..., Process]) -> None:
     """A terminal's signal reaches the supervisor alone: requests are answered until it comes again."""
     gateway = two(start)
-    await ask_often(gateway)
+    await ask_often(gateway, "sleep 0.06")  # so slow that no batch has two
     below = descendants(gateway.pid)
-    short = [asyncio.create_task(ask(gateway, "sleep 0.1")) for _ in range(8)]
-    await asyncio.sleep(0.1)
+    short = [asyncio.create_task(ask(gateway, "sleep 1")) for _ in range(3)]
+    await asyncio.sleep(0.5)  # they are there before the long one, behind which nobody is answered
     long = asyncio.create_task(ask(gateway, "sleep 50"))
     await asyncio.sleep(0.1)
     gateway.send_to_group(signal.SIGINT)
