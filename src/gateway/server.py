@@ -7,14 +7,14 @@ import faulthandler
 import gc
 import importlib
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway import app, descriptors, environment, listeners, logs
+from gateway import app, descriptors, environment, listeners, logs, scratch
 from gateway.api import keys
 from gateway.api.shutdown import Shutdown
 from gateway.errors import CacheFull, CacheUnusable
@@ -57,22 +57,28 @@ def run(
     A process whose event loop stands still for `silence` seconds is ended (status 1).
     The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
     one ends them at once (status 1). A start that is not done yet is broken off (status 0). Nothing is begun
-    where the cache's folder cannot be used (status 2).
+    where the cache's folder cannot be used, or none for temporary files (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
     """
     logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
     faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
     descriptors.allow_many()
     environment.hide_from_workers()
-    pulse = pulse or Pulse()
-    watchdog = Watchdog(pulse, most=round(silence))
-    watchdog.start()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    server = Server(settings, listeners, announce=announce, reread=reread, seat=seat)
-    with asyncio.Runner(loop_factory=fast) as runner:
-        status = runner.run(server.run(pulse, watchdog))
-    watchdog.stop()
-    return status
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(scratch.own_folder())
+        except OSError as error:
+            _log.error("cannot start: there is no folder for temporary files: %s", error)
+            return _WRONG
+        pulse = pulse or Pulse()
+        watchdog = Watchdog(pulse, most=round(silence))
+        watchdog.start()
+        server = Server(settings, listeners, announce=announce, reread=reread, seat=seat)
+        with asyncio.Runner(loop_factory=fast) as runner:
+            status = runner.run(server.run(pulse, watchdog))
+        watchdog.stop()
+        return status
 
 
 class Server:

@@ -64,6 +64,11 @@ async def until(wanted: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+def own_folders(temporary: Path) -> set[Path]:
+    """Those of gateway processes, dead or alive."""
+    return set(temporary.glob("gateway-*"))
+
+
 async def status_of(gateway: Process) -> int:
     return await asyncio.to_thread(gateway.status, PATIENCE_SECONDS)
 
@@ -117,21 +122,30 @@ async def test_a_second_signal_ends_the_grace_too(
     assert await asyncio.to_thread(left, below) == set()
 
 
-async def test_ctrl_c_has_no_grace(start: Callable[..., Process]) -> None:
-    """A person at a terminal does not wait for load balancers."""
-    gateway = start(GATEWAY_GRACE_SECONDS="100", GATEWAY_DRAIN_SECONDS="100")
+async def test_ctrl_c_has_no_grace(
+    client: aiohttp.ClientSession, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    """A person at a terminal does not wait for load balancers; no temporary file stays."""
+    gateway = start(GATEWAY_GRACE_SECONDS="100", GATEWAY_DRAIN_SECONDS="100", TMPDIR=str(tmp_path))
+    assert await ask(client, gateway) == 200
+    assert own_folders(tmp_path)
     gateway.send(signal.SIGINT)
     assert await status_of(gateway) == 0
+    assert not own_folders(tmp_path)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 async def test_a_killed_gateway_leaves_nothing_and_its_cache_is_used_again(
     mlflow_server: MlflowServer, start: Callable[..., Process], tmp_path: Path, processes: str
 ) -> None:
-    """Its workers end with it; the next one downloads nothing."""
+    """Its workers end with it; the next one downloads nothing, and removes its temporary files."""
     relay = Relay(mlflow_server.url)
     await relay.open()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    killed: set[Path] = set()
     values = {
+        "TMPDIR": str(scratch),
         "MLFLOW_TRACKING_URI": relay.url,
         "GATEWAY_CACHE_DIR": str(tmp_path / "cache"),
         "GATEWAY_PROCESSES": processes,
@@ -143,6 +157,9 @@ async def test_a_killed_gateway_leaves_nothing_and_its_cache_is_used_again(
                 assert await ask(client, gateway) == 200
             assert bool(relay.artifacts()) is downloads
             relay.requests.clear()
+            assert not killed & own_folders(scratch)
+            killed = own_folders(scratch)
+            assert killed
             below = descendants(gateway.pid)
             assert below
             gateway.send(signal.SIGKILL)
