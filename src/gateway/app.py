@@ -125,6 +125,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
             artifacts,
             pool=pool,
             once=once,
+            max_queue=settings.max_queue,
             input_checks=settings.input_checks,
             batching=settings.batching,
         )
@@ -167,7 +168,9 @@ def change(app: web.Application, settings: Settings) -> None:
     """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
     app[keys.POOL].change(_limits(settings))
     app[keys.CATALOG].change(settings)
-    app[keys.SERVING].change(input_checks=settings.input_checks, batching=settings.batching)
+    app[keys.SERVING].change(
+        max_queue=settings.max_queue, input_checks=settings.input_checks, batching=settings.batching
+    )
     app[keys.PINS].change(settings.pinned_models, every=_pace_of_pins(settings))
 
 

@@ -12,6 +12,7 @@ import orjson
 from gateway import mlmodel, requirements
 from gateway.errors import GatewayError, UpstreamWrong
 from gateway.mlmodel import MlmodelUnreadable
+from gateway.uris import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,7 @@ class Details:
         if not version.uri:
             return None
         try:
-            return await self._catalog.locate(version)
+            return without_password(await self._catalog.locate(version))
         except GatewayError as error:
             _log.info("The files of %s cannot be located: %s", version.key, error)
             return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway import requirements
 from gateway.errors import GatewayError
 from gateway.succession import Succession
+from gateway.waiting import Waiting
 from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
 
 if TYPE_CHECKING:
@@ -79,14 +80,19 @@ class Serving:
         *,
         pool: Pool,
         once: Once[ModelKey],
+        max_queue: int,
         input_checks: InputChecks = "strict",
         batching: Batching = "auto",
     ) -> None:
-        """`input_checks` and `batching` hold for versions that have no such tags of their own."""
+        """`max_queue` requests may wait for a version to be loaded.
+
+        `input_checks` and `batching` hold for versions that have no such tags of their own.
+        """
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
         self._once = once
+        self._waiting = Waiting(max_queue, tally=pool.tally)
         self._input_checks = input_checks
         self._batching = batching
         self._succession = Succession(catalog, pool=pool, warm=self.warm)
@@ -95,8 +101,9 @@ class Serving:
         """End what is being brought up behind the requests."""
         await self._succession.close()
 
-    def change(self, *, input_checks: InputChecks, batching: Batching) -> None:
+    def change(self, *, max_queue: int, input_checks: InputChecks, batching: Batching) -> None:
         """Have other choices for versions that are loaded from now on."""
+        self._waiting.most = max_queue
         self._input_checks = input_checks
         self._batching = batching
 
@@ -149,7 +156,8 @@ class Serving:
             except NotLoaded:
                 if not loads_left:
                     break
-                legs = await self.warm(version)
+                with self._waiting.one(version.key):
+                    legs = await self.warm(version)
                 timing.download, timing.load = legs.download, legs.load
                 continue  # it is loaded now, where no other model took its place in this very moment
             timing.predict = made.seconds

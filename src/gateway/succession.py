@@ -79,7 +79,9 @@ class Succession:
 
     def _may_switch(self, served: Resolution, resolution: Resolution) -> bool:
         before, now = served.version.key, resolution.version.key
-        return before == now or self._pool.is_warm(now) or not self._pool.is_warm(before)
+        if before.version == now.version:
+            return True  # the same, or one made anew, and then the one before is not there any more
+        return self._pool.is_warm(now) or not self._pool.is_warm(before)
 
     def _switch(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         if (coming := self._coming.get(ref)) is not None and coming.task is None:

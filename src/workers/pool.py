@@ -42,7 +42,7 @@ from workers.messages import (
 from workers.places import Places
 from workers.state import Memory, State
 from workers.stream import Stream
-from workers.tally import EVENTS, Event, Tally
+from workers.tally import EVENTS, QUEUE_REFUSALS, Event, Tally
 from workers.template import Starts, Template
 from workers.versions import OTHER, Versions
 
@@ -60,6 +60,7 @@ __all__ = [
     "OPEN_INFERENCE",
     "OTHER",
     "PARQUET",
+    "QUEUE_REFUSALS",
     "AnswerRefused",
     "Batching",
     "Cell",
@@ -181,7 +182,7 @@ class Pool:
             crew = held.crew
             merging = crew.loaded.merging
             return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
-        if key in self._places.loading:
+        if key in self._loader.loading:
             return State("loading")
         if failed := self._loader.failed(key):
             return State("failed", reason=str(failed))
@@ -189,7 +190,7 @@ class Pool:
 
     def states(self) -> dict[ModelKey, State]:
         """How each version is served that is loaded or being loaded."""
-        return {key: self.state(key) for key in (*self._places.held, *self._places.loading)}
+        return {key: self.state(key) for key in (*self._places.held, *self._loader.loading)}
 
     def memory(self) -> Memory:
         """What was taken of the memory when it was last measured."""

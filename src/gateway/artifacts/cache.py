@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk, manifest
+from gateway.artifacts.intact import Intact
 from gateway.artifacts.locks import held
 from gateway.artifacts.progress import Meter
 from gateway.artifacts.rests import Rests
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.artifacts.folders import Partial, Place
-    from gateway.artifacts.stamps import Stamp
     from gateway.artifacts.store import StoredFile, Tree
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
@@ -48,6 +48,7 @@ DAMAGED: Final = Event(
 _log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
 _REST_SECONDS = 2.0
+_FETCHES_AT_ONCE = 20
 
 
 class ArtifactCache:
@@ -72,7 +73,8 @@ class ArtifactCache:
         self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes, tally=self._tally)
         self._stores = Stores(settings, client)
         self._once: Once[ModelKey] = Once()
-        self._intact: dict[ModelKey, Stamp] = {}
+        self._intact = Intact()
+        self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._rests = Rests(rest)
 
     async def open(self) -> None:
@@ -100,7 +102,7 @@ class ArtifactCache:
             with disk.told():
                 await self._room.make()
                 await stack.enter_async_context(held(place.lease, shared=True))
-                if not await in_thread(self._known, key, place):
+                if not await in_thread(self._intact.holds, key, place.folder):
                     await self._once.do(key, lambda: self._here(key, place, locate=locate))
                 await in_thread(os.utime, place.lease)
             yield place.files
@@ -113,22 +115,19 @@ class ArtifactCache:
         Raises what `lease` does, and UpstreamWrong where the file has more than `limit` bytes.
         """
         place = self._room.place(key)
-        known = await in_thread(manifest.load, place.manifest)
-        if known is not None:
-            file = known.file(checked(path))
-            if file is None:
-                return None
-            if file.size > limit:
-                raise too_large(path, limit)
-            content = await in_thread(_content, place, file)
-            if content is not None:
-                return content
-        uri = await locate()
-        return await self._stores.of(uri).read(uri, path, limit=limit)
-
-    def _known(self, key: ModelKey, place: Place) -> bool:
-        """Whether the model is here, was found intact by this process, and nobody touched it since."""
-        return key in self._intact and self._intact[key] == stamp(place.folder)
+        with disk.told():
+            known = await in_thread(manifest.load, place.manifest)
+            if known is not None:
+                file = known.file(checked(path))
+                if file is None:
+                    return None
+                if file.size > limit:
+                    raise too_large(path, limit)
+                content = await in_thread(_content, place, file)
+                if content is not None:
+                    return content
+            uri = await locate()
+            return await self._stores.of(uri).read(uri, path, limit=limit)
 
     async def _here(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
         self._rests.check(key)
@@ -151,12 +150,13 @@ class ArtifactCache:
                 _log.error("the cached files of %s are damaged and fetched again: %s", key, problem)
                 self._tally.count(DAMAGED)
                 await self._room.discard(place)
-            await self._counted(key, place, locate=locate)
-            self._intact[key] = await in_thread(stamp, place.folder)
+            async with self._fetches:
+                await self._counted(key, place, locate=locate)
+            self._intact.note(key, await in_thread(stamp, place.folder))
 
     def _verified(self, key: ModelKey, place: Place) -> str | None:
         """What is wrong with the files, empty where there are none, None where they are intact."""
-        if self._known(key, place):
+        if self._intact.holds(key, place.folder):
             return None
         known = manifest.load(place.manifest)
         if known is None:
@@ -165,7 +165,7 @@ class ArtifactCache:
         problem = known.problem(place.files)
         if problem is None:
             removed = _tidied(key, known.strangers(place.files))
-            self._intact[key] = frozenset(entry for entry in before if entry[0] not in removed)
+            self._intact.note(key, frozenset(entry for entry in before if entry[0] not in removed))
         return problem
 
     async def _counted(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:

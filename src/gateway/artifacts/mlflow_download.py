@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
+_PROCESSES = 2
 # MLflow would send the tracking server's credentials to whatever http(s) host a location names.
 _KEPT_BACK = frozenset({"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"})
 
@@ -38,7 +39,10 @@ _KEPT_BACK = frozenset({"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", 
 class MlflowDownload:
     """Locations of any scheme that MLflow knows; one process for each download."""
 
-    def __init__(self, environment: Mapping[str, str], *, seconds: float = 3600) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], *, seconds: float = 3600, read_seconds: float = 60
+    ) -> None:
+        """A whole model may take `seconds`, one small file `read_seconds`, once its process may begin."""
         self._environment = {
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             **{
@@ -48,6 +52,8 @@ class MlflowDownload:
             },
         }
         self._seconds = seconds
+        self._read_seconds = read_seconds
+        self._downloads, self._reads = asyncio.Semaphore(_PROCESSES), asyncio.Semaphore(_PROCESSES)
 
     async def find(self, uri: str) -> ProcessTree:
         """The files at `uri`; whether a model is there shows when they are fetched."""
@@ -59,7 +65,8 @@ class MlflowDownload:
         try:
             target = scratch / "file"
             order = {"uri": uri, "folder": str(target), "path": checked(path), "limit": limit}
-            outcome = await self.run(order)
+            async with self._reads:
+                outcome = await self._run(order, seconds=self._read_seconds)
             if outcome == "absent":
                 return None
             content = b"" if outcome == "large" else await in_thread(_start_of, target, limit + 1)
@@ -72,16 +79,21 @@ class MlflowDownload:
     async def run(self, order: Mapping[str, Any]) -> str:
         """The outcome of `order` in a process of its own, which has ended afterwards whatever happens.
 
+        Of such processes there are a few at once: each takes the memory of an imported mlflow.
         Raises UpstreamWrong where it failed, UpstreamSlow where it took too long, and OSError where the
         disk is full.
         """
+        async with self._downloads:
+            return await self._run(order, seconds=self._seconds)
+
+    async def _run(self, order: Mapping[str, Any], *, seconds: float) -> str:
         process = await asyncio.create_subprocess_exec(
             # -P: no folder of downloaded files may ever become a place to import from.
             *(sys.executable, "-P", "-m", "workers.download"),
             stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self._environment, cwd="/", start_new_session=True,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 return _outcome(*await _conversation(process, order))
         except TimeoutError as error:
             raise UpstreamSlow("The store of this version's files did not give them in time.") from error

@@ -22,9 +22,8 @@ class Rests:
 
     def begin(self, key: ModelKey, error: GatewayError) -> None:
         """Note that fetching `key` has just failed: what is said of it, not the frames it came through."""
-        error = type(error)(str(error))
         self._failed.pop(key, None)
-        self._failed[key] = monotonic() + self._seconds, error
+        self._failed[key] = monotonic() + self._seconds, _bare(error)
         if len(self._failed) > _MOST:
             self._failed.popitem(last=False)
 
@@ -34,5 +33,13 @@ class Rests:
         if error is None:
             return
         if monotonic() < until:
-            raise type(error)(str(error))
+            raise _bare(error)
         del self._failed[key]
+
+
+def _bare(error: GatewayError) -> GatewayError:
+    """The same error, with whatever its class adds, and without the frames and errors that led to it."""
+    kind = type(error)
+    bare = kind.__new__(kind, *error.args)
+    bare.__dict__.update(error.__dict__)
+    return bare

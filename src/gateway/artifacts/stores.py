@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gateway.artifacts.local import Local
 from gateway.artifacts.mlflow_download import MlflowDownload
@@ -60,8 +61,17 @@ class Stores:
 def scheme_of(uri: str) -> str:
     """The scheme of `uri`, `file` for an absolute path; raises ArtifactsRefused where it has none."""
     match = _SCHEME.match(uri)
-    if _CONTROL.search(uri) or (match is None and not uri.startswith("/")):
+    if _CONTROL.search(uri) or (match is None and not uri.startswith("/")) or not _splits(uri):
         raise ArtifactsRefused(
             "This version's location is of no form that this gateway knows: s3://… would be one."
         )
     return match[1].lower() if match else "file"
+
+
+def _splits(uri: str) -> bool:
+    """Whether its host is one, as far as urllib looks: it is read by that later."""
+    try:
+        urlsplit(uri)
+    except ValueError:
+        return False
+    return True

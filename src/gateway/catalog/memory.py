@@ -30,7 +30,12 @@ _log = logging.getLogger(__name__)
 class _Entry(Generic[V]):
     value: V
     asked: float
+    took: float
     rest_until: float = 0.0
+
+    def life(self, ttl: float) -> float:
+        """Seconds from the question for which it is fresh: a slow server is not asked all the time."""
+        return max(ttl, 2 * self.took) if ttl else 0.0
 
     def old(self) -> Answer[V]:
         """The answer, beyond its time."""
@@ -52,6 +57,7 @@ class Answer(Generic[V]):
 class Memory(Generic[K, V]):
     """What `lookup` answered, per key, for `ttl` seconds; the least recently used goes first.
 
+    A lookup that took more than half of that is followed by at least as long a pause.
     An older answer is given only where the lookup fails upstream, or has not ended `patience`
     seconds after its beginning: who asks later than that does not wait at all. Every other failure
     forgets the answer. After a failed lookup the key rests for `rest` seconds, so that a server in
@@ -92,11 +98,11 @@ class Memory(Generic[K, V]):
         if entry is None:
             return None
         now = monotonic()
-        age = now - entry.asked
-        if age >= self._ttl:
+        age, life = now - entry.asked, entry.life(self._ttl)
+        if age >= life:
             return None
         self._entries.move_to_end(key)
-        if age >= self._ttl * EARLY and now >= entry.rest_until:
+        if age >= life * EARLY and now >= entry.rest_until:
             self._refresh(key)
         return entry.value
 
@@ -158,7 +164,7 @@ class Memory(Generic[K, V]):
             raise
         finally:
             del self._began[key]
-        self._entries[key] = _Entry(value, asked)
+        self._entries[key] = _Entry(value, asked, monotonic() - asked)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.artifacts.mlflow_download import MlflowDownload
-from gateway.artifacts.stores import Stores
+from gateway.artifacts.stores import Stores, scheme_of
 from gateway.artifacts.transfer import ByFile
 from gateway.errors import ArtifactsRefused
 from gateway.mlflow_client import MlflowClient
@@ -63,6 +63,13 @@ def test_the_operator_may_allow_more_and_less(tmp_path: Path) -> None:
     for uri in ("s3://bucket/m", "models:/m/1"):
         with pytest.raises(ArtifactsRefused):
             some.of(uri)
+
+
+@pytest.mark.parametrize("uri", ["mlflow-artifacts://[x/1", "file://[x/1", "s3://[x/1"])
+def test_a_location_whose_host_is_none_is_refused(uri: str) -> None:
+    """As any other that is of no form."""
+    with pytest.raises(ArtifactsRefused, match="of no form"):
+        scheme_of(uri)
 
 
 async def test_a_refused_location_leaves_nothing_in_the_cache(house: House) -> None:

@@ -69,6 +69,18 @@ async def test_an_answer_in_use_is_refreshed_behind_the_request() -> None:
     await memory.close()
 
 
+async def test_a_lookup_longer_than_its_time_is_followed_by_a_pause() -> None:
+    """A slow server is not asked all the time, and what it says counts as fresh for a while."""
+    lookup = Lookup()
+    memory = Memory(lookup, ttl=0.05)
+    lookup.seconds = 0.3
+    assert await memory.get("a") == Answer("a1")
+    assert memory.fresh("a") == "a1"
+    await asyncio.sleep(0.1)
+    assert (memory.fresh("a"), lookup.calls) == ("a1", 1)
+    await memory.close()
+
+
 async def test_one_lookup_serves_all_who_ask_meanwhile() -> None:
     """Also where one of them goes away."""
     lookup = Lookup()
