@@ -215,7 +215,8 @@ async def _hurt(scene: Scene, kind: str, how: Callable[..., str | None]) -> floa
         return None
     scene.window(kind, {424}, seconds=scene.options.patience, model=model, forgets=True, quiet=1.0)
     # It is found when that very version is loaded, however late, and then its files have to be had.
-    scene.window(f"{kind}, not found yet", set(), seconds=inf, model=model, forgets=True)
+    # Right answers of the model's other versions say nothing of that.
+    scene.window(f"{kind}, not found yet", set(), seconds=inf, model=model, forgets=True, quiet=inf)
     return await _unloaded(scene, model)
 
 
