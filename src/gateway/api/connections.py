@@ -29,12 +29,13 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 1.0
 _SLICE: Final = 250  # looked at in one turn of the loop
+_LEAST_TAKEN: Final = 64 * 1024  # bytes within the time of a stalled one
 _AT_A_TIME: Final = 64  # closed where descriptors are used up, whoever has them
 
 CONNECTIONS_CLOSED: Final = Event(
     "connections_closed",
-    "Connections closed by the gateway: stalled (its client took nothing of the answer), or crowded (it was"
-    " among the longest idle ones of too many).",
+    "Connections closed by the gateway: stalled (its client took too little of the answer), or crowded (it"
+    " was among the longest idle ones of too many).",
     ("reason",),
 )
 
@@ -44,7 +45,7 @@ class _Seen:
     """What the last look at a connection found.
 
     `asked` is whether it ever had a request, `used` when it had the last; `unsent` are the bytes of
-    answers that wait to be taken, and `moved` is when they last became more or fewer.
+    answers that waited to be taken at `moved`, when they last had become more, or fewer by enough.
     """
 
     transport: asyncio.Transport
@@ -60,7 +61,7 @@ class Connections:
     def __init__(
         self, drain: Drain, *, most: Callable[[], int], stalled_seconds: float, tally: Tally
     ) -> None:
-        """So many stay open at most; an answer of which nothing is taken for so long is given up."""
+        """So many stay open at most; an answer of which too little is taken for so long is given up."""
         self._drain = drain
         self._most = most
         self._stalled_seconds = stalled_seconds
@@ -106,15 +107,19 @@ class Connections:
             stalled += self._is_stalled(seen, now)
         if stalled:
             _log.warning(
-                "%d clients took nothing of their answers for %g s: their connections are ended",
+                "%d clients took less than %d KiB of their answers in %g s: their connections are ended",
                 stalled,
+                _LEAST_TAKEN // 1024,
                 self._stalled_seconds,
             )
 
     def _is_stalled(self, seen: _Seen, now: float) -> bool:
-        """Whether nothing of an answer has been taken for too long; then the connection is ended."""
+        """Whether too little of an answer has been taken for too long; then the connection is ended.
+
+        An answer may be large, and is held until it is taken: a byte now and then would keep it for ever.
+        """
         unsent = _unsent(seen.transport)
-        if unsent != seen.unsent or not unsent:
+        if not unsent or unsent > seen.unsent or seen.unsent - unsent >= _LEAST_TAKEN:
             seen.unsent, seen.moved = unsent, now
         elif now - seen.moved >= self._stalled_seconds:
             seen.transport.abort()

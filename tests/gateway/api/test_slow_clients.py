@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from contextlib import AsyncExitStack
+import socket
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,6 +137,24 @@ async def test_an_answer_that_nobody_takes(strict: Gateway) -> None:
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 2000)
         await until(lambda: tally.of(CONNECTIONS_CLOSED, "stalled") == ended + 1)
     assert other.slowest < LAG_SECONDS
+
+
+async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
+    """It is as if nobody took it: what is held for it would be held for hours."""
+    tally = app(strict)[keys.TALLY]
+    ended = tally.of(CONNECTIONS_CLOSED, "stalled")
+    address = strict.make_url("")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, (address.host, address.port))
+        await loop.sock_sendall(client, LIVE.replace(b"/health/live", b"/openapi.json") * 200)
+        async with asyncio.timeout(60):
+            while tally.of(CONNECTIONS_CLOSED, "stalled") == ended:
+                with suppress(ConnectionResetError):
+                    await loop.sock_recv(client, 500)
+                await asyncio.sleep(0.1)
 
 
 async def test_an_answer_that_is_taken_slowly(strict: Gateway) -> None:
