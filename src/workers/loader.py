@@ -44,8 +44,6 @@ class Loader:
         self._starter = starter
         self._tally = tally
         self._turns = Turns(limits.loads_at_once, seconds=_TURN_SECONDS)
-        self._fetches = Turns(limits.loads_at_once, seconds=_TURN_SECONDS)
-        self.loading: set[ModelKey] = set()
         self._failures = Failures()
 
     def change(self, limits: Limits) -> None:
@@ -59,13 +57,11 @@ class Loader:
     async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
         """Have the model held in a place of its own.
 
-        `files` is entered before a place is looked for: whoever waits for a slow store has none. It is left
-        when the model is unloaded.
+        `files` is entered once there is room for the model, and left when the model is unloaded.
         Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
         if failed := self.failed(key):
             raise LoadFailed(str(failed))
-        self.loading.add(key)
         try:
             await self._load(key, files)
         except LoadFailed as error:
@@ -73,21 +69,19 @@ class Loader:
             self._failures.remember(key, error)
             _logger.error("%s could not be loaded: %s\n%s", key, error, error.log)  # noqa: TRY400 - the worker's own trace is in it
             raise
-        finally:
-            self.loading.discard(key)
         self._tally.count(LOADS, key.name, key.version, "loaded")
         self._failures.forget(key)
 
     async def _load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
         places, loop = self._places, asyncio.get_running_loop()
-        places.require_open()
+        source: ModelSource | None = None
         async with AsyncExitStack() as stack:
-            async with self._fetches.one():
-                source = await stack.enter_async_context(files)
             for _ in range(_TRIES):
                 async with self._turns.one():
                     await places.reserve(key)
                     try:
+                        if source is None:
+                            source = await stack.enter_async_context(files)
                         if (crew := await self._manned(source)) is not None:
                             awaited_until = loop.time() + _AWAITED_SECONDS
                             loop.call_at(awaited_until, places.changed.set)

@@ -96,7 +96,7 @@ class Places:
                         raise self._no_room(lack)
         except TimeoutError as error:
             raise self._no_room(lack) from error
-        self.require_open()
+        self._require_open()
         self._starting[key] = None
         self.budget.reserve(key)
 
@@ -254,7 +254,7 @@ class Places:
         if size > there_is - pinned:
             raise self._no_room("memory")
 
-    def require_open(self) -> None:
+    def _require_open(self) -> None:
         if self.closed:
             raise PoolClosed("The gateway is shutting down.")
 

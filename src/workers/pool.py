@@ -182,7 +182,7 @@ class Pool:
             crew = held.crew
             merging = crew.loaded.merging
             return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
-        if key in self._loader.loading:
+        if key in self._places.loading:
             return State("loading")
         if failed := self._loader.failed(key):
             return State("failed", reason=str(failed))
@@ -190,7 +190,7 @@ class Pool:
 
     def states(self) -> dict[ModelKey, State]:
         """How each version is served that is loaded or being loaded."""
-        return {key: self.state(key) for key in (*self._places.held, *self._loader.loading)}
+        return {key: self.state(key) for key in (*self._places.held, *self._places.loading)}
 
     def memory(self) -> Memory:
         """What was taken of the memory when it was last measured."""

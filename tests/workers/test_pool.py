@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +34,11 @@ from workers.pool import (
 from workers.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
 
-    from workers.messages import Loaded, ModelSource
+    from workers.messages import Loaded
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -370,31 +369,6 @@ async def test_a_failed_load_says_why(opened: Opened, files: Lookup, how: str, w
         assert state.reason == str(failed.value)
         with pytest.raises(NotLoaded):
             await pool.predict(key(how), SUMS)
-
-
-async def test_who_waits_for_files_has_no_place(opened: Opened, files: Lookup) -> None:
-    """A slow store takes nobody's place: the warm ones stay, and others are loaded."""
-    slow = files("tens")
-    came = asyncio.Event()
-
-    @asynccontextmanager
-    async def late() -> AsyncIterator[ModelSource]:
-        await came.wait()
-        async with slow() as source:
-            yield source
-
-    async with opened(max_loaded_models=1) as pool:
-        await pool.load(COMMANDS, files("commands")())
-        loading = asyncio.create_task(pool.load(slow.key, late()))
-        await asyncio.sleep(0.1)
-        assert pool.state(slow.key).state == "loading"
-        assert pool.is_warm(COMMANDS)
-        await pool.load(key("sums"), files("sums")())
-        assert await answer(pool, "sums", SUMS) == [11.0, 22.0]
-        came.set()
-        await loading
-        assert pool.is_warm(slow.key)
-        assert not pool.is_warm(key("sums"))
 
 
 async def test_a_failed_load_is_remembered_briefly(
