@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PREFIX: Final = "gateway-"  # short: a socket lies in the folder, whose whole path has 107 bytes at most
+_MARK: Final = ".of-a-gateway-process"  # others may name their folders alike: those are never removed
 _TRIES: Final = 10
 
 
@@ -38,11 +39,12 @@ def own_folder() -> Iterator[Path]:
 
 
 def _made(parent: Path, stack: ExitStack) -> Path:
-    """A new folder, locked until `stack` unwinds. A process that starts now may take it for one left."""
+    """A new folder, locked until `stack` unwinds; marked only then, so that nobody takes it for one left."""
     for _ in range(_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with ExitStack() as undo:
-            if _locked(folder, undo) and folder.exists():
+            if _locked(folder, undo):
+                (folder / _MARK).touch()
                 stack.push(undo.pop_all())
                 return folder
     raise OSError(f"No folder for temporary files could be kept in {parent}.")
@@ -62,7 +64,8 @@ def _used(folder: Path) -> Iterator[None]:
 def _remove_left(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError), ExitStack() as stack:
-            if folder.lstat().st_uid == os.geteuid() and _locked(folder, stack):
+            ours = folder.lstat().st_uid == os.geteuid() and (folder / _MARK).is_file()
+            if ours and _locked(folder, stack):
                 shutil.rmtree(folder)
                 _log.info("removed %s, which a gateway that was killed had left", folder)
 

@@ -89,14 +89,17 @@ def test_one_of_a_killed_process_is_removed(holder: tuple[subprocess.Popen[str],
 
 
 def test_what_only_looks_like_one_stays(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file, and a link to a folder, were not left by a gateway."""
+    """A file, a link to a folder, and somebody's own folder were not left by a gateway."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "file").write_text("content")
     (parent / "gateway-file").write_text("content")
+    (parent / "gateway-frontend").mkdir()
+    (parent / "gateway-frontend" / "file").write_text("content")
     (parent / "gateway-link").symlink_to(elsewhere)
     with own_folder():
         assert (parent / "gateway-file").read_text() == "content"
         assert (parent / "gateway-link").is_symlink()
+        assert (parent / "gateway-frontend" / "file").read_text() == "content"
         assert (elsewhere / "file").read_text() == "content"
 
 
@@ -105,6 +108,7 @@ def test_that_of_another_user_stays(parent: Path) -> None:
     """It is not ours to remove."""
     other = parent / "gateway-other"
     other.mkdir()
+    (other / ".of-a-gateway-process").touch()
     os.chown(other, 12345, 12345)
     with own_folder():
         assert other.is_dir()
