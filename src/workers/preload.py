@@ -2,7 +2,7 @@
 
 Importing this module does the work: multiprocessing's fork server imports it before it forks. It
 swallows an ImportError there, so a worker reports whether `DONE` is set. Nothing here may run
-OpenMP code: a fork after that hangs or crashes.
+OpenMP code: a fork after that hangs or crashes. What keeps the template itself alive is done here too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import importlib
 import importlib.util
 import logging
 import os
+from contextlib import suppress
+
+from workers import forks
 
 # A worker's libraries must not phone home, nor ask an MLflow server for what is on disk already.
 os.environ.update(
@@ -63,6 +66,9 @@ def _import_all() -> None:
     importlib.import_module("mlflow.tracing").disable()
 
 
+forks.survive()
+with suppress(OSError):
+    os.setpgid(0, 0)  # a terminal's signals, SIGHUP among them, are for the gateway, which ends us in order
 _import_all()
 gc.collect()
 gc.freeze()

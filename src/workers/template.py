@@ -7,9 +7,9 @@ import multiprocessing
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PRELOAD = ["workers.preload"]
 _TRIAL_SECONDS = 10.0
+_PIPES: Final = 8  # of two descriptors: more than a start needs
 
 
 class Starts:
@@ -71,6 +72,14 @@ class Template:
         pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
         return pid
 
+    def survives(self, pid: int | None) -> bool:
+        """Whether it is the same process as before, and runs; multiprocessing sees a death all the same."""
+        if pid is None or pid != self.pid:
+            return False
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return False
+
     def kill(self) -> None:
         """End the template, and all workers with it: another one is started when it is needed."""
         if (pid := self.pid) is not None:
@@ -79,12 +88,21 @@ class Template:
 
     def try_start(self) -> None:
         """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""
+        require_descriptors()
         process = self.context.Process(target=_nothing)
         process.start()
         process.join(_TRIAL_SECONDS)
         process.kill()
         process.join()
         process.close()
+
+
+def require_descriptors() -> None:
+    """Raise OSError where there are too few for a start, which would be broken off half-way."""
+    with ExitStack() as spare:
+        for _ in range(_PIPES):
+            for descriptor in os.pipe():
+                spare.callback(os.close, descriptor)
 
 
 def _nothing() -> None:

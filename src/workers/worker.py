@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers import child
 from workers.channel import Channel
 from workers.errors import LoadFailed, NoMeans, WorkerDied
 from workers.lifeline import Lifeline
 from workers.messages import Failure, Loaded
+from workers.template import require_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FORK_SECONDS = 60.0  # which the template takes to import everything, on a slow machine, and to fork
 _NOTICE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _GOODBYE_SECONDS = 5.0  # for an idle process to end by itself
-_DESCRIPTORS: Final = 16  # more than a start needs
+_NO_THREAD: Final = "can't start new thread"  # CPython has no type of its own for it
 _USED_UP: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -52,6 +52,7 @@ class Worker:
         self._tell = died
         self._template = template
         self._channel: Channel | None = None
+        self._spawning: asyncio.Future[None] | None = None
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
             receiver, self._sender = map(undo.enter_context, template.context.Pipe(duplex=False))
@@ -63,7 +64,6 @@ class Worker:
             )
             undo.pop_all()
         self._lifeline = Lifeline(receiver, died=self._died)
-        self._started = False
         self.loaded = Loaded(0.0)
 
     @classmethod
@@ -79,19 +79,18 @@ class Worker:
         """A worker with the model of `source` loaded; `died` is called once when its process ends.
 
         `starter` is where the start may block. Raises LoadFailed where the load raises, takes
-        longer than `seconds`, or ends the process; NoMeans where the system has none left for it.
-        Cancelling ends the process.
+        longer than `seconds` from the fork on, or ends the process; NoMeans where the system has none
+        left for it. Cancelling ends the process.
         """
         try:
             worker = cls(source, template=template, died=died)
         except OSError as error:
-            raise _not_begun(error) from error
+            raise _not_begun(error, survived=False) from error
         try:
             worker.loaded = await worker._load(starter, seconds=seconds)
         except BaseException:
             await worker.kill()
             raise
-        worker._started = True
         return worker
 
     @property
@@ -139,32 +138,31 @@ class Worker:
 
     async def _load(self, starter: Executor, *, seconds: float) -> Loaded:
         report: asyncio.Future[Loaded | Failure] = self._loop.create_future()
+        report.add_done_callback(_forget)  # whoever is told of the death later finds that nobody waits
+        template = self._template.pid
         try:
+            await self._forked(await self._begun(starter, report))
             async with asyncio.timeout(seconds):
-                await self._forked(await self._begun(starter, report))
                 told = await report
         except TimeoutError as error:
             raise LoadFailed(f"Loading the model took longer than {seconds:g} s.") from error
         except WorkerDied as error:
             raise StartFailed("The process ended while it loaded the model.") from error
-        except (OSError, EOFError, BrokenProcessPool) as error:  # EOFError: the template died while it forked
+        except (OSError, EOFError, RuntimeError) as error:
+            if not _is_of_the_start(error):
+                raise
             self._template.starts.note(began=False)
-            raise _not_begun(error) from error
+            await asyncio.sleep(_NOTICE_SECONDS)  # a template that dies closes its ends before it is dead
+            raise _not_begun(error, survived=self._template.survives(template)) from error
         finally:
-            report.cancel()  # whoever is told of the death later finds that nobody waits
+            report.cancel()
         if isinstance(told, Failure):
             raise LoadFailed(told.message, log=told.log)
         return told
 
     async def _forked(self, spawn: asyncio.Future[None]) -> None:
-        """Wait for the fork; a template that hangs is ended, since nothing else ends the wait for it.
-
-        multiprocessing starts another with the next start; the workers of the old one end with it.
-        """
-        done, _ = await asyncio.wait([spawn], timeout=_FORK_SECONDS)
-        if not done:
-            self._template.kill()
-            raise OSError("the template hangs")
+        """Wait for the fork, which the model's time for its load does not begin before."""
+        await asyncio.wait([spawn])
         spawn.result()
         self._template.starts.note(began=True)
 
@@ -175,20 +173,30 @@ class Worker:
         try:
             self._channel = await Channel.over(self._near, cut=self._lifeline.kill)
             self._channel.expect(partial(_note, report))
-            spawn = self._loop.run_in_executor(starter, self._spawn)
+            self._spawning = self._loop.run_in_executor(starter, self._spawn)
         except BaseException:
             self._let_go()
             raise
-        spawn.add_done_callback(_forget)
-        return spawn
+        self._spawning.add_done_callback(_forget)
+        return self._spawning
 
     def _spawn(self) -> None:
         """Start the process, which blocks until the template has forked."""
         try:
-            _descriptors_for_a_start(self._far)
+            self._loop.call_soon_threadsafe(self._watch_the_template)
+            require_descriptors()
             self._executor.submit(child.serve)
         finally:
             self._let_go()
+
+    def _watch_the_template(self) -> None:
+        """End a template that hangs, since nothing else ends the wait for it, whoever waits.
+
+        multiprocessing starts another with the next start; the workers of the old one end with it.
+        """
+        if (spawn := self._spawning) is not None and not spawn.done():
+            hung = self._loop.call_later(_FORK_SECONDS, self._template.kill)
+            spawn.add_done_callback(lambda _: hung.cancel())
 
     def _let_go(self) -> None:
         """Close the child's ends, of which it has its own: ours would hide its death."""
@@ -204,29 +212,34 @@ class Worker:
     def _bury(self) -> None:
         """Let go of everything of a process that has died: its pipes would stay open until collected."""
         self._hang_up()
-        # A start that still runs holds the executor's lock, and ends with `kill` where its process died.
-        if self._started:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._spawning is None:
+            self._end_executor()
+        else:  # a start that still runs holds the executor's lock
+            self._spawning.add_done_callback(self._end_executor)
+
+    def _end_executor(self, _: asyncio.Future[None] | None = None) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _hang_up(self) -> None:
         if self._channel is not None:
             self._channel.abort()
 
 
-def _descriptors_for_a_start(end: socket.socket) -> None:
-    """Raise OSError where there are not enough.
-
-    multiprocessing's fork server dies of a start that is broken off half-way, and all workers with it.
-    """
-    with ExitStack() as spare:
-        for _ in range(_DESCRIPTORS):
-            spare.callback(os.close, os.dup(end.fileno()))
+def _is_of_the_start(error: Exception) -> bool:
+    """EOFError: the template died or could not fork; RuntimeError: the process died, or there is no thread."""
+    return not isinstance(error, RuntimeError) or isinstance(error, BrokenProcessPool) or _is_no_thread(error)
 
 
-def _not_begun(error: Exception) -> StartFailed | NoMeans:
-    """What it means that no process could be started."""
+def _is_no_thread(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and _NO_THREAD in str(error)
+
+
+def _not_begun(error: Exception, *, survived: bool) -> StartFailed | NoMeans:
+    """What it means that no process could be started; `survived` tells that it is not the template's end."""
     if isinstance(error, OSError) and error.errno in _USED_UP:
         return NoMeans(f"No process could be started for the model: {error.strerror}.")
+    if survived or _is_no_thread(error):
+        return NoMeans("No process could be started for the model: the system has none left.")
     return StartFailed("No process could be started for the model.", log=repr(error))
 
 
@@ -244,7 +257,7 @@ def _note(report: asyncio.Future[Loaded | Failure], heard: Heard) -> None:
         report.set_exception(WorkerDied("The worker did not say how its load went."))
 
 
-def _forget(spawn: asyncio.Future[None]) -> None:
-    """Take note of a start's failure, which whoever waited for it has met."""
-    if not spawn.cancelled():
-        spawn.exception()
+def _forget(outcome: asyncio.Future[Any]) -> None:
+    """Take note of a failure, which whoever waited for it has met; or nobody waits any more."""
+    if not outcome.cancelled():
+        outcome.exception()
