@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -294,7 +295,7 @@ class Streams(Commands):
 
 
 class Broken(PythonModel):
-    """Fails to load: by an exception, a missing package, a hang or its process' death; or is slow to."""
+    """Fails to load by an exception, a missing package, a hang or its process' death; is slow; or dies later."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -310,6 +311,8 @@ class Broken(PythonModel):
             os._exit(9)
         if self.how.startswith("later "):
             os.close(os.open(self.how.removeprefix("later "), os.O_CREAT | os.O_EXCL))
+        if self.how.startswith("dies "):
+            threading.Timer(float(self.how.removeprefix("dies ")), os._exit, (9,)).start()
         if self.how.startswith("slow "):
             time.sleep(float(self.how.removeprefix("slow ")))
         if self.how.startswith("once "):

@@ -62,7 +62,10 @@ class Budget:
     @property
     def taken(self) -> int:
         """Bytes of everything that runs, when last measured, and of what is being loaded, as expected."""
-        return self._own + sum(crew.bytes for crew in self._crews()) + sum(self._reserved.values())
+        crews = tuple(self._crews())
+        starting = {crew.source.key: crew.bytes for crew in reversed(crews)}  # of two the one not ending
+        awaited = sum(max(0, size - starting.get(key, 0)) for key, size in self._reserved.items())
+        return self._own + sum(crew.bytes for crew in crews) + awaited
 
     def lacking(self, key: ModelKey) -> int:
         """Bytes that are too few for one more model."""

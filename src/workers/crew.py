@@ -10,6 +10,7 @@ from workers.dispatcher import Dispatcher
 from workers.errors import LoadFailed, NoMeans
 from workers.messages import Loaded
 from workers.post import Post
+from workers.relapses import Relapses
 from workers.streams import Streams
 from workers.tally import WORKER_DEATHS, WORKER_STARTS
 from workers.worker import StartFailed, Worker
@@ -28,7 +29,6 @@ _logger = logging.getLogger("workers")
 
 _TRIES = 2  # to replace the last worker, before the model counts as one that cannot be loaded
 _NO_PROCESS = "No process could be started for the model."
-_SHORT_LIFE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -61,6 +61,7 @@ class Crew:
         self._broken = broken
         self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
+        self._relapses = Relapses()
         self._closed = False
         self.failed: LoadFailed | None = None
         self.bytes = 0
@@ -75,6 +76,11 @@ class Crew:
     def used(self) -> float:
         """When it was last asked, in the loop's time."""
         return self._dispatcher.used
+
+    @property
+    def request_seconds(self) -> float:
+        """How long a request has, from the moment it is queued."""
+        return self._limits.request_seconds
 
     @property
     def waiting(self) -> int:
@@ -170,14 +176,19 @@ class Crew:
         self._tally.count(WORKER_DEATHS, *self._labels, "hung" if post.hung else "died")
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
-        idle_crash = not post.batches and self._loop.time() - post.started < _SHORT_LIFE_SECONDS
-        self._dispatcher.own(self._replace(pause=_FIRST_PAUSE_SECONDS if idle_crash else 0.0))
+        by_itself = not post.batches
+        ended = self._loop.time()
+        pause = self._relapses.pause_after(started=post.started, ended=ended) if by_itself else 0.0
+        self._dispatcher.own(self._replace(pause=pause))
 
     async def _replace(self, *, pause: float) -> None:
-        """Have a new worker; where none can be loaded, twice, and none is left, the crew is broken."""
+        """Have a new worker, after a pause or as soon as there is nobody to answer a job.
+
+        Where none can be loaded, twice, and none is left, the crew is broken.
+        """
         tries = 0
+        await self._dispatcher.until_wanted(pause)
         while True:
-            await asyncio.sleep(pause)
             try:
                 await self._man()
             except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
@@ -190,5 +201,6 @@ class Crew:
                     self._broken(self, failed)
                     return
                 pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, pause * 2))
+                await asyncio.sleep(pause)
             else:
                 return

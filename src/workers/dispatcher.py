@@ -59,6 +59,8 @@ class Dispatcher:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._served = False
         self._retries = Retries(due=self._retry)
         self._leaving: set[Post] = set()
         self._closed = False
@@ -85,8 +87,11 @@ class Dispatcher:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.posts:
             self._pace = Pace(merging=merging.on)
+        if not self._served:  # its life begins; later, what nobody asks for is idle however often it restarts
             self.used = self._loop.time()
+        self._served = True
         self._given_up = None
+        self._wanted.clear()
         self.posts.append(post)
         self._schedule()
 
@@ -110,6 +115,8 @@ class Dispatcher:
         Raises QueueFull, OutOfTime, PoolClosed, WorkerDied, and what the worker's failure stands for.
         """
         ticket = self._queued(ask)
+        if not self.posts:
+            self._wanted.set()
         if not self._scheduled:
             self._schedule()
         return await self._answered(ticket)
@@ -131,6 +138,12 @@ class Dispatcher:
         self._given_up = error
         self._batcher.fail(error)
         self._rest()
+
+    async def until_wanted(self, seconds: float) -> None:
+        """Wait so long, or until something waits that nobody is there to answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits or runs any more, for at most so long."""
@@ -324,4 +337,4 @@ class Dispatcher:
 
 
 def _closing() -> PoolClosed:
-    return PoolClosed("The gateway is shutting down.")
+    return PoolClosed("The model is being unloaded.")

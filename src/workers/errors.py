@@ -14,7 +14,7 @@ WorkerError
 ├── NoMeans           no descriptor or process left for a worker (the operator's)
 ├── NotLoaded         no worker holds this version now          (load it first)
 ├── Pinned            the version is kept loaded by a setting   (the operator's)
-└── PoolClosed        the gateway is shutting down              (the operator's)
+└── PoolClosed        the model is unloaded, or the gateway ends (the operator's)
 """
 
 from __future__ import annotations

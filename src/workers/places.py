@@ -28,6 +28,7 @@ _logger = logging.getLogger("workers")
 
 _MIB: Final = 2**20
 _MEASURE_SECONDS: Final = 5.0
+_BUSY_SECONDS: Final = 1.0  # until those who are too many, and were busy, are looked at again
 
 
 @dataclass(eq=False, slots=True)
@@ -164,13 +165,22 @@ class Places:
             await asyncio.wait(self._ending)
 
     async def retire_idle(self) -> None:
-        """Unload whoever nobody asks, until cancelled."""
+        """Unload whoever nobody asks, and whoever is one too many under other limits, until cancelled."""
         while True:
             self._other_limits.clear()
-            pause = self._retire_the_idle()
+            pause = _BUSY_SECONDS if self._retire_surplus() else self._retire_the_idle()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._other_limits.wait()
+
+    def _retire_surplus(self) -> bool:
+        """Unload those for whom there is no place any more; whether some are left, who are busy or pinned."""
+        while (surplus := len(self.held) + len(self._starting) > self._limits.max_loaded_models) and (
+            key := self.least_recently_used()
+        ) is not None:
+            _logger.info("%s is unloaded: fewer models may be loaded now.", key)
+            self.retire(key, "room")
+        return surplus
 
     def _retire_the_idle(self) -> float | None:
         """Unload those whose time is over; the seconds until the next may be, None for never."""

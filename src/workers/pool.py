@@ -111,7 +111,6 @@ class Pool:
 
         `tally` is where what happens is counted.
         """
-        self._limits = limits
         self.tally = tally or Tally()
         self._template = Template(environment)
         self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
@@ -131,7 +130,6 @@ class Pool:
 
     def change(self, limits: Limits) -> None:
         """Have other limits from now on; a model that is loaded keeps its queue and its times."""
-        self._limits = limits
         self._places.change(limits)
         self._loader.change(limits)
 
@@ -251,9 +249,11 @@ class Pool:
         """
         if pinned := [str(key) for key in keys if key in self._places.pinned]:
             raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
-        seconds = self._limits.request_seconds + _LAST_WORD_SECONDS
-        held = [key for key in keys if key in self._places.held]
-        ending = [self._places.retire(key, "asked", drain_seconds=seconds) for key in held]
+        crews = {key: self._places.held[key].crew for key in keys if key in self._places.held}
+        ending = [
+            self._places.retire(key, "asked", drain_seconds=crew.request_seconds + _LAST_WORD_SECONDS)
+            for key, crew in crews.items()
+        ]
         await asyncio.gather(*map(asyncio.shield, ending))
 
 

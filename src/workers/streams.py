@@ -50,7 +50,7 @@ class Streams:
 
     async def _next(self, number: int, ends: float | None) -> Chunk:
         if self._closed:
-            raise PoolClosed("The gateway is shutting down.")
+            raise PoolClosed("The model is being unloaded.")
         if ends is not None and self._loop.time() >= ends:
             raise OutOfTime(f"The stream took longer than {self._seconds:g} s.")
         if (post := self._holder(number)) is None:

@@ -226,7 +226,7 @@ class Worker:
 
 
 def _is_of_the_start(error: Exception) -> bool:
-    """EOFError: the template died or could not fork; RuntimeError: the process died, or there is no thread."""
+    """EOFError: the template died or cannot fork; RuntimeError: the process died, or there is no thread."""
     return not isinstance(error, RuntimeError) or isinstance(error, BrokenProcessPool) or _is_no_thread(error)
 
 

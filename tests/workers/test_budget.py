@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import orjson
 import pytest
@@ -17,8 +18,10 @@ from tests.models import body
 from tests.waiting import until
 from tests.workers.conftest import Files, key
 from workers import failures, footprint, places
+from workers.budget import Budget
 from workers.pool import Job, LoadFailed, NoRoom, NotLoaded, Pool
 from workers.tally import UNLOADS
+from workers.template import Template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import psutil
+
+    from workers.crew import Crew
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -200,3 +205,19 @@ async def test_no_request_fails_as_models_come_and_go(
         memory = pool.memory()
         assert memory.budget is not None
         assert taken(without=others) <= memory.budget * 1.05
+
+
+def test_a_model_that_is_being_loaded_counts_once() -> None:
+    """As what its processes take already, or what it is expected to take where that is more."""
+    starting = SimpleNamespace(source=SimpleNamespace(key=key("starting")), bytes=0)
+    ending = SimpleNamespace(source=starting.source, bytes=7 * _MIB)
+    crews = cast("list[Crew]", [starting, ending])
+    budget = Budget(2**40, template=Template(), crews=lambda: crews)
+    budget.reserve(key("starting"))
+    expected = budget.expected(key("starting"))
+    taken = []
+    for starting.bytes in (0, expected // 2, 2 * expected):
+        taken.append(budget.taken - ending.bytes)
+    assert taken == [expected, expected, 2 * expected]
+    budget.release(key("starting"))
+    assert budget.taken == starting.bytes + ending.bytes

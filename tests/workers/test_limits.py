@@ -6,8 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from tests import models
+from tests.waiting import until
 from tests.workers.conftest import key
 from workers.limits import Limits
+from workers.pool import Job
 from workers.template import Starts
 
 if TYPE_CHECKING:
@@ -39,14 +42,23 @@ async def test_a_shorter_idle_time_holds_at_once(opened: Opened, files: Lookup) 
         await until_cold(pool)
 
 
-async def test_fewer_models_hold_with_the_next_load(opened: Opened, files: Lookup) -> None:
-    """The least recently used gives up its place then."""
-    async with opened(max_loaded_models=2) as pool:
-        await pool.load(key("sums"), files("sums")())
+async def test_fewer_models_hold_at_once(opened: Opened, files: Lookup) -> None:
+    """Whoever is one too many is unloaded, the least recently used first; who is busy, once it is not."""
+    async with opened(max_loaded_models=3) as pool:
+        for name in ("commands", "sums", "tens"):
+            await pool.load(key(name), files(name)())
+        await asyncio.sleep(1.2)  # nobody is awaited any more, who has just been loaded
+        busy = asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 1.5"]))))
+        await asyncio.sleep(0.1)
         pool.change(Limits(max_loaded_models=1))
+        await until_cold(pool)
+        await until(lambda: pool.states().keys() == {key("commands")})
+        await busy
+        pool.pin(key("commands"))
+        pool.change(Limits(max_loaded_models=2))
         await pool.load(key("tens"), files("tens")())
-        assert not pool.is_warm(key("sums"))
-        assert pool.is_warm(key("tens"))
+        pool.change(Limits(max_loaded_models=1))
+        await until(lambda: pool.states().keys() == {key("commands")})
 
 
 async def test_retiring_goes_on_after_an_error(

@@ -9,7 +9,7 @@ import pytest
 
 from tests import models
 from tests.workers.conftest import key
-from workers.pool import Job, NotLoaded, OutOfTime, Pinned, Pool
+from workers.pool import Job, Limits, NotLoaded, OutOfTime, Pinned, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,3 +76,16 @@ async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:
         with pytest.raises(Pinned, match="tens/1"):
             await pool.unload(key("sums"), key("tens"))
         assert len(pool.states()) == 2
+
+
+async def test_a_model_keeps_the_time_that_it_was_loaded_with(
+    files: Callable[[str], Files], opened: Opened
+) -> None:
+    """What it was asked is answered though a request has less time by now."""
+    async with opened(request_seconds=20.0) as pool:
+        await pool.load(key("commands"), files("commands")())
+        asked = asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 2.5"]))))
+        await asyncio.sleep(0.1)
+        pool.change(Limits(request_seconds=0.1))
+        await pool.unload(key("commands"))
+        assert (await asked).body
