@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -218,6 +219,10 @@ class Commands(PythonModel):
     def do_draw(self, rest: str) -> list[float]:
         return [random.random()]  # noqa: S311 - no secret is made of it
 
+    def do_litter(self, rest: str) -> list[str]:
+        """A temporary file, which nobody removes."""
+        return [tempfile.mkstemp()[1]]
+
     def do_environ(self, rest: str) -> list[dict[str, str]]:
         return [dict(os.environ)]
 
@@ -295,7 +300,7 @@ class Streams(Commands):
 
 
 class Broken(PythonModel):
-    """Fails to load by an exception, a missing package, a hang or its process' death; is slow; or dies later."""
+    """Fails to load: by an exception, a missing package, a hang, its own death; is slow; or dies later."""
 
     def __init__(self, how: str) -> None:
         self.how = how

@@ -22,6 +22,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from workers import temporary
 from workers.errors import AnswerRefused, InputRefused, ModelFailed, TypeRefused
 from workers.generation import Generation
 from workers.messages import PID_BYTES, Chunk, Failure, Loaded, Next, Open, Reply, Stop
@@ -54,16 +55,17 @@ class _Process:
     generation = Generation()
 
 
-def load(source: ModelSource, lifeline: Connection, end: socket.socket) -> None:
+def load(source: ModelSource, lifeline: Connection, end: socket.socket, folder: str) -> None:
     """The executor's initializer: tell the parent our pid, then load; `serve` says how it went.
 
-    `end` is a stream socket, over which batches come.
+    `end` is a stream socket, over which batches come; `folder` is made for temporary files.
     """
     _belong_to_the_template()
     _cut_the_executors_way_back()
     _Process.lifeline = lifeline
     _Process.service = Service(end)
     lifeline.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
+    temporary.keep_in(folder)
     started = perf_counter()
     try:
         from workers.model import LoadedModel  # noqa: PLC0415 - imports mlflow

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from workers import child
+from workers import child, temporary
 from workers.channel import Channel
 from workers.errors import LoadFailed, NoMeans, WorkerDied
 from workers.lifeline import Lifeline
@@ -53,6 +53,7 @@ class Worker:
         self._template = template
         self._channel: Channel | None = None
         self._spawning: asyncio.Future[None] | None = None
+        self._folder = temporary.folder()
         with ExitStack() as undo:
             self._near, self._far = map(undo.enter_context, socket.socketpair())
             receiver, self._sender = map(undo.enter_context, template.context.Pipe(duplex=False))
@@ -60,7 +61,7 @@ class Worker:
                 1,
                 mp_context=template.context,
                 initializer=child.load,
-                initargs=(source, self._sender, self._far),
+                initargs=(source, self._sender, self._far, self._folder),
             )
             undo.pop_all()
         self._lifeline = Lifeline(receiver, died=self._died)
@@ -212,6 +213,7 @@ class Worker:
     def _bury(self) -> None:
         """Let go of everything of a process that has died: its pipes would stay open until collected."""
         self._hang_up()
+        self._loop.run_in_executor(None, temporary.remove, self._folder)
         if self._spawning is None:
             self._end_executor()
         else:  # a start that still runs holds the executor's lock
