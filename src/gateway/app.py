@@ -19,6 +19,7 @@ from gateway.api.counting import Counting
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
 from gateway.api.request_ids import RequestIds
+from gateway.arrivals import Arrivals
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
@@ -120,11 +121,15 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         await pool.open()
         once: Once[ModelKey] = Once()
         stack.push_async_callback(once.close)
+        arrivals = app[keys.ARRIVALS] = Arrivals(
+            settings.share_of_loaded_models, seconds=settings.request_timeout_seconds
+        )
         serving = app[keys.SERVING] = Serving(
             catalog,
             artifacts,
             pool=pool,
             once=once,
+            arrivals=arrivals,
             max_queue=settings.max_queue,
             input_checks=settings.input_checks,
             batching=settings.batching,
@@ -168,6 +173,7 @@ def change(app: web.Application, settings: Settings) -> None:
     """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
     app[keys.POOL].change(_limits(settings))
     app[keys.CATALOG].change(settings)
+    app[keys.ARRIVALS].change(settings.share_of_loaded_models, seconds=settings.request_timeout_seconds)
     app[keys.SERVING].change(
         max_queue=settings.max_queue, input_checks=settings.input_checks, batching=settings.batching
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,6 +19,7 @@ from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoad
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from gateway.arrivals import Arrivals
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
     from gateway.models import ModelVersion, Resolution
@@ -80,11 +81,12 @@ class Serving:
         *,
         pool: Pool,
         once: Once[ModelKey],
+        arrivals: Arrivals,
         max_queue: int,
         input_checks: InputChecks = "strict",
         batching: Batching = "auto",
     ) -> None:
-        """`max_queue` requests may wait for a version to be loaded.
+        """`arrivals` bounds who takes a place and waits for files; `max_queue` may wait for a version's load.
 
         `input_checks` and `batching` hold for versions that have no such tags of their own.
         """
@@ -92,6 +94,7 @@ class Serving:
         self._artifacts = artifacts
         self._pool = pool
         self._once = once
+        self._arrivals = arrivals
         self._waiting = Waiting(max_queue, tally=pool.tally)
         self._input_checks = input_checks
         self._batching = batching
@@ -168,10 +171,13 @@ class Serving:
     async def _load(self, version: ModelVersion) -> Timing:
         timing = Timing()
         started = perf_counter()
-        try:
-            await self._pool.load(version.key, self._files(version, timing))
-        except LoadFailed as error:
-            raise LoadFailed(f"{error}{await self._remedy(version)}", log=error.log) from error
+        async with AsyncExitStack() as arriving:
+            if not await self._artifacts.has(version.key):
+                await arriving.enter_async_context(self._arrivals.one())
+            try:
+                await self._pool.load(version.key, self._files(version, timing, arrived=arriving.aclose))
+            except LoadFailed as error:
+                raise LoadFailed(f"{error}{await self._remedy(version)}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
 
@@ -187,11 +193,14 @@ class Serving:
         return requirements.remedy(await asyncio.to_thread(requirements.missing, wanted))
 
     @asynccontextmanager
-    async def _files(self, version: ModelVersion, timing: Timing) -> AsyncIterator[ModelSource]:
-        """The version's files; the pool holds them as long as the model is loaded."""
+    async def _files(
+        self, version: ModelVersion, timing: Timing, *, arrived: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[ModelSource]:
+        """The version's files, which the pool holds as long as the model is loaded; told once they are here."""
         started = perf_counter()
         async with self._artifacts.lease(version.key, lambda: self._catalog.locate(version)) as folder:
             timing.download = perf_counter() - started
+            await arrived()
             yield ModelSource(
                 version.key,
                 str(folder),

@@ -129,6 +129,33 @@ async def test_an_s3_store_that_is_away(
     note(f"S3 {fault}", refused=first, refused_again=second, answered=took)
 
 
+async def test_a_store_that_hangs_gets_no_more_than_half_of_the_places(
+    source: MlflowServer, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """However many unknown models are asked, some stay warm, and those in the cache can be loaded."""
+    names = [f"s3-places-{number}" for number in range(7)]
+    for name in names:
+        await shelf.put_in_s3(source, s3_server, name)
+    near, unknown = names[:3], names[3:]
+    values = {**s3_server.environment, "GATEWAY_MAX_LOADED_MODELS": "4"}
+    async with gateway_at(source.url, tmp_path, **values) as gateway:
+        for name in near:
+            await answered(gateway, name)
+        await unload(gateway, near[2])
+        with broken(s3_server, "stopped"):
+            asked = [asyncio.create_task(refused(gateway, name, 503, 504)) for name in unknown]
+            await asyncio.sleep(5.0)
+            loading = [
+                key for key, state in gateway.app[keys.POOL].states().items() if state.state == "loading"
+            ]
+            assert len(loading) == 2
+            for name in near:
+                assert await answered(gateway, name) < BOUND_SECONDS / 4
+            assert not any(task.done() for task in asked)
+            told = await asyncio.gather(*asked)
+    assert len([message for message in told if "S3 store" in message]) >= 2
+
+
 class broken:  # noqa: N801 - read as a word: with broken(store, "killed")
     """The S3 server is killed, or stopped, meanwhile."""
 

@@ -10,6 +10,7 @@ from gateway.api.complaints import Complaints
 from gateway.api.connections import Connections
 from gateway.api.drain import Drain
 from gateway.api.intake import Intake
+from gateway.arrivals import Arrivals
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.details import Details
@@ -32,6 +33,7 @@ MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
 POOL: Final = web.AppKey("pool", Pool)
+ARRIVALS: Final = web.AppKey("arrivals", Arrivals)
 SERVING: Final = web.AppKey("serving", Serving)
 PINS: Final = web.AppKey("pins", Pins)
 VITALS: Final = web.AppKey("vitals", Vitals)

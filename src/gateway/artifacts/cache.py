@@ -107,6 +107,18 @@ class ArtifactCache:
                 await in_thread(os.utime, place.lease)
             yield place.files
 
+    async def has(self, key: ModelKey) -> bool:
+        """Whether the model's files are here, as far as that can be told without reading them.
+
+        Raises CacheUnusable, and, for a moment, what came of a download that has just failed.
+        """
+        place = self._room.place(key)
+        with disk.told():
+            here = await in_thread(os.path.lexists, place.manifest)
+        if not here:
+            self._rests.check(key)
+        return here
+
     async def read(
         self, key: ModelKey, locate: Callable[[], Awaitable[str]], path: str, *, limit: int = 1 << 20
     ) -> bytes | None:
