@@ -196,7 +196,7 @@ class Serving:
     async def _files(
         self, version: ModelVersion, timing: Timing, *, arrived: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[ModelSource]:
-        """The version's files, which the pool holds as long as the model is loaded; told once they are here."""
+        """The version's files, told as they arrive; the pool holds them as long as the model is loaded."""
         started = perf_counter()
         async with self._artifacts.lease(version.key, lambda: self._catalog.locate(version)) as folder:
             timing.download = perf_counter() - started

@@ -213,11 +213,14 @@ class Worker:
     def _bury(self) -> None:
         """Let go of everything of a process that has died: its pipes would stay open until collected."""
         self._hang_up()
-        self._loop.run_in_executor(None, temporary.remove, self._folder)
+        self._clear_away()
         if self._spawning is None:
             self._end_executor()
         else:  # a start that still runs holds the executor's lock
             self._spawning.add_done_callback(self._end_executor)
+
+    def _clear_away(self) -> None:
+        self._loop.run_in_executor(None, temporary.remove, self._folder)
 
     def _end_executor(self, _: asyncio.Future[None] | None = None) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

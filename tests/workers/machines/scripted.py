@@ -215,7 +215,7 @@ class Scripted(Worker):
         self.source = source
         self._stage = cast("Stage", template)
         self._template = template
-        self._started = False
+        self._spawning = None
         self._near, far = socket.socketpair()
         self._channel = None
         self.process = Process(self, far, stage=self._stage)
@@ -228,6 +228,9 @@ class Scripted(Worker):
 
     def _let_go(self) -> None:
         self.process.die()
+
+    def _clear_away(self) -> None:
+        """It has no files."""
 
 
 class AtOnce(Executor):
