@@ -182,12 +182,13 @@ class Crew:
         self._dispatcher.own(self._replace(pause=pause))
 
     async def _replace(self, *, pause: float) -> None:
-        """Have a new worker, after a pause or as soon as there is nobody to answer a job.
+        """Have a new worker, after a pause that a job which nobody is there to answer cuts short.
 
         Where none can be loaded, twice, and none is left, the crew is broken.
         """
         tries = 0
-        await self._dispatcher.until_wanted(pause)
+        await asyncio.sleep(min(pause, _FIRST_PAUSE_SECONDS))
+        await self._dispatcher.until_wanted(pause - _FIRST_PAUSE_SECONDS)
         while True:
             try:
                 await self._man()

@@ -141,9 +141,10 @@ class Dispatcher:
 
     async def until_wanted(self, seconds: float) -> None:
         """Wait so long, or until something waits that nobody is there to answer."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wanted.wait()
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wanted.wait()
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing waits or runs any more, for at most so long."""

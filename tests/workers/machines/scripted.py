@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import deque
@@ -183,12 +184,16 @@ class Stage(logging.Handler):
     def ensure_running(self) -> None:
         """It needs no process."""
 
+    def survives(self, pid: int | None) -> bool:
+        """What refuses a process has ended by it."""
+        return pid is not self.pid
+
     def begin(self, process: Process) -> None:
-        """A process starts: `well`, or `slow`, `fails`, `dies`, `refused`."""
+        """A process starts: `well`, or `slow`, `fails`, `dies`, `refused`; or the system has `none`."""
         how = self.plan.popleft() if self.plan else "well"
-        if how == "refused":
+        if how in {"refused", "none"}:
             process.die()
-            raise OSError("no process")
+            raise OSError(errno.EAGAIN if how == "none" else errno.EPIPE, "no process")
         self.started.append(process)
         if how == "dies":
             process.die()

@@ -98,7 +98,7 @@ class Staged(RuleBasedStateMachine):
         process.silenced = True
         self.turn(turns)
 
-    @rule(plan=st.lists(st.sampled_from(["slow", "fails", "dies", "refused", "well"]), max_size=3))
+    @rule(plan=st.lists(st.sampled_from(["slow", "fails", "dies", "refused", "none", "well"]), max_size=3))
     def plan(self, plan: list[str]) -> None:
         """How the next processes start."""
         self.stage.plan.extend(plan)

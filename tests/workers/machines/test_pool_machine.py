@@ -18,6 +18,7 @@ from workers.pool import (
     Limits,
     LoadFailed,
     ModelKey,
+    NoMeans,
     NoRoom,
     NotLoaded,
     Pinned,
@@ -74,7 +75,7 @@ class Company(Staged):
         """One is loaded, unless it is being loaded; what is to fail of that is planned."""
         if of not in self.loads or self.loads[of].task.done():
             asked = self.begin_asking(b"load " + of.name.encode(), self.pool.load(of, self.files[of]()))
-            asked.allowed |= {LoadFailed, NoRoom}
+            asked.allowed |= {LoadFailed, NoMeans, NoRoom}
             self.loads[of] = asked
             if self.closing is not None:
                 asked.allowed.add(PoolClosed)
@@ -95,8 +96,10 @@ class Company(Staged):
         for _ in range(count):
             name = self.named(of.name)
             asked = self.begin_asking(name, self.pool.predict(of, Job(name)))
+            if self.closing is not None:
+                asked.allowed.add(PoolClosed)
             if not warm:
-                asked.allowed |= {NotLoaded, PoolClosed} if self.closing is not None else {NotLoaded}
+                asked.allowed.add(NotLoaded)
             elif len(self.unanswered()) > LIMITS.max_queue:
                 asked.allowed.add(QueueFull)
         self.turn(1 + turns)
