@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -10,8 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway import requirements
-from gateway.errors import GatewayError
+from gateway.remedies import Remedies
 from gateway.succession import Succession
 from gateway.waiting import Waiting
 from workers.pool import Batching, InputChecks, LoadFailed, ModelSource, NotLoaded, Reply, Stream
@@ -93,6 +91,7 @@ class Serving:
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
+        self._remedies = Remedies(catalog, artifacts)
         self._once = once
         self._arrivals = arrivals
         self._waiting = Waiting(max_queue, tally=pool.tally)
@@ -171,26 +170,18 @@ class Serving:
     async def _load(self, version: ModelVersion) -> Timing:
         timing = Timing()
         started = perf_counter()
+        failed_before = self._pool.state(version.key).state == "failed"
         async with AsyncExitStack() as arriving:
-            if not await self._artifacts.has(version.key):
+            if not (failed_before or await self._artifacts.has(version.key)):
                 await arriving.enter_async_context(self._arrivals.one())
             try:
                 await self._pool.load(version.key, self._files(version, timing, arrived=arriving.aclose))
             except LoadFailed as error:
-                raise LoadFailed(f"{error}{await self._remedy(version)}", log=error.log) from error
+                known = self._remedies.known(version.key)
+                remedy = known if failed_before else await self._remedies.find(version)
+                raise LoadFailed(f"{error}{remedy}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
-
-    async def _remedy(self, version: ModelVersion) -> str:
-        """Which of the version's requirements are missing here, where that can be told."""
-        try:
-            lines = await self._artifacts.read(
-                version.key, lambda: self._catalog.locate(version), "requirements.txt"
-            )
-        except GatewayError:
-            return ""
-        wanted = requirements.parse(lines or b"")
-        return requirements.remedy(await asyncio.to_thread(requirements.missing, wanted))
 
     @asynccontextmanager
     async def _files(

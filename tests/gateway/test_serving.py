@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from gateway.artifacts.cache import ArtifactCache
 from tests.gateways import gateway_at, invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from tests.servers import MlflowServer
+    from workers.pool import ModelKey
 
 LOSSY = b'{"dataframe_records": [{"count": 2.7, "weight": 1.0, "label": "x"}]}'
 
@@ -98,3 +100,33 @@ async def test_models_take_turns_where_there_is_room_for_one(
             [30.0, 70.0],
             [9.0, 21.0],
         ] * 2
+
+
+@pytest.mark.parametrize("trouble", [None, OSError("odd"), UnicodeDecodeError("utf-8", b"", 0, 1, "odd")])
+async def test_what_would_help_is_looked_for_once(
+    mlflow_server: MlflowServer,
+    registered: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Exception | None,
+) -> None:
+    """However often a model is asked that cannot be loaded; a failure to look hides no failure to load."""
+    looked: list[str] = []
+    read = ArtifactCache.read
+
+    async def counted(
+        cache: ArtifactCache, key: ModelKey, locate: Any, path: str, **more: int
+    ) -> bytes | None:
+        looked.append(path)
+        if trouble is not None:
+            raise trouble
+        return await read(cache, key, locate, path, **more)
+
+    monkeypatch.setattr(ArtifactCache, "read", counted)
+    async with gateway_at(mlflow_server.url, tmp_path) as gateway:
+        told = [await invoke(gateway, "/model/api-lacking/1/invocation") for _ in range(4)]
+    assert looked == ["requirements.txt"]
+    assert {status for status, _ in told} == {424}
+    (message,) = {answer["message"] for _, answer in told}
+    assert "a_package_that_nobody_has" in message
+    assert ("pip install" in message) == (trouble is None)

@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
 _REST_SECONDS = 2.0
 _FETCHES_AT_ONCE = 20
+_DIGESTS_AT_ONCE = 2  # which leave the disk and the other threads to whoever needs them for a moment
 
 
 class ArtifactCache:
@@ -75,6 +76,7 @@ class ArtifactCache:
         self._once: Once[ModelKey] = Once()
         self._intact = Intact()
         self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._digests = asyncio.Semaphore(_DIGESTS_AT_ONCE)
         self._rests = Rests(rest)
 
     async def open(self) -> None:
@@ -155,7 +157,8 @@ class ArtifactCache:
         # One process at a time fetches; the others wait here and find the files. A lease cannot be
         # the lock for it: the winner goes on to hold its lease for as long as it serves.
         async with held(place.fetching, remove=True):
-            problem = await in_thread(self._verified, key, place)
+            async with self._digests:
+                problem = await in_thread(self._verified, key, place)
             if problem is None:
                 return
             if problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,7 @@ STALE_RESOLUTIONS: Final = Event(
     "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
 )
 _LONGEST_NUMBER = 18
+_LISTINGS_AT_ONCE = 4  # each may read every run there is
 
 
 class Catalog:
@@ -42,6 +44,7 @@ class Catalog:
         self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
         self._standing = Standing(self._tally)
+        self._listings = asyncio.Semaphore(_LISTINGS_AT_ONCE)
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
 
     def change(self, settings: Settings) -> None:
@@ -87,10 +90,11 @@ class Catalog:
 
     async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
-        with self._asking():
-            return await listing.page(
-                self._client, max_results=max_results, page_token=page_token, name_contains=name_contains
-            )
+        async with self._listings:
+            with self._asking():
+                return await listing.page(
+                    self._client, max_results=max_results, page_token=page_token, name_contains=name_contains
+                )
 
     async def model(self, name: str) -> ModelDetails:
         """A model with all its versions, and what `latest` and `best` would pick now."""

@@ -99,7 +99,8 @@ async def _experiments(
 
 
 async def _with_runs(client: MlflowClient, experiments: Sequence[Experiment]) -> list[Model]:
-    runs = await runs_of(client, [experiment.experiment_id for experiment in experiments])
+    identities = [experiment.experiment_id for experiment in experiments]
+    runs = await runs_of(client, identities, briefly=True)
     return [
         await Experimental(client, experiment, runs=runs[experiment.experiment_id]).listed()
         for experiment in experiments
