@@ -62,6 +62,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
         drain,
         most=lambda: descriptors.for_connections(workers=_workers(current.now)),
         stalled_seconds=settings.idle_connection_seconds,
+        unsent_bytes=settings.bodies_bytes,
         tally=tally,
     )
     around = middleware.around(

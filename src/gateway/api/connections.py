@@ -34,8 +34,9 @@ _AT_A_TIME: Final = 64  # closed where descriptors are used up, whoever has them
 
 CONNECTIONS_CLOSED: Final = Event(
     "connections_closed",
-    "Connections closed by the gateway: stalled (its client took too little of the answer), or crowded (it"
-    " was among the longest idle ones of too many).",
+    "Connections closed by the gateway: stalled (its client took too little of the answer), unsent (it was"
+    " among the slowest while answers that nobody took were too many bytes), or crowded (it was among the"
+    " longest idle ones of too many).",
     ("reason",),
 )
 
@@ -59,12 +60,22 @@ class Connections:
     """Looks at all connections once a second; those that have a request in hand are the drain's to know."""
 
     def __init__(
-        self, drain: Drain, *, most: Callable[[], int], stalled_seconds: float, tally: Tally
+        self,
+        drain: Drain,
+        *,
+        most: Callable[[], int],
+        stalled_seconds: float,
+        unsent_bytes: int,
+        tally: Tally,
     ) -> None:
-        """So many stay open at most; an answer of which too little is taken for so long is given up."""
+        """So many stay open at most; an answer of which too little is taken for so long is given up.
+
+        All answers that wait to be taken may come to `unsent_bytes`.
+        """
         self._drain = drain
         self._most = most
         self._stalled_seconds = stalled_seconds
+        self._unsent_bytes = unsent_bytes
         self._tally = tally
         self._watched = False
         self._left: set[web.RequestHandler] = set()
@@ -84,6 +95,7 @@ class Connections:
             while True:
                 await asyncio.sleep(_SWEEP_SECONDS)
                 await self._look(server)
+                self._relieve()
                 self._make_room(len(self._seen))
         finally:
             self._watched = False
@@ -126,6 +138,22 @@ class Connections:
             self._tally.count(CONNECTIONS_CLOSED, "stalled")
             return True
         return False
+
+    def _relieve(self) -> None:
+        """End the slowest where the answers that clients do not take are too many bytes; one always fits."""
+        waiting = [seen for seen in self._seen.values() if seen.unsent and not seen.transport.is_closing()]
+        sizes = [seen.transport.get_write_buffer_size() for seen in waiting]
+        excess, ended = sum(sizes) - self._unsent_bytes, 0
+        slowest_first = sorted(zip(waiting, sizes, strict=True), key=lambda each: (each[0].moved, -each[1]))
+        for seen, size in slowest_first[:-1]:
+            if excess <= 0:
+                break
+            seen.transport.abort()
+            self._tally.count(CONNECTIONS_CLOSED, "unsent")
+            excess -= size
+            ended += 1
+        if ended:
+            _log.warning("answers that nobody took were too many bytes: %d connections are ended", ended)
 
     def _make_room(self, count: int) -> None:
         """Close the longest idle connections where there are too many; tell of it once."""

@@ -124,7 +124,7 @@ class Settings(Part):
         256 * 2**20,
         alias="GATEWAY_MAX_BODIES_BYTES",
         description="What the request bodies held at once may come to in each gateway process, though one of "
-        "GATEWAY_MAX_BODY_BYTES always fits; then: 503.",
+        "GATEWAY_MAX_BODY_BYTES always fits; then: 503. As many bytes of answers may wait to be taken.",
     )
     upload_timeout_seconds: Seconds = Field(
         120,
@@ -195,7 +195,7 @@ class Settings(Part):
 
     @property
     def bodies_bytes(self) -> int:
-        """What the bodies held at once may come to: one at least."""
+        """What the bodies held at once may come to, one at least; and so the answers that wait."""
         return max(self.max_bodies_bytes, self.max_body_bytes)
 
     @property

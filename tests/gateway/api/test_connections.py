@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 MOST = 8
+LARGE = 16 * 2**20  # of which sockets hold a part only
 
 
 class Crowded:
@@ -37,7 +38,9 @@ class Crowded:
         self.tally = Tally()
         self.held = asyncio.Event()
         self.drain = Drain()
-        self.connections = Connections(self.drain, most=lambda: MOST, stalled_seconds=60, tally=self.tally)
+        self.connections = Connections(
+            self.drain, most=lambda: MOST, stalled_seconds=60, unsent_bytes=3 * LARGE, tally=self.tally
+        )
         self.port = 0
         self._stack = stack
 
@@ -74,9 +77,17 @@ async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
         await found.held.wait()
         return web.Response()
 
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(LARGE))
+
+    async def huge(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(4 * LARGE))
+
     app = web.Application(middlewares=[around])
     app.router.add_get("/health/live", live)
     app.router.add_get("/held", held)
+    app.router.add_get("/large", large)
+    app.router.add_get("/huge", huge)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -129,7 +140,7 @@ async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
 
 async def test_nothing_is_noted_where_nobody_watches(crowded: Crowded) -> None:
     """It would be kept for ever."""
-    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, tally=Tally())
+    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, unsent_bytes=2**30, tally=Tally())
     connection = web.RequestHandler(crowded.server, loop=asyncio.get_running_loop())
     alone.leave(connection)
     assert not alone._left
@@ -150,3 +161,39 @@ def test_models_that_may_be_loaded_leave_fewer_connections(tmp_path: Path) -> No
     before = most()
     app[keys.SETTINGS].now = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
     assert most() == before - 2 * 16
+
+
+async def test_answers_that_nobody_takes(crowded: Crowded, caplog: pytest.LogCaptureFixture) -> None:
+    """Where they are too many bytes together the slowest clients go; the others get theirs whole."""
+    slow = [await crowded.connect() for _ in range(5)]
+    for client in slow:
+        client.pause()
+        client.push(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.2)
+    await until(lambda: crowded.tally.of(CONNECTIONS_CLOSED, "unsent") >= 1)
+    assert "too many bytes" in caplog.text
+    await asyncio.sleep(0.3)
+    ended = crowded.tally.of(CONNECTIONS_CLOSED, "unsent")
+    assert ended <= 2
+    taken = 0
+    while taken < LARGE:
+        more = await slow[-1].take(2**20)
+        assert more
+        taken += more
+    async with asyncio.timeout(10):
+        while await slow[0].take(2**20):
+            pass
+
+
+async def test_one_answer_may_be_larger_than_all_may_be(crowded: Crowded) -> None:
+    """It is what its model answers, and its client takes it."""
+    client = await crowded.connect()
+    client.pause()
+    client.push(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.5)
+    assert crowded.tally.of(CONNECTIONS_CLOSED, "unsent") == 0
+    taken = 0
+    while taken < 4 * LARGE:
+        more = await client.take(2**20)
+        assert more
+        taken += more
