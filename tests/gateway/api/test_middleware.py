@@ -45,7 +45,7 @@ def layer(drain: Drain, tally: Tally, traffic: Traffic) -> Middleware:
     return middleware.around(
         RequestIds(),
         drain,
-        connections=Connections(drain, most=lambda: 100, stalled_seconds=60, tally=tally),
+        connections=Connections(drain, most=lambda: 100, stalled_seconds=60, unsent_bytes=2**30, tally=tally),
         intake=Intake(1, tally=tally),
         counting=Counting(traffic, ()),
         settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
