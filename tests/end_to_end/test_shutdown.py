@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from tests.commands import descendants, left, parent
+from tests.figures import note
 from tests.gateways import BODY
 from tests.relay import Relay
 
@@ -163,7 +165,9 @@ async def test_a_killed_gateway_leaves_nothing_and_its_cache_is_used_again(
             below = descendants(gateway.pid)
             assert below
             gateway.send(signal.SIGKILL)
+            began = perf_counter()
             assert await asyncio.to_thread(left, below, within=10) == set()
+            note(f"gateway killed, {processes} process(es)", all_gone_after=perf_counter() - began)
     finally:
         await relay.cut()
 
