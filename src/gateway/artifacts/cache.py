@@ -17,7 +17,7 @@ from gateway.artifacts.room import Room
 from gateway.artifacts.stamps import stamp
 from gateway.artifacts.store import checked, joined, require_model, too_large
 from gateway.artifacts.stores import Stores, scheme_of
-from gateway.artifacts.threads import in_thread
+from gateway.artifacts.threads import digesting, in_thread
 from gateway.errors import GatewayError, UpstreamSlow, kind_of
 from gateway.once import Once
 from workers.pool import Event, Tally
@@ -49,7 +49,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
 _REST_SECONDS = 2.0
 _FETCHES_AT_ONCE = 20
-_DIGESTS_AT_ONCE = 2  # which leave the disk and the other threads to whoever needs them for a moment
 
 
 class ArtifactCache:
@@ -76,7 +75,6 @@ class ArtifactCache:
         self._once: Once[ModelKey] = Once()
         self._intact = Intact()
         self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
-        self._digests = asyncio.Semaphore(_DIGESTS_AT_ONCE)
         self._rests = Rests(rest)
 
     async def open(self) -> None:
@@ -157,8 +155,7 @@ class ArtifactCache:
         # One process at a time fetches; the others wait here and find the files. A lease cannot be
         # the lock for it: the winner goes on to hold its lease for as long as it serves.
         async with held(place.fetching, remove=True):
-            async with self._digests:
-                problem = await in_thread(self._verified, key, place)
+            problem = await self._verified(key, place)
             if problem is None:
                 return
             if problem:
@@ -169,13 +166,17 @@ class ArtifactCache:
                 await self._counted(key, place, locate=locate)
             self._intact.note(key, await in_thread(stamp, place.folder))
 
-    def _verified(self, key: ModelKey, place: Place) -> str | None:
+    async def _verified(self, key: ModelKey, place: Place) -> str | None:
         """What is wrong with the files, empty where there are none, None where they are intact."""
-        if self._intact.holds(key, place.folder):
+        if await in_thread(self._intact.holds, key, place.folder):
             return None
-        known = manifest.load(place.manifest)
+        known = await in_thread(manifest.load, place.manifest)
         if known is None:
-            return "there is no manifest that can be read" if os.path.lexists(place.folder) else ""
+            there = await in_thread(os.path.lexists, place.folder)
+            return "there is no manifest that can be read" if there else ""
+        return await digesting(self._digested, key, place, known=known)
+
+    def _digested(self, key: ModelKey, place: Place, *, known: manifest.Manifest) -> str | None:
         before = stamp(place.folder)
         problem = known.problem(place.files)
         if problem is None:

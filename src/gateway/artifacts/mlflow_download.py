@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.artifacts.manifest import digest
 from gateway.artifacts.store import Listed, StoredFile, checked, model_files, too_large
 from gateway.artifacts.tasks import together
-from gateway.artifacts.threads import in_thread
+from gateway.artifacts.threads import digesting, in_thread
 from gateway.errors import UpstreamSlow, UpstreamWrong
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class ProcessTree:
             watching = group.create_task(_watch(folder.parent, meter))
             await self.store.run({"uri": self.uri, "folder": str(folder)})
             watching.cancel()
-        files = await in_thread(_stored, folder)
+        files = await digesting(_stored, folder)
         meter.add(max(0, sum(file.size for file in files) - meter.done))
         return files
 
