@@ -4,6 +4,7 @@ GatewayError
 ├── NotFound            no such model, version or alias
 ├── BadRequest          a query parameter is wrong
 ├── NotServable         the version is not READY, has no model, or is a prompt
+├── TooManyRuns         an experiment has more runs than are read of one
 ├── BestUndecided       `best` cannot be decided from what MLflow knows
 ├── ArtifactsRefused    the version's location is not one the operator allows
 ├── ArtifactsGone       the version's files are not where MLflow says they are
@@ -41,6 +42,10 @@ class BadRequest(GatewayError):
 
 class NotServable(GatewayError):
     """The version exists, but there is nothing in it that could predict now."""
+
+
+class TooManyRuns(GatewayError):
+    """The experiment has more runs than are read of one, so that they have no numbers here."""
 
 
 class BestUndecided(GatewayError):

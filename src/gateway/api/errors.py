@@ -23,6 +23,7 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
     gateway.NotFound: (404, "RESOURCE_DOES_NOT_EXIST"),
     gateway.NotServable: (409, "RESOURCE_CONFLICT"),
+    gateway.TooManyRuns: (409, "RESOURCE_LIMIT_EXCEEDED"),
     gateway.BestUndecided: (422, "INVALID_PARAMETER_VALUE"),
     gateway.ArtifactsRefused: (424, "PERMISSION_DENIED"),
     gateway.ArtifactsGone: (424, "INVALID_STATE"),

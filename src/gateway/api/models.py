@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.api import answers, keys, shapes
@@ -28,7 +29,9 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def show_model(request: web.Request) -> web.Response:
     """GET /model/{name}: one model with all its versions."""
-    return answers.json(shapes.details(await request.app[keys.CATALOG].model(name_of(request))))
+    details = await request.app[keys.CATALOG].model(name_of(request))
+    # An experiment may have a hundred thousand versions.
+    return await asyncio.to_thread(lambda: answers.json(shapes.details(details)))
 
 
 async def show_version(request: web.Request) -> web.Response:

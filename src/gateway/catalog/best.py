@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.catalog.extremes import Extremes
 from gateway.errors import BestUndecided
 from gateway.models import BestChoice
 from gateway.refs import ORDERS
@@ -77,32 +76,31 @@ class Preference:
 
 
 def choose(versions: Sequence[ModelVersion], wish: Best, *, preferences: Iterable[Preference]) -> BestChoice:
-    """The best of `versions`, which are READY and come newest first.
+    """The best of `versions`, which are READY and come newest first; as `decide`."""
+    return decide(extremes_of(versions), wish, preferences=preferences)
+
+
+def extremes_of(versions: Iterable[ModelVersion]) -> Extremes[int]:
+    """The extremes of the versions' metrics, by the versions' numbers."""
+    found: Extremes[int] = Extremes()
+    for version in versions:
+        found.add(int(version.version), version.metrics)
+    return found
+
+
+def decide(extremes: Extremes[int], wish: Best, *, preferences: Iterable[Preference]) -> BestChoice:
+    """The best of the versions whose numbers and metrics `extremes` are of.
 
     What `wish` leaves open is decided by the first of `preferences` that names it, then by what
     metrics there are. Raises BestUndecided naming the metrics there are.
     """
-    preferences = tuple(preferences)
-    there = _there(versions)
+    preferences, there = tuple(preferences), extremes.metrics
     metric = wish.metric or _preferred(preferences) or _usual(there)
     if metric not in there:
         raise BestUndecided(f"No READY version has a finite value of the metric {metric!r}. {_naming(there)}")
     order = wish.order or _order(metric, preferences)
-    ranked = [(version.metrics[metric], version) for version in versions if _counts(version, metric)]
-    pick = min if order == "min" else max
-    # min and max keep the first of equals, and the newest version comes first.
-    value, version = pick(ranked, key=lambda pair: pair[0])
-    return BestChoice(version.version, metric, value, order)
-
-
-def _there(versions: Iterable[ModelVersion]) -> list[str]:
-    return sorted({name for version in versions for name in version.metrics if _counts(version, name)})
-
-
-def _counts(version: ModelVersion, metric: str) -> bool:
-    """NaN, infinity, and the largest double that MLflow stores for infinity, never win."""
-    value = version.metrics.get(metric, math.nan)
-    return math.isfinite(value) and abs(value) < sys.float_info.max
+    value, number = extremes.best(metric, order)
+    return BestChoice(str(number), metric, value, order)
 
 
 def _preferred(preferences: Iterable[Preference]) -> str:

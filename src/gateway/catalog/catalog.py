@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
 from gateway.catalog.memory import Memory
+from gateway.catalog.runs import Runs
 from gateway.catalog.sources import Source, find
 from gateway.catalog.staleness import Staleness
 from gateway.catalog.standing import Standing
@@ -16,11 +17,12 @@ from gateway.catalog.versions import READY, servable, with_model
 from gateway.errors import BestUndecided, NotFound, NotServable, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.mlflow_client import CallRefused
 from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
+from gateway.once import Once
 from gateway.refs import Alias, Best, Latest, ModelRef, Number
 from workers.pool import Event, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from gateway.mlflow_client import MlflowClient
@@ -31,7 +33,6 @@ STALE_RESOLUTIONS: Final = Event(
     "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
 )
 _LONGEST_NUMBER = 18
-_LISTINGS_AT_ONCE = 4  # each may read every run there is
 
 
 class Catalog:
@@ -40,11 +41,13 @@ class Catalog:
     def __init__(self, client: MlflowClient, settings: Settings, *, tally: Tally | None = None) -> None:
         """`tally` is where resolutions older than their time are counted."""
         self._client = client
+        # Two of them, so that no prediction waits for lists.
+        self._runs, self._shown_runs = Runs(client), Runs(client)
+        self._shown: Once[str] = Once()
         self._tally = tally or Tally()
         self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
         self._standing = Standing(self._tally)
-        self._listings = asyncio.Semaphore(_LISTINGS_AT_ONCE)
         self._memory: Memory[ModelRef, Resolution] = Memory(self._look_up, ttl=settings.catalog_ttl_seconds)
 
     def change(self, settings: Settings) -> None:
@@ -78,8 +81,8 @@ class Catalog:
     async def resolve(self, ref: ModelRef) -> Resolution:
         """The READY version that `ref` means now, or meant when MLflow last answered.
 
-        Raises NotFound, NotServable and BestUndecided; where nothing is known, UpstreamAway for whatever
-        is wrong with MLflow, and CallRefused.
+        Raises NotFound, NotServable, TooManyRuns and BestUndecided; where nothing is known, UpstreamAway
+        for whatever is wrong with MLflow, and CallRefused.
         """
         answer = await self._memory.get(ref)
         if not answer.stale:
@@ -90,28 +93,33 @@ class Catalog:
 
     async def models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
-        async with self._listings:
-            with self._asking():
-                return await listing.page(
-                    self._client, max_results=max_results, page_token=page_token, name_contains=name_contains
-                )
+        with self._asking():
+            return await listing.page(
+                self._client,
+                runs=self._shown_runs,
+                max_results=max_results,
+                page_token=page_token,
+                name_contains=name_contains,
+            )
 
     async def model(self, name: str) -> ModelDetails:
-        """A model with all its versions, and what `latest` and `best` would pick now."""
+        """A model with all its versions, and what `latest` and `best` would pick now.
+
+        Whoever asks for it meanwhile gets the same; raises TooManyRuns, and what `resolve` raises.
+        """
+        return await self._shown.do(name, lambda: self._model(name))
+
+    async def _model(self, name: str) -> ModelDetails:
         with self._asking():
-            source = await find(self._client, name)
+            source = await find(self._client, name, runs=self._shown_runs)
             versions = await source.versions()
-        ready = _ready(versions)
-        try:
-            choice = self._choose(source, ready, Best()) if ready else None
-        except BestUndecided:
-            choice = None
-        return ModelDetails(source.model(ready[0].version if ready else None), tuple(versions), choice)
+        preferences = (source.preference, self._default)
+        return await asyncio.to_thread(_details, source, versions, preferences)
 
     async def version(self, ref: ModelRef) -> ModelVersion:
         """The version that `ref` means, whatever its status, with aliases and metrics."""
         with self._asking():
-            source = await find(self._client, ref.name)
+            source = await find(self._client, ref.name, runs=self._shown_runs)
             number = await self._number(source, ref)
             return await source.numbered(number, metrics=True)
 
@@ -147,6 +155,9 @@ class Catalog:
     async def close(self) -> None:
         """End the lookups that run; the client is closed by who opened it."""
         await self._memory.close()
+        await self._shown.close()
+        for runs in (self._runs, self._shown_runs):
+            await runs.close()
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -166,12 +177,12 @@ class Catalog:
 
     async def _looked_up(self, ref: ModelRef) -> Resolution:
         with self._asking():
-            source = await find(self._client, ref.name)
+            source = await find(self._client, ref.name, runs=self._runs)
             if isinstance(ref.selector, Best):
                 choice, version = await self._best(source, ref.selector)
                 return Resolution(servable(version), choice)
             if isinstance(ref.selector, Latest):
-                return Resolution(await self._latest(source))
+                return Resolution(servable(await self._latest(source)))
             return Resolution(servable(await source.numbered(await self._number(source, ref))))
 
     async def _number(self, source: Source, ref: ModelRef) -> str:
@@ -186,32 +197,37 @@ class Catalog:
 
     async def _latest(self, source: Source) -> ModelVersion:
         version = await source.latest()
-        if version is not None:
-            return version
-        if await source.any_version():
-            raise _none_ready(source)
-        raise NotFound(f"{source.name!r} has no version.")
+        if version is None:
+            raise await _none_ready(source)
+        return version
 
     async def _best(self, source: Source, wish: Best) -> tuple[BestChoice, ModelVersion]:
-        versions = await source.versions()
-        if not versions:
-            raise NotFound(f"{source.name!r} has no version.")
-        ready = _ready(versions)
-        if not ready:
-            raise _none_ready(source)
-        choice = self._choose(source, ready, wish)
-        return choice, next(version for version in ready if version.version == choice.version)
+        extremes = await source.extremes()
+        if extremes is None:
+            raise await _none_ready(source)
+        choice = best.decide(extremes, wish, preferences=(source.preference, self._default))
+        return choice, await source.numbered(choice.version, metrics=True)
 
-    def _choose(self, source: Source, ready: list[ModelVersion], wish: Best) -> BestChoice:
-        return best.choose(ready, wish, preferences=(source.preference, self._default))
+
+def _details(
+    source: Source, versions: list[ModelVersion], preferences: Iterable[best.Preference]
+) -> ModelDetails:
+    ready = _ready(versions)
+    try:
+        choice = best.choose(ready, Best(), preferences=preferences) if ready else None
+    except BestUndecided:
+        choice = None
+    return ModelDetails(source.model(ready[0].version if ready else None), tuple(versions), choice)
 
 
 def _ready(versions: list[ModelVersion]) -> list[ModelVersion]:
     return [version for version in versions if version.status == READY and version.uri]
 
 
-def _none_ready(source: Source) -> NotServable:
-    return NotServable(f"No version of {source.name!r} is READY.")
+async def _none_ready(source: Source) -> NotFound | NotServable:
+    if await source.any_version():
+        return NotServable(f"No version of {source.name!r} is READY.")
+    return NotFound(f"{source.name!r} has no version.")
 
 
 def _number_text(source: Source, number: int) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from gateway.catalog import bulk, filters
-from gateway.catalog.experiments import Experimental, runs_of
+from gateway.catalog.experiments import as_model
 from gateway.catalog.registry import Registered
 from gateway.catalog.versions import is_prompt
 from gateway.errors import BadRequest
@@ -18,6 +19,8 @@ from gateway.models import ModelPage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.catalog.ledger import Ledger
+    from gateway.catalog.runs import Runs
     from gateway.mlflow_client import Experiment, MlflowClient, Page, RegisteredModel
     from gateway.models import Model
 
@@ -54,16 +57,19 @@ class Place:
 
 
 async def page(
-    client: MlflowClient, *, max_results: int, page_token: str | None, name_contains: str
+    client: MlflowClient, *, runs: Runs, max_results: int, page_token: str | None, name_contains: str
 ) -> ModelPage:
-    """At most `max_results` models whose name holds `name_contains`, from `page_token` on."""
+    """At most `max_results` models whose name holds `name_contains`, from `page_token` on.
+
+    `latest` is None, too, for an experiment that has too many runs.
+    """
     place: Place | None = Place.of(page_token)
     models: list[Model] = []
     for _ in range(_ROUNDS):
         if place is None or len(models) >= max_results:
             break
         asked = place
-        step = _registered if place.stage == "registry" else _experiments
+        step = _registered if place.stage == "registry" else partial(_experiments, runs=runs)
         try:
             found, place = await step(
                 client, asked.token, room=max_results - len(models), contains=name_contains
@@ -89,23 +95,27 @@ async def _registered(
 
 
 async def _experiments(
-    client: MlflowClient, token: str, *, room: int, contains: str
+    client: MlflowClient, token: str, *, room: int, contains: str, runs: Runs
 ) -> tuple[list[Model], Place | None]:
     found = await client.search_experiments(filters.containing(contains), max_results=room, token=token)
     records = [record for record in found.items if contains in record.name]
     taken = await _registered_names(client, contains) if records else frozenset()
-    models = await _with_runs(client, [record for record in records if record.name not in taken])
+    models = await _with_runs(runs, [record for record in records if record.name not in taken])
     return models, Place("experiment", found.token) if found.token else None
 
 
-async def _with_runs(client: MlflowClient, experiments: Sequence[Experiment]) -> list[Model]:
-    identities = [experiment.experiment_id for experiment in experiments]
-    runs = await runs_of(client, identities, briefly=True)
+async def _with_runs(runs: Runs, experiments: Sequence[Experiment]) -> list[Model]:
+    ledgers = await runs.ledgers([experiment.experiment_id for experiment in experiments])
     return [
-        await Experimental(client, experiment, runs=runs[experiment.experiment_id]).listed()
+        as_model(experiment, _latest(ledgers[experiment.experiment_id]))
         for experiment in experiments
-        if experiment.experiment_id in runs
+        if experiment.experiment_id in ledgers
     ]
+
+
+def _latest(ledger: Ledger | None) -> str | None:
+    number = None if ledger is None else ledger.latest()
+    return None if number is None else str(number)
 
 
 async def _registered_names(client: MlflowClient, contains: str) -> frozenset[str]:

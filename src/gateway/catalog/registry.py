@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.catalog import bulk, filters
-from gateway.catalog.best import Preference
+from gateway.catalog.best import Preference, extremes_of
 from gateway.catalog.versions import READY, moment, registered
 from gateway.errors import NotFound
 from gateway.mlflow_client import every
 from gateway.models import Model
 
 if TYPE_CHECKING:
+    from gateway.catalog.extremes import Extremes
     from gateway.mlflow_client import MlflowClient, Page, RegisteredModel, Version
     from gateway.models import ModelVersion
 
@@ -28,16 +29,20 @@ class Registered:
         self.name = record.name
         self.aliases = record.aliases
         self.preference = Preference.of(record.tags)
+        self._versions: list[ModelVersion] = []
 
     async def numbered(self, number: str, *, metrics: bool = False) -> ModelVersion:
         """The version of that number, whatever its status; NotFound where there is none."""
+        for known in self._versions:
+            if known.version == number:
+                return known
         try:
             version = await self._client.version(self.name, number)
         except NotFound:
             raise NotFound(f"There is no version {number} of {self.name!r}.") from None
-        known = await bulk.metrics(self._client, [version]) if metrics else {}
+        values = await bulk.metrics(self._client, [version]) if metrics else {}
         return registered(
-            version, aliases=self._aliases_of(version.version), metrics=known.get(version.version)
+            version, aliases=self._aliases_of(version.version), metrics=values.get(version.version)
         )
 
     async def latest(self) -> ModelVersion | None:
@@ -60,7 +65,13 @@ class Registered:
             registered(record, aliases=self._aliases_of(record.version), metrics=known[record.version])
             for record in records
         ]
-        return sorted(found, key=lambda version: int(version.version), reverse=True)
+        self._versions = sorted(found, key=lambda version: int(version.version), reverse=True)
+        return self._versions
+
+    async def extremes(self) -> Extremes[int] | None:
+        """The extremes of the READY versions' metrics, by number; None where none is READY."""
+        ready = [version for version in await self.versions() if version.status == READY and version.uri]
+        return extremes_of(ready) if ready else None
 
     async def any_version(self) -> bool:
         """Whether there is a version of any status."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.catalog.best import Preference
+    from gateway.catalog.extremes import Extremes
+    from gateway.catalog.runs import Runs
     from gateway.mlflow_client import MlflowClient, RegisteredModel
     from gateway.models import Model, ModelVersion
 
@@ -34,6 +36,9 @@ class Source(Protocol):
     async def versions(self) -> list[ModelVersion]:
         """All versions with their metrics, newest first."""
 
+    async def extremes(self) -> Extremes[int] | None:
+        """The extremes of the READY versions' metrics, by number; None where none is READY."""
+
     async def any_version(self) -> bool:
         """Whether there is a version of any status."""
 
@@ -41,8 +46,8 @@ class Source(Protocol):
         """The model as such; `latest` is the number that `latest` stands for now."""
 
 
-async def find(client: MlflowClient, name: str) -> Source:
-    """What `name` stands for.
+async def find(client: MlflowClient, name: str, *, runs: Runs) -> Source:
+    """What `name` stands for; `runs` is where an experiment's are read.
 
     Raises NotFound where it is neither a registered model nor an experiment, NotServable where it
     is a prompt.
@@ -50,7 +55,7 @@ async def find(client: MlflowClient, name: str) -> Source:
     record = await _registered(client, name)
     if record is not None and not is_prompt(record.tags):
         return Registered(client, record)
-    experiment = await _experiment(client, name)
+    experiment = await _experiment(client, name, runs)
     if experiment is not None:
         return experiment
     if record is not None:
@@ -68,9 +73,9 @@ async def _registered(client: MlflowClient, name: str) -> RegisteredModel | None
         return None
 
 
-async def _experiment(client: MlflowClient, name: str) -> Experimental | None:
+async def _experiment(client: MlflowClient, name: str, runs: Runs) -> Experimental | None:
     try:
         experiment = await client.experiment_named(name)
     except NotFound:
         return None
-    return Experimental(client, experiment) if experiment.active else None
+    return Experimental(client, experiment, runs=runs) if experiment.active else None

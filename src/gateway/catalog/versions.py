@@ -73,11 +73,26 @@ def of_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVers
         run_id=run.run_id,
         model_id=model_id,
         description=run.tags.get(NOTE, ""),
-        tags={key: value for key, value in run.tags.items() if not key.startswith("mlflow.")},
+        tags=own_tags(run.tags),
         metrics=run.metrics,
         created=moment(run.started),
         updated=moment(run.ended),
     )
+
+
+def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that are not MLflow's own."""
+    return {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
+
+
+def told_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags that anything of a version is told by: MLflow's own are kilobytes of others."""
+    return {key: value for key, value in tags.items() if key == NOTE or not key.startswith("mlflow.")}
+
+
+def is_ready(run: Run) -> bool:
+    """Whether the version that the run stands for is READY."""
+    return run.active and run.status == "FINISHED" and bool(run.outputs or run.logged)
 
 
 def _logged_uri(run: Run) -> str:

@@ -94,22 +94,31 @@ class MlflowClient:
 
     async def registered_model(self, name: str) -> RegisteredModel:
         """The registered model, its aliases included."""
-        reply = await self._registry.get(f"{_API}/registered-models/get", {"name": name})
-        return records.one(reply, "registered_model", records.registered_model)
+        return await self._registry.get(
+            f"{_API}/registered-models/get",
+            {"name": name},
+            read=lambda reply: records.one(reply, "registered_model", records.registered_model),
+        )
 
     async def search_registered_models(
         self, filter_text: str = "", *, max_results: int, token: str = ""
     ) -> Page[RegisteredModel]:
         """One page of the registered models that are no prompts, at most 1000, by name."""
         params = _given({"filter": filter_text, "max_results": str(max_results), "page_token": token})
-        reply = await self._registry.get(f"{_API}/registered-models/search", params)
-        return records.page(reply, "registered_models", records.registered_model)
+        return await self._registry.get(
+            f"{_API}/registered-models/search",
+            params,
+            read=lambda reply: records.page(reply, "registered_models", records.registered_model),
+        )
 
     async def version(self, name: str, number: str) -> Version:
         """One version of a registered model, its aliases included."""
         params = {"name": name, "version": number}
-        reply = await self._registry.get(f"{_API}/model-versions/get", params)
-        return records.one(reply, "model_version", records.version)
+        return await self._registry.get(
+            f"{_API}/model-versions/get",
+            params,
+            read=lambda reply: records.one(reply, "model_version", records.version),
+        )
 
     async def search_versions(self, filter_text: str, *, max_results: int, token: str = "") -> Page[Version]:
         """One page of versions, the highest number first; MLflow leaves their aliases out."""
@@ -119,15 +128,21 @@ class MlflowClient:
             "order_by": "version_number DESC",
             "page_token": token,
         }
-        reply = await self._registry.get(f"{_API}/model-versions/search", _given(params))
-        return records.page(reply, "model_versions", records.version)
+        return await self._registry.get(
+            f"{_API}/model-versions/search",
+            _given(params),
+            read=lambda reply: records.page(reply, "model_versions", records.version),
+        )
 
     # --- experiments, runs and logged models
 
     async def experiment_named(self, name: str) -> Experiment:
         """The experiment of that name, deleted or not."""
-        reply = await self._tracking.get(f"{_API}/experiments/get-by-name", {"experiment_name": name})
-        return records.one(reply, "experiment", records.experiment)
+        return await self._tracking.get(
+            f"{_API}/experiments/get-by-name",
+            {"experiment_name": name},
+            read=lambda reply: records.one(reply, "experiment", records.experiment),
+        )
 
     async def search_experiments(
         self, filter_text: str = "", *, max_results: int, token: str = ""
@@ -135,13 +150,17 @@ class MlflowClient:
         """One page of the experiments that are not deleted, by name."""
         body: Json = {"max_results": max_results, "view_type": "ACTIVE_ONLY", "order_by": ["name ASC"]}
         body |= _given({"filter": filter_text, "page_token": token})
-        reply = await self._tracking.post(f"{_API}/experiments/search", body)
-        return records.page(reply, "experiments", records.experiment)
+        return await self._tracking.post(
+            f"{_API}/experiments/search",
+            body,
+            read=lambda reply: records.page(reply, "experiments", records.experiment),
+        )
 
     async def run(self, run_id: str) -> Run:
         """One run, deleted or not."""
-        reply = await self._tracking.get(f"{_API}/runs/get", {"run_id": run_id})
-        return records.one(reply, "run", records.run)
+        return await self._tracking.get(
+            f"{_API}/runs/get", {"run_id": run_id}, read=lambda reply: records.one(reply, "run", records.run)
+        )
 
     async def search_runs(
         self,
@@ -160,13 +179,16 @@ class MlflowClient:
             "order_by": ["attributes.start_time ASC"],
         }
         body |= _given({"filter": filter_text, "page_token": token})
-        reply = await self._tracking.post(f"{_API}/runs/search", body)
-        return records.page(reply, "runs", records.run)
+        return await self._tracking.post(
+            f"{_API}/runs/search", body, read=lambda reply: records.page(reply, "runs", records.run)
+        )
 
     async def logged_model(self, model_id: str) -> LoggedModel:
         """One model of MLflow 3; CallUnknown from a server of MLflow 2."""
-        reply = await self._tracking.get(f"{_API}/logged-models/{quoted(model_id)}")
-        return records.one(reply, "model", records.logged_model)
+        return await self._tracking.get(
+            f"{_API}/logged-models/{quoted(model_id)}",
+            read=lambda reply: records.one(reply, "model", records.logged_model),
+        )
 
     async def search_logged_models(
         self, experiment_ids: Sequence[str], filter_text: str = "", *, max_results: int = 100, token: str = ""
@@ -174,20 +196,18 @@ class MlflowClient:
         """One page of models of MLflow 3; CallUnknown from a server of MLflow 2."""
         body: Json = {"experiment_ids": list(experiment_ids), "max_results": max_results}
         body |= _given({"filter": filter_text, "page_token": token})
-        reply = await self._tracking.post(f"{_API}/logged-models/search", body)
-        return records.page(reply, "models", records.logged_model)
+        return await self._tracking.post(
+            f"{_API}/logged-models/search",
+            body,
+            read=lambda reply: records.page(reply, "models", records.logged_model),
+        )
 
     # --- artifacts through the server
 
     async def list_artifacts(self, path: str) -> list[ArtifactEntry]:
         """What lies directly in the folder `path` of the server's store; nothing where it is missing."""
         params = {"path": path.strip("/")} if path.strip("/") else None
-        reply = await self._files.get(_FILES, params)
-        return [
-            ArtifactEntry(item["path"], item.get("is_dir") is True, _size(item))
-            for item in records.entries(reply, "files")
-            if isinstance(item.get("path"), str)
-        ]
+        return await self._files.get(_FILES, params, read=_listed)
 
     @asynccontextmanager
     async def stream_artifact(self, path: str) -> AsyncIterator[ArtifactStream]:
@@ -198,6 +218,14 @@ class MlflowClient:
 
 def _given(params: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
+
+
+def _listed(reply: Json) -> list[ArtifactEntry]:
+    return [
+        ArtifactEntry(item["path"], item.get("is_dir") is True, _size(item))
+        for item in records.entries(reply, "files")
+        if isinstance(item.get("path"), str)
+    ]
 
 
 def _size(item: Json) -> int | None:

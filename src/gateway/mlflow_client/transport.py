@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import orjson
@@ -18,14 +18,16 @@ from gateway.mlflow_client.silence import Silence
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 PAUSES = (0.1, 0.3)
 REPLY_LIMIT = 64 * 2**20
+_WORTH_A_THREAD = 256 * 2**10
 _ERROR_LIMIT = 64 * 2**10
 _DNS_SECONDS = 60
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class Transport:
@@ -58,13 +60,15 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Json:
-        """The JSON object that GET `path` answers."""
-        return _parsed(*await self._read("GET", path, params=params))
+    async def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, read: Callable[[Json], T]
+    ) -> T:
+        """What `read` makes of the JSON object that GET `path` answers; in a thread where that is large."""
+        return await _understood(*await self._read("GET", path, params=params), read=read)
 
-    async def post(self, path: str, body: Json) -> Json:
-        """The JSON object that a search by POST answers."""
-        return _parsed(*await self._read("POST", path, body=body))
+    async def post(self, path: str, body: Json, *, read: Callable[[Json], T]) -> T:
+        """The same of what a search by POST answers."""
+        return await _understood(*await self._read("POST", path, body=body), read=read)
 
     async def text(self, path: str) -> str:
         """The text that GET `path` answers, whatever type the server calls it."""
@@ -172,6 +176,12 @@ async def _refusal(reply: aiohttp.ClientResponse) -> Exception:
     finally:
         reply.close()
     return refusal(reply.status, media_type=reply.content_type, body=body)
+
+
+async def _understood(media_type: str, content: bytes, *, read: Callable[[Json], T]) -> T:
+    if len(content) <= _WORTH_A_THREAD:
+        return read(_parsed(media_type, content))
+    return await asyncio.to_thread(lambda: read(_parsed(media_type, content)))
 
 
 def _parsed(media_type: str, content: bytes) -> Json:

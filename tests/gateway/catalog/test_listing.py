@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import BadRequest
-from tests.gateway.catalog.conftest import opened
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
     from gateway.models import Model
-    from tests.fronts import Front
 
 REGISTERED = {
     "wine",
@@ -98,19 +94,3 @@ async def test_a_foreign_token_is_a_bad_request(catalog: Catalog, token: str) ->
     """Neither text of any kind nor MLflow's complaint about its own token is an upstream fault."""
     with pytest.raises(BadRequest, match="page_token"):
         await catalog.models(max_results=10, page_token=token, name_contains="")
-
-
-async def test_a_few_lists_are_made_at_once(proxy: Front) -> None:
-    """Each may read every run there is; the others wait, and get theirs."""
-    async with opened(proxy.url) as catalog:
-        proxy.fault = "slow"
-        asked = [
-            asyncio.create_task(catalog.models(max_results=10, page_token=None, name_contains=""))
-            for _ in range(12)
-        ]
-        await until(lambda: proxy.waiting == 4)
-        await asyncio.sleep(0.2)
-        assert proxy.most_waiting == 4
-        proxy.fault = ""
-        pages = await asyncio.gather(*asked)
-    assert all(page == pages[0] for page in pages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,3 +55,19 @@ async def test_the_list_does_not_ask_per_experiment(proxy: Front, many: int) -> 
         latest = {model.name: model.latest for model in page.models}
         assert (latest["many"], latest["many-registered"]) == (str(many), str(many))
         assert len(proxy.calls) <= 6
+
+
+async def test_who_asks_for_a_model_meanwhile_shares_the_answer(proxy: Front, many: int) -> None:
+    """Five that ask at once cost no more calls than one."""
+    async with opened(proxy.url) as catalog:
+        answers = await asyncio.gather(*(catalog.model("many") for _ in range(5)))
+        assert all(answer.best and answer.best.version == str(many) for answer in answers)
+        assert proxy.counted("runs/search") == 1
+
+
+async def test_best_of_an_experiment_costs_a_few_calls(proxy: Front, many: int) -> None:
+    """All its runs by the thousand, and the best one whole."""
+    async with opened(proxy.url) as catalog:
+        found = (await catalog.resolve(ModelRef("many", Best("score", "max")))).version
+        assert (found.version, found.metrics) == (str(many), {"score": float(many)})
+        assert len(proxy.calls) <= 4

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import threading
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
+from yarl import URL
 
 from gateway.errors import GatewayError, NotFound, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.mlflow_client import CallRefused, CallUnknown, MlflowClient, every
-from gateway.mlflow_client.transport import REPLY_LIMIT
+from gateway.mlflow_client.transport import REPLY_LIMIT, Transport
 from gateway.settings import load
 from tests.fronts import HANG, answer, scripted
 from tests.servers import free_port
@@ -147,6 +150,22 @@ async def test_a_huge_answer_is_refused() -> None:
     async with scripted(answer(200, body)) as server, client(server.url) as mlflow:
         with pytest.raises(UpstreamWrong, match="larger than 64 MiB"):
             await mlflow.registered_model("wine")
+
+
+@pytest.mark.parametrize(("size", "in_thread"), [(1000, False), (300_000, True)])
+async def test_a_large_answer_is_read_in_a_thread(size: int, *, in_thread: bool) -> None:
+    """A page of a thousand runs would keep every other request waiting."""
+    body = b'{"x": "' + b"x" * size + b'"}'
+    async with scripted(answer(200, body)) as server:
+        transport = Transport(
+            URL(server.url), headers={}, tls=ssl.create_default_context(), seconds=2, connections=1
+        )
+        await transport.open()
+        try:
+            thread = await transport.get("/", read=lambda reply: threading.current_thread())
+        finally:
+            await transport.close()
+    assert (thread is not threading.current_thread()) is in_thread
 
 
 @pytest.mark.parametrize(
