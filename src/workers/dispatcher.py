@@ -296,6 +296,7 @@ class Dispatcher:
 
     def _run_again(self, post: Post, tickets: list[Ticket], error: WorkerDied) -> None:
         """Have what the dead worker held run again elsewhere, unless too many died of it."""
+        post.at_work = True
         self._lost(post.worker)
         fail(blame(post, tickets, error), error)
         if self._closed:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Post:
     """A worker, the batches that it has been given (the first is the one it runs), and its clock.
 
+    `at_work` tells that it died of, or with, something that it had been given.
+
     `stream` is the number of the stream that has the worker to itself, from the moment its opening
     is handed out until the worker says that it is over: a model's generator and its `predict` may
     share state, so nothing else runs between two chunks.
@@ -31,6 +33,7 @@ class Post:
     batches: deque[list[Ticket]] = field(default_factory=deque)
     clock: asyncio.TimerHandle | None = None
     blamed: bool = False
+    at_work: bool = False
     hung: bool = False
     stream: int | None = None
 

@@ -10,10 +10,10 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 class Relapses:
-    """The pause of one model, doubled with each generation of workers that lives for a short time only."""
+    """The `pause` of one model, doubled with each generation of workers that lives for a short time only."""
 
     def __init__(self) -> None:
-        self._pause = 0.0
+        self.pause = 0.0
         self._noted = float("-inf")
 
     def pause_after(self, *, started: float, ended: float) -> float:
@@ -22,8 +22,8 @@ class Relapses:
         Several that were started before the last one ended are of its generation.
         """
         if ended - started >= _SHORT_LIFE_SECONDS:
-            self._pause = 0.0
+            self.pause = 0.0
         elif started >= self._noted:
-            self._pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * self._pause))
+            self.pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * self.pause))
             self._noted = ended
-        return self._pause
+        return self.pause

@@ -10,7 +10,7 @@ import pytest
 from tests import models
 from tests.waiting import until
 from tests.workers.conftest import Files, key
-from workers.pool import Job
+from workers.pool import Job, WorkerDied
 from workers.relapses import Relapses
 from workers.tally import WORKER_DEATHS, WORKER_STARTS
 
@@ -70,3 +70,18 @@ async def test_it_becomes_idle_however_often_it_is_started(opened: Opened, frail
                 await asyncio.sleep(0.02)
         assert pool.tally.of(WORKER_DEATHS, "frail", "1", "died") >= 2
         await until(lambda: frail.left == 1)
+
+
+@pytest.mark.parametrize("deadly", ["die", "quit"])
+async def test_who_dies_at_work_is_replaced_at_once(
+    opened: Opened, files: Callable[[str], Files], deadly: str
+) -> None:
+    """However short its life was: who asks is to blame, and the others are not made to wait."""
+    async with opened() as pool:
+        await pool.load(key("commands"), files("commands")())
+        for _ in range(4):
+            with pytest.raises(WorkerDied):
+                await pool.predict(key("commands"), Job(models.body(do=[deadly])))
+        assert pool.tally.of(WORKER_DEATHS, "commands", "1", "died") >= 8
+        assert pool._places.held[key("commands")].crew._relapses.pause == 0.0
+        assert (await pool.predict(key("commands"), Job(models.body(do=["x"])))).body
