@@ -176,7 +176,7 @@ class Crew:
         self._tally.count(WORKER_DEATHS, *self._labels, "hung" if post.hung else "died")
         if not post.hung:
             _logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
-        by_itself = not (post.batches or post.at_work)
+        by_itself = not (post.busy or post.at_work)
         ended = self._loop.time()
         pause = self._relapses.pause_after(started=post.started, ended=ended) if by_itself else 0.0
         self._dispatcher.own(self._replace(pause=pause))
