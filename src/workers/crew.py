@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workers.dispatcher import Dispatcher
+from workers.errands import Errands
 from workers.errors import LoadFailed, NoMeans
 from workers.messages import Loaded
 from workers.post import Post
@@ -62,6 +63,7 @@ class Crew:
         self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
         self._streams = Streams(self._dispatcher, limits)
         self._relapses = Relapses()
+        self._replacements = Errands(source.key)
         self._closed = False
         self.failed: LoadFailed | None = None
         self.bytes = 0
@@ -138,7 +140,9 @@ class Crew:
         await self._dispatcher.drain(drain_seconds)
         self._closed = True
         self._streams.close()
+        self._replacements.cancel()
         await self._dispatcher.close()
+        await self._replacements.join()
 
     @property
     def _labels(self) -> tuple[str, str]:
@@ -179,7 +183,7 @@ class Crew:
         by_itself = not (post.busy or post.at_work)
         ended = self._loop.time()
         pause = self._relapses.pause_after(started=post.started, ended=ended) if by_itself else 0.0
-        self._dispatcher.own(self._replace(pause=pause))
+        self._replacements.begin(self._replace(pause=pause))
 
     async def _replace(self, *, pause: float) -> None:
         """Have a new worker, after a pause that a job which nobody is there to answer cuts short.

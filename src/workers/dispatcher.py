@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.batcher import Batcher, Ticket
 from workers.deadlines import Deadlines
+from workers.errands import Errands
 from workers.errors import OutOfTime, PoolClosed, QueueFull, WorkerDied
 from workers.messages import Failure, Reply, Stop
 from workers.pace import Pace
@@ -19,7 +20,7 @@ from workers.tally import JOBS_DROPPED, JOBS_RETRIED, QUEUE_REFUSALS
 from workers.verdicts import fail, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from workers.channel import Heard
     from workers.limits import Limits
@@ -57,7 +58,7 @@ class Dispatcher:
         self._deadlines = Deadlines(limits.request_seconds, expired=self._expire)
         self._pace = Pace(merging=False)
         self._scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands(key)
         self._over = asyncio.Event()
         self._wanted = asyncio.Event()
         self._served = False
@@ -161,28 +162,14 @@ class Dispatcher:
         self._batcher.fail(error)
         busy = [post for post in self.posts if post.busy]
         free = [post for post in self.posts if not post.busy]
-        for task in self._tasks:
-            task.cancel()
+        self._errands.cancel()
         for post in (*busy, *self._leaving):
             fail([ticket for batch in post.batches for ticket in batch], error)
         self._retries.fail(error)
         await asyncio.gather(*(post.worker.kill() for post in busy), *(post.worker.close() for post in free))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._errands.join()
         self.posts.clear()
         self._deadlines.close()
-
-    def own(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something until it ends or the dispatcher is closed."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-
-    def _disown(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler(
-                {"message": f"A task of {self._key} failed.", "exception": error, "task": task}
-            )
 
     def _queued(self, ask: Job | Open) -> Ticket:
         """Queue a job. Raises QueueFull, also where it would wait for longer than it has time."""
@@ -329,7 +316,7 @@ class Dispatcher:
             self._limits.request_seconds,
         )
         post.hung = True
-        self.own(post.worker.kill())
+        self._errands.begin(post.worker.kill())
 
     def _bound(self, ask: Next | Stop) -> Ticket:
         """What concerns an open stream, which only the worker that holds it can answer."""
