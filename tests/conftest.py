@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import gateway, registered
-from tests.servers import MlflowServer
-from tests.servers import mlflow_server as started
+from tests.support.gateways import gateway, registered
+from tests.support.mlflow_server import MlflowServer
+from tests.support.mlflow_server import mlflow_server as started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.batcher import Batcher
-from workers.messages import Job
+from workers.protocol.messages import Job
+from workers.scheduler.queue import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

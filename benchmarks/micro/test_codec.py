@@ -11,9 +11,9 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import ElasticNet
 
 from benchmarks.bodies import Body
-from workers.codec import bodies
-from workers.codec.plan import Plan
-from workers.messages import JSON, OPEN_INFERENCE, Job
+from workers.codec import formats
+from workers.codec.signature import Plan
+from workers.protocol.messages import JSON, OPEN_INFERENCE, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,5 +58,5 @@ def test_read(
     form, media_type = kind
     split = orjson.loads(features.to_json(orient="split", index=False))
     body = Body.of(split["columns"], split["data"], rows=rows)
-    request = benchmark(bodies.read, Job(body.forms[form], media_type), plan)
+    request = benchmark(formats.read, Job(body.forms[form], media_type), plan)
     assert request.data.shape == (rows, 13)

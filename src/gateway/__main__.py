@@ -10,7 +10,7 @@ from typing import NoReturn
 def main() -> int:
     """Run the command that the arguments name; the exit status."""
     signal.signal(signal.SIGTERM, _leave)  # a container's first process ignores it until somebody listens
-    from gateway.cli import main as command  # noqa: PLC0415  # a worker must not import what it never runs
+    from gateway.cli.main import main as command  # noqa: PLC0415  # a worker must not import what it never runs
 
     return command(sys.argv[1:])
 

@@ -11,38 +11,43 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import descriptors, environment, machine
-from gateway.api import keys, middleware, openapi, routes, status
-from gateway.api.complaints import Complaints
+from gateway.api import keys, openapi, routes
+from gateway.api.body.memory_limit import Intake
 from gateway.api.connections import Connections
-from gateway.api.counting import Counting
-from gateway.api.drain import Drain
-from gateway.api.intake import Intake
-from gateway.api.request_ids import RequestIds
-from gateway.arrivals import Arrivals
+from gateway.api.handlers import health
+from gateway.api.inflight import Drain
+from gateway.api.middleware import pipeline
+from gateway.api.middleware.request_id import RequestIds
+from gateway.api.middleware.request_metrics import Counting
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
-from gateway.details import Details
+from gateway.concurrency.background import kept
+from gateway.concurrency.singleflight import Once
 from gateway.errors import UNEXPECTED_ERRORS, GatewayError
-from gateway.metrics.lag import Lag
-from gateway.metrics.levels import Rooms
-from gateway.metrics.metrics import Metrics, Seat
-from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
-from gateway.once import Once
-from gateway.pins import Pins
-from gateway.serving import Serving
+from gateway.serving.admission import Arrivals
+from gateway.serving.details import Details
+from gateway.serving.pinned import Pins
+from gateway.serving.service import Serving
+from gateway.serving.worker_health import Vitals
 from gateway.settings import Current
-from gateway.tasks import kept
-from gateway.vitals import Vitals
-from workers.pool import Limits, ModelKey, Pool, Tally
+from gateway.system import descriptors, environment, resources
+from gateway.telemetry.log_throttle import Complaints
+from gateway.telemetry.metrics.collector import Metrics, Seat
+from gateway.telemetry.metrics.event_loop_lag import Lag
+from gateway.telemetry.metrics.gauges import Rooms
+from gateway.telemetry.metrics.requests import Traffic
+from workers.limits import Limits
+from workers.metrics import Tally
+from workers.pool.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.settings import Settings
+    from workers.protocol.messages import ModelKey
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
@@ -65,7 +70,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
         unsent_bytes=settings.bodies_bytes,
         tally=tally,
     )
-    around = middleware.around(
+    around = pipeline.around(
         RequestIds(),
         drain,
         connections=connections,
@@ -165,7 +170,7 @@ def _metrics(app: web.Application, lag: Lag) -> Metrics:
         app[keys.POOL],
         drain=app[keys.DRAIN],
         lag=lag,
-        ready=partial(status.is_ready, app),
+        ready=partial(health.is_ready, app),
     )
     return Metrics(app[keys.TALLY], app[keys.TRAFFIC], levels=rooms.levels, seat=app[keys.SEAT])
 
@@ -201,7 +206,7 @@ async def _reach(catalog: Catalog) -> None:
         except GatewayError as error:
             # A server that was there before has had its one line, and is wanted back soon.
             if not catalog.reached:
-                _log.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
+                logger.warning("MLflow is not reached yet, next try in %g s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _PAUSE_SECONDS_AWAY if catalog.reached else _LONGEST_PAUSE_SECONDS)
 
@@ -211,14 +216,14 @@ def _workers(settings: Settings) -> int:
 
 
 def _threads(settings: Settings) -> int:
-    return machine.threads(
-        cores=machine.cores(), processes=settings.processes, workers=settings.workers_per_model
+    return resources.threads(
+        cores=resources.cores(), processes=settings.processes, workers=settings.workers_per_model
     )
 
 
 def _memory(settings: Settings) -> int:
     """What this process and its models may take, in bytes."""
-    budget = settings.memory_budget_bytes or int(machine.memory() * _BUDGET_SHARE)
+    budget = settings.memory_budget_bytes or int(resources.memory() * _BUDGET_SHARE)
     return budget // settings.processes
 
 
@@ -226,7 +231,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
-        loads_at_once=max(_LEAST_LOADS, machine.cores() // settings.processes),
+        loads_at_once=max(_LEAST_LOADS, resources.cores() // settings.processes),
         memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workers.pool import Event
+from workers.metrics import Event
 
 UNEXPECTED_ERRORS: Final = Event(
     "unexpected_errors",

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workers.messages import Cell
+    from workers.protocol.messages import Cell
 
 
 class WorkerError(Exception):

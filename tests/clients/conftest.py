@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import ROOT
-from tests.servers import environment
+from tests.support.gateways import ROOT
+from tests.support.mlflow_server import environment
 
 if TYPE_CHECKING:
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 PYTHON = "GATEWAY_TEST_CLIENTS_PYTHON"
 

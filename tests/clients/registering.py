@@ -12,8 +12,8 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from tests import models
-from tests.registering import register
+from tests.support import models
+from tests.support.register_models import register
 
 TABLE = Schema(
     [

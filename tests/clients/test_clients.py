@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import ROOT
-from tests.servers import environment
+from tests.support.gateways import ROOT
+from tests.support.mlflow_server import environment
 
 if TYPE_CHECKING:
-    from tests.gateways import Gateway
+    from tests.support.gateways import Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

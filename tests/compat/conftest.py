@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import MlflowServer, mlflow_server
+from tests.support.mlflow_server import MlflowServer, mlflow_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,17 +9,17 @@ import pytest
 
 from gateway.catalog import Catalog
 from gateway.catalog.locations import locate
+from gateway.domain.models import BestChoice
+from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import ArtifactsGone, NotServable
 from gateway.mlflow_client import CallUnknown, MlflowClient
-from gateway.models import BestChoice
-from gateway.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.refs import Selector
-    from tests.servers import MlflowServer
+    from gateway.domain.refs import Selector
+    from tests.support.mlflow_server import MlflowServer
 
 SEED = Path(__file__).parents[1] / "seed.py"
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.gateways import gateway_at, invoke
+from tests.support.gateways import gateway_at, invoke
 
 if TYPE_CHECKING:
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 SEED = Path(__file__).parents[1] / "seed.py"
 BODY = b'{"dataframe_split": {"columns": ["a"], "data": [[1], [2]]}}'

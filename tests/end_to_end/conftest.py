@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import environment
+from tests.support.mlflow_server import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 SERVE = """
 import os, sys

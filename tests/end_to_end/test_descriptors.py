@@ -14,14 +14,14 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.waiting import until
-from tests.wire_clients import LIVE, SECONDS, bare
+from tests.support.raw_clients import LIVE, SECONDS, bare
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tests.end_to_end.conftest import Process
-    from tests.wire_clients import Bare
+    from tests.support.raw_clients import Bare
 
 FEW = 200
 FLOOD = 600

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.gateways import BODY, Gateway, gateway_at
+from tests.support.gateways import BODY, Gateway, gateway_at
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.commands import descendants, left, parent
 from tests.end_to_end.test_shutdown import ask, status_of, until
+from tests.support.commands import descendants, left, parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.figures import note
-from tests.waiting import until
-from tests.wire_clients import LIVE, SECONDS, light
+from tests.support.figures import note
+from tests.support.raw_clients import LIVE, SECONDS, light
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,19 +12,19 @@ import aiohttp
 import pytest
 
 from gateway.api import keys
-from tests.control_groups import join, memory_group
-from tests.end_to_end.clients import clients, told
-from tests.figures import note
-from tests.footprints import taken
-from tests.gateways import BODY, gateway_at, invoke
-from workers.tally import UNLOADS
+from tests.support.control_groups import join, memory_group
+from tests.support.figures import note
+from tests.support.gateways import BODY, gateway_at, invoke
+from tests.support.http_clients import clients, told
+from tests.support.process_memory import taken
+from workers.metrics import UNLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.end_to_end.conftest import Process
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 _MIB = 2**20
 _MODELS = int(os.environ.get("GATEWAY_TEST_MODELS", "40"))

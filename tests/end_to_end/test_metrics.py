@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.commands import descendants, left, parent
-from tests.exposed import PATIENCE_SECONDS, Shown
+from tests.support.commands import descendants, left, parent
+from tests.support.metrics_page import PATIENCE_SECONDS, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

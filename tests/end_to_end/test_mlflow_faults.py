@@ -10,18 +10,18 @@ import pytest
 
 from gateway.api import keys
 from gateway.catalog.catalog import STALE_RESOLUTIONS
-from tests import waiting
-from tests.end_to_end.callers import CALLERS, calling
-from tests.figures import note
-from tests.fronts import Front, front
-from tests.gateways import Gateway, gateway_at, invoke
+from tests.support import waiting
+from tests.support.callers import CALLERS, calling
+from tests.support.faulty_proxy import Front, front
+from tests.support.figures import note
+from tests.support.gateways import Gateway, gateway_at, invoke
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from tests.fronts import Fault
-    from tests.servers import MlflowServer
+    from tests.support.faulty_proxy import Fault
+    from tests.support.mlflow_server import MlflowServer
 
 FAULTS: tuple[Fault, ...] = ("away", "slow", "wrong", "html", "500", "half", "cut")
 WARM = {

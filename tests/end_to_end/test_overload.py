@@ -11,9 +11,9 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.end_to_end.clients import Seen, clients, told
-from tests.figures import note
-from tests.gateways import BODY
+from tests.support.figures import note
+from tests.support.gateways import BODY
+from tests.support.http_clients import Seen, clients, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

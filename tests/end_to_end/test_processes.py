@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.commands import descendants, left, parent
+from tests.support.commands import descendants, left, parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

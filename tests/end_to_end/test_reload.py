@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands import PATIENCE_SECONDS, Running, descendants, left, running
+from tests.support.commands import PATIENCE_SECONDS, Running, descendants, left, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import ROOT, Gateway, gateway_at, invoke
-from tests.relay import relay_to
+from tests.support.gateways import ROOT, Gateway, gateway_at, invoke
+from tests.support.relay import relay_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 in_session = pytest.mark.asyncio(loop_scope="session")
 

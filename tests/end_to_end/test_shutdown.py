@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.commands import descendants, left, parent
-from tests.figures import note
-from tests.gateways import BODY
-from tests.relay import Relay
+from tests.support.commands import descendants, left, parent
+from tests.support.figures import note
+from tests.support.gateways import BODY
+from tests.support.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.end_to_end.conftest import Process
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.timeout(300)
 

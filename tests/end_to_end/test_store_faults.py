@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api import keys
-from tests.disks import disk
-from tests.end_to_end import shelf
-from tests.end_to_end.callers import CALLERS, calling
-from tests.figures import note
-from tests.gateways import Gateway, gateway_at, invoke
-from tests.s3_server import s3_server
-from tests.waiting import until
+from tests.support import model_shelf
+from tests.support.callers import CALLERS, calling
+from tests.support.disks import disk
+from tests.support.figures import note
+from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.s3_server import s3_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from tests.end_to_end.callers import Callers
-    from tests.s3_server import S3Server
-    from tests.servers import MlflowServer
+    from tests.support.callers import Callers
+    from tests.support.mlflow_server import MlflowServer
+    from tests.support.s3_server import S3Server
 
 __all__ = ["s3_server"]
 
@@ -52,7 +52,7 @@ async def unload(gateway: Gateway, name: str) -> None:
 async def refused(gateway: Gateway, name: str, *statuses: int) -> str:
     """The message of a refusal by one of these statuses, which names no folder."""
     async with asyncio.timeout(BOUND_SECONDS):
-        status, told = await invoke(gateway, shelf.path_of(name))
+        status, told = await invoke(gateway, model_shelf.path_of(name))
     assert status in statuses, told
     message: str = told["message"]
     assert "/tmp" not in message  # noqa: S108 - where the tests' folders are
@@ -64,9 +64,9 @@ async def answered(gateway: Gateway, name: str) -> float:
     began = perf_counter()
     async with asyncio.timeout(BOUND_SECONDS):
         while True:
-            status, answer = await invoke(gateway, shelf.path_of(name))
+            status, answer = await invoke(gateway, model_shelf.path_of(name))
             if status == 200:
-                assert answer["predictions"] == shelf.RIGHT
+                assert answer["predictions"] == model_shelf.RIGHT
                 return perf_counter() - began
             await asyncio.sleep(0.1)
 
@@ -75,7 +75,7 @@ async def answered(gateway: Gateway, name: str) -> float:
 async def warm(gateway: Gateway, name: str) -> AsyncIterator[Callers]:
     """Eight clients ask the warm model meanwhile, and every one of their answers is right."""
     await answered(gateway, name)
-    async with calling(gateway, {shelf.path_of(name): shelf.RIGHT}) as callers:
+    async with calling(gateway, {model_shelf.path_of(name): model_shelf.RIGHT}) as callers:
         yield callers
         afterwards = callers.right + CALLERS
         await until(lambda: callers.right >= afterwards, within=BOUND_SECONDS)
@@ -110,7 +110,7 @@ async def test_an_s3_store_that_is_away(
     """Warm and cached models answer on; others 503 or 504 with the reason, and by themselves again later."""
     names = [f"s3-{fault}-{number}" for number in range(3)]
     for name in names:
-        await shelf.put_in_s3(source, s3_server, name)
+        await model_shelf.put_in_s3(source, s3_server, name)
     hot, cached, unknown = names
     async with gateway_at(source.url, tmp_path, **s3_server.environment) as gateway:
         await answered(gateway, cached)
@@ -135,7 +135,7 @@ async def test_a_store_that_hangs_gets_no_more_than_half_of_the_places(
     """However many unknown models are asked, some stay warm, and those in the cache can be loaded."""
     names = [f"s3-places-{number}" for number in range(7)]
     for name in names:
-        await shelf.put_in_s3(source, s3_server, name)
+        await model_shelf.put_in_s3(source, s3_server, name)
     near, unknown = names[:3], names[3:]
     values = {**s3_server.environment, "GATEWAY_MAX_LOADED_MODELS": "4"}
     async with gateway_at(source.url, tmp_path, **values) as gateway:
@@ -191,8 +191,8 @@ async def test_an_object_that_is_spoilt_in_its_store(
     """
     caplog.set_level(logging.INFO, "gateway")
     name, hot = f"s3-{fault}", f"s3-{fault}-hot"
-    await shelf.put_in_s3(source, s3_server, hot)
-    await shelf.put_in_s3(source, s3_server, name)
+    await model_shelf.put_in_s3(source, s3_server, hot)
+    await model_shelf.put_in_s3(source, s3_server, name)
     (spoilt,) = [
         line for line in s3_server.rados("ls").splitlines() if line.endswith(f"_{name}/python_model.pkl")
     ]
@@ -227,7 +227,7 @@ def spoil(store: S3Server, name: str, *, fault: str, scratch: Path, whole: bytes
 async def mend(server: MlflowServer, store: S3Server, name: str) -> None:
     """Put the object's right content in its place."""
     async with store.client() as client:
-        content = (shelf.original(server) / "python_model.pkl").read_bytes()
+        content = (model_shelf.original(server) / "python_model.pkl").read_bytes()
         await client.put_object(Bucket=store.bucket, Key=f"{name}/python_model.pkl", Body=content)
 
 
@@ -268,7 +268,7 @@ async def test_a_cache_damaged_by_hand(
 ) -> None:
     """While it is warm, without a restart: it answers on; the next load finds the damage and is right."""
     name = "cache-damaged"
-    shelf.put(source, name)
+    model_shelf.put(source, name)
     async with gateway_at(source.url, tmp_path) as gateway:
         await answered(gateway, name)
         for damage, told in DAMAGES.values():
@@ -277,8 +277,8 @@ async def test_a_cache_damaged_by_hand(
                 await asyncio.to_thread(damage, place(tmp_path, name))
             assert caplog.text.count("the cached files of") == 0
             await unload(gateway, name)
-            status, answer = await invoke(gateway, shelf.path_of(name))
-            assert (status, answer["predictions"]) == (200, shelf.RIGHT)
+            status, answer = await invoke(gateway, model_shelf.path_of(name))
+            assert (status, answer["predictions"]) == (200, model_shelf.RIGHT)
             assert caplog.text.count("the cached files of") == 1
             assert told in caplog.text
             assert partials(tmp_path) == []
@@ -287,13 +287,13 @@ async def test_a_cache_damaged_by_hand(
 
 async def test_what_is_put_beside_the_models_hinders_nobody(source: MlflowServer, tmp_path: Path) -> None:
     """Files and links in the cache's own folders: models are fetched as ever."""
-    shelf.put(source, "cache-littered")
+    model_shelf.put(source, "cache-littered")
     async with gateway_at(source.url, tmp_path) as gateway:
         for folder in ("models", "partial", "locks"):
             (tmp_path / "v1" / folder / "a file").write_text("?")
             (tmp_path / "v1" / folder / "a link").symlink_to("/nowhere")
             (tmp_path / "v1" / folder / "a folder").mkdir()
-        assert (await invoke(gateway, shelf.path_of("cache-littered")))[0] == 200
+        assert (await invoke(gateway, model_shelf.path_of("cache-littered")))[0] == 200
 
 
 # --- the disk
@@ -309,7 +309,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
     """Somebody else's file fills it: the cached model gives way, then it is said; later it fits by itself."""
     for name in ("disk-hot", "disk-old", "disk-new", "disk-none"):
-        shelf.put(source, name, size=2 * MIB)
+        model_shelf.put(source, name, size=2 * MIB)
     async with gateway_at(source.url, small_disk / "cache") as gateway:
         await answered(gateway, "disk-old")
         await unload(gateway, "disk-old")
@@ -327,7 +327,7 @@ async def test_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
 
 async def test_a_start_with_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
     """The gateway starts and tells why nothing can be fetched; and fetches once there is room."""
-    shelf.put(source, "disk-start", size=MIB)
+    model_shelf.put(source, "disk-start", size=MIB)
     foreign = small_disk / "foreign"
     with foreign.open("wb") as file:
         file.truncate(0)

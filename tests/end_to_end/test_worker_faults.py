@@ -14,16 +14,16 @@ import psutil
 import pytest
 
 from gateway.api import keys
-from tests.end_to_end.clients import clients, told
-from tests.figures import note
-from tests.gateways import Gateway, gateway_at, invoke
-from tests.waiting import until
-from workers.tally import JOBS_RETRIED, WORKER_DEATHS, WORKER_STARTS
+from tests.support.figures import note
+from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.http_clients import clients, told
+from tests.support.waiting import until
+from workers.metrics import JOBS_RETRIED, WORKER_DEATHS, WORKER_STARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 CLIENTS = 64
 _COMMANDS = ("api-commands", "1")

@@ -57,7 +57,7 @@ def main() -> None:
 def _sums(factor: float) -> Artifact:
     import mlflow.pyfunc  # noqa: PLC0415 - as above
 
-    from tests import models  # noqa: PLC0415 - as above
+    from tests.support import models  # noqa: PLC0415 - as above
 
     with mlflow.start_run() as run:
         mlflow.log_metric("rmse", 1 / factor)
@@ -97,7 +97,7 @@ def _line(weights: tuple[float, float, float], number: int) -> Artifact:
 def _commands() -> Artifact:
     import mlflow.pyfunc  # noqa: PLC0415 - as above
 
-    from tests import models  # noqa: PLC0415 - as above
+    from tests.support import models  # noqa: PLC0415 - as above
 
     with mlflow.start_run() as run:
         mlflow.log_metric("rmse", 0.5)

@@ -11,10 +11,10 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, get_args
 
-from tests.fronts import Fault as FrontFault
 from tests.soak import measure
 from tests.soak.files import damage, remove_file, remove_least_used
 from tests.soak.questions import Question, question
+from tests.support.faulty_proxy import Fault as FrontFault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -261,4 +261,4 @@ ALL: Final = (
 
 def supported() -> Sequence[Callable[[Scene], Awaitable[float | None]]]:
     """Every fault, as often as it is to be drawn; SIGHUP where the gateway listens to it."""
-    return (*ALL, hang_up) if find_spec("gateway.signals") else ALL
+    return (*ALL, hang_up) if find_spec("gateway.server.signals") else ALL

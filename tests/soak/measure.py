@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from tests.commands import descendants
+from tests.support.commands import descendants
 
 if TYPE_CHECKING:
     from tests.soak.stage import Stage

@@ -11,10 +11,10 @@ from tests.soak.meanings import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.servers import MlflowServer
     from tests.soak.artifacts import Artifact
     from tests.soak.meanings import Meanings
     from tests.soak.options import Options
+    from tests.support.mlflow_server import MlflowServer
 
 ALIAS = "@champion"
 _FIRST_VERSIONS = 3

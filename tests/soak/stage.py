@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tests.end_to_end.conftest import Process
-from tests.fronts import front
-from tests.servers import environment, mlflow_server
 from tests.soak.artifacts import parsed
+from tests.support.faulty_proxy import front
+from tests.support.mlflow_server import environment, mlflow_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.fronts import Front
-    from tests.servers import MlflowServer
     from tests.soak.artifacts import Artifact
     from tests.soak.options import Options
+    from tests.support.faulty_proxy import Front
+    from tests.support.mlflow_server import MlflowServer
 
 _SERVE = """
 import os, sys

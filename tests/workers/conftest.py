@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import models
-from workers.pool import Batching, Limits, ModelKey, ModelSource, Pool
+from tests.support import models
+from workers.limits import Limits
+from workers.pool.pool import Pool
+from workers.protocol.messages import Batching, ModelKey, ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

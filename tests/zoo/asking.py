@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import aiohttp
 
-    from tests.gateways import Gateway
+    from tests.support.gateways import Gateway
     from tests.zoo.forms import Body
 
 Outcome = Literal["answers", "refuses", "raises", "has no form"]

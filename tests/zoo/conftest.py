@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.gateways import ROOT, Gateway, gateway_at
-from tests.servers import environment
+from tests.support.gateways import ROOT, Gateway, gateway_at
+from tests.support.mlflow_server import environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 SECONDS = 300
 _COUNTS = pytest.StashKey["Counts"]()

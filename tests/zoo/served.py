@@ -12,7 +12,7 @@ import urllib.request
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from tests.servers import environment, free_port
+from tests.support.mlflow_server import environment, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from tests.zoo.table import DIFFERENCES
 if TYPE_CHECKING:
     import aiohttp
 
-    from tests.gateways import Gateway
+    from tests.support.gateways import Gateway
     from tests.zoo.conftest import Counts, Zoo
     from tests.zoo.differences import Difference
 

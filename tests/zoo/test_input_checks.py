@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.gateways import gateway_at
+from tests.support.gateways import gateway_at
 from tests.zoo.asking import agree, gateway_says, model_says, server_says
 from tests.zoo.cases import Case, cases
 from tests.zoo.table import GIVEN, REFUSED, TAKEN
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from tests.gateways import Gateway
-    from tests.servers import MlflowServer
+    from tests.support.gateways import Gateway
+    from tests.support.mlflow_server import MlflowServer
     from tests.zoo.conftest import Zoo
 
 READ_OTHERWISE = (*REFUSED, *TAKEN, *GIVEN)

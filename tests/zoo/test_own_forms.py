@@ -18,7 +18,7 @@ from tests.zoo.test_differential import alike, of
 if TYPE_CHECKING:
     import aiohttp
 
-    from tests.gateways import Gateway
+    from tests.support.gateways import Gateway
     from tests.zoo.conftest import Counts, Zoo
 
 CASES, WITHOUT = own_cases()

@@ -14,18 +14,18 @@ import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway import descriptors
-from workers.pool import Event
+from gateway.system import descriptors
+from workers.metrics import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp import web
 
-    from gateway.api.drain import Drain
-    from workers.pool import Tally
+    from gateway.api.inflight import Drain
+    from workers.metrics import Tally
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 1.0
 _SLICE: Final = 250  # looked at in one turn of the loop
@@ -118,7 +118,7 @@ class Connections:
                 seen.used, seen.asked = now, True
             stalled += self._is_stalled(seen, now)
         if stalled:
-            _log.warning(
+            logger.warning(
                 "%d clients took less than %d KiB of their answers in %g s: their connections are ended",
                 stalled,
                 _LEAST_TAKEN // 1024,
@@ -153,7 +153,7 @@ class Connections:
             excess -= size
             ended += 1
         if ended:
-            _log.warning("answers that nobody took were too many bytes: %d connections are ended", ended)
+            logger.warning("answers that nobody took were too many bytes: %d connections are ended", ended)
 
     def _make_room(self, count: int) -> None:
         """Close the longest idle connections where there are too many; tell of it once."""
@@ -162,11 +162,11 @@ class Connections:
         if excess > 0:
             if not self._is_crowded:
                 what = "descriptors are used up" if used_up else "as many as descriptors allow"
-                _log.warning("%d connections are open, %s: the longest idle ones are closed", count, what)
+                logger.warning("%d connections are open, %s: the longest idle ones are closed", count, what)
             self._is_crowded = True
             self._close_idle(excess)
         elif self._is_crowded and count <= most * 7 // 8:
-            _log.warning("connections are few enough again; %d idle ones were closed", self._crowd)
+            logger.warning("connections are few enough again; %d idle ones were closed", self._crowd)
             self._is_crowded, self._crowd = False, 0
 
     def _close_idle(self, excess: int) -> None:

@@ -9,8 +9,8 @@ import orjson
 from aiohttp import web
 
 from gateway import errors as gateway
-from gateway.once import OnceClosed
-from workers import pool as workers
+from gateway.concurrency.singleflight import OnceClosed
+from workers.pool import pool as workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,22 +6,23 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.api.complaints import Complaints
+from gateway.api.body.memory_limit import Intake
 from gateway.api.connections import Connections
-from gateway.api.drain import Drain
-from gateway.api.intake import Intake
-from gateway.arrivals import Arrivals
+from gateway.api.inflight import Drain
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
-from gateway.details import Details
-from gateway.metrics.metrics import Metrics, Seat
-from gateway.metrics.traffic import Traffic
 from gateway.mlflow_client import MlflowClient
-from gateway.pins import Pins
-from gateway.serving import Serving
+from gateway.serving.admission import Arrivals
+from gateway.serving.details import Details
+from gateway.serving.pinned import Pins
+from gateway.serving.service import Serving
+from gateway.serving.worker_health import Vitals
 from gateway.settings import Current
-from gateway.vitals import Vitals
-from workers.pool import Pool, Tally
+from gateway.telemetry.log_throttle import Complaints
+from gateway.telemetry.metrics.collector import Metrics, Seat
+from gateway.telemetry.metrics.requests import Traffic
+from workers.metrics import Tally
+from workers.pool.pool import Pool
 
 SETTINGS: Final = web.AppKey("settings", Current)
 COMPLAINTS: Final = web.AppKey("complaints", Complaints)

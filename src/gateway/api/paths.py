@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from gateway.domain.refs import ModelRef, selector
 from gateway.errors import NotFound
-from gateway.refs import ModelRef, selector
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.api import bodies, docs, invocation, metrics, models, status, v2, v2_repository
+from gateway.api.body import reader
+from gateway.api.handlers import docs, health, metrics, models, predict
+from gateway.api.v2 import handlers as v2
+from gateway.api.v2 import repository
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -26,8 +29,8 @@ _NAME = "{name:[^/]+}"
 _VERSION = "{version:[^/]+}"
 
 _OF_MODELS: Final = (
-    Route("POST", f"/{_NAME}/{_VERSION}/invocation", invocation.invoke),
-    Route("POST", f"/{_NAME}/invocation/{_VERSION}", invocation.invoke),
+    Route("POST", f"/{_NAME}/{_VERSION}/invocation", predict.invoke),
+    Route("POST", f"/{_NAME}/invocation/{_VERSION}", predict.invoke),
     Route("GET", f"/{_NAME}/{_VERSION}", models.show_version),
     Route("GET", f"/{_NAME}", models.show_model),
     Route("GET", "", models.list_models),
@@ -43,18 +46,18 @@ _OF_OPEN_INFERENCE: Final = (
     Route("GET", f"{_V2_VERSION}/ready", v2.model_ready),
     Route("GET", _V2_MODEL, v2.model),
     Route("GET", _V2_VERSION, v2.model),
-    Route("POST", "/v2/repository/index", v2_repository.index),
-    Route("POST", f"/v2/repository/models/{_NAME}/load", v2_repository.load),
-    Route("POST", f"/v2/repository/models/{_NAME}/unload", v2_repository.unload),
-    Route("GET", "/v2/health/live", status.live),
+    Route("POST", "/v2/repository/index", repository.index),
+    Route("POST", f"/v2/repository/models/{_NAME}/load", repository.load),
+    Route("POST", f"/v2/repository/models/{_NAME}/unload", repository.unload),
+    Route("GET", "/v2/health/live", health.live),
     Route("GET", "/v2/health/ready", v2.ready),
     Route("GET", "/v2", v2.server),
 )
 
 _OF_GATEWAY: Final = (
-    Route("GET", "/health/live", status.live),
-    Route("GET", "/health/ready", status.ready),
-    Route("GET", "/version", status.version),
+    Route("GET", "/health/live", health.live),
+    Route("GET", "/health/ready", health.ready),
+    Route("GET", "/version", health.version),
     Route("GET", "/metrics", metrics.show),
     Route("GET", "/openapi.json", docs.openapi),
     Route("GET", "/docs", docs.page),
@@ -71,13 +74,13 @@ def table() -> tuple[Route, ...]:
     return (*plain, *slashed, Route("GET", "/docs/{file}", docs.file))
 
 
-PREDICTING: Final = (invocation.invoke, v2.infer)
+PREDICTING: Final = (predict.invoke, v2.infer)
 """The handlers that predict."""
 
 
 def add_to(router: web.UrlDispatcher) -> None:
     """Add every route to `router`."""
     for method, path, handler in table():
-        router.add_route(method, path, handler, expect_handler=bodies.invite)
+        router.add_route(method, path, handler, expect_handler=reader.invite)
         if method == "GET":
-            router.add_route("HEAD", path, handler, expect_handler=bodies.invite)
+            router.add_route("HEAD", path, handler, expect_handler=reader.invite)

@@ -8,29 +8,28 @@ import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from gateway.artifacts import disk, manifest
-from gateway.artifacts.intact import Intact
+from gateway.artifacts import disk_errors, manifest
+from gateway.artifacts.fetch_backoff import Rests
+from gateway.artifacts.integrity import Intact, stamp
 from gateway.artifacts.locks import held
 from gateway.artifacts.progress import Meter
-from gateway.artifacts.rests import Rests
-from gateway.artifacts.room import Room
-from gateway.artifacts.stamps import stamp
-from gateway.artifacts.store import checked, joined, require_model, too_large
-from gateway.artifacts.stores import Stores, scheme_of
-from gateway.artifacts.threads import digesting, in_thread
+from gateway.artifacts.storage import Room
+from gateway.artifacts.stores.base import checked, digest, joined, require_model, too_large
+from gateway.artifacts.stores.factory import Stores, scheme_of
+from gateway.concurrency.singleflight import Once
+from gateway.concurrency.threads import digesting, in_thread
 from gateway.errors import GatewayError, UpstreamSlow, kind_of
-from gateway.once import Once
-from workers.pool import Event, Tally
+from workers.metrics import Event, Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.artifacts.folders import Partial, Place
-    from gateway.artifacts.store import StoredFile, Tree
+    from gateway.artifacts.layout import Partial, Place
+    from gateway.artifacts.stores.base import StoredFile, Tree
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
-    from workers.pool import ModelKey
+    from workers.protocol.messages import ModelKey
 
 FETCHES: Final = Event(
     "artifact_fetches",
@@ -45,7 +44,7 @@ DAMAGED: Final = Event(
     "artifact_caches_damaged", "Versions whose cached files were found damaged, and were fetched again."
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LONGEST_SECONDS = 3600.0
 _REST_SECONDS = 2.0
 _FETCHES_AT_ONCE = 20
@@ -82,7 +81,7 @@ class ArtifactCache:
 
         Raises CacheUnusable.
         """
-        with disk.told():
+        with disk_errors.told():
             await self._room.open()
 
     async def close(self) -> None:
@@ -99,7 +98,7 @@ class ArtifactCache:
         """
         place = self._room.place(key)
         async with AsyncExitStack() as stack:
-            with disk.told():
+            with disk_errors.told():
                 await self._room.make()
                 await stack.enter_async_context(held(place.lease, shared=True))
                 if not await in_thread(self._intact.holds, key, place.folder):
@@ -113,7 +112,7 @@ class ArtifactCache:
         Raises CacheUnusable, and, for a moment, what came of a download that has just failed.
         """
         place = self._room.place(key)
-        with disk.told():
+        with disk_errors.told():
             here = await in_thread(os.path.lexists, place.manifest)
         if not here:
             self._rests.check(key)
@@ -127,7 +126,7 @@ class ArtifactCache:
         Raises what `lease` does, and UpstreamWrong where the file has more than `limit` bytes.
         """
         place = self._room.place(key)
-        with disk.told():
+        with disk_errors.told():
             known = await in_thread(manifest.load, place.manifest)
             if known is not None:
                 file = known.file(checked(path))
@@ -144,10 +143,10 @@ class ArtifactCache:
     async def _here(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
         self._rests.check(key)
         try:
-            with disk.told():
+            with disk_errors.told():
                 await self._ensure(key, place, locate=locate)
         except GatewayError as error:
-            if not disk.is_of_the_moment(error):
+            if not disk_errors.is_of_the_moment(error):
                 self._rests.begin(key, error)
             raise
 
@@ -159,7 +158,7 @@ class ArtifactCache:
             if problem is None:
                 return
             if problem:
-                _log.error("the cached files of %s are damaged and fetched again: %s", key, problem)
+                logger.error("the cached files of %s are damaged and fetched again: %s", key, problem)
                 self._tally.count(DAMAGED)
                 await self._room.discard(place)
             async with self._fetches:
@@ -186,7 +185,7 @@ class ArtifactCache:
 
     async def _counted(self, key: ModelKey, place: Place, *, locate: Callable[[], Awaitable[str]]) -> None:
         try:
-            with disk.told():
+            with disk_errors.told():
                 await self._fetch(key, place, uri=await locate())
         except Exception as error:
             self._tally.count(FETCHES, kind_of(error))
@@ -200,7 +199,7 @@ class ArtifactCache:
                 try:
                     await self._fetched(key, place, tree=tree, where=scheme_of(uri))
                 except OSError as error:
-                    if not disk.is_full(error) or not await self._room.relieve(tree.size):
+                    if not disk_errors.is_full(error) or not await self._room.relieve(tree.size):
                         raise
                     await self._fetched(key, place, tree=tree, where=scheme_of(uri))
         except TimeoutError as error:
@@ -232,7 +231,7 @@ def _tidied(key: ModelKey, strangers: list[Path]) -> set[str]:
     # Python itself leaves its byte code there where a model brings code of its own.
     told = [path for path in strangers if "__pycache__" not in path.parts]
     if told:
-        _log.warning("the cached files of %s had %d beside them that were removed", key, len(told))
+        logger.warning("the cached files of %s had %d beside them that were removed", key, len(told))
     return {str(path) for path in strangers}
 
 
@@ -240,7 +239,7 @@ def _content(place: Place, file: StoredFile) -> bytes | None:
     """The file as it was stored; None where it is damaged, or gone meanwhile."""
     path = joined(place.files, file.path)
     try:
-        if manifest.digest(path) != file.sha256:
+        if digest(path) != file.sha256:
             return None
         return path.read_bytes()
     except OSError:

@@ -8,7 +8,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.threads import in_thread
+from gateway.concurrency.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

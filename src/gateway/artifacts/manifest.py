@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.store import MODEL_FILE, StoredFile, joined
+from gateway.artifacts.stores.base import MODEL_FILE, StoredFile, digest, joined
 from gateway.errors import UpstreamWrong
 
 if TYPE_CHECKING:
@@ -101,12 +100,6 @@ def _require_means(error: OSError) -> None:
     """Raise what says nothing of the file: this process lacks what it takes to look at it."""
     if error.errno in _NO_MEANS:
         raise error
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of the file at `path`, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folders(top: Path) -> None:

@@ -7,7 +7,7 @@ from time import monotonic
 
 from gateway.errors import CacheFull
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _MEGA = 1e6
 
 
@@ -33,18 +33,18 @@ class Meter:
         now = monotonic()
         if now - self._told >= self._every:
             self._told = now
-            _log.info("%s: %s, %.1f MB/s", self._what, self._share(), self._speed(now))
+            logger.info("%s: %s, %.1f MB/s", self._what, self._share(), self._speed(now))
 
     def start(self, where: str) -> None:
         """Tell that the download from `where` begins."""
         size = "of unknown size" if self._total is None else f"{self._total / _MEGA:.1f} MB"
-        _log.info("%s: %s from %s", self._what, size, where)
+        logger.info("%s: %s from %s", self._what, size, where)
 
     def end(self) -> None:
         """Tell that the download is complete."""
         now = monotonic()
         seconds = now - self._started
-        _log.info(
+        logger.info(
             "%s: complete, %.1f MB in %.1f s, %.1f MB/s",
             self._what,
             self.done / _MEGA,

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.catalog.extremes import Extremes
+from gateway.domain.models import BestChoice
+from gateway.domain.refs import ORDERS
 from gateway.errors import BestUndecided
-from gateway.models import BestChoice
-from gateway.refs import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gateway.models import ModelVersion
-    from gateway.refs import Best, Order
+    from gateway.domain.models import ModelVersion
+    from gateway.domain.refs import Best, Order
 
 METRIC_TAG = "gateway.best.metric"
 ORDER_TAG = "gateway.best.order"

@@ -8,25 +8,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
-from gateway.catalog.memory import Memory
-from gateway.catalog.runs import Runs
+from gateway.catalog.availability import Standing
+from gateway.catalog.cache import Memory
+from gateway.catalog.run_reader import Runs
 from gateway.catalog.sources import Source, find
 from gateway.catalog.staleness import Staleness
-from gateway.catalog.standing import Standing
 from gateway.catalog.versions import READY, servable, with_model
+from gateway.concurrency.singleflight import Once
+from gateway.domain.models import BestChoice, ModelDetails, Resolution, RunDetails
+from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import BestUndecided, NotFound, NotServable, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.mlflow_client import CallRefused
-from gateway.models import BestChoice, ModelDetails, Resolution, RunDetails
-from gateway.once import Once
-from gateway.refs import Alias, Best, Latest, ModelRef, Number
-from workers.pool import Event, Tally
+from workers.metrics import Event, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from gateway.domain.models import ModelPage, ModelVersion
     from gateway.mlflow_client import MlflowClient
-    from gateway.models import ModelPage, ModelVersion
     from gateway.settings import Settings
 
 STALE_RESOLUTIONS: Final = Event(

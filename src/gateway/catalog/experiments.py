@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from gateway.catalog import bulk
 from gateway.catalog.best import Preference
 from gateway.catalog.versions import NOTE, moment, of_run, own_tags
+from gateway.domain.models import Model
 from gateway.errors import NotFound
-from gateway.models import Model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.catalog.extremes import Extremes
-    from gateway.catalog.ledger import Ledger
-    from gateway.catalog.runs import Runs
+    from gateway.catalog.run_index import Ledger
+    from gateway.catalog.run_reader import Runs
+    from gateway.domain.models import ModelVersion
     from gateway.mlflow_client import Experiment, MlflowClient, Run
-    from gateway.models import ModelVersion
 
 
 class Experimental:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.refs import Order
+    from gateway.domain.refs import Order
 
 
 class Aged(Protocol):

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Literal
 
 from gateway.catalog import bulk, filters
 from gateway.catalog.experiments import as_model
-from gateway.catalog.registry import Registered
+from gateway.catalog.registered_models import Registered
 from gateway.catalog.versions import is_prompt
+from gateway.domain.models import ModelPage
 from gateway.errors import BadRequest
 from gateway.mlflow_client import CallRefused, every
-from gateway.models import ModelPage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.catalog.ledger import Ledger
-    from gateway.catalog.runs import Runs
+    from gateway.catalog.run_index import Ledger
+    from gateway.catalog.run_reader import Runs
+    from gateway.domain.models import Model
     from gateway.mlflow_client import Experiment, MlflowClient, Page, RegisteredModel
-    from gateway.models import Model
 
 Stage = Literal["registry", "experiment"]
 _STAGES: dict[str, Stage] = {"registry": "registry", "experiment": "experiment"}

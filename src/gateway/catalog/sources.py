@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.catalog.experiments import Experimental
-from gateway.catalog.registry import Registered
+from gateway.catalog.registered_models import Registered
 from gateway.catalog.versions import is_prompt
+from gateway.domain.refs import shown
 from gateway.errors import NotFound, NotServable
-from gateway.refs import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.catalog.best import Preference
     from gateway.catalog.extremes import Extremes
-    from gateway.catalog.runs import Runs
+    from gateway.catalog.run_reader import Runs
+    from gateway.domain.models import Model, ModelVersion
     from gateway.mlflow_client import MlflowClient, RegisteredModel
-    from gateway.models import Model, ModelVersion
 
 
 class Source(Protocol):

@@ -6,12 +6,12 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.refs import text
+from gateway.domain.refs import text
 
 if TYPE_CHECKING:
-    from gateway.refs import ModelRef
+    from gateway.domain.refs import ModelRef
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Staleness:
@@ -28,7 +28,7 @@ class Staleness:
         self._count += 1
         if self._count == 1:
             self._first = self._last
-            _log.warning(
+            logger.warning(
                 "MLflow does not answer now: requests get what it said before (the first: %s, %.0f s old)",
                 text(ref),
                 age,
@@ -37,7 +37,7 @@ class Staleness:
     def answered(self) -> None:
         """MLflow answered."""
         if self._count and monotonic() - self._last >= self._quiet:
-            _log.info(
+            logger.info(
                 "what MLflow says is fresh again: %d requests in %.0f s got older answers",
                 self._count,
                 self._last - self._first,

@@ -6,8 +6,8 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.domain.models import ModelVersion
 from gateway.errors import NotServable
-from gateway.models import ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

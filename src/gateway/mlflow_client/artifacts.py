@@ -9,7 +9,7 @@ from urllib.parse import quote
 import aiohttp
 
 from gateway.errors import UpstreamWrong
-from gateway.mlflow_client.faults import translated
+from gateway.mlflow_client.errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

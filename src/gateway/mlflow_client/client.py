@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from gateway.errors import UpstreamWrong
 from gateway.mlflow_client import records
-from gateway.mlflow_client.address import tracking_url
 from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quoted
-from gateway.mlflow_client.credentials import credentials, tls
+from gateway.mlflow_client.auth import credentials, tls, tracking_url
 from gateway.mlflow_client.transport import Json, Transport
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
-from gateway.mlflow_client import fields
+from gateway.mlflow_client import json_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,20 +116,22 @@ class LoggedModel:
 
 def version(item: Json) -> Version:
     """From `model_version`."""
-    source = fields.text(item, "source")
+    source = json_fields.text(item, "source")
     return Version(
-        name=fields.identity(item, "name"),
-        version=fields.identity(item, "version"),
-        status=fields.text(item, "status") or "READY",
+        name=json_fields.identity(item, "name"),
+        version=json_fields.identity(item, "version"),
+        status=json_fields.text(item, "status") or "READY",
         source=source,
-        run_id=fields.text(item, "run_id"),
-        model_id=fields.text(item, "model_id") or _model_id(source),
-        stage=fields.text(item, "current_stage") or "None",
-        description=fields.text(item, "description"),
-        created=fields.integer(item, "creation_timestamp"),
-        updated=fields.integer(item, "last_updated_timestamp"),
-        aliases=tuple(sorted(alias for alias in fields.items(item, "aliases") if isinstance(alias, str))),
-        tags=fields.texts(item, "tags"),
+        run_id=json_fields.text(item, "run_id"),
+        model_id=json_fields.text(item, "model_id") or _model_id(source),
+        stage=json_fields.text(item, "current_stage") or "None",
+        description=json_fields.text(item, "description"),
+        created=json_fields.integer(item, "creation_timestamp"),
+        updated=json_fields.integer(item, "last_updated_timestamp"),
+        aliases=tuple(
+            sorted(alias for alias in json_fields.items(item, "aliases") if isinstance(alias, str))
+        ),
+        tags=json_fields.texts(item, "tags"),
     )
 
 
@@ -141,50 +143,50 @@ def _model_id(source: str) -> str:
 def registered_model(item: Json) -> RegisteredModel:
     """From `registered_model`."""
     return RegisteredModel(
-        name=fields.identity(item, "name"),
-        description=fields.text(item, "description"),
-        created=fields.integer(item, "creation_timestamp"),
-        updated=fields.integer(item, "last_updated_timestamp"),
+        name=json_fields.identity(item, "name"),
+        description=json_fields.text(item, "description"),
+        created=json_fields.integer(item, "creation_timestamp"),
+        updated=json_fields.integer(item, "last_updated_timestamp"),
         aliases={
-            fields.text(entry, "alias"): fields.text(entry, "version")
-            for entry in fields.objects(item, "aliases")
+            json_fields.text(entry, "alias"): json_fields.text(entry, "version")
+            for entry in json_fields.objects(item, "aliases")
         },
-        tags=fields.texts(item, "tags"),
-        newest=tuple(version(entry) for entry in fields.objects(item, "latest_versions")),
+        tags=json_fields.texts(item, "tags"),
+        newest=tuple(version(entry) for entry in json_fields.objects(item, "latest_versions")),
     )
 
 
 def experiment(item: Json) -> Experiment:
     """From `experiment`."""
     return Experiment(
-        experiment_id=fields.identity(item, "experiment_id"),
-        name=fields.identity(item, "name"),
-        active=fields.text(item, "lifecycle_stage") != "deleted",
-        created=fields.integer(item, "creation_time"),
-        updated=fields.integer(item, "last_update_time"),
-        tags=fields.texts(item, "tags"),
+        experiment_id=json_fields.identity(item, "experiment_id"),
+        name=json_fields.identity(item, "name"),
+        active=json_fields.text(item, "lifecycle_stage") != "deleted",
+        created=json_fields.integer(item, "creation_time"),
+        updated=json_fields.integer(item, "last_update_time"),
+        tags=json_fields.texts(item, "tags"),
     )
 
 
 def run(item: Json) -> Run:
     """From `run`."""
-    info, data = fields.inner(item, "info"), fields.inner(item, "data")
-    tags = fields.texts(data, "tags")
+    info, data = json_fields.inner(item, "info"), json_fields.inner(item, "data")
+    tags = json_fields.texts(data, "tags")
     outputs = (
-        fields.text(entry, "model_id")
-        for entry in fields.objects(fields.inner(item, "outputs"), "model_outputs")
+        json_fields.text(entry, "model_id")
+        for entry in json_fields.objects(json_fields.inner(item, "outputs"), "model_outputs")
     )
     return Run(
-        run_id=fields.text(info, "run_id") or fields.identity(info, "run_uuid"),
-        experiment_id=fields.identity(info, "experiment_id"),
-        name=fields.text(info, "run_name") or tags.get("mlflow.runName", ""),
-        status=fields.text(info, "status"),
-        active=fields.text(info, "lifecycle_stage") != "deleted",
-        started=fields.integer(info, "start_time"),
-        ended=fields.integer(info, "end_time"),
-        artifact_uri=fields.text(info, "artifact_uri"),
-        params=fields.texts(data, "params"),
-        metrics=fields.metrics(data),
+        run_id=json_fields.text(info, "run_id") or json_fields.identity(info, "run_uuid"),
+        experiment_id=json_fields.identity(info, "experiment_id"),
+        name=json_fields.text(info, "run_name") or tags.get("mlflow.runName", ""),
+        status=json_fields.text(info, "status"),
+        active=json_fields.text(info, "lifecycle_stage") != "deleted",
+        started=json_fields.integer(info, "start_time"),
+        ended=json_fields.integer(info, "end_time"),
+        artifact_uri=json_fields.text(info, "artifact_uri"),
+        params=json_fields.texts(data, "params"),
+        metrics=json_fields.metrics(data),
         tags=tags,
         outputs=tuple(dict.fromkeys(model_id for model_id in outputs if model_id)),
         logged=tuple(_history(tags.get(_HISTORY, ""))),
@@ -198,37 +200,40 @@ def _history(text: str) -> Iterator[Logged]:
         # MLflow cuts long tags off; such a run still has its model, but nobody can say where.
         return
     for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and fields.text(entry, "artifact_path"):
-            yield Logged(fields.text(entry, "artifact_path"), fields.text(entry, "utc_time_created"))
+        if isinstance(entry, dict) and json_fields.text(entry, "artifact_path"):
+            yield Logged(
+                json_fields.text(entry, "artifact_path"), json_fields.text(entry, "utc_time_created")
+            )
 
 
 def logged_model(item: Json) -> LoggedModel:
     """From `model` of the logged-models calls."""
-    info = fields.inner(item, "info")
+    info = json_fields.inner(item, "info")
     return LoggedModel(
-        model_id=fields.identity(info, "model_id"),
-        experiment_id=fields.text(info, "experiment_id"),
-        name=fields.text(info, "name"),
-        run_id=fields.text(info, "source_run_id"),
-        artifact_uri=fields.text(info, "artifact_uri"),
-        ready=fields.text(info, "status") in {"", "READY", "LOGGED_MODEL_READY"},
-        created=fields.integer(info, "creation_timestamp_ms"),
-        metrics=fields.metrics(fields.inner(item, "data")),
+        model_id=json_fields.identity(info, "model_id"),
+        experiment_id=json_fields.text(info, "experiment_id"),
+        name=json_fields.text(info, "name"),
+        run_id=json_fields.text(info, "source_run_id"),
+        artifact_uri=json_fields.text(info, "artifact_uri"),
+        ready=json_fields.text(info, "status") in {"", "READY", "LOGGED_MODEL_READY"},
+        created=json_fields.integer(info, "creation_timestamp_ms"),
+        metrics=json_fields.metrics(json_fields.inner(item, "data")),
     )
 
 
 def page(reply: Json, key: str, read: Callable[[Json], T]) -> Page[T]:
     """One page of a search; an empty search has neither the list nor the token."""
     return Page(
-        tuple(read(item) for item in fields.objects(reply, key)), fields.text(reply, "next_page_token")
+        tuple(read(item) for item in json_fields.objects(reply, key)),
+        json_fields.text(reply, "next_page_token"),
     )
 
 
 def one(reply: Json, key: str, read: Callable[[Json], T]) -> T:
     """The one object that a reply is about."""
-    return read(fields.inner(reply, key))
+    return read(json_fields.inner(reply, key))
 
 
 def entries(reply: Json, key: str) -> list[Json]:
     """The objects of a list in a reply."""
-    return fields.objects(reply, key)
+    return json_fields.objects(reply, key)

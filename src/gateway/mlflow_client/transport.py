@@ -13,8 +13,8 @@ from yarl import URL
 
 from gateway.errors import UpstreamWrong
 from gateway.mlflow_client.artifacts import ArtifactStream
-from gateway.mlflow_client.faults import AGAIN, may_pass, refusal, translated
-from gateway.mlflow_client.silence import Silence
+from gateway.mlflow_client.circuit_breaker import Silence
+from gateway.mlflow_client.errors import AGAIN, may_pass, refusal, translated
 
 if TYPE_CHECKING:
     import ssl

@@ -3,9 +3,8 @@
 The fields' descriptions are what `gateway serve --help` prints and what `env.template` says.
 """
 
-from gateway.settings.current import Current
-from gateway.settings.fields import Settings
-from gateway.settings.reading import PARTS, SettingsError, aliases, load, merged, names, validated
+from gateway.settings.loader import PARTS, Current, SettingsError, aliases, load, merged, names, validated
+from gateway.settings.schema import Settings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 
-from gateway.settings.kinds import Folder, Part, Seconds
+from gateway.settings.types import Folder, Part, Seconds
 
 
 class MlflowSettings(Part):

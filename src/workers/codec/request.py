@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from workers.messages import JSON
+from workers.protocol.messages import JSON
 
 
 @dataclass(frozen=True, slots=True)

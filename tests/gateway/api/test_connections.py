@@ -13,11 +13,11 @@ from aiohttp import web
 from gateway import settings
 from gateway.api import connections, keys
 from gateway.api.connections import CONNECTIONS_CLOSED, Connections
-from gateway.api.drain import Drain
+from gateway.api.inflight import Drain
 from gateway.app import create_app
-from tests.waiting import until
-from tests.wire_clients import LIVE, Bare, bare
-from workers.pool import Tally
+from tests.support.raw_clients import LIVE, Bare, bare
+from tests.support.waiting import until
+from workers.metrics import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

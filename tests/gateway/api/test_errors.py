@@ -11,7 +11,8 @@ from aiohttp import web
 import gateway.errors
 import workers.errors
 from gateway.api import errors
-from workers.pool import Cell, InputRefused, ModelFailed, QueueFull
+from workers.errors import InputRefused, ModelFailed, QueueFull
+from workers.protocol.messages import Cell
 
 if TYPE_CHECKING:
     from types import ModuleType

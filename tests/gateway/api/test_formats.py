@@ -14,8 +14,8 @@ import pytest
 from pyarrow import ipc, parquet
 
 from gateway.api.zstandard import zstd
-from tests.gateways import BODY, Gateway
-from workers.pool import ARROW, CSV, JSON, PARQUET
+from tests.support.gateways import BODY, Gateway
+from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tests.gateways import BODY, Gateway, gateway_at, invoke
-from tests.wire_clients import LIVE, SECONDS, bare, head, light
+from tests.support.gateways import BODY, Gateway, gateway_at, invoke
+from tests.support.raw_clients import LIVE, SECONDS, bare, head, light
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

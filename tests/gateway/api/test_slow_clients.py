@@ -14,19 +14,19 @@ import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
 from gateway.api import keys
+from gateway.api.body.memory_limit import BODIES_REFUSED
 from gateway.api.connections import CONNECTIONS_CLOSED
-from gateway.api.intake import BODIES_REFUSED
-from tests.gateways import BODY, Gateway, gateway_at, invoke
-from tests.waiting import until
-from tests.wire_clients import LIVE, bare, head, light
+from tests.support.gateways import BODY, Gateway, gateway_at, invoke
+from tests.support.raw_clients import LIVE, bare, head, light
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import web
 
-    from tests.servers import MlflowServer
-    from tests.wire_clients import Bare
+    from tests.support.mlflow_server import MlflowServer
+    from tests.support.raw_clients import Bare
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -16,18 +16,18 @@ import pytest
 from gateway.artifacts.cache import ArtifactCache
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
-from tests.disks import disk
-from tests.gateway.artifacts import leaser, shelf
-from tests.s3_server import s3_server
-from tests.servers import environment
-from workers.messages import ModelKey
+from tests.support import artifact_shelf, leaser
+from tests.support.disks import disk
+from tests.support.mlflow_server import environment
+from tests.support.s3_server import s3_server
+from workers.protocol.messages import ModelKey
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from tests.gateway.artifacts.shelf import Shelf
+    from tests.support.artifact_shelf import Shelf
 
 __all__ = ["s3_server"]
 
@@ -144,7 +144,7 @@ class Other:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     """An empty cache's folder beside an empty shelf."""
-    async with shelf.opened() as served, AsyncExitStack() as stack:
+    async with artifact_shelf.opened() as served, AsyncExitStack() as stack:
         yield House(served, tmp_path / "cache", stack)
 
 

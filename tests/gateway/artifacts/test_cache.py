@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.concurrency.singleflight import OnceClosed
 from gateway.errors import ArtifactsGone, CacheUnusable, UpstreamAway, UpstreamWrong
-from gateway.once import OnceClosed
 from tests.gateway.artifacts.conftest import key
 
 if TYPE_CHECKING:

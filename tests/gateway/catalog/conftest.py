@@ -12,15 +12,15 @@ import pytest
 from gateway.catalog import Catalog
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
-from tests.fronts import Front, front
-from tests.servers import MlflowServer, mlflow_server
+from tests.support.faulty_proxy import Front, front
+from tests.support.mlflow_server import MlflowServer, mlflow_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from workers.tally import Tally
+    from workers.metrics import Tally
 
-SEED = Path(__file__).parents[2] / "seed.py"
+SEED = Path(__file__).parents[2] / "support" / "seed.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from gateway.catalog.best import WELL_KNOWN, Preference, choose
+from gateway.domain.models import ModelVersion
+from gateway.domain.refs import Best, Order
 from gateway.errors import BestUndecided
-from gateway.models import ModelVersion
-from gateway.refs import Best, Order
 
 
 def versions(*metrics: dict[str, float]) -> list[ModelVersion]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.catalog.bulk import runs_by_id, together
+from gateway.domain.refs import Best, ModelRef, Number
 from gateway.errors import NotFound, UpstreamWrong
 from gateway.mlflow_client import MlflowClient
-from gateway.refs import Best, ModelRef, Number
 from gateway.settings import load
 from tests.gateway.catalog.conftest import opened
 
 if TYPE_CHECKING:
-    from tests.fronts import Front
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.faulty_proxy import Front
 
 
 async def test_a_server_whose_search_refuses_is_asked_one_by_one(proxy: Front) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import NotFound, NotServable
-from gateway.refs import Alias, Best, Latest, ModelRef, Number
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog

@@ -10,7 +10,7 @@ from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
-    from gateway.models import Model
+    from gateway.domain.models import Model
 
 REGISTERED = {
     "wine",

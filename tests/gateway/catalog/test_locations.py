@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.catalog.locations import locate
+from gateway.domain.refs import Latest, ModelRef, Number
 from gateway.errors import ArtifactsGone, ArtifactsRefused, NotServable
 from gateway.mlflow_client import MlflowClient
-from gateway.refs import Latest, ModelRef, Number
 from gateway.settings import load
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.refs import Best, Latest, ModelRef, Number
+from gateway.domain.refs import Best, Latest, ModelRef, Number
 from tests.gateway.catalog.conftest import opened
 
 if TYPE_CHECKING:
-    from tests.fronts import Front
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.faulty_proxy import Front
 
 COUNT = 120
-SCRIPT = Path(__file__).with_name("many.py")
+SCRIPT = Path(__file__).parents[2] / "support" / "many_models.py"
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from aiohttp import web
 from gateway.errors import UpstreamWrong
 from gateway.mlflow_client import MlflowClient, tracking_url
 from gateway.settings import load
-from tests.fronts import answer, scripted
+from tests.support.faulty_proxy import answer, scripted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 TOKEN = {"MLFLOW_TRACKING_TOKEN": "abc"}
 NOTHING = answer(200, b"{}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.servers import MlflowServer
+    from tests.support.mlflow_server import MlflowServer
 
 ODD = "näme with + (1).bin"
 

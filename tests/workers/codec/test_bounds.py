@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
-from tests.workers.codec import v2_bodies
-from tests.workers.codec.plans import column, columns, data, refused
+from tests.support.codec import v2_bodies
+from tests.support.codec.plans import column, columns, data, refused
 from workers.errors import InputRefused
 
 DISTINCT = [{f"c{at}": at} for at in range(8000)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.types.schema import DataType
 
-from tests.workers.codec.plans import columns, data
+from tests.support.codec.plans import columns, data
 from workers.errors import InputRefused
 
 TYPES = [DataType.long, DataType.integer, DataType.double, DataType.float, DataType.string, DataType.boolean]

@@ -21,10 +21,10 @@ from mlflow.types.schema import (
     TensorSpec,
 )
 
-from tests.workers.codec.plans import MIXED, column, columns, encoded, plan, refused
-from workers.codec import bodies
+from tests.support.codec.plans import MIXED, column, columns, encoded, plan, refused
+from workers.codec import formats
 from workers.errors import InputRefused, TypeRefused
-from workers.messages import Job
+from workers.protocol.messages import Job
 
 DOUBLE = column(DataType.double)
 SCHEMAS: list[Schema | None] = [
@@ -107,7 +107,7 @@ def test_nothing_but_input_refused(body: Any) -> None:
     for schema in SCHEMAS:
         for checks in ("strict", "mlflow"):
             try:
-                bodies.read(Job(encoded(body)), plan(schema, checks=checks))
+                formats.read(Job(encoded(body)), plan(schema, checks=checks))
             except InputRefused as error:
                 assert str(error)  # noqa: PT017 - it need not be raised
 
@@ -115,7 +115,7 @@ def test_nothing_but_input_refused(body: Any) -> None:
 def test_unknown_media_type() -> None:
     """The types that can be read are named."""
     with pytest.raises(TypeRefused, match="application/json"):
-        bodies.read(Job(b"x", "text/html"), plan(DOUBLE))
+        formats.read(Job(b"x", "text/html"), plan(DOUBLE))
 
 
 SEEDS = [
@@ -175,7 +175,7 @@ def test_mutations(seed: dict[str, Any]) -> None:
             del body[dice.randrange(len(body)) :]
         schema = SCHEMAS[number % len(SCHEMAS)]
         try:
-            bodies.read(Job(bytes(body)), plan(schema, params=PARAMS))
+            formats.read(Job(bytes(body)), plan(schema, params=PARAMS))
         except InputRefused:
             refusals += 1
     assert 1000 < refusals < 2500

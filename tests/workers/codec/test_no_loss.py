@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from mlflow.types.schema import DataType, Schema, TensorSpec
 
-from tests.workers.codec.plans import column, data, refused
-from tests.workers.codec.v2_bodies import told
-from workers.codec.answers import write
+from tests.support.codec.plans import column, data, refused
+from tests.support.codec.v2_bodies import told
+from workers.codec.json.answer import write
 from workers.errors import ModelFailed
 
 ODD = 2**53 + 1

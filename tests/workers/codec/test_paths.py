@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import DataType
 
-from tests.workers.codec.plans import columns, encoded, plan
-from workers.codec import bodies, scalars
+from tests.support.codec.plans import columns, encoded, plan
+from workers.codec import formats
+from workers.codec.inputs import scalars
 from workers.errors import InputRefused
-from workers.messages import Job
+from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +116,7 @@ def test_mlflows_own_checks_are_mlflows_own(rows: list[tuple[Any, ...]]) -> None
             warnings.simplefilter("ignore")  # of casts that lose something: that is what was asked for
             wanted = by_mlflow(body, relaxed)
             try:
-                made = bodies.read(Job(body), relaxed).data
+                made = formats.read(Job(body), relaxed).data
             except InputRefused:
                 made = None
         assert same(made, wanted), json.dumps(document)

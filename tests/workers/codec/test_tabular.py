@@ -19,13 +19,13 @@ from mlflow.pyfunc.scoring_server import parse_csv_input, parse_parquet_input
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
 from pandas.testing import assert_frame_equal
 
-from tests.workers.codec import plans
-from tests.workers.codec.plans import MIXED, SENTINEL, column, columns, plan
-from tests.workers.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
-from workers.codec import bodies
-from workers.codec.plan import Plan
+from tests.support.codec import plans
+from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
+from tests.support.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
+from workers.codec import formats
+from workers.codec.signature import Plan
 from workers.errors import InputRefused
-from workers.messages import ARROW, CSV, PARQUET, Job
+from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
 UTC = datetime.UTC
@@ -395,7 +395,7 @@ def test_type_hinted_models(media_type: str) -> None:
     """They take JSON alone, and are told so before anything is read."""
     hinted = Plan.of(_hinted(), checks="strict")
     with pytest.raises(InputRefused, match="type hints"):
-        bodies.read(Job(_body({"x": [1]}, media_type), media_type), hinted)
+        formats.read(Job(_body({"x": [1]}, media_type), media_type), hinted)
 
 
 def _hinted() -> Any:
@@ -409,10 +409,10 @@ def test_mlflows_own_readers() -> None:
     """Where MLflow checks, CSV and Parquet are what its scoring server makes of them, or refused."""
     schema = columns((DataType.long, "x"), (DataType.string, "s"))
     text = b"x,s\n1,NA\n2,b\n"
-    made = bodies.read(Job(text, CSV), plan(schema, checks="mlflow")).data
+    made = formats.read(Job(text, CSV), plan(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_csv_input(io.StringIO(text.decode()), schema))
     file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
-    made = bodies.read(Job(file, PARQUET), plan(schema, checks="mlflow")).data
+    made = formats.read(Job(file, PARQUET), plan(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_parquet_input(io.BytesIO(file)))
     refused(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
     refused(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")

@@ -14,10 +14,10 @@ import pytest
 from pyarrow import ipc, parquet
 from scipy import sparse
 
-from workers.codec import bodies
+from workers.codec import formats
 from workers.codec.request import Request
 from workers.errors import AnswerRefused
-from workers.messages import ARROW, CSV, PARQUET, Job
+from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 NOON = pd.Timestamp("2024-01-02T12:00:00Z")
 NAN = float("nan")
@@ -42,7 +42,7 @@ TABLES: list[tuple[Any, dict[str, list[Any]], str]] = [
 
 
 def written(predictions: object, accept: str) -> bytes:
-    answer = bodies.write(predictions, Request(None), Job(b"", accept=accept))
+    answer = formats.write(predictions, Request(None), Job(b"", accept=accept))
     assert (answer.content_type, answer.wrapped) == (accept, False)
     return answer.body
 

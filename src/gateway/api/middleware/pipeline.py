@@ -1,0 +1,128 @@
+"""The one layer around every handler: the request's id, errors as answers, and counts of both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway.api import errors, keys
+from gateway.api.middleware import response_compression
+from gateway.errors import UNEXPECTED_ERRORS
+from gateway.serving.service import asked
+from gateway.telemetry import logs
+from gateway.telemetry.metrics.requests import CLIENT_GONE
+from workers.errors import ModelFailed
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from gateway.api.body.memory_limit import Intake
+    from gateway.api.connections import Connections
+    from gateway.api.inflight import Drain
+    from gateway.api.middleware.request_id import RequestIds
+    from gateway.api.middleware.request_metrics import Counting
+    from gateway.settings import Current
+
+logger = logging.getLogger(__name__)
+
+_TURNED_AWAY: Final = 503
+
+
+def around(
+    ids: RequestIds,
+    drain: Drain,
+    *,
+    connections: Connections,
+    intake: Intake,
+    counting: Counting,
+    settings: Current,
+) -> Middleware:
+    """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = ids.of(request.headers.get("X-Request-Id"))
+        logs.request_id.set(request_id)
+        connection = request.protocol
+        drain.enter(connection)
+        began, status = perf_counter(), CLIENT_GONE
+        try:
+            response: web.StreamResponse = await handler(request)
+            if "Accept-Encoding" in request.headers:
+                response = await response_compression.encoded(request, response)
+            status = response.status
+        except asyncio.CancelledError:
+            if drain.given_up:
+                status = _TURNED_AWAY
+            raise
+        except Exception as error:
+            if request.transport is None and isinstance(error, ConnectionError):
+                raise  # the client is gone, and aiohttp takes note of it
+            told_text = settings.now.model_error_text
+            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
+            status = response.status
+        finally:
+            drain.leave(connection)
+            counting.note(request, status, seconds=perf_counter() - began, key=asked.get())
+            connections.leave(connection)
+            if intake.held:
+                intake.release(connection)
+        response.headers["X-Request-Id"] = request_id
+        if drain.started:
+            response.force_close()  # so that a client with a pool of connections takes another
+        return response
+
+    return answer
+
+
+def told(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
+    """What the client is told of `error`; the log is told the rest."""
+    problem = errors.problem_of(error, model_error_text=model_error_text)
+    if problem is None:
+        problem = errors.internal()
+        request.app[keys.TALLY].count(UNEXPECTED_ERRORS, "request")
+        logger.error("unexpected error", exc_info=error, extra=_where(request))
+    elif problem.status >= 500 or problem.status == 424:
+        _complain(request, error, problem.status)
+    return problem
+
+
+def _complain(request: web.Request, error: Exception, status: int) -> None:
+    where, reason = _where(request), _reason(error)
+    more: dict[str, object] = dict(_more(error))
+    if status == _TURNED_AWAY:
+        kept_back = request.app[keys.COMPLAINTS].due((where["route"], where["model"], type(error)))
+        if kept_back is None:
+            return
+        if kept_back:
+            more["alike_since_the_last"] = kept_back
+    logger.warning("request failed", extra={**where, "status": status, "reason": reason, **more})
+
+
+def _refused(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:
+    response = problem.response(request_id, request.path)
+    if request.can_read_body and not request.content.is_eof():
+        response.force_close()  # what is left of the body is not worth reading
+    return response
+
+
+def _where(request: web.Request) -> dict[str, object]:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "none"
+    model = "/".join(request.match_info[part] for part in ("name", "version") if part in request.match_info)
+    return {"request_id": logs.request_id.get(), "route": f"{request.method} {route}", "model": model}
+
+
+def _reason(error: Exception) -> str:
+    """For the operator: the error and, of a model's own exception, its text."""
+    text = error.text if isinstance(error, ModelFailed) else ""
+    return f"{type(error).__name__}: {error}" + (f" ({text})" if text else "")
+
+
+def _more(error: Exception) -> dict[str, str]:
+    """What a model's worker wrote for the operator alone: usually the trace. The pool logs failed loads."""
+    return {"log": error.log} if isinstance(error, ModelFailed) and error.log else {}

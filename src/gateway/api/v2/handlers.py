@@ -1,0 +1,114 @@
+"""The routes of the Open Inference Protocol, version 2: health, metadata and inference."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import web
+
+from gateway.api import keys, responses
+from gateway.api.body import reader
+from gateway.api.errors import HttpRefusal
+from gateway.api.handlers import health
+from gateway.api.paths import name_of, ref_of
+from gateway.api.v2 import metadata as v2_metadata
+from workers.errors import LoadFailed
+from workers.protocol.messages import OPEN_INFERENCE, Job
+
+if TYPE_CHECKING:
+    from gateway.domain.models import Resolution
+    from gateway.serving.service import Prediction
+
+_PROJECT: Final = "model-invocation-endpoint"
+_EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
+_OCTETS: Final = "application/octet-stream"
+_LENGTH: Final = "Inference-Header-Content-Length"
+_READY: Final = "READY"
+
+
+async def server(request: web.Request) -> web.Response:
+    """GET /v2: what answers here."""
+    body = {"name": _PROJECT, "version": metadata.version(_PROJECT), "extensions": _EXTENSIONS}
+    return responses.json(body)
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /v2/health/ready: as /health/ready decides."""
+    is_ready = health.is_ready(request.app)
+    return responses.json({"ready": is_ready}, status=200 if is_ready else 503)
+
+
+async def model(request: web.Request) -> web.Response:
+    """GET /v2/models/{name}[/versions/{version}]: inputs and outputs, by the signature."""
+    resolution = await _resolved(request)
+    version = resolution.version
+    signature = await request.app[keys.DETAILS].signature(version)
+    versions = [version.version]
+    if "version" not in request.match_info:
+        details = await request.app[keys.CATALOG].model(name_of(request))
+        versions = [each.version for each in details.versions if each.status == _READY]
+    return responses.json(v2_metadata.model(version.name, versions, signature))
+
+
+async def model_ready(request: web.Request) -> web.Response:
+    """GET …/ready: whether the version would answer now, loading it first where it is cold.
+
+    Raises LoadFailed while the memory of a failed load lasts.
+    """
+    version = (await _resolved(request)).version
+    state = request.app[keys.POOL].state(version.key)
+    if state.state == "failed":
+        raise LoadFailed(state.reason or "The model could not be loaded.")
+    body = {"name": version.name, "version": version.version, "ready": True, "state": state.state}
+    return responses.json(body)
+
+
+async def infer(request: web.Request) -> web.Response:
+    """POST …/infer: the outputs of the version that the path names."""
+    ref = ref_of(request)
+    length = _json_length(request)
+    job = Job(await reader.content_of(request), OPEN_INFERENCE, OPEN_INFERENCE, length)
+    return _answer(await request.app[keys.SERVING].predict(ref, job))
+
+
+async def _resolved(request: web.Request) -> Resolution:
+    ref, catalog = ref_of(request), request.app[keys.CATALOG]
+    return catalog.fresh(ref) or await catalog.resolve(ref)
+
+
+def _json_length(request: web.Request) -> int | None:
+    """How much of the body is JSON, None for all of it; a missing Content-Type is no fault.
+
+    Raises HttpRefusal for other types, and for a length that is no number.
+    """
+    header, length = request.headers.get("Content-Type"), request.headers.get(_LENGTH)
+    is_binary = header is not None and header.partition(";")[0].strip().lower() == _OCTETS
+    if not is_binary and reader.media_type(header) != reader.JSON:
+        message = f"Bodies are {reader.JSON} here, or {_OCTETS} with the header {_LENGTH}."
+        raise HttpRefusal(415, "INVALID_PARAMETER_VALUE", message=message)
+    if length is None and not is_binary:
+        return None
+    if length is None or not (length.isascii() and length.isdigit() and len(length) <= 18):
+        message = f"A binary body has a header {_LENGTH}: how many bytes of it are JSON."
+        raise HttpRefusal(400, "INVALID_PARAMETER_VALUE", message=message)
+    return int(length)
+
+
+def _answer(made: Prediction) -> web.Response:
+    """The worker's answer, with the model's name and version put in front; it is never parsed."""
+    key, reply = made.resolution.version.key, made.reply
+    head = _head(key.name, key.version)
+    headers = responses.headers(made.resolution, made.timing)
+    headers["Content-Type"] = reply.content_type
+    if reply.json_length is not None:
+        headers[_LENGTH] = str(len(head) + reply.json_length - 1)
+    return web.Response(body=b"".join((head, memoryview(reply.body)[1:])), headers=headers)
+
+
+@lru_cache(maxsize=1024)
+def _head(name: str, version: str) -> bytes:
+    """A JSON object's beginning, up to where its first other member follows."""
+    return orjson.dumps({"model_name": name, "model_version": version})[:-1] + b","

@@ -1,0 +1,70 @@
+"""A signature as the Open Inference Protocol tells of it, in the terms of MLServer's MLflow runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.domain.mlmodel import Signature
+
+Shape = dict[str, object]
+
+_COLUMNS: Final[Mapping[object, tuple[str, str]]] = {
+    "boolean": ("BOOL", "np"),
+    "integer": ("INT32", "np"),
+    "long": ("INT64", "np"),
+    "float": ("FP32", "np"),
+    "double": ("FP64", "np"),
+    "string": ("BYTES", "str"),
+    "binary": ("BYTES", "base64"),
+    "datetime": ("BYTES", "datetime"),
+}
+_OTHER: Final = ("BYTES", "pd_json")  # arrays, objects, maps, and whatever types are to come
+_TENSORS: Final[Mapping[str, str]] = {
+    "bool": "BOOL",
+    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
+}
+
+
+def model(name: str, versions: list[str], signature: Signature | None) -> Shape:
+    """A model's metadata; one without signature has no inputs and outputs to tell of."""
+    return {
+        "name": name,
+        "versions": versions,
+        "platform": "mlflow_pyfunc",
+        "inputs": _tensors(signature.inputs if signature else None, "input"),
+        "outputs": _tensors(signature.outputs if signature else None, "output"),
+    }
+
+
+def _tensors(specs: object, prefix: str) -> list[Shape]:
+    """One tensor per column or tensor of a schema in MLflow's JSON form."""
+    listed = specs if isinstance(specs, list) else []
+    return [_tensor(spec, f"{prefix}-{at}") for at, spec in enumerate(listed) if isinstance(spec, Mapping)]
+
+
+def _tensor(spec: Mapping[str, object], default: str) -> Shape:
+    name = spec.get("name")
+    tensor = spec.get("tensor-spec")
+    shape: object = [-1, 1]
+    if isinstance(tensor, Mapping):
+        datatype, content_type = _tensor_type(str(tensor.get("dtype")))
+        shape = tensor.get("shape")
+    else:
+        kind = spec.get("type")
+        datatype, content_type = _COLUMNS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
+    return {
+        "name": name if isinstance(name, str) else default,
+        "datatype": datatype,
+        "shape": shape,
+        "parameters": {"content_type": content_type},
+    }
+
+
+def _tensor_type(dtype: str) -> tuple[str, str]:
+    if dtype in _TENSORS:
+        return _TENSORS[dtype], "np"
+    return "BYTES", "datetime" if dtype.startswith("datetime64") else "str"

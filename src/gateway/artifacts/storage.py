@@ -1,0 +1,220 @@
+"""The cache's folder: what is where in it, how large it may be, and who gives way."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import secrets
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from gateway.artifacts import disk_errors, manifest
+from gateway.artifacts.layout import Partial, Place, remove
+from gateway.artifacts.locks import FileLock, held
+from gateway.concurrency.threads import in_thread
+from gateway.errors import CacheFull
+from workers.metrics import Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from workers.metrics import Tally
+    from workers.protocol.messages import ModelKey
+
+EVICTIONS: Final = Event(
+    "artifact_cache_evictions", "Versions whose cached files were removed to make room for others."
+)
+
+logger = logging.getLogger(__name__)
+_LAYOUT = "v1"
+
+
+class Room:
+    """Everything below the cache's folder, shared with other processes that use the same one.
+
+    Models and downloads together take `max_bytes` at most; a model that anybody has on lease
+    stays, of the others the least recently used goes first.
+    """
+
+    def __init__(self, top: Path, *, max_bytes: int, tally: Tally) -> None:
+        self._top = top / _LAYOUT
+        self._models = self._top / "models"
+        self._partials = self._top / "partial"
+        self._locks = self._top / "locks"
+        self._gate = self._top / "room.lock"
+        self._tally = tally
+        self._evicted = 0
+        self.max_bytes = max_bytes
+
+    async def open(self) -> None:
+        """Make the folder, and remove what dead processes left half done."""
+        await self.make()
+        async with held(self._gate):
+            await in_thread(self._sweep)
+
+    async def make(self) -> None:
+        """Make the folder where it is not there, or not any more: some system cleans up old files."""
+        await in_thread(self._make)
+
+    def place(self, key: ModelKey) -> Place:
+        """Where the model `key` belongs; its name is never part of a path."""
+        name = hashlib.sha256(json.dumps([key.name, key.version, key.fingerprint]).encode()).hexdigest()[:40]
+        return self._place(name)
+
+    @asynccontextmanager
+    async def partial(self, size: int) -> AsyncIterator[Partial]:
+        """A new folder with room for `size` bytes, gone afterwards; raises CacheFull."""
+        partial = Partial(self._partials / secrets.token_hex(16))
+        lock = FileLock(partial.lock)
+        try:
+            async with self._gated():
+                await in_thread(self._begin, partial, size, lock=lock)
+            yield partial
+        finally:
+            await in_thread(remove, partial.top)
+            await in_thread(lock.release)
+
+    async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
+        """Put a complete model of `size` bytes in its place; raises CacheFull."""
+        await in_thread(manifest.sync_folders, partial.folder)
+        async with self._gated():
+            await in_thread(self._clear, size, keep=partial)
+            await in_thread(self._move, partial.folder, place.folder)
+
+    async def relieve(self, size: int | None) -> bool:
+        """Remove models nobody has on lease until `size` bytes are free, all of them where it is unknown.
+
+        For a disk that was found full; False where there was none to remove.
+        """
+        async with self._gated():
+            return await in_thread(self._relieve, size)
+
+    async def discard(self, place: Place) -> None:
+        """Remove the model at `place`, leased or not: it is damaged."""
+        async with held(self._gate):
+            await in_thread(self._drop, place.folder)
+
+    @asynccontextmanager
+    async def _gated(self) -> AsyncIterator[None]:
+        """Hold the gate, and count what was evicted meanwhile: threads do not."""
+        async with held(self._gate):
+            try:
+                yield
+            finally:
+                evicted, self._evicted = self._evicted, 0
+                if evicted:
+                    self._tally.count(EVICTIONS, times=evicted)
+
+    def _place(self, name: str) -> Place:
+        return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
+
+    def _make(self) -> None:
+        self._top.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._top, self._models, self._partials, self._locks):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
+            folder.chmod(0o700)
+
+    def _begin(self, partial: Partial, size: int, *, lock: FileLock) -> None:
+        self._sweep()
+        self._clear(size)
+        partial.top.mkdir(mode=0o700)
+        if not lock.try_acquire():
+            raise RuntimeError("a new folder is locked already")
+        partial.lock.write_text(str(size))
+        partial.folder.mkdir(mode=0o700)
+        partial.files.mkdir(mode=0o700)
+
+    def _clear(self, size: int, *, keep: Partial | None = None) -> None:
+        """Have room for `size` bytes, besides what `keep` has; called with the gate held."""
+        if size > self.max_bytes:
+            raise CacheFull(
+                f"This version's files are larger than the artifact cache: {size} of {self.max_bytes} bytes. "
+                "GATEWAY_CACHE_MAX_BYTES sets its size."
+            )
+        others = [Partial(top) for top in self._partials.iterdir() if keep is None or top != keep.top]
+        sizes = self._sizes()
+        taken = sum(sizes.values()) + sum(other.reserved() for other in others)
+        # What `keep` has is on the disk already.
+        coming = size + sum(other.missing() for other in others) if keep is None else 0
+        if disk_errors.free(self._top) + sum(sizes.values()) < coming:
+            raise _disk_full(size)
+        for place, bytes_there in sizes.items():
+            if taken + size <= self.max_bytes and coming <= disk_errors.free(self._top):
+                return
+            if self._evict(place):
+                taken -= bytes_there
+        if taken + size > self.max_bytes:
+            raise CacheFull(
+                f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
+                "GATEWAY_CACHE_MAX_BYTES sets its size."
+            )
+        if coming > disk_errors.free(self._top):
+            raise _disk_full(size)
+
+    def _relieve(self, size: int | None) -> bool:
+        removed = False
+        for place in self._sizes():
+            if size is not None and removed and disk_errors.free(self._top) >= size:
+                break
+            removed = self._evict(place) or removed
+        return removed
+
+    def _sizes(self) -> dict[Place, int]:
+        """The cached models' bytes, the least recently used model first."""
+        places = [self._place(folder.name) for folder in self._models.iterdir()]
+        return {place: place.size() for place in sorted(places, key=Place.used)}
+
+    def _evict(self, place: Place) -> bool:
+        lock = FileLock(place.lease)
+        if not lock.try_acquire():
+            return False
+        try:
+            known = manifest.load(place.manifest)
+            self._drop(place.folder)
+            self._evicted += 1
+            logger.info(
+                "the cached files of %s gave way to others", known.model if known else "an unknown model"
+            )
+        finally:
+            lock.release(remove=True)
+        return True
+
+    def _drop(self, folder: Path) -> None:
+        # Away by one rename, so that nobody sees half of it; under a name that `_sweep` knows as dead.
+        trash = self._partials / secrets.token_hex(16)
+        try:
+            if folder.is_dir() and not folder.is_symlink():
+                folder.chmod(0o700)  # a folder that is not ours to write in cannot be moved
+            folder.rename(trash)
+        except FileNotFoundError:
+            return
+        remove(trash)
+
+    def _move(self, folder: Path, place: Path) -> None:
+        folder.rename(place)
+        manifest.sync_folder(self._models)
+
+    def _sweep(self) -> None:
+        """Remove the partial folders whose owner is gone; called with the gate held."""
+        for top in self._partials.iterdir():
+            lock = FileLock(Partial(top).lock)
+            # Whoever ends a download removes its folder without the gate: it may go at any moment.
+            with suppress(FileNotFoundError):
+                if not top.is_dir() or top.is_symlink():
+                    remove(top)  # nothing of ours
+                elif lock.try_acquire():
+                    remove(top)
+                    lock.release()
+
+
+def _disk_full(size: int) -> CacheFull:
+    return CacheFull(
+        f"The disk of the artifact cache is full: this version's files need {size} bytes, and no cached "
+        "model that is not in use could give way. See GATEWAY_CACHE_DIR."
+    )

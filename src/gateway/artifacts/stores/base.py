@@ -1,0 +1,157 @@
+"""What a store of artifacts is to the cache, and which names it may list."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.errors import ArtifactsGone, UpstreamWrong
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from gateway.artifacts.progress import Meter
+
+MODEL_FILE = "MLmodel"
+MAX_FILES = 10_000
+MAX_DEPTH = 32
+CHUNK_BYTES = 1 << 20
+
+
+class FileGone(ArtifactsGone):
+    """The store is there, this one file is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file that a store lists, by its path relative to the model's folder."""
+
+    path: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A file on its way: what the store says of it, and its bytes in chunks of 1 MiB at most."""
+
+    size: int | None
+    md5: str | None
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on this machine, by its path relative to the model's folder."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Tree(Protocol):
+    """A model's files in their store; `size` is the sum of their bytes, None if not known before."""
+
+    @property
+    def size(self) -> int | None: ...
+
+    async def fetch(self, folder: Path, meter: Meter) -> tuple[StoredFile, ...]:
+        """Bring every file below `folder` (an empty one), on disk for certain, and digest it."""
+        ...
+
+
+class Store(Protocol):
+    """Where models' files are kept; every error is one of `gateway.errors`."""
+
+    async def find(self, uri: str) -> Tree:
+        """The files at `uri`; raises ArtifactsGone where no model is there."""
+        ...
+
+    async def read(self, uri: str, path: str, *, limit: int) -> bytes | None:
+        """One file at `uri`, None where there is none; UpstreamWrong where it is over `limit` bytes."""
+        ...
+
+
+class FileStore(Protocol):
+    """A store that gives files one by one; `transfer.ByFile` makes a Store of it."""
+
+    async def files(self, uri: str) -> Sequence[Listed]:
+        """Every file below `uri`, none where nothing is there."""
+        ...
+
+    def open(self, uri: str, path: str) -> AbstractAsyncContextManager[Incoming]:
+        """The file `path` below `uri`; raises FileGone where there is none."""
+        ...
+
+
+def checked(path: str) -> str:
+    """`path`, if it names a file below a folder and nothing else; raises UpstreamWrong."""
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH:
+        raise too_many()
+    if any(_unsafe(part) for part in parts):
+        raise UpstreamWrong("The artifact store lists a file under a name that could lead out of its folder.")
+    return path
+
+
+def _unsafe(part: str) -> bool:
+    if part in {"", ".", ".."} or "\0" in part or "\\" in part:
+        return True
+    try:
+        return len(part.encode()) > 255
+    except UnicodeEncodeError:
+        return True
+
+
+def joined(folder: Path, path: str) -> Path:
+    """Where the listed file `path` belongs below `folder`; raises UpstreamWrong for an unsafe name."""
+    return folder.joinpath(*checked(path).split("/"))
+
+
+def model_files(files: Iterable[Listed]) -> tuple[Listed, ...]:
+    """`files`, if together they can be a model's folder.
+
+    Raises UpstreamWrong for an unsafe name, one that is listed twice or one that is both a file
+    and a folder, and ArtifactsGone where no model is among them.
+    """
+    found: dict[str, Listed] = {}
+    folders: set[str] = set()
+    for file in files:
+        parts = checked(file.path).split("/")
+        if file.path in found:
+            raise UpstreamWrong("The artifact store lists a file twice.")
+        found[file.path] = file
+        folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
+        if len(found) > MAX_FILES:
+            raise too_many()
+    if not folders.isdisjoint(found):
+        raise UpstreamWrong("The artifact store lists a name both as a file and as a folder.")
+    require_model(found)
+    return tuple(found.values())
+
+
+def require_model(paths: Iterable[str]) -> None:
+    """Raises ArtifactsGone where `paths` are not those of a model's folder."""
+    names = set(paths)
+    if not names:
+        raise ArtifactsGone("There are no files at this version's location.")
+    if MODEL_FILE not in names:
+        raise ArtifactsGone(f"There is no {MODEL_FILE} file at this version's location, so it is no model.")
+
+
+def too_many() -> UpstreamWrong:
+    """The error for a location that is no reasonable model's."""
+    return UpstreamWrong(f"This version's location has more than {MAX_FILES} files, or folders too deep.")
+
+
+def too_large(path: str, limit: int) -> UpstreamWrong:
+    """The error for a file that was to be read whole, and is not small."""
+    return UpstreamWrong(f"The file {path} of this version is over {limit} bytes.")
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the file at `path`, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

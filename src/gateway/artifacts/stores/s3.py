@@ -1,0 +1,157 @@
+"""`s3://` locations, at AWS or at any server that speaks its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from gateway.artifacts.stores.base import CHUNK_BYTES, MAX_FILES, Incoming, Listed, checked, too_many
+from gateway.artifacts.stores.s3_errors import translated
+from gateway.errors import ArtifactsRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from gateway.settings import S3Settings
+
+_CONNECT_SECONDS = 5
+_PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+class S3:
+    """Files below `s3://bucket/folder`, through one client that is opened at its first use."""
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        *,
+        read_seconds: float = 20,
+        attempts: int = 3,
+        page_files: int = 1000,
+    ) -> None:
+        """The store may be silent for `read_seconds`, over all `attempts` of a call together."""
+        self._settings = settings
+        self._read_seconds = read_seconds
+        self._attempts = attempts
+        self._page = {"PageSize": page_files}
+        self._owner = {"ExpectedBucketOwner": settings.bucket_owner} if settings.bucket_owner else {}
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._opened: Any = None
+
+    async def close(self) -> None:
+        """Close the client where one was opened."""
+        self._opened = None
+        await self._stack.aclose()
+
+    async def files(self, uri: str) -> list[Listed]:
+        """Every file below `uri`, none where nothing is there."""
+        bucket, prefix = _location(uri)
+        client = await self._client()
+        found: list[Listed] = []
+        paginator = client.get_paginator("list_objects_v2")
+        pages = aiter(paginator.paginate(Bucket=bucket, Prefix=prefix, **self._owner))
+        while True:
+            with translated():
+                async with asyncio.timeout(self._read_seconds):
+                    page = await anext(pages, None)
+            if page is None:
+                return found
+            found += _listed(page, prefix)
+            if len(found) > MAX_FILES:
+                raise too_many()
+
+    @asynccontextmanager
+    async def open(self, uri: str, path: str) -> AsyncIterator[Incoming]:
+        """The file `path` below `uri`; raises FileGone where there is none."""
+        bucket, prefix = _location(uri)
+        client = await self._client()
+        with translated():
+            async with asyncio.timeout(self._read_seconds):
+                reply = await client.get_object(Bucket=bucket, Key=prefix + checked(path), **self._owner)
+        body = reply["Body"]
+        try:
+            yield Incoming(reply.get("ContentLength"), _md5(bucket, reply), _Chunks(body))
+        finally:
+            body.close()
+
+    async def _client(self) -> Any:
+        # Any: botocore makes its clients' classes at run time.
+        # Opened when needed only: finding credentials may ask a metadata service that is not there.
+        async with self._opening:
+            if self._opened is None:
+                with translated():
+                    self._opened = await self._stack.enter_async_context(self._made())
+        return self._opened
+
+    def _made(self) -> Any:
+        settings = self._settings
+        verify: bool | str | None = str(settings.ca_bundle) if settings.ca_bundle else None
+        return get_session().create_client(
+            "s3",
+            region_name=settings.region or None,
+            endpoint_url=settings.endpoint_url or None,
+            verify=False if settings.ignore_tls else verify,
+            aws_access_key_id=settings.access_key_id.get_secret_value() or None,
+            aws_secret_access_key=settings.secret_access_key.get_secret_value() or None,
+            aws_session_token=settings.session_token.get_secret_value() or None,
+            config=AioConfig(
+                warm_up_loader_caches=True,
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=self._read_seconds,
+                max_pool_connections=32,
+                retries={"total_max_attempts": self._attempts, "mode": "standard"},
+                s3={"addressing_style": settings.addressing_style},
+            ),
+        )
+
+
+class _Chunks:
+    """An object's bytes; errors on the way are the gateway's."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with translated():
+            chunk: bytes = await self._body.read(CHUNK_BYTES)
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+def _location(uri: str) -> tuple[str, str]:
+    """Bucket and key prefix of `uri`; keys are not percent-encoded in it."""
+    bucket, _, folder = uri.partition("://")[2].partition("/")
+    folder = folder.strip("/")
+    if not bucket or not folder:
+        raise ArtifactsRefused(
+            "This version's location is a whole S3 bucket: s3://bucket/folder would be right."
+        )
+    return bucket, folder + "/"
+
+
+def _listed(page: Mapping[str, Any], prefix: str) -> list[Listed]:
+    # Some tools make an empty object for a folder, its name ending with a slash.
+    return [
+        Listed(entry["Key"].removeprefix(prefix), entry["Size"])
+        for entry in page.get("Contents", ())
+        if not entry["Key"].endswith("/")
+    ]
+
+
+def _md5(bucket: str, reply: Mapping[str, Any]) -> str | None:
+    """The object's MD5 where its ETag is one: not of multipart uploads or foreign keys, not in S3 Express."""
+    encryption = reply.get("ServerSideEncryption")
+    if encryption not in {None, "AES256"} or reply.get("SSECustomerAlgorithm") or bucket.endswith("--x-s3"):
+        return None
+    match = _PLAIN_MD5.fullmatch(reply.get("ETag", ""))
+    return match[1] if match else None

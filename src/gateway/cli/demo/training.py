@@ -1,0 +1,193 @@
+"""Trains the demo's example models and logs them on an MLflow server.
+
+A program of its own (`python -m gateway.demo.training TRACKING_URI`), and the only module of the
+gateway that imports mlflow and scikit-learn: the gateway's process never imports this one.
+
+    wine          registered, three versions; version 2 is the best and bears the alias `champion`
+    iris-petals   registered, one version; takes text, a date and two numbers, answers text
+    forest        an experiment with three runs, each with a model; nothing registered
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pandas as pd
+from mlflow.models import infer_signature
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from gateway.cli.demo.server import wait_until_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sklearn.base import BaseEstimator
+
+MEASURED_FROM = pd.Timestamp("2024-05-01")
+MEASURED_PER_DAY = 10
+PETAL_CENTIMETRES = (0.0, 2.5, 5.0, float("inf"))
+PETAL_LENGTHS = ("short", "medium", "long")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One model to train: where it goes, what it learns from and what is said about it."""
+
+    experiment: str
+    label: str
+    estimator: BaseEstimator
+    inputs: pd.DataFrame
+    targets: pd.Series[Any]
+    registered: bool = False
+    alias: str = ""
+    text: str = ""
+
+
+def wine() -> Iterator[Example]:
+    """The cultivar (0, 1 or 2) of a wine from four measurements, by three means."""
+    measured, targets = load_wine(return_X_y=True, as_frame=True)
+    inputs = measured[["alcohol", "flavanoids", "color_intensity", "proline"]]
+    scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=7))
+    means: list[tuple[str, BaseEstimator, str]] = [
+        ("a decision tree of depth 1", DecisionTreeClassifier(max_depth=1, random_state=7), ""),
+        ("logistic regression on scaled measurements", scaled, "champion"),
+        ("five nearest neighbours, not scaled", KNeighborsClassifier(), ""),
+    ]
+    for label, estimator, alias in means:
+        yield Example("wine", label, estimator, inputs, targets, registered=True, alias=alias, text=WINE)
+
+
+def iris() -> Iterator[Example]:
+    """How long an iris's petals are, from its species, the date, and its sepals.
+
+    The date is derived: ten flowers a day in the data set's order, from 1 May 2024 on.
+    """
+    bunch = load_iris(as_frame=True)
+    days = pd.to_timedelta(pd.Series(range(len(bunch.data))) // MEASURED_PER_DAY, unit="D")
+    inputs = pd.DataFrame(
+        {
+            "species": bunch.target.map(dict(enumerate(bunch.target_names))).astype(object),
+            "measured_on": (MEASURED_FROM + days).astype("datetime64[ns]"),
+            "sepal_length": bunch.data["sepal length (cm)"],
+            "sepal_width": bunch.data["sepal width (cm)"],
+        }
+    )
+    lengths = pd.cut(bunch.data["petal length (cm)"], PETAL_CENTIMETRES, labels=PETAL_LENGTHS).astype(str)
+    forms = ColumnTransformer(
+        [
+            ("species", OneHotEncoder(), ["species"]),
+            ("date", make_pipeline(day_number(), StandardScaler()), ["measured_on"]),
+            ("sepals", StandardScaler(), ["sepal_length", "sepal_width"]),
+        ]
+    )
+    estimator = make_pipeline(forms, LogisticRegression(max_iter=1000, random_state=7))
+    yield Example(
+        "iris-petals",
+        "logistic regression on encoded columns",
+        estimator,
+        inputs,
+        lengths,
+        registered=True,
+        text=IRIS,
+    )
+
+
+def day_number() -> FunctionTransformer:
+    """Dates as days since the first measurement, whatever resolution they come in."""
+
+    # an inner function is pickled whole: the worker that loads the model need not import this module
+    def days(dates: pd.DataFrame) -> pd.DataFrame:
+        since = {name: dates[name] - MEASURED_FROM for name in dates.columns}
+        return pd.DataFrame({name: elapsed / pd.Timedelta(days=1) for name, elapsed in since.items()})
+
+    return FunctionTransformer(days)
+
+
+def forest() -> Iterator[Example]:
+    """Whether a tumour is benign (1) or malignant (0), by forests of several sizes."""
+    measured, targets = load_breast_cancer(return_X_y=True, as_frame=True)
+    inputs = measured[["mean radius", "mean texture", "mean concavity"]]
+    for trees, depth in ((2, 1), (50, 4), (5, 2)):
+        estimator = RandomForestClassifier(trees, max_depth=depth, random_state=7)
+        yield Example("forest", f"{trees} trees of depth {depth}", estimator, inputs, targets)
+
+
+WINE = "Predicts which of three cultivars (0, 1, 2) a wine is made of, from a chemical analysis."
+IRIS = "Predicts whether an iris has short, medium or long petals, from its species, a date and its sepals."
+
+
+def publish(example: Example) -> None:
+    """Train one example, log it in a run of its experiment with its metrics, and register it."""
+    train_x, test_x, train_y, test_y = train_test_split(
+        example.inputs, example.targets, random_state=7, stratify=example.targets
+    )
+    mlflow.set_experiment(example.experiment)
+    with mlflow.start_run(run_name=example.label, tags={"mlflow.source.name": "gateway demo"}):
+        example.estimator.fit(train_x, train_y)
+        mlflow.log_params({"estimator": example.label, "rows": len(train_x)})
+        logged = mlflow.sklearn.log_model(
+            example.estimator,
+            name="model",
+            signature=infer_signature(train_x, example.estimator.predict(train_x)),
+            input_example=train_x.head(2),
+            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "pandas")],
+            # skops, the default form, refuses trees and functions of one's own
+            serialization_format="cloudpickle",
+        )
+        mlflow.log_metrics(scores(example.estimator, test_x, test_y))
+    if example.registered:
+        register(example, logged.model_uri)
+
+
+def scores(estimator: BaseEstimator, inputs: pd.DataFrame, targets: pd.Series[Any]) -> dict[str, float]:
+    """Accuracy and log loss on rows that were not learnt from; for two classes the area under the ROC too."""
+    chances = estimator.predict_proba(inputs)
+    found = {
+        "accuracy": float(accuracy_score(targets, estimator.predict(inputs))),
+        "log_loss": float(log_loss(targets, chances, labels=estimator.classes_)),
+    }
+    if len(estimator.classes_) == 2:
+        found["roc_auc"] = float(roc_auc_score(targets, chances[:, 1]))
+    return found
+
+
+def register(example: Example, uri: str) -> None:
+    """The logged model as the next version of the registered one, with its alias and descriptions."""
+    client = mlflow.MlflowClient()
+    made = mlflow.register_model(uri, example.experiment)
+    client.update_registered_model(example.experiment, description=example.text)
+    client.update_model_version(example.experiment, made.version, description=f"By {example.label}.")
+    if example.alias:
+        client.set_registered_model_alias(example.experiment, example.alias, made.version)
+
+
+def main(arguments: list[str]) -> int:
+    """Train everything against the server at the one argument, a line of progress per model."""
+    wait_until_up(arguments[0])
+    mlflow.set_tracking_uri(arguments[0])
+    examples = [*wine(), *iris(), *forest()]
+    for number, example in enumerate(examples, 1):
+        started = time.monotonic()
+        publish(example)
+        took = time.monotonic() - started
+        sys.stdout.write(f"{number}/{len(examples)} {example.experiment}: {example.label}, {took:.1f} s\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

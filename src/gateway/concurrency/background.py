@@ -1,0 +1,75 @@
+"""Tasks of the gateway's own that run as long as it does, and what becomes of errors nobody expected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import UNEXPECTED_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from workers.metrics import Tally
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+_LONG_LIFE_SECONDS: Final = 60.0  # after which an error counts as the first again
+
+
+@asynccontextmanager
+async def kept(
+    work: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    name: str,
+    tally: Tally,
+    first_pause: float = _FIRST_PAUSE_SECONDS,
+) -> AsyncIterator[None]:
+    """`work` runs meanwhile, to its end; it is cancelled and awaited when the context is left.
+
+    Where it raises it is logged, counted, and begun anew, after a pause that grows.
+    """
+    tally.count(UNEXPECTED_ERRORS, name, times=0)  # so that the first one is seen as an increase
+    task = asyncio.create_task(_begun_again(work, name=name, tally=tally, pause=first_pause), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _begun_again(
+    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, tally: Tally, pause: float
+) -> None:
+    loop, first = asyncio.get_running_loop(), pause
+    while True:
+        began = loop.time()
+        try:
+            await work()
+        except Exception:
+            pause = first if loop.time() - began > _LONG_LIFE_SECONDS else pause
+            logger.exception("%s: unexpected error, begun again in %g s", name, pause)
+            tally.count(UNEXPECTED_ERRORS, name)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            return
+
+
+def hear_the_loop(tally: Tally) -> None:
+    """Have what the running loop's callbacks and forgotten tasks raise logged as ours, and counted."""
+
+    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        about: dict[str, object] = {
+            name: repr(context[name]) for name in ("future", "task", "handle") if name in context
+        }
+        message, error = context.get("message", "unexpected error"), context.get("exception")
+        logger.error("event loop: %s", message, exc_info=error, extra=about)
+        tally.count(UNEXPECTED_ERRORS, "event loop")
+
+    tally.count(UNEXPECTED_ERRORS, "event loop", times=0)
+    asyncio.get_running_loop().set_exception_handler(note)

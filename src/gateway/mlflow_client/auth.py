@@ -1,0 +1,119 @@
+"""Who the gateway is to MLflow, and whom it trusts: MLflow's own rules for both."""
+
+from __future__ import annotations
+
+import configparser
+import ssl
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from yarl import URL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.settings import MlflowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name with its password, or a token; both may be empty."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """The Authorization header: a user name with its password wins over a token."""
+        if self.username and self.password:
+            pair = b64encode(f"{self.username}:{self.password}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Credentials:
+    """The settings' credentials; what they leave out comes from `file`, then from the address itself.
+
+    `file` is an INI file with a section `[mlflow]` as MLflow's client reads it. Raises ValueError
+    where it cannot be parsed.
+    """
+    written = _written(file) if file is not None else {}
+    return Credentials(
+        username=settings.username or written.get("mlflow_tracking_username", "") or url.user or "",
+        password=settings.password.get_secret_value()
+        or written.get("mlflow_tracking_password", "")
+        or url.password
+        or "",
+        token=settings.token.get_secret_value() or written.get("mlflow_tracking_token", ""),
+    )
+
+
+def _written(file: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(file, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError, OSError) as error:
+        # The parser's own message holds lines of the file, and those hold secrets.
+        raise ValueError(
+            f"{file.name} cannot be read: it must be an INI file with a section [mlflow]."
+        ) from error
+    return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
+
+
+def tls(settings: MlflowSettings) -> ssl.SSLContext:
+    """How to verify the server, and the client's own certificate where one is set.
+
+    Raises ValueError naming the setting whose file cannot be used.
+    """
+    context = _verifying(settings.server_cert_path)
+    if settings.insecure_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.client_cert_path is not None:
+        try:
+            context.load_cert_chain(settings.client_cert_path)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(
+                "MLFLOW_TRACKING_CLIENT_CERT_PATH must name a PEM file that holds a certificate and its key."
+            ) from error
+    return context
+
+
+def _verifying(authority: Path | None) -> ssl.SSLContext:
+    if authority is None:
+        return ssl.create_default_context()
+    try:
+        if authority.is_dir():
+            return ssl.create_default_context(capath=str(authority))
+        return ssl.create_default_context(cafile=str(authority))
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(
+            "MLFLOW_TRACKING_SERVER_CERT_PATH must name a PEM file of certificates to trust."
+        ) from error
+
+
+_HOW = (
+    "Run `mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000` over that store "
+    "and set {name} to its address, for example http://127.0.0.1:5000."
+)
+
+
+def tracking_url(text: str, *, name: str = "MLFLOW_TRACKING_URI") -> URL:
+    """The address of an MLflow server, with whatever path prefix it has.
+
+    Raises ValueError saying what to run and what to set where `text` is anything but an http(s)
+    address; the text never holds the address's own user name and password.
+    """
+    how = _HOW.format(name=name)
+    if not text.strip():
+        raise ValueError(f"{name} is not set. {how}")
+    try:
+        url = URL(text.strip())
+    except ValueError as error:
+        raise ValueError(f"{name} is not an address. {how}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"{name} must be an http or https address of an MLflow server. {how}")
+    if url.query_string or url.fragment:
+        raise ValueError(f"{name} must end with the path: without `?` and `#`.")
+    return url

@@ -1,0 +1,122 @@
+"""The pinned models: warm before the gateway is ready, and kept so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.domain.refs import text
+from gateway.errors import GatewayError
+from workers.errors import NoRoom, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.catalog import Catalog
+    from gateway.domain.refs import ModelRef
+    from gateway.serving.service import Serving
+    from workers.pool.pool import Pool
+    from workers.protocol.messages import ModelKey
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Pins:
+    """Keeps a worker warm for each pinned ref, and follows it when it comes to mean another version.
+
+    `problems` says of each ref that could not be had at the last try why not.
+    """
+
+    def __init__(
+        self, refs: Iterable[ModelRef], catalog: Catalog, *, serving: Serving, pool: Pool, every: float
+    ) -> None:
+        """`every` so many seconds each ref is resolved anew."""
+        self._refs = tuple(dict.fromkeys(refs))
+        self._other_refs = asyncio.Event()
+        self._catalog = catalog
+        self._serving = serving
+        self._pool = pool
+        self._every = every
+        self._kept: dict[ModelRef, ModelKey] = {}
+        self.problems: dict[str, str] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every pinned model is warm now."""
+        return all(ref in self._kept and self._pool.is_warm(self._kept[ref]) for ref in self._refs)
+
+    def change(self, refs: Iterable[ModelRef], *, every: float) -> None:
+        """Keep these from now on; what was pinned and is none of them may be unloaded again."""
+        self._refs = tuple(dict.fromkeys(refs))
+        self._every = every
+        self._other_refs.set()
+
+    async def run(self) -> None:
+        """Load and keep the pinned models, until cancelled."""
+        keepers: dict[ModelRef, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._other_refs.clear()
+                for ref in keepers.keys() - set(self._refs):
+                    await self._let_go(ref, keepers.pop(ref))
+                for ref in self._refs:
+                    if ref not in keepers:
+                        keepers[ref] = group.create_task(self._keep(ref), name=f"pinned {text(ref)}")
+                await self._other_refs.wait()
+
+    async def _let_go(self, ref: ModelRef, keeper: asyncio.Task[None]) -> None:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        self._release(ref)
+        self.problems.pop(text(ref), None)
+        logger.info("The model %s is pinned no more.", text(ref))
+
+    async def _keep(self, ref: ModelRef) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._follow(ref)
+            except Exception as error:  # noqa: BLE001 - whatever befalls one pin must not end the keeping of all
+                self._note(ref, error)
+                if isinstance(error, NoRoom):
+                    self._release(ref)  # what it was before takes the place that it needs now
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                self.problems.pop(text(ref), None)
+                pause = _FIRST_PAUSE_SECONDS
+                await asyncio.sleep(self._every)
+
+    def _note(self, ref: ModelRef, error: Exception) -> None:
+        known = isinstance(error, GatewayError | WorkerError)
+        self.problems[text(ref)] = str(error) if known else "An unexpected error; the log has it."
+        logger.error(
+            "The pinned model %s is not warm: %s", text(ref), error, exc_info=None if known else error
+        )
+
+    async def _follow(self, ref: ModelRef) -> None:
+        version = (await self._catalog.resolve(ref)).version
+        before = self._kept.get(ref)
+        if before == version.key and self._pool.is_warm(version.key):
+            return
+        self._pool.pin(version.key)
+        try:
+            await self._serving.warm(version)
+        except BaseException:
+            if version.key not in self._kept.values():
+                self._pool.unpin(version.key)
+            raise
+        if before != version.key:
+            self._release(ref)
+            self._kept[ref] = version.key
+            self._pool.pin(version.key)  # another ref that meant it may have been let go meanwhile
+            logger.info("The pinned model %s is warm: version %s.", text(ref), version.version)
+
+    def _release(self, ref: ModelRef) -> None:
+        key = self._kept.pop(ref, None)
+        if key is not None and key not in self._kept.values():
+            self._pool.unpin(key)

@@ -1,0 +1,62 @@
+"""Whether the gateway can serve at all: a process without which no model can be loaded is no gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from workers.pool.pool import Pool
+    from workers.spawn_health import Starts
+
+logger = logging.getLogger(__name__)
+
+_ENOUGH: Final = 3  # failures in a row, before the gateway calls itself unable
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 60.0
+
+
+class Vitals:
+    """Watches whether processes for workers can be started.
+
+    Where every start fails it tries by itself, since a gateway that is not ready may get no requests. As long
+    as a model is warm the gateway serves that, and goes on.
+    """
+
+    def __init__(self, pool: Pool, *, patience: float = _PATIENCE_SECONDS) -> None:
+        """`hopeless` is set where no process could be started for `patience` seconds."""
+        self._pool = pool
+        self._patience = patience
+        self.hopeless = asyncio.Event()
+
+    @property
+    def well(self) -> bool:
+        """Whether models can be loaded, as far as is known, or some are and serve on."""
+        return self._pool.starts.failed < _ENOUGH or self._pool.serves
+
+    async def run(self) -> None:
+        """Watch, until the gateway must give up."""
+        starts = self._pool.starts
+        while True:
+            await starts.failing.wait()
+            pause = _FIRST_PAUSE_SECONDS
+            while starts.failing.is_set():
+                if self._is_hopeless(starts):
+                    logger.critical(
+                        "no worker process could be started for %d s, %d times in a row: the gateway ends",
+                        starts.seconds,
+                        starts.failed,
+                    )
+                    self.hopeless.set()
+                    return
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await self._pool.try_start()
+                if starts.failing.is_set():
+                    logger.error("no worker process can be started, for %d s now", starts.seconds)
+            logger.info("worker processes can be started again")
+
+    def _is_hopeless(self, starts: Starts) -> bool:
+        return not self.well and starts.seconds >= self._patience

@@ -1,0 +1,55 @@
+"""Tabular answers in Arrow's stream format and in Parquet, with the types that they have in the model."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyarrow import ipc, parquet
+
+from workers.codec.answer_table import table
+from workers.codec.request import Answer
+from workers.errors import AnswerRefused
+from workers.protocol.messages import ARROW, PARQUET
+
+if TYPE_CHECKING:
+    from workers.codec.request import Request
+
+
+def write_arrow(predictions: object, request: Request) -> Answer:
+    """The predictions as an Arrow stream. Raises AnswerRefused where they are no table of Arrow's types."""
+    made = _arrow(predictions, ARROW)
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, made.schema) as stream:
+        stream.write_table(made)
+    return Answer(sink.getvalue().to_pybytes(), content_type=ARROW)
+
+
+def write_parquet(predictions: object, request: Request) -> Answer:
+    """The predictions as a Parquet file. Raises AnswerRefused likewise."""
+    made = _arrow(predictions, PARQUET)
+    sink = pa.BufferOutputStream()
+    try:
+        parquet.write_table(made, sink)
+    except pa.ArrowException as error:
+        raise _no_type(PARQUET) from error
+    return Answer(sink.getvalue().to_pybytes(), content_type=PARQUET)
+
+
+def _arrow(predictions: object, media_type: str) -> pa.Table:
+    frame = table(predictions, media_type)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what pyarrow asks pandas for, where times have a zone
+            made = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise _no_type(media_type) from error
+    return made.replace_schema_metadata(None)
+
+
+def _no_type(media_type: str) -> AnswerRefused:
+    return AnswerRefused(
+        f"A column of the model's answer holds values of several types, or of one that {media_type} does not "
+        "have; JSON can be had."
+    )

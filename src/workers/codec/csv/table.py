@@ -1,0 +1,111 @@
+"""CSV text as columns of texts: where each cell begins and ends, and nothing of what it means."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from workers.codec.input_errors import DETAILS, refusal
+from workers.errors import InputRefused
+from workers.protocol.messages import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_COLUMNS: Final = 100_000
+_QUOTE: Final = b'"'
+_QUOTED: Final = re.compile(rb'"[^"]*"')
+_BESIDE: Final = re.compile(rb'[^,\r\n"]"|"[^,\r\n"]')
+
+
+def parse(body: bytes) -> pa.Table:
+    """The columns under the names of the header line, every cell as text; an empty one is null.
+
+    A quoted empty cell is an empty text, though. Raises InputRefused where the cells cannot be told
+    apart for sure, and where a line has more or fewer than the header.
+    """
+    text = body.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+    if not text:
+        raise InputRefused("The body is empty; CSV begins with a header line.")
+    _check_utf8(text)
+    _check_quotes(text)
+    names = _names(text)
+    uneven: list[Cell] = []
+    try:
+        whole = text if text.endswith((b"\n", b"\r")) else text + b"\n"
+        table = _columns(whole, names, noted=_into(uneven))
+    except (pa.ArrowException, ValueError) as error:
+        raise InputRefused("The body is not CSV in UTF-8, separated by commas.") from error
+    if uneven:
+        raise refusal(uneven, what="The lines are not all as long as the header line")
+    if table.column_names != names:
+        raise InputRefused("The header line cannot be read for sure; quote its names.")
+    return table
+
+
+def _columns(text: bytes, names: list[str], *, noted: Callable[[arrow_csv.InvalidRow], str]) -> pa.Table:
+    return arrow_csv.read_csv(
+        pa.BufferReader(text),
+        read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        parse_options=arrow_csv.ParseOptions(
+            newlines_in_values=True, ignore_empty_lines=len(names) > 1, invalid_row_handler=noted
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _into(uneven: list[Cell]) -> Callable[[arrow_csv.InvalidRow], str]:
+    """A handler of uneven lines that notes them without their text. Line 1 is the header."""
+
+    def note(row: arrow_csv.InvalidRow) -> str:
+        reason = f"has {row.actual_columns} values, where {row.expected_columns} are wanted"
+        uneven.append(Cell(None if row.number is None else row.number - 2, None, reason))
+        return "skip" if len(uneven) <= DETAILS else "error"
+
+    return note
+
+
+def _check_utf8(text: bytes) -> None:
+    """Before any line is looked at: pyarrow tells the handler of an uneven line nothing otherwise."""
+    if text.isascii():
+        return
+    try:
+        pa.array([text], pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid as error:
+        raise InputRefused("The body is not CSV in UTF-8.") from error
+
+
+def _check_quotes(text: bytes) -> None:
+    """Quotes stand where a cell begins and ends, and nowhere else: else a cell would be guessed."""
+    if _QUOTE not in text:
+        return
+    if text.count(_QUOTE) % 2:
+        raise InputRefused("A quoted cell of the body does not end.")
+    if _BESIDE.search(_QUOTED.sub(_QUOTE, text)):
+        raise InputRefused(
+            "A cell of the body has a quote within: quote the whole cell, and write the quote twice."
+        )
+
+
+def _names(text: bytes) -> list[str]:
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8", newline=""), strict=True)
+    try:
+        names = next(lines, [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputRefused("The header line is not CSV in UTF-8.") from error
+    if len(names) > _MOST_COLUMNS:
+        raise InputRefused(f"The header line names more than {_MOST_COLUMNS} columns.")
+    if len(set(names)) != len(names):
+        raise InputRefused("The header line names one column twice.")
+    return names

@@ -1,0 +1,39 @@
+"""How the cells that do not fit are told: the first few by name, and how many more there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workers.errors import InputRefused
+
+if TYPE_CHECKING:
+    from workers.protocol.messages import Cell
+
+DETAILS = 5  # as many offending cells are named
+_NAME = 100  # as many characters of a caller's name are repeated
+
+
+def refusal(
+    problems: list[Cell], *, what: str = "The input does not fit the model's signature"
+) -> InputRefused:
+    """One error for all of them, by row; `problems` is not empty."""
+    problems.sort(key=lambda cell: -1 if cell.row is None else cell.row)
+    first = problems[0]
+    where = [] if first.column is None else [f"column {first.column!r}"]
+    where += [] if first.row is None else [f"row {first.row}"]
+    place = ", ".join(where)
+    more = len(problems) - DETAILS
+    tail = f" There are {more} more than the details name." if more > 0 else ""
+    return InputRefused(
+        f"{what}: {place + ': ' if place else ''}{first.reason}.{tail}", tuple(problems[:DETAILS])
+    )
+
+
+def short(name: object) -> str:
+    """A name that the caller chose, short enough to repeat."""
+    return str(name)[:_NAME]
+
+
+def type_hinted(form: str) -> InputRefused:
+    """The refusal of a form that a model whose signature comes from type hints does not take."""
+    return InputRefused(f"This model's signature comes from type hints: send inputs in JSON, not {form}.")

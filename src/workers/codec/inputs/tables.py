@@ -1,0 +1,129 @@
+"""JSON tables: rows or records in, columns of JSON values out."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+from workers.codec.input_errors import DETAILS, refusal, short
+from workers.errors import InputRefused
+from workers.protocol.messages import Cell
+
+_SPARSE = 16  # as many cells for each value sent are made
+_CELLS = 100_000  # as many are made in any case
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of JSON values, all of `rows` length; `names` is None where the body names none.
+
+    A name is a string, or an integer as pandas writes the columns of a frame without names.
+    """
+
+    names: tuple[str | int, ...] | None
+    values: tuple[Sequence[object], ...]
+    rows: int
+    index: Sequence[object] | None = None
+
+
+def from_split(payload: object) -> Table:
+    """A table of `{"columns"?, "data", "index"?}`. Raises InputRefused."""
+    if not isinstance(payload, Mapping):
+        raise InputRefused('dataframe_split must be an object with "data" and "columns".')
+    if unknown := sorted(set(payload) - {"columns", "data", "index"}):
+        named = ", ".join(repr(short(name)) for name in unknown[:DETAILS])
+        raise InputRefused(f"dataframe_split has {named}; it can have columns, data and index.")
+    rows = _rows(payload.get("data"))
+    names = _names(payload["columns"]) if payload.get("columns") is not None else None
+    width = len(names) if names is not None else (len(rows[0]) if rows else 0)
+    uneven = [
+        Cell(number, None, f"has {len(row)} values, where {width} are wanted")
+        for number, row in enumerate(rows)
+        if len(row) != width
+    ]
+    if uneven:
+        raise refusal(uneven, what="The rows of data are not all as long as columns")
+    values = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in range(width))
+    return Table(names, values, len(rows), _index(payload.get("index"), len(rows)))
+
+
+def from_records(
+    payload: object, *, what: str = "dataframe_records", known: Container[str] | None = None
+) -> Table:
+    """A table of a list of objects; a name that one of them lacks is null there. Raises InputRefused.
+
+    Columns beside `known` have their names, which `frame` refuses, and no values.
+    """
+    if not isinstance(payload, list) or not payload:
+        raise InputRefused(f"{what} must be a list of at least one object.")
+    records = only_objects(payload, what=what)
+    names = tuple(dict.fromkeys(name for record in records for name in record))
+    if known is None and len(names) * len(records) > _SPARSE * sum(map(len, records)) + _CELLS:
+        raise InputRefused(
+            f"The {len(records)} objects of {what} have {len(names)} names together: most of the"
+            " cells would be empty. Send records of the same names together."
+        )
+    values = tuple(
+        [record.get(name) for record in records] if known is None or name in known else () for name in names
+    )
+    return Table(names, values, len(records))
+
+
+def only_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
+    """`payload` where it holds objects only. Raises InputRefused."""
+    bad = [
+        Cell(row, None, "not an object") for row, record in enumerate(payload) if not isinstance(record, dict)
+    ]
+    if bad:
+        raise refusal(bad, what=f"{what} must hold objects only")
+    return payload  # type: ignore[return-value] # just looked
+
+
+def from_mapping(payload: Mapping[str, object], *, what: str) -> Table:
+    """A table of `{column: [values]}`, or of one row where no value is a list. Raises InputRefused."""
+    columns = {name: value if isinstance(value, list) else [value] for name, value in payload.items()}
+    lengths = {len(value) for value in columns.values()}
+    if len(lengths) != 1:
+        raise InputRefused(f"The columns of {what} are not all of one length.")
+    return Table(tuple(columns), tuple(columns.values()), lengths.pop())
+
+
+def from_rows(payload: list[object], *, what: str) -> Table:
+    """A table without names of a list of lists, or of a list of values for one column."""
+    if not payload or not isinstance(payload[0], list):
+        return from_cells(payload)
+    return from_split({"data": _rows(payload, what=what)})
+
+
+def from_cells(cells: list[object]) -> Table:
+    """A table without names whose one column is `cells`, whatever they are."""
+    return Table(None, (cells,), len(cells))
+
+
+def _rows(payload: object, *, what: str = "data") -> list[list[object]]:
+    if not isinstance(payload, list):
+        raise InputRefused(f"{what} must be a list of rows, each a list of values.")
+    bad = [
+        Cell(row, None, "not a list") for row, values in enumerate(payload) if not isinstance(values, list)
+    ]
+    if bad:
+        raise refusal(bad, what=f"{what} must hold lists only")
+    return payload
+
+
+def _names(payload: object) -> tuple[str | int, ...]:
+    if not isinstance(payload, list) or not {str, int}.issuperset(map(type, payload)):
+        raise InputRefused("columns must be a list of strings.")
+    if len(set(payload)) != len(payload):
+        raise InputRefused("columns names one column twice.")
+    return tuple(payload)
+
+
+def _index(payload: object, rows: int) -> Sequence[object] | None:
+    if payload is None:
+        return None
+    if not isinstance(payload, list) or len(payload) != rows:
+        raise InputRefused("index must be a list with one entry for each row of data.")
+    if any(isinstance(entry, list | dict) for entry in payload):
+        raise InputRefused("index must hold plain values.")
+    return payload

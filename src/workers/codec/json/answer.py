@@ -1,0 +1,246 @@
+"""What a model returns, as JSON bytes: always valid JSON, whatever the values."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import singledispatch
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pandas as pd
+from pydantic import BaseModel
+
+from workers.codec.input_errors import short
+from workers.codec.request import Answer
+from workers.errors import ModelFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.codec.request import Request
+
+# What orjson would write otherwise than MLflow does is passed to `_plain`. It takes no keys but strings:
+# of others it would not notice that two have the same text.
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+Array = np.ndarray[Any, Any]
+
+
+def answer(predictions: object, request: Request) -> Answer:
+    """The predictions as a JSON answer, wrapped where the request's form has it so."""
+    return Answer(write(predictions), wrapped=request.wrapped)
+
+
+def write(predictions: object) -> bytes:
+    """The predictions as JSON.
+
+    Shapes are those of MLflow's scoring server: an ndarray is nested lists, a DataFrame or a Series
+    a list of records. NaN and infinities are null, bytes are base64, times are ISO 8601. Raises
+    ModelFailed naming the type that has no JSON form.
+    """
+    try:
+        return orjson.dumps(predictions, default=_plain, option=_OPTIONS)
+    except TypeError as error:
+        if isinstance(error.__cause__, ModelFailed):
+            raise error.__cause__ from None
+    try:
+        return orjson.dumps(_slow(predictions))
+    except (RecursionError, orjson.JSONEncodeError):
+        raise ModelFailed("The model returned a value that is nested too deeply for JSON.") from None
+
+
+def write_each(predictions: Array, counts: Sequence[int]) -> list[bytes]:
+    """What `write` makes of the first `counts[0]` rows of an array, of the next `counts[1]`, …"""
+    if predictions.ndim == 1 and predictions.dtype.kind in "biuf" and not _is_masked(predictions):
+        texts = write(predictions)[1:-1].split(b",")  # numbers hold no comma
+        if len(texts) == len(counts):
+            return [b"[%b]" % text for text in texts]
+        return [b"[%b]" % b",".join(texts[first:end]) for first, end in _spans(counts)]
+    return [write(predictions[first:end]) for first, end in _spans(counts)]
+
+
+def _spans(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    return pairwise(accumulate(counts, initial=0))
+
+
+def _is_masked(array: Array) -> bool:
+    return isinstance(array, np.ma.MaskedArray)
+
+
+@singledispatch
+def _plain(value: object) -> object:
+    """`value`, one level of it, as something that orjson knows."""
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
+        return _array(np.asarray(value.toarray()))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    name = type(value).__name__
+    raise ModelFailed(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
+
+
+# Subclasses of what orjson knows come here as well; a subclass' own JSON form is its base's.
+_plain.register(str, str.__str__)
+_plain.register(int, int)
+_plain.register(float, float)
+_plain.register(list, list)
+_plain.register(Sequence, list)
+_plain.register(enum.Enum, lambda value: value.value)
+_plain.register(uuid.UUID, str)
+_plain.register(complex, lambda value: [value.real, value.imag])
+_plain.register(datetime.date, lambda value: value.isoformat())
+_plain.register(datetime.time, lambda value: value.isoformat())
+_plain.register(BaseModel, lambda value: value.model_dump())
+_plain.register(pd.Index, list)
+_plain.register(pd.api.extensions.ExtensionArray, list)
+_plain.register(type(pd.NaT), lambda _: None)
+
+
+@_plain.register(bytes)
+@_plain.register(bytearray)
+@_plain.register(memoryview)
+def _base64(value: bytes | bytearray | memoryview) -> str:
+    return base64.b64encode(bytes(value)).decode("ascii")
+
+
+@_plain.register
+def _decimal(value: decimal.Decimal) -> object:
+    if not value.is_finite():
+        return None
+    return orjson.Fragment(format(value, "E" if abs(value.adjusted()) > 30 else "f"))
+
+
+@_plain.register
+def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledispatch takes no parameters
+    try:
+        return sorted(values)
+    except TypeError:
+        return list(values)
+
+
+@_plain.register(np.ndarray)
+def _array(array: Array) -> object:
+    """An array of numbers goes to orjson whole; float32 as the doubles that they are."""
+    kind = array.dtype.kind
+    if _is_masked(array) or kind not in "biufcmM":
+        return array.tolist()
+    if array.ndim == 0:
+        return array[()]
+    if kind in "cmM":
+        return list(array)
+    if kind == "f":
+        array = array.astype(np.float64, copy=False)
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return orjson.Fragment(orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+@_plain.register
+def _scalar(value: np.generic) -> object:
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(np.datetime_as_string(value))
+    if isinstance(value, np.timedelta64):
+        return None if np.isnat(value) else duration(value)
+    if isinstance(value, np.inexact):  # the long ones are their own `item()`
+        return complex(value) if isinstance(value, np.complexfloating) else float(value)
+    return value.item()
+
+
+@_plain.register(pd.Series)
+def _series(series: pd.Series[Any]) -> list[dict[str, object]]:
+    return _records(pd.DataFrame(series))
+
+
+@_plain.register
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    names = [_name(name) for name in frame.columns]
+    _distinct(names, what="columns are both named")
+    if not names:
+        return [{} for _ in range(len(frame))]
+    columns = [_cells(frame.iloc[:, position]) for position in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return column.to_numpy().tolist()
+    return list(column)
+
+
+@_plain.register(datetime.timedelta)
+def duration(value: Any) -> str:
+    """A duration as ISO 8601. Raises ModelFailed for one of years or months, or beyond pandas' range."""
+    try:
+        return str(pd.Timedelta(value).isoformat())
+    except (ValueError, OverflowError):
+        name = str(value.dtype) if isinstance(value, np.timedelta64) else type(value).__name__
+        raise ModelFailed(
+            f"The model returned a {name} that has no JSON form: it is of years or months, or too long.",
+            exception=name,
+        ) from None
+
+
+@_plain.register(Mapping)
+def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+    """The mapping with its keys as text. Raises ModelFailed where two have the same."""
+    names = [_valid(_name(key)) for key in value]
+    _distinct(names, what="keys of an object are both")
+    return dict(zip(names, value.values(), strict=True))
+
+
+def _distinct(names: list[str], *, what: str) -> None:
+    if len(set(names)) == len(names):
+        return
+    twice = next(name for name, times in Counter(names).items() if times > 1)
+    raise ModelFailed(f"The model's answer has no JSON form: two {what} {short(twice)!r}.")
+
+
+def _text(value: str | int) -> str:
+    try:
+        return json.dumps(value)
+    except ValueError:
+        raise ModelFailed(
+            "The model returned an integer of more digits than can be written.", exception="int"
+        ) from None
+
+
+def _name(key: object) -> str:
+    """A key as text, as JSON libraries write keys that are none."""
+    if isinstance(key, np.generic | enum.Enum):
+        key = key.item() if isinstance(key, np.generic) else key.value
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, datetime.date | datetime.time):
+        return key.isoformat()
+    return _text(key) if isinstance(key, int) else str(key)
+
+
+def _slow(value: object) -> object:
+    """The same by Python alone, for integers beyond 64 bits, lone surrogates and odd keys."""
+    if value is None or isinstance(value, bool | orjson.Fragment):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, str | int):
+        return orjson.Fragment(_text(value))
+    if isinstance(value, dict):
+        return {key: _slow(item) for key, item in _object(value).items()}
+    if isinstance(value, list | tuple):
+        return [_slow(item) for item in value]
+    return _slow(_plain(value))
+
+
+def _valid(key: str) -> str:
+    return key.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,156 @@
+"""What a model returns for one output, as a tensor: a datatype, a shape and flat values."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from workers.codec.inputs.tensors import flattened
+from workers.codec.json import answer as json_answer
+from workers.codec.v2.tensors import BYTES, DTYPES
+from workers.errors import InputRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = np.ndarray[Any, Any]
+
+_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+_EXACT = 2**53  # every integer up to here is a double
+_RANK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """An output's values: an ndarray of numbers, or a list of texts, bytes and nulls; both flat."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    values: Array | list[Any]
+    content_type: str | None = None
+
+
+def of(value: object) -> Cells:
+    """The tensor of an array, a Series, a list or a single value. Raises ModelFailed for what has no form."""
+    if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
+        value = value.toarray()
+    if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        value = _unboxed(value)
+    if isinstance(value, list | tuple):
+        return _of_list(list(value))
+    array = value if isinstance(value, np.ndarray) else None
+    if array is None and isinstance(value, np.generic):
+        array = np.asarray(value)
+    return _of_leaves((), [value]) if array is None else _of_array(array)
+
+
+def _of_array(array: Array) -> Cells:
+    if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "biufmM":
+        return _of_leaves(array.shape, array.ravel().tolist())
+    if array.dtype.kind in "mM":
+        return _of_leaves(array.shape, list(array.ravel()))
+    if array.dtype.newbyteorder("=") not in _DATATYPES:  # a long double, which JSON has as a double too
+        array = array.astype(np.float64)
+    flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).ravel()
+    return Cells(_DATATYPES[flat.dtype], _batched(array.shape), flat)
+
+
+def _of_list(values: list[Any]) -> Cells:
+    """Nested lists of one depth as an array, else the outer list's items as they are."""
+    if values and all(isinstance(value, np.ndarray) for value in values):
+        if len({(value.shape, value.dtype) for value in values}) == 1:
+            masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
+            return _of_array(np.ma.stack(values) if masked else np.stack(values))
+        return _of_leaves((len(values),), values)
+    try:
+        shape, leaves = flattened(values, what="the answer")
+    except InputRefused:
+        return _of_leaves((len(values),), values)
+    return _of_leaves(shape, leaves)
+
+
+def _of_leaves(shape: tuple[int, ...], leaves: list[Any]) -> Cells:
+    """Python values as the one datatype that holds them all, or each as JSON of its own."""
+    shape = _batched(shape)
+    if (numbers := _numbers(leaves)) is not None:
+        return Cells(_DATATYPES[numbers.dtype], shape, numbers)
+    plain = [None if _is_missing(leaf) else leaf for leaf in leaves]
+    for content_type, kinds, form in _TEXTS:
+        if all(leaf is None or isinstance(leaf, kinds) for leaf in plain):
+            return Cells(BYTES, shape, [None if leaf is None else form(leaf) for leaf in plain], content_type)
+    return Cells(BYTES, shape, [json_answer.write(leaf).decode() for leaf in leaves], "pd_json")
+
+
+def _numbers(leaves: list[Any]) -> Array | None:
+    """An array where all are booleans, or all numbers that one type holds exactly."""
+    kinds = set(map(type, leaves))
+    if not kinds:
+        return None
+    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
+        return np.array(leaves, dtype=bool)
+    if not all(
+        issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in kinds
+    ):
+        return None
+    try:
+        array = np.array(leaves)
+    except OverflowError:
+        return None
+    if array.dtype.kind == "f" and any(
+        isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT for leaf in leaves
+    ):
+        return None
+    if array.dtype.kind == "f" and array.dtype not in _DATATYPES:
+        array = array.astype(np.float64)
+    return array if array.dtype in _DATATYPES else None
+
+
+def _unboxed(values: Any) -> object:
+    """pandas' values as numpy's, or as a list where numpy has no type for them."""
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        return values.to_numpy()
+    if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or not getattr(dtype, "_is_numeric", False):
+        return list(values)
+    numpy_type = getattr(dtype, "numpy_dtype", None) or np.asarray(values).dtype
+    missing = np.asarray(pd.isna(values))
+    if not missing.any() or numpy_type.kind == "f":
+        return np.asarray(
+            values.to_numpy(dtype=numpy_type, na_value=np.nan) if missing.any() else values, numpy_type
+        )
+    known = [value for value in values if not _is_missing(value)]
+    if numpy_type.kind in "iu" and all(abs(int(value)) <= _EXACT for value in known):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return list(values)
+
+
+def _batched(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of two dimensions or more, as MLServer's are: a list is one column, a value one row of it."""
+    return shape if len(shape) > 1 else (*(shape or (1,)), 1)
+
+
+def _is_missing(value: object) -> bool:
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, np.datetime64 | np.timedelta64) and bool(np.isnat(value)))
+    )
+
+
+def _moment(value: Any) -> str:
+    return str(np.datetime_as_string(value)) if isinstance(value, np.datetime64) else str(value.isoformat())
+
+
+_TEXTS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
+    ("str", (str,), str),
+    ("base64", (bytes, bytearray), bytes),
+    ("datetime", (datetime.date, np.datetime64), _moment),
+    ("str", (datetime.timedelta, np.timedelta64), json_answer.duration),
+)

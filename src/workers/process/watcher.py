@@ -1,0 +1,92 @@
+"""How the parent learns a worker's process id at once, and its death at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from workers.protocol.messages import PID_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+
+class Lifeline:
+    """The parent's end of a pipe that the child holds as long as it lives.
+
+    The child's only message is its process id, before any code of the model runs, so that a hung
+    load can be killed too. From then on a process descriptor tells of the death where the system has
+    them (a process that the model forked may hold the pipe open after its parent's death), the end
+    of the pipe elsewhere. Nothing that comes through the pipe is ever unpickled.
+    """
+
+    def __init__(self, connection: Connection, *, died: Callable[[], None]) -> None:
+        """Watch from the running loop; `died` is called there once."""
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._descriptor = -1
+        self._kill_wanted = False
+        self._on_death = died
+        self.pid: int | None = None
+        self.dead = asyncio.Event()
+        self._loop.add_reader(connection.fileno(), self._readable)
+
+    def kill(self) -> None:
+        """End the process and all that it started; safe to call at any time, and more than once."""
+        self._kill_wanted = True
+        if self.pid is not None and not self.dead.is_set():
+            _kill(self.pid, self._descriptor)
+
+    def _unwatch(self) -> None:
+        if not self._connection.closed:
+            self._loop.remove_reader(self._connection.fileno())
+            self._connection.close()
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _readable(self) -> None:
+        try:
+            message = self._connection.recv_bytes(PID_BYTES)
+        except (EOFError, OSError):
+            self._died()
+            return
+        if self.pid is not None:
+            return  # some code of the model's writes here: it says nothing to us
+        self.pid = int.from_bytes(message, "little")
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._descriptor = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                self._died()
+                return
+            except OSError:
+                pass  # none is left for it: the end of the pipe tells of the death
+            else:
+                self._loop.remove_reader(self._connection.fileno())
+                self._loop.add_reader(self._descriptor, self._died)
+        if self._kill_wanted:
+            _kill(self.pid, self._descriptor)
+
+    def _died(self) -> None:
+        self._unwatch()
+        if self.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.dead.set()
+        self._on_death()
+
+
+def _kill(pid: int, descriptor: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        if descriptor >= 0:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)

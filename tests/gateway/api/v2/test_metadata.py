@@ -1,0 +1,96 @@
+"""Proves that a signature is told in MLServer's terms, and that answers use the names it tells."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
+
+from gateway.api.v2 import metadata
+from gateway.domain.mlmodel import Signature
+from tests.support.codec.v2_bodies import told
+
+COLUMNS: list[tuple[Any, str, str]] = [
+    (DataType.boolean, "BOOL", "np"),
+    (DataType.integer, "INT32", "np"),
+    (DataType.long, "INT64", "np"),
+    (DataType.float, "FP32", "np"),
+    (DataType.double, "FP64", "np"),
+    (DataType.string, "BYTES", "str"),
+    (DataType.binary, "BYTES", "base64"),
+    (DataType.datetime, "BYTES", "datetime"),
+    (Array(DataType.long), "BYTES", "pd_json"),
+    (Object([Property("k", DataType.string)]), "BYTES", "pd_json"),
+    (Map(DataType.string), "BYTES", "pd_json"),
+    (AnyType(), "BYTES", "pd_json"),
+]
+FRAME = pd.DataFrame({"y": [1.0], "s": ["a"]})
+TENSORS = [
+    ("bool", "BOOL", "np"),
+    ("uint8", "UINT8", "np"),
+    ("int64", "INT64", "np"),
+    ("float16", "FP16", "np"),
+    ("float32", "FP32", "np"),
+    ("str", "BYTES", "str"),
+    ("object", "BYTES", "str"),
+    ("datetime64[ns]", "BYTES", "datetime"),
+]
+
+
+def outputs(schema: Schema) -> list[dict[str, Any]]:
+    """The outputs of a signature, as they stand in an MLmodel file."""
+    signature = Signature(outputs=json.loads(json.dumps(schema.to_dict())))
+    made: Any = metadata.model("m", ["1"], signature)["outputs"]
+    return list(made)
+
+
+@pytest.mark.parametrize(("kind", "datatype", "content_type"), COLUMNS)
+def test_columns(kind: Any, datatype: str, content_type: str) -> None:
+    """Each of MLflow's column types has its datatype and content type."""
+    assert outputs(Schema([ColSpec(kind, "x")])) == [
+        {"name": "x", "datatype": datatype, "shape": [-1, 1], "parameters": {"content_type": content_type}}
+    ]
+
+
+@pytest.mark.parametrize(("dtype", "datatype", "content_type"), TENSORS)
+def test_tensors(dtype: str, datatype: str, content_type: str) -> None:
+    """A tensor keeps its shape."""
+    assert outputs(Schema([TensorSpec(np.dtype(dtype), (-1, 3))])) == [
+        {
+            "name": "output-0",
+            "datatype": datatype,
+            "shape": [-1, 3],
+            "parameters": {"content_type": content_type},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "returned"),
+    [
+        (Schema([ColSpec(DataType.double, None)]), np.ones(2)),
+        (Schema([ColSpec(DataType.double, "y")]), [1.0]),
+        (Schema([ColSpec(DataType.double, "y"), ColSpec(DataType.string, "s")]), FRAME),
+        (Schema([ColSpec(DataType.double, None), ColSpec(DataType.double, None)]), np.ones((3, 2))),
+        (Schema([TensorSpec(np.dtype("float64"), (-1, 2))]), np.ones((3, 2))),
+        (Schema([TensorSpec(np.dtype("float32"), (-1,), "a"), TensorSpec(np.dtype("float32"), (-1,), "b")]),
+         {"a": np.ones(1, dtype=np.float32), "b": np.ones(1, dtype=np.float32)}),
+    ],
+)  # fmt: skip
+def test_answers_use_the_names_and_types(schema: Schema, returned: Any) -> None:
+    """What the metadata promises is what an answer has."""
+    promised = [(output["name"], output["datatype"]) for output in outputs(schema)]
+    answered = [(output["name"], output["datatype"]) for output in told(returned, outputs=schema)["outputs"]]
+    assert answered == promised
+
+
+@pytest.mark.parametrize("outputs_", [None, 5, "x", {}, [5], [{"type": ["a"]}], [{"tensor-spec": 5}]])
+def test_odd_signatures(outputs_: object) -> None:
+    """Whatever a file says, there is an answer."""
+    made: Any = metadata.model("m", ["1"], Signature(outputs=outputs_))
+    assert all(output["datatype"] == "BYTES" for output in made["outputs"])
+    assert metadata.model("m", ["1"], None)["inputs"] == []

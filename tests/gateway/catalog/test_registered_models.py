@@ -1,0 +1,185 @@
+"""Registered models of a real MLflow server."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.domain.models import BestChoice
+from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
+from gateway.errors import BestUndecided, NotFound, NotServable
+
+if TYPE_CHECKING:
+    from gateway.catalog import Catalog
+    from gateway.domain.refs import Selector
+    from tests.gateway.catalog.conftest import Seeded
+
+ODD_NAMES = ["it's 100% a_b", "both ' and \"", "back\\slash", "Äpfel & Birnen"]
+
+
+def wine(selector: Selector) -> ModelRef:
+    return ModelRef("wine", selector)
+
+
+@pytest.mark.parametrize(
+    ("selector", "version"),
+    [
+        (Number(1), "1"),
+        (Latest(), "3"),
+        (Alias("champion"), "2"),
+        (Alias("5"), "1"),
+        (Best("rmse", "min"), "2"),
+        (Best("rmse", "max"), "1"),
+        (Best("r2"), "2"),
+    ],
+)
+async def test_every_selector_finds_its_version(catalog: Catalog, selector: Selector, version: str) -> None:
+    """A number, latest, an alias (also one that looks like a number), best by metric and order."""
+    resolution = await catalog.resolve(wine(selector))
+    assert (resolution.version.version, resolution.version.source) == (version, "registry")
+    assert not resolution.stale
+
+
+async def test_best_tells_what_decided(catalog: Catalog) -> None:
+    """Without a metric rmse is the first well-known one; its value comes with the answer."""
+    resolution = await catalog.resolve(wine(Best()))
+    assert resolution.best == BestChoice("2", "rmse", 0.5, "min")
+    assert (await catalog.resolve(wine(Number(1)))).best is None
+
+
+async def test_best_by_an_unknown_metric_names_those_there_are(catalog: Catalog) -> None:
+    """The caller can correct the question from the answer."""
+    with pytest.raises(BestUndecided, match="There are: r2, rmse"):
+        await catalog.resolve(wine(Best("speed", "max")))
+
+
+async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
+    """Aliases, tags, run and metrics: also the one logged after the model, which MLflow does not link."""
+    version = await catalog.version(wine(Number(2)))
+    assert version.aliases == ("champion",)
+    assert version.metrics == pytest.approx({"rmse": 0.5, "r2": 0.5})
+    assert version.run_id == seeded.ids["wine"]["runs"][1]
+    assert version.model_id.startswith("m-")
+    assert version.uri == f"models:/{version.model_id}"
+    assert version.status == "READY"
+    assert version.created is not None
+    assert version.created.utcoffset() is not None
+    assert (await catalog.version(wine(Number(3)))).tags["gateway.batching"] == "off"
+    assert (await catalog.version(wine(Best("rmse")))).version == "2"
+    assert (await catalog.version(wine(Alias("champion")))).version == "2"
+    assert (await catalog.version(wine(Latest()))).version == "3"
+
+
+async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None:
+    """With each version's metrics and aliases, and what latest and best would pick."""
+    details = await catalog.model("wine")
+    assert [version.version for version in details.versions] == ["3", "2", "1"]
+    assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
+    assert [version.aliases for version in details.versions] == [(), ("champion",), ("5",)]
+    assert (details.model.latest, details.model.description) == ("3", "red and white")
+    assert details.model.aliases == {"champion": "2", "5": "1"}
+    assert details.model.tags == {"team": "cellar"}
+    assert details.best == BestChoice("2", "rmse", 0.5, "min")
+
+
+async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
+    """Parameters, metrics and tags of the run that made a version; None for a run that is not there."""
+    run = await catalog.run(seeded.ids["wine"]["runs"][0])
+    assert run is not None
+    assert (run.params, run.status) == ({"alpha": "0.1"}, "FINISHED")
+    assert run.metrics["rmse"] == 0.9
+    assert await catalog.run("0" * 32) is None
+    assert await catalog.run("") is None
+
+
+@pytest.mark.parametrize(
+    ("ref", "text"),
+    [
+        (ModelRef("nothing", Latest()), "There is no model 'nothing'"),
+        (wine(Number(4)), "no version 4"),
+        (wine(Number(10**18 - 1)), "no version"),
+        (wine(Number(10**40)), "no such version"),
+        (wine(Number(0)), "no such version"),
+        (wine(Alias("nobody")), "no alias 'nobody'"),
+        (ModelRef("empty", Latest()), "has no version"),
+        (ModelRef("empty", Best()), "has no version"),
+        (ModelRef("deleted-experiment", Latest()), "There is no model"),
+        (ModelRef("a/b:c", Number(1)), "There is no model"),
+    ],
+)
+async def test_what_is_not_there_is_not_found(catalog: Catalog, ref: ModelRef, text: str) -> None:
+    """A model, a version, an alias: each with its own words."""
+    with pytest.raises(NotFound, match=text):
+        await catalog.resolve(ref)
+
+
+@pytest.mark.parametrize("selector", [Number(1), Latest(), Best()])
+async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None:
+    """MLflow keeps prompts among the registered models; they have no files."""
+    with pytest.raises(NotServable, match="is a prompt, not a model"):
+        await catalog.resolve(ModelRef("a-prompt", selector))
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_odd_names_are_found(catalog: Catalog, name: str) -> None:
+    """MLflow's filters cannot escape quotes; such names are found all the same."""
+    assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "2"
+    assert len((await catalog.model(name)).versions) == 2
+
+
+async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seeded: Seeded) -> None:
+    """latest passes over it, its number answers its details but no invocation."""
+    server = seeded.server
+    server.call("registered-models/create", {"name": "pending"})
+    source = (await catalog.resolve(wine(Number(1)))).version
+    for _ in range(2):
+        body = {"name": "pending", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
+        server.call("model-versions/create", body)
+    _set_status(seeded, "2")
+    assert (await catalog.resolve(ModelRef("pending", Latest()))).version.version == "1"
+    assert (await catalog.version(ModelRef("pending", Number(2)))).status == "PENDING_REGISTRATION"
+    assert (await catalog.model("pending")).model.latest == "1"
+    with pytest.raises(NotServable, match="not READY: its status is PENDING_REGISTRATION"):
+        await catalog.resolve(ModelRef("pending", Number(2)))
+    page = await catalog.models(max_results=10, page_token=None, name_contains="pending")
+    assert [model.latest for model in page.models] == ["1"]
+    _set_status(seeded, "1")
+    for selector in (Latest(), Best()):
+        with pytest.raises(NotServable, match="No version of 'pending' is READY"):
+            await catalog.resolve(ModelRef("pending", selector))
+
+
+def _set_status(seeded: Seeded, version: str) -> None:
+    """MLflow's API makes READY versions only; a slow copy leaves others in its database."""
+    with sqlite3.connect(seeded.server.folder / "mlflow.db") as database:
+        text = "UPDATE model_versions SET status = ? WHERE name = 'pending' AND version = ?"
+        changed = database.execute(text, ("PENDING_REGISTRATION", version))
+        assert changed.rowcount == 1
+    database.close()
+
+
+async def test_a_name_made_anew_is_another_model(catalog: Catalog, seeded: Seeded) -> None:
+    """MLflow counts from 1 again, even with the same source: the key must differ."""
+    server = seeded.server
+    source = (await catalog.resolve(wine(Number(1)))).version
+    keys = []
+    for _ in range(2):
+        server.call("registered-models/create", {"name": "anew"})
+        body = {"name": "anew", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
+        server.call("model-versions/create", body)
+        keys.append((await catalog.resolve(ModelRef("anew", Number(1)))).version.key)
+        again = (await catalog.resolve(ModelRef("anew", Latest()))).version.key
+        assert again == keys[-1]
+        server.call("registered-models/delete", {"name": "anew"}, method="DELETE")
+    assert (keys[0].name, keys[0].version) == (keys[1].name, keys[1].version)
+    assert keys[0] != keys[1]
+
+
+async def test_a_long_name_is_not_told_in_full(catalog: Catalog) -> None:
+    """Who asks for nonsense gets the beginning of it back."""
+    with pytest.raises(NotFound) as caught:
+        await catalog.resolve(ModelRef("x" * 5000, Latest()))
+    assert "xxx…'" in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,47 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cli.demo import tour
+
+if TYPE_CHECKING:
+    from tests.gateway.cli.conftest import Demo
+
+README = Path(__file__).parents[4] / "README.md"
+SHOWN_AT = "http://127.0.0.1:8080"
+LEFT_OUT = "…"
+
+
+def calls() -> list[tuple[str, str]]:
+    """Each command of the README's console blocks, and the answer below it."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = [part.partition("\n") for block in blocks for part in block.split("$ ")[1:]]
+    return [(command, answer.strip()) for command, _, answer in found]
+
+
+def test_every_call_of_the_demo_is_shown() -> None:
+    """The README shows what the demo prints, in its order, and at least one refusal."""
+    shown = [command for command, _ in calls()]
+    assert shown[: len(tour.lines(SHOWN_AT))] == [line for _, line in tour.lines(SHOWN_AT)]
+    assert len(shown) > len(tour.lines(SHOWN_AT))
+
+
+@pytest.mark.parametrize(("command", "answer"), calls(), ids=lambda text: text[:60])
+def test_answers_are_the_shown_ones(command: str, answer: str, demo: Demo) -> None:
+    """Each call, run by a shell against the demo, gives the shown answer."""
+    done = subprocess.run(
+        ["bash", "-c", command.replace(SHOWN_AT, demo.base)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    wanted = ".*".join(re.escape(part) for part in answer.split(LEFT_OUT))
+    assert re.fullmatch(wanted, done.stdout.strip(), flags=re.DOTALL), done.stdout

@@ -1,0 +1,166 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway import settings
+from gateway.cli import main
+from tests.support.commands import descendants, gateway, left, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.mlflow_server import MlflowServer
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the distribution and its version."""
+    with pytest.raises(SystemExit) as left_with:
+        main.main(["--version"])
+    assert left_with.value.code == 0
+    assert capsys.readouterr().out.split() == [main.DISTRIBUTION, version(main.DISTRIBUTION)]
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "check"])
+def test_help_lists_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help names every setting there is."""
+    with pytest.raises(SystemExit) as left_with:
+        main.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert left_with.value.code == 0
+    assert [name for name in settings.names() if name not in shown] == []
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`gateway --help` tells what there is."""
+    with pytest.raises(SystemExit):
+        main.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n    {command} " in shown for command in ("serve", "demo", "check"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [([], "COMMAND"), (["serv"], "serv"), (["demo", "--port", "70000"], "'70000' is not a port")],
+)
+def test_called_wrongly(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong call ends with 2 and says what was wrong."""
+    with pytest.raises(SystemExit) as left_with:
+        main.main(arguments)
+    assert left_with.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "check"])
+def test_wrong_settings_start_nothing(command: str, tmp_path: Path) -> None:
+    """Each wrong setting on a line of its own, from the environment and from `.env`; status 2."""
+    (tmp_path / ".env").write_text("GATEWAY_PORT=eighty\n")
+    done = gateway(command, cwd=tmp_path, extra={"GATEWAY_PROT": "80"})
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert "gateway: GATEWAY_PROT: there is no such setting; is GATEWAY_PORT meant?" in lines
+    assert any(line.startswith("gateway: GATEWAY_PORT: ") for line in lines)
+    assert "Traceback" not in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_wrong_addresses_are_named_beside_the_rest(command: str, tmp_path: Path) -> None:
+    """Both of MLflow's servers, a broken line of `.env` and a wrong value: all in one go."""
+    (tmp_path / ".env").write_text("GATEWAY_HOST\tnowhere\n")
+    extra = {"MLFLOW_TRACKING_URI": "sqlite:///x.db", "MLFLOW_REGISTRY_URI": "uc", "GATEWAY_PORT": "eighty"}
+    done = gateway(command, cwd=tmp_path, extra=extra)
+    assert done.returncode == 2
+    named = [line.split()[1].rstrip(":") for line in done.stderr.splitlines()[1:-1]]
+    assert sorted(named) == [".env", "GATEWAY_PORT", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"]
+
+
+def test_a_cache_folder_that_cannot_be(tmp_path: Path) -> None:
+    """Nothing is started: one line that names the setting, the path and the reason; status 2."""
+    (tmp_path / "file").write_bytes(b"")
+    extra = {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+        "GATEWAY_CACHE_DIR": str(tmp_path / "file"),
+        "GATEWAY_PORT": "0",
+    }
+    done = gateway("serve", cwd=tmp_path, extra=extra)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "GATEWAY_CACHE_DIR" in line
+    assert str(tmp_path / "file") in line
+    assert "File exists" in line or "Not a directory" in line
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "./mlruns"])
+def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
+    """Without an http address of an MLflow server: what to run, and that there is a demo; status 2."""
+    done = gateway(command, cwd=tmp_path, extra={"MLFLOW_TRACKING_URI": uri})
+    assert done.returncode == 2
+    assert "mlflow server" in done.stderr
+    assert "gateway demo" in done.stderr
+
+
+def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """`serve` takes its settings from `.env`, answers, and leaves nothing behind after SIGTERM."""
+    lines = [
+        f"MLFLOW_TRACKING_URI={mlflow_server.url}",
+        f"GATEWAY_CACHE_DIR={tmp_path / 'cache'}",
+        "GATEWAY_PORT=0",
+        "GATEWAY_LOG_FORMAT=text",
+    ]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    with running("serve", cwd=tmp_path) as command:
+        address = command.wait_for("listening on ").split("listening on ")[1].strip()
+        with urllib.request.urlopen(f"{address}/health/live", timeout=20) as answer:  # noqa: S310 - our own
+            assert answer.status == 200
+        below = descendants(command.process.pid)
+        assert command.end() == 0
+    assert left(below) == set()
+
+
+def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """A port that another program has: status 1, and the port is named."""
+    port = mlflow_server.url.rpartition(":")[2]
+    extra = {
+        "MLFLOW_TRACKING_URI": mlflow_server.url,
+        "GATEWAY_CACHE_DIR": str(tmp_path),
+        "GATEWAY_PORT": port,
+    }
+    done = gateway("serve", cwd=tmp_path, extra=extra)
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("gateway.__main__", ["gateway.cli.main", "aiohttp", "pydantic", "asyncio"]),
+        ("gateway.cli.main", ["mlflow", "pandas", "numpy", "sklearn", "gateway.cli.demo.training"]),
+    ],
+)
+def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
+    """Workers import `gateway.__main__` again, so it is bare; the gateway's process never imports mlflow."""
+    code = f"import {module}, sys; print([name for name in {unwanted} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_imports_start_no_thread() -> None:
+    """The gateway's processes are forks of one that has imported all this: a thread would be lost in them."""
+    code = "import gateway.cli, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "True"

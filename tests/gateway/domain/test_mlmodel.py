@@ -1,0 +1,87 @@
+"""Proves what is read of MLmodel files, those of an enemy included."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gateway.domain import mlmodel
+from gateway.domain.mlmodel import Mlmodel, MlmodelUnreadable, Signature
+
+FILE = b"""
+flavors:
+  python_function: {loader_module: mlflow.sklearn, python_version: 3.11.7}
+  sklearn: {code: null, sklearn_version: 1.9.1}
+mlflow_version: 3.17.2
+signature:
+  inputs: '[{"type": "double", "name": "a", "required": true}]'
+  outputs: '[{"type": "long", "required": true}]'
+  params: null
+utc_time_created: '2026-11-23 12:21:00.197869'
+"""
+
+
+def test_an_ordinary_file() -> None:
+    """Flavors, MLflow's version and the signature's own JSON are read; `null` params are None."""
+    assert mlmodel.parse(FILE) == Mlmodel(
+        flavors=("python_function", "sklearn"),
+        mlflow_version="3.17.2",
+        signature=Signature(
+            inputs=[{"type": "double", "name": "a", "required": True}],
+            outputs=[{"type": "long", "required": True}],
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "data", [b"flavors: {}", b"flavors: [1]\nsignature: 3\nmlflow_version: [1]", b"a: 1"]
+)
+def test_what_is_absent_or_odd_is_left_out(data: bytes) -> None:
+    """A file that says nothing, or something of another form, gives nothing."""
+    assert mlmodel.parse(data) == Mlmodel()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"- a",
+        b"a: [",
+        b"\xff\xfe\x00",
+        b"signature: {inputs: 'not json'}",
+        b"signature: {inputs: '" + b"[" * 5000 + b"'}",
+        b"x" * (mlmodel.LIMIT + 1),
+    ],
+)
+def test_what_is_no_mlmodel_is_refused(data: bytes) -> None:
+    """Nothing but the named error is raised, whatever the bytes are."""
+    with pytest.raises(MlmodelUnreadable):
+        mlmodel.parse(data)
+
+
+def test_an_empty_signature() -> None:
+    """One that names nothing is a signature all the same."""
+    assert mlmodel.parse(b"signature: {inputs: , outputs: ~}").signature == Signature()
+
+
+def test_merges_and_tags_are_not_carried_out() -> None:
+    """Neither a Python tag nor a thousandfold merge does anything: they are text and plain keys."""
+    bomb = b"a: &a {k: v}\n" + b"".join(
+        b"%c: &%c {<<: [%s]}\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
+    )
+    assert mlmodel.parse(bomb) == Mlmodel()
+    assert mlmodel.parse(b"mlflow_version: !!python/object/apply:os.system ['true']") == Mlmodel()
+
+
+@pytest.mark.parametrize("text", ["[", "- ", "{a: "])
+def test_deep_nesting_does_not_end_the_process(text: str) -> None:
+    """Half a million levels are refused; libyaml's own recursion would end the process."""
+    code = (
+        "import sys; from gateway import mlmodel\n"
+        "try: mlmodel.parse(sys.argv[1].encode() * (1_000_000 // len(sys.argv[1])))\n"
+        "except mlmodel.MlmodelUnreadable: print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr[-500:]

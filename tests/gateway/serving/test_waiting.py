@@ -1,0 +1,33 @@
+"""Proves that only so many wait for a version to be loaded."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from gateway.serving.admission import Waiting
+from workers.errors import QueueFull
+from workers.metrics import QUEUE_REFUSALS, Tally
+from workers.protocol.messages import ModelKey
+
+WINE, PLAIN = (ModelKey(name, "1", "f") for name in ("wine", "plain"))
+
+
+def test_each_version_has_its_own_bound() -> None:
+    """One more is turned away at once, and counted; whoever ends makes room."""
+    tally = Tally()
+    waiting = Waiting(2, tally=tally)
+    with ExitStack() as stack:
+        first = ExitStack()
+        first.enter_context(waiting.one(WINE))
+        stack.enter_context(waiting.one(WINE))
+        with pytest.raises(QueueFull, match="2 requests wait for this version to be loaded"):
+            stack.enter_context(waiting.one(WINE))
+        stack.enter_context(waiting.one(PLAIN))
+        first.close()
+        stack.enter_context(waiting.one(WINE))
+    with waiting.one(WINE), waiting.one(WINE):
+        pass
+    assert tally.counts[QUEUE_REFUSALS, ("wine", "1")] == 1
+    assert tally.counts[QUEUE_REFUSALS, ("plain", "1")] == 0

@@ -1,0 +1,98 @@
+"""Proves the two forms of the log."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """The process's logging is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("gateway", "workers"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def test_json_lines_hold_extras_the_request_id_and_the_trace() -> None:
+    """Each record is one line of JSON, whatever stands in it."""
+    stream = io.StringIO()
+    logs.configure("info", "auto", stream=stream)
+    token = logs.request_id.set("abc-1")
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("gateway.x").exception("it %s", "failed", extra={"status": 500, "odd": {1, 2}})
+    finally:
+        logs.request_id.reset(token)
+    (line,) = stream.getvalue().splitlines()
+    told = json.loads(line)
+    assert told["trace"].endswith("ValueError: two\nlines")
+    assert told["time"].endswith("Z")
+    assert (told["level"], told["logger"], told["message"]) == ("error", "gateway.x", "it failed")
+    assert (told["request_id"], told["status"], told["odd"]) == ("abc-1", 500, "{1, 2}")
+
+
+def test_text_for_a_terminal_cannot_be_forged() -> None:
+    """A name with a line break stays on its line."""
+    stream = Terminal()
+    logs.configure("info", "auto", stream=stream)
+    logging.getLogger("gateway.x").warning("model %s", "a\n2026 error forged", extra={"model": "b\x1b[31m"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(r"warning gateway.x: model a\n2026 error forged model=b\x1b[31m")
+
+
+def test_text_with_a_trace() -> None:
+    """The trace follows below the line."""
+    stream = io.StringIO()
+    logs.configure("info", "text", stream=stream)
+    logging.getLogger("gateway.x").error("it failed", exc_info=ValueError("why"))
+    assert stream.getvalue().splitlines()[-1] == "ValueError: why"
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_one_of_several_processes_says_which_it_is(log_format: Literal["json", "text"]) -> None:
+    """With each record, whoever made it."""
+    stream = io.StringIO()
+    logs.configure("info", log_format, stream=stream, process=2)
+    logging.getLogger("other").warning("so")
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["process"] == 2 if log_format == "json" else line.endswith(": so process=2")
+
+
+def test_levels() -> None:
+    """The level is the gateway's own; other packages are heard from warning on, and all only once."""
+    stream = io.StringIO()
+    logs.configure("debug", "json", stream=stream)
+    logs.configure("info", "json", stream=stream)
+    for name in ("gateway.x", "workers", "other"):
+        for say in ("debug", "info", "warning"):
+            getattr(logging.getLogger(name), say)(say)
+    told = [(line["logger"], line["level"]) for line in map(json.loads, stream.getvalue().splitlines())]
+    assert told == [
+        ("gateway.x", "info"),
+        ("gateway.x", "warning"),
+        ("workers", "info"),
+        ("workers", "warning"),
+        ("other", "warning"),
+    ]

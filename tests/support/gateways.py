@@ -1,0 +1,79 @@
+"""The real application against a real MLflow server, with real workers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from gateway import settings
+from gateway.app import create_app, server_options
+from tests.support.mlflow_server import environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.mlflow_server import MlflowServer
+
+Gateway = TestClient[web.Request, web.Application]
+
+ROOT = Path(__file__).parents[2]
+BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 4.0]]}}'
+
+
+@asynccontextmanager
+async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
+    """A client of the application that runs against the MLflow server at `url`."""
+    environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
+    chosen = settings.load(environ)
+    server = TestServer(create_app(chosen))
+    options = server_options(chosen)
+    assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself
+    await server.start_server(**options)
+    async with TestClient(server) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def registered(mlflow_server: MlflowServer) -> list[str]:
+    """The models of `tests.registering`; gives the experiment's run ids."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.register_models", str(mlflow_server.folder)],
+        env=environment({"MLFLOW_TRACKING_URI": mlflow_server.url}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gateway(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gateway]:
+    """One application for the whole session; tests of it run in the session's event loop."""
+    cache = tmp_path_factory.mktemp("cache")
+    async with gateway_at(
+        mlflow_server.url, cache, GATEWAY_MAX_BODY_BYTES="1000000", GATEWAY_REQUEST_TIMEOUT_SECONDS="4"
+    ) as client:
+        yield client
+
+
+async def invoke(gateway: Gateway, path: str, body: bytes = BODY, **headers: str) -> tuple[int, Any]:
+    """Status and JSON of a POST to `/model/…/invocation`."""
+    async with gateway.post(
+        path, data=body, headers={"Content-Type": "application/json", **headers}
+    ) as answer:
+        return answer.status, await answer.json()

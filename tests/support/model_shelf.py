@@ -1,0 +1,55 @@
+"""Models whose files the test itself puts into the store, so that it can spoil them there."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.mlflow_server import MlflowServer
+    from tests.support.s3_server import S3Server
+
+RIGHT = [30.0, 70.0]
+"""What each of them answers to `tests.gateways.BODY`."""
+_BALLAST = "ballast.bin"
+
+
+def original(server: MlflowServer) -> Path:
+    """The files of the registered model `api-tens`."""
+    told = server.call("model-versions/get?name=api-tens&version=1", {}, method="GET")
+    model_id = told["model_version"]["source"].removeprefix("models:/")
+    (folder,) = (server.folder / "artifacts").glob(f"*/models/{model_id}/artifacts")
+    return folder
+
+
+def put(server: MlflowServer, name: str, *, size: int = 0) -> Path:
+    """A model `name` in the MLflow server's own store, with a file of `size` bytes; where its files are."""
+    run = server.call("runs/create", {"experiment_id": "0"})["run"]["info"]
+    uri = f"{run['artifact_uri']}/shelf"
+    folder = server.folder / "artifacts" / uri.removeprefix("mlflow-artifacts:/")
+    shutil.copytree(original(server), folder)
+    (folder / _BALLAST).write_bytes(b"\1" * size)
+    _register(server, name, uri, run_id=run["run_id"])
+    return folder
+
+
+async def put_in_s3(server: MlflowServer, store: S3Server, name: str) -> None:
+    """A model `name` in the S3 store, below a folder of that name."""
+    top = original(server)
+    async with store.client() as client:
+        for path in [path for path in top.rglob("*") if path.is_file()]:
+            key = f"{name}/{path.relative_to(top).as_posix()}"
+            await client.put_object(Bucket=store.bucket, Key=key, Body=path.read_bytes())
+    _register(server, name, f"s3://{store.bucket}/{name}")
+
+
+def path_of(name: str) -> str:
+    """The path that asks the model `name`."""
+    return f"/model/{name}/1/invocation"
+
+
+def _register(server: MlflowServer, name: str, source: str, *, run_id: str = "") -> None:
+    server.call("registered-models/create", {"name": name})
+    server.call("model-versions/create", {"name": name, "source": source, "run_id": run_id})

@@ -1,0 +1,362 @@
+"""Tiny real models, saved to folders: what the tests of the workers and of the whole gateway load."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime  # noqa: TC003 - MLflow reads the type hints of models
+import importlib
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import mlflow.pyfunc
+import mlflow.sklearn
+import pandas as pd
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.pyfunc.model import PythonModel
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# The models travel by value: a worker need not be able to import the tests.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+NUMBERS = ModelSignature(inputs=Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.double, "b")]))
+
+
+class Sums(PythonModel):
+    """Answers a + b, times a factor that tells one model from another."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return ((model_input["a"] + model_input["b"]) * self.factor).to_numpy()
+
+
+class Centred(PythonModel):
+    """Answers how far each row's sum lies from the mean of all rows that it is given."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        sums = (model_input["a"] + model_input["b"]).to_numpy()
+        return sums - sums.mean()
+
+
+class Short(PythonModel):
+    """Answers a + b, but no more than four rows of it."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return (model_input["a"] + model_input["b"]).to_numpy()[:4]
+
+
+class Picky(PythonModel):
+    """Answers a + b; raises where any row has `a` below -100, exits where any has `a` above a thousand."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        if (model_input["a"] < -100).any():
+            raise ValueError("too low")
+        if (model_input["a"] > 1000).any():
+            raise SystemExit(3)
+        return (model_input["a"] + model_input["b"]).to_numpy()
+
+
+class Echo(PythonModel):
+    """Answers its input."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return model_input
+
+
+class Params(PythonModel):
+    """Answers its params."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return params
+
+
+class Returns(PythonModel):
+    """Answers the same thing always."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return self.answer
+
+
+class Heavy(PythonModel):
+    """Takes so many MiB from its load on, and more where column `a` says so; answers a + b."""
+
+    def __init__(self, mebibytes: int) -> None:
+        self.mebibytes = mebibytes
+
+    def load_context(self, context: Any) -> None:
+        self.held = [os.urandom(2**20) for _ in range(self.mebibytes)]
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        more = int(model_input["a"].max()) - len(self.held)
+        self.held += [os.urandom(2**20) for _ in range(more)]
+        return (model_input["a"] + model_input["b"]).to_numpy()
+
+
+class Calls(PythonModel):
+    """Asks another model within its own `predict`, with an input that the other refuses."""
+
+    def __init__(self, inner: str) -> None:
+        self.inner = inner
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return mlflow.pyfunc.load_model(self.inner).predict(pd.DataFrame({"other": ["x"]}))
+
+
+class Wholes(PythonModel):
+    """Takes whole numbers by its type hint; answers them and their types."""
+
+    def predict(self, model_input: list[int]) -> list[str]:  # type: ignore[override] # MLflow allows it
+        return [f"{type(value).__name__} {value}" for value in model_input]
+
+
+class Days(PythonModel):
+    """Takes dates and times by its type hint; answers their days."""
+
+    def predict(self, model_input: list[datetime.datetime]) -> list[int]:  # type: ignore[override] # likewise
+        return [value.day for value in model_input]
+
+
+class _Touches:
+    """Makes a file of whoever unpickles it."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.file, "w")
+
+
+class Commands(PythonModel):
+    """Does what the cells of column `do` say, in order; answers its process id where they say nothing."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        answer: list[Any] = [os.getpid()]
+        for command in model_input["do"]:
+            verb, _, rest = str(command).partition(" ")
+            answer = getattr(self, f"do_{verb}")(rest) or answer
+        return answer
+
+    def do_x(self, rest: str) -> None:
+        """Nothing."""
+
+    def do_raise(self, rest: str) -> None:
+        raise ValueError(f"{rest} in /secret/path")
+
+    def do_exit(self, rest: str) -> None:
+        raise SystemExit(3)
+
+    def do_sleep(self, rest: str) -> None:
+        time.sleep(float(rest))
+
+    def do_note(self, rest: str) -> None:
+        """A byte more in a file: how often the model was asked."""
+        with pathlib.Path(rest).open("ab") as file:
+            file.write(b".")
+
+    def do_die(self, rest: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_say(self, rest: str) -> list[str]:
+        return [rest]
+
+    def do_segfault(self, rest: str) -> None:
+        ctypes.string_at(0)
+
+    def do_quit(self, rest: str) -> None:
+        os._exit(7)
+
+    def do_eat(self, rest: str) -> None:
+        """So many MiB, until the kernel has none for us."""
+        self.eaten = [os.urandom(2**20) for _ in range(int(rest))]
+
+    def do_die_once(self, rest: str) -> None:
+        try:
+            os.close(os.open(rest, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_spawn(self, rest: str) -> list[int]:
+        return [subprocess.Popen(["sleep", "300"]).pid]
+
+    def do_fork(self, rest: str) -> list[int]:
+        child = os.fork()
+        if child == 0:
+            time.sleep(300)
+            os._exit(0)
+        return [child]
+
+    def do_lifeline(self, rest: str) -> list[str]:
+        child = importlib.import_module("workers.runtime.main")
+        child._Process.lifeline.send(_Touches(rest))
+        return ["sent"]
+
+    def do_results(self, rest: str) -> list[str]:
+        frame: Any = sys._getframe()
+        while "result_queue" not in frame.f_locals:
+            frame = frame.f_back
+        frame.f_locals["result_queue"].put(_Touches(rest))
+        return ["sent"]
+
+    def do_draw(self, rest: str) -> list[float]:
+        return [random.random()]  # noqa: S311 - no secret is made of it
+
+    def do_litter(self, rest: str) -> list[str]:
+        """A temporary file, which nobody removes."""
+        return [tempfile.mkstemp()[1]]
+
+    def do_environ(self, rest: str) -> list[dict[str, str]]:
+        return [dict(os.environ)]
+
+
+class Streams(Commands):
+    """Answers whole as `Commands` does, in chunks as the one cell of `do` says: commands apart by `; `."""
+
+    def predict_stream(self, context: Any, model_input: dict[str, str], params: Any = None) -> Iterator[Any]:
+        for command in model_input["do"].split("; "):
+            verb, _, rest = command.partition(" ")
+            yield from getattr(self, f"stream_{verb}")(rest)
+
+    def stream_count(self, rest: str) -> Iterator[Any]:
+        """`N`, then what to wait after each, then a file that notes how the count ended."""
+        number, *more = rest.split()
+        seconds = float(more[0]) if more else 0.0
+        file = more[1] if more[1:] else ""
+        ended = "early"
+        try:
+            for n in range(int(number)):
+                yield {"n": n, "pid": os.getpid(), "made": time.time()}
+                time.sleep(seconds)
+            ended = "whole"
+        finally:
+            if file:
+                pathlib.Path(file).write_text(f"{ended} {os.getpid()}")
+
+    def stream_fill(self, rest: str) -> Iterator[Any]:
+        """Chunks of 100 000 characters without end, each noted by a byte in a file."""
+        while True:
+            with pathlib.Path(rest).open("ab") as file:
+                file.write(b".")
+            yield "x" * 100_000
+
+    def stream_say(self, rest: str) -> Iterator[Any]:
+        yield from rest.split()
+
+    def stream_odd(self, rest: str) -> Iterator[Any]:
+        """What JSON has no word for, and at last what has no form in it."""
+        yield {"nan": float("nan"), "inf": float("-inf"), "bytes": b"\0", "line": "a\nb"}
+        yield object()
+
+    def stream_refuse_to_close(self, rest: str) -> Iterator[Any]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            raise ValueError("not in order, /secret/path")
+
+    def stream_hang_on_close(self, rest: str) -> Iterator[Any]:
+        try:
+            yield 1
+        finally:
+            time.sleep(300)
+
+    def stream_raise(self, rest: str) -> Iterator[Any]:
+        self.do_raise(rest)
+        yield None
+
+    def stream_exit(self, rest: str) -> Iterator[Any]:
+        self.do_exit(rest)
+        yield None
+
+    def stream_sleep(self, rest: str) -> Iterator[Any]:
+        self.do_sleep(rest)
+        yield None
+
+    def stream_die(self, rest: str) -> Iterator[Any]:
+        self.do_die(rest)
+        yield None
+
+    def stream_die_once(self, rest: str) -> Iterator[Any]:
+        self.do_die_once(rest)
+        yield {"pid": os.getpid()}
+
+
+class Broken(PythonModel):
+    """Fails to load: by an exception, a missing package, a hang, its own death; is slow; or dies later."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def load_context(self, context: Any) -> None:
+        if self.how == "raise":
+            raise RuntimeError("weights are at /secret/path")
+        if self.how == "import":
+            importlib.import_module("a_package_that_nobody_has")
+        if self.how == "hang":
+            time.sleep(300)
+        if self.how == "die":
+            os._exit(9)
+        if self.how.startswith("later "):
+            os.close(os.open(self.how.removeprefix("later "), os.O_CREAT | os.O_EXCL))
+        if self.how.startswith("dies "):
+            threading.Timer(float(self.how.removeprefix("dies ")), os._exit, (9,)).start()
+        if self.how.startswith("slow "):
+            time.sleep(float(self.how.removeprefix("slow ")))
+        if self.how.startswith("once "):
+            try:
+                os.close(os.open(self.how.removeprefix("once "), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            raise RuntimeError("not the first time")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return [1.0]
+
+
+COMMANDS = ModelSignature(inputs=Schema([ColSpec(DataType.string, "do")]))
+
+
+def save(folder: Path, model: PythonModel, *, signature: ModelSignature | None = None) -> Path:
+    """`folder`, with the model in MLflow's form."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of input examples that were not given
+        mlflow.pyfunc.save_model(folder, python_model=model, signature=signature, pip_requirements=["mlflow"])
+    return folder
+
+
+def body(**columns: list[Any]) -> bytes:
+    """A `dataframe_split` body of these columns."""
+    return b'{"dataframe_split":' + pd.DataFrame(columns).to_json(orient="split", index=False).encode() + b"}"
+
+
+def save_sklearn(folder: Path, estimator: Any, example: pd.DataFrame, *, with_example: bool = True) -> Path:
+    """`folder`, with a fitted estimator whose signature is that of `example`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles, which these are
+        mlflow.sklearn.save_model(
+            estimator,
+            folder,
+            signature=infer_signature(example, estimator.predict(example)),
+            input_example=example.head(3) if with_example else None,
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+        )
+    return folder

@@ -1,0 +1,270 @@
+"""Whatever an Open Inference body is, it is read or refused as input, in no time and little memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.types.schema import DataType, Schema, TensorSpec
+
+from tests.support.codec.plans import column, plan
+from tests.support.codec.v2_bodies import binary, elements, job, refused, tensor
+from tests.workers.codec.test_malformed import PARAMS, SCHEMAS, mutated
+from workers.codec import formats
+from workers.errors import InputRefused
+from workers.protocol.messages import OPEN_INFERENCE, Job
+
+DOUBLE = column(DataType.double)
+GOOD = tensor("x", "FP64", [1.5, 2.5])
+BINARY = {"name": "x", "datatype": "FP64", "shape": [1], "parameters": {"binary_data_size": 8}}
+EIGHT = np.array([1.5]).tobytes()
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in GOOD.items() if key != name}
+
+
+MALFORMED: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "no object": (["x"], {}),
+    "no name": ([without("name")], {}),
+    "name no text": ([{**GOOD, "name": 5}], {}),
+    "no shape": ([without("shape")], {}),
+    "shape no list": ([{**GOOD, "shape": 2}], {}),
+    "shape of floats": ([{**GOOD, "shape": [2.0]}], {}),
+    "shape of booleans": ([{**GOOD, "shape": [True]}], {}),
+    "negative": ([{**GOOD, "shape": [-1]}], {}),
+    "two negatives": ([{**GOOD, "shape": [-1, -2]}], {}),
+    "huge": ([{**GOOD, "shape": [2**40]}], {}),
+    "beyond 64 bits": ([{**GOOD, "shape": [2**40, 2**40]}], {}),
+    "beyond all": ([{**GOOD, "shape": [10**400]}], {}),
+    "huge and empty": ([tensor("x", "FP64", [], [2**40, 0])], {}),
+    "empty and huge": ([tensor("x", "FP64", [], [0, 2**40])], {}),
+    "many dimensions": ([{**GOOD, "shape": [1] * 64 + [2]}], {}),
+    "too few values": ([{**GOOD, "shape": [3]}], {}),
+    "other nesting": ([tensor("x", "FP64", [[1.5, 2.5]], [2, 1])], {}),
+    "ragged": ([tensor("x", "FP64", [[1.5], [2.5, 3.5]], [3])], {}),
+    "no datatype": ([without("datatype")], {}),
+    "unknown datatype": ([{**GOOD, "datatype": "BF16"}], {}),
+    "datatype a list": ([{**GOOD, "datatype": ["FP64"]}], {}),
+    "no data": ([without("data")], {}),
+    "data and size": ([{**GOOD, "parameters": {"binary_data_size": 8}}], {"raw": EIGHT}),
+    "data no list": ([{**GOOD, "data": "1.5, 2.5"}], {}),
+    "unknown member": ([{**GOOD, "dtype": "FP64"}], {}),
+    "twice": ([GOOD, GOOD], {}),
+    "parameters no object": ([{**GOOD, "parameters": [1]}], {}),
+    "unknown content type": ([tensor("x", "FP64", [1.5], content_type="pickle")], {}),
+    "content type no text": ([tensor("x", "FP64", [1.5], content_type=["np"])], {}),
+    "numbers as text": ([tensor("x", "FP64", [1.5], content_type="str")], {}),
+    "unknown unit": ([tensor("x", "INT64", [1], unit="fortnight")], {}),
+    "unit of a double": ([tensor("x", "INT64", [1], unit="s")], {}),
+    "shared memory": ([{**without("data"), "parameters": {"shared_memory_region": "r"}}], {}),
+    "size no number": ([{**BINARY, "parameters": {"binary_data_size": "8"}}], {"raw": EIGHT}),
+    "size negative": ([{**BINARY, "parameters": {"binary_data_size": -8}}], {"raw": EIGHT}),
+    "size true": ([{**BINARY, "parameters": {"binary_data_size": True}}], {"raw": EIGHT}),
+    "size too large": ([{**BINARY, "parameters": {"binary_data_size": 16}}], {"raw": EIGHT}),
+    "size enormous": ([{**BINARY, "parameters": {"binary_data_size": 2**62}}], {"raw": EIGHT}),
+    "size of another shape": ([{**BINARY, "shape": [2]}], {"raw": EIGHT}),
+    "size and huge shape": ([{**BINARY, "shape": [2**40]}], {"raw": EIGHT}),
+    "size and wrapping shape": ([{**BINARY, "shape": [2**61 + 1]}], {"raw": EIGHT}),
+    "bytes left": ([BINARY], {"raw": EIGHT + b"\0"}),
+    "bytes of no input": ([GOOD], {"raw": EIGHT}),
+    "binary without bytes": ([BINARY], {}),
+    "not a boolean": ([{**BINARY, "datatype": "BOOL", "shape": [8]}], {"raw": b"\2" * 8}),
+    "elements cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\xff\xff\xff\x7fabcd"}),
+    "length cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": elements([b"a"]) + b"\0\0\0"}),
+    "elements too many": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\0" * 8}),
+    "id no text": ([GOOD], {"id": 5}),
+    "request parameters no object": ([GOOD], {"parameters": "a"}),
+    "unknown request content type": ([GOOD], {"parameters": {"content_type": "pickle"}}),
+    "unknown parameter": ([GOOD], {"parameters": {"temperature": 1}}),
+    "outputs no list": ([GOOD], {"outputs": {"name": "y"}}),
+    "output no object": ([GOOD], {"outputs": ["y"]}),
+    "output no name": ([GOOD], {"outputs": [{}]}),
+    "output twice": ([GOOD], {"outputs": [{"name": "y"}, {"name": "y"}]}),
+    "classification": ([GOOD], {"outputs": [{"name": "y", "parameters": {"classification": 3}}]}),
+    "shared output": ([GOOD], {"outputs": [{"name": "y", "parameters": {"shared_memory_offset": 1}}]}),
+    "binary no flag": ([GOOD], {"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}),
+    "all binary no flag": ([GOOD], {"parameters": {"binary_data_output": "yes"}}),
+    "unknown top member": ([GOOD], {"output": [{"name": "y"}]}),
+    "no inputs": ([], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_refused_as_input(case: str) -> None:
+    """Each is refused with a message."""
+    inputs, top = MALFORMED[case]
+    assert str(refused(*inputs, schema=DOUBLE, **top))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"null", b"[]", b'{"inputs": 5}', b'{"inputs": [NaN]}', b"[" * 100_000, b"\xff\xfe"]
+)
+def test_no_document(body: bytes) -> None:
+    """What is no JSON object with inputs is refused."""
+    with pytest.raises(InputRefused):
+        formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
+
+
+@pytest.mark.parametrize("length", [0, 5, 10**15])
+def test_wrong_json_length(length: int) -> None:
+    """JSON that ends elsewhere than the header says is refused."""
+    with pytest.raises(InputRefused):
+        formats.read(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
+
+
+@pytest.mark.parametrize("schema", [DOUBLE, None, Schema([TensorSpec(np.dtype("float64"), (-1, -1))])])
+def test_a_declared_shape_allocates_nothing(schema: Schema | None) -> None:
+    """A terabyte that is only said to be there costs no memory."""
+    tracemalloc.start()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for shape in ([2**40], [2**20, 2**20], [2**31, 2**31, 2**31], [2**40, 0], [0, 2**40], [65_537, 0]):
+        refused(tensor("x", "FP64", [], shape), schema=schema)
+        refused({**BINARY, "shape": shape}, schema=schema, raw=EIGHT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+def test_a_shape_of_the_allowed_emptiness() -> None:
+    """As many rows of nothing as may be declared are made in little memory."""
+    assert formats.read(job(tensor("x", "FP64", [], [65_536, 0])), plan(None)).data.shape == (65_536, 0)
+
+
+SEEDS: list[list[dict[str, Any]]] = [
+    [GOOD],
+    [tensor("count", "INT64", [1, 2]), tensor("size", "FP64", [0.5, None]),
+     tensor("name", "BYTES", ["a", None]), tensor("open", "BOOL", [True, False]),
+     tensor("since", "BYTES", ["2024-01-02", "2024-01-02T03:04:05Z"])],
+    [tensor("x", "BYTES", ['{"k": ["2024-01-01"]}', "null"], [2, 1], content_type="pd_json")],
+    [tensor("a", "BYTES", ["p", "q"]), tensor("x", "INT32", [[1], [2]], [2, 1])],
+    [tensor("input-0", "FP32", [[1.5, 2.5], [3.5, 4.5]], [2, 2], content_type="np")],
+    [tensor("x", "BYTES", ["aGk="], content_type="base64"), tensor("since", "INT64", [5], unit="ms")],
+]  # fmt: skip
+TOPS: list[dict[str, Any]] = [
+    {},
+    {"id": "7", "parameters": {"content_type": "pd", "p": 1}},
+    {"parameters": {"content_type": "dict", "q": [1.5]},
+     "outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
+    {"parameters": {"content_type": "str", "binary_data_output": True}, "outputs": []},
+]  # fmt: skip
+NUMBERS: list[Any] = [
+    -1,
+    0,
+    1,
+    2,
+    3,
+    2**31,
+    2**40,
+    2**63,
+    2**64,
+    1.5,
+    True,
+    None,
+    "2",
+    [1],
+    [2, 1],
+    [0, 2**40],
+]
+BINARIES: list[list[tuple[dict[str, Any], bytes]]] = [
+    [binary("x", "FP64", [1.5, np.nan])],
+    [binary("x", "FP32", [[1.5, np.inf]]), binary("a", "BYTES", [b"p", b"\xff"])],
+    [binary("count", "INT64", [1, -2]), binary("size", "FP16", [0.5, 1.5]),
+     binary("name", "BYTES", [b"a", b""]), binary("open", "BOOL", [True, False]),
+     binary("since", "INT64", [5, 6], unit="ns")],
+    [binary("x", "BYTES", [b'{"k": []}', b"null"], content_type="pd_json"),
+     binary("y", "UINT64", [2**64 - 1, 1])],
+]  # fmt: skip
+
+
+def shaken(inputs: Any, dice: random.Random) -> Any:
+    """The inputs with something in one of them, mostly what must fit together, made something else."""
+    place = dice.randrange(len(inputs)) if isinstance(inputs, list) and inputs else 0
+    if not isinstance(inputs, list) or not inputs or not isinstance(inputs[place], dict):
+        return mutated(inputs, dice)
+    what = dice.choice(["shape", "datatype", "parameters", "data", "name", "all"])
+    if what == "all":
+        return mutated(inputs, dice)
+    return [*inputs[:place], {**inputs[place], what: other(inputs[place], what, dice)}, *inputs[place + 1 :]]
+
+
+def other(one: dict[str, Any], what: str, dice: random.Random) -> Any:
+    """Something else for one member of a tensor."""
+    if what == "data":
+        return mutated(one.get("data", []), dice)
+    if what == "shape":
+        return dice.choice([dice.choice(NUMBERS), [dice.choice(NUMBERS)], [2, dice.choice(NUMBERS)]])
+    if what == "datatype":
+        return dice.choice(["BOOL", "INT8", "UINT64", "FP16", "FP32", "FP64", "BYTES", "BF16", None])
+    if what == "name":
+        return dice.choice(["x", "a", "input-0", "count", "", 5, "n" * 500])
+    key = dice.choice(["binary_data_size", "content_type", "unit", "shared_memory_region"])
+    value = dice.choice([*NUMBERS, "np", "str", "base64", "datetime", "pd_json", "s"])
+    known = one.get("parameters")
+    return {**(known if isinstance(known, dict) else {}), key: value}
+
+
+def refusals(made: list[tuple[bytes, int | None]]) -> int:
+    """How many of the bodies are refused; each is tried on a signature and checks of its own."""
+    refused_ones = 0
+    for number, (body, length) in enumerate(made):
+        checks: Any = "mlflow" if number % 5 == 0 else "strict"
+        held = plan(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
+        try:
+            formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
+        except InputRefused as error:
+            assert str(error)  # noqa: PT017 - it need not be raised
+            refused_ones += 1
+    return refused_ones
+
+
+def damaged(body: bytes, dice: random.Random, number: int) -> bytes:
+    """Every fourth with one byte changed, every seventh cut."""
+    made = bytearray(body)
+    if number % 4 == 0:
+        made[dice.randrange(len(made))] = dice.randrange(256)
+    if number % 7 == 0:
+        del made[dice.randrange(len(made)) :]
+    return bytes(made)
+
+
+@pytest.mark.timeout(60)
+def test_mutated_json() -> None:
+    """Three thousand bodies: read or refused, nothing else raised."""
+    dice = random.Random(20240103)  # noqa: S311 - a seeded fuzz
+    made: list[tuple[bytes, int | None]] = []
+    for number in range(3000):
+        inputs: Any = dice.choice(SEEDS)
+        for _ in range(dice.randint(0, 2)):
+            inputs = shaken(inputs, dice)
+        top = dice.choice(TOPS) if dice.random() < 0.7 else mutated(dice.choice(TOPS), dice)
+        document = {**(top if isinstance(top, dict) else {}), "inputs": inputs}
+        made.append((damaged(json.dumps(document).encode(), dice, number), None))
+    assert 1000 < refusals(made) < 3000
+
+
+@pytest.mark.timeout(60)
+def test_mutated_binary() -> None:
+    """Three thousand bodies with bytes after their JSON: read or refused, nothing else raised."""
+    dice = random.Random(20240104)  # noqa: S311 - a seeded fuzz
+    made: list[tuple[bytes, int | None]] = []
+    for number in range(3000):
+        pairs = dice.choice(BINARIES)
+        inputs: Any = [head for head, _ in pairs]
+        raw = b"".join(part for _, part in pairs)
+        if dice.random() < 0.7:
+            inputs = shaken(inputs, dice)
+        if dice.random() < 0.3:
+            raw = dice.choice(
+                [raw[:-1], raw + b"\0", b"", raw[::-1], bytes(dice.randrange(256) for _ in raw)]
+            )
+        document = json.dumps({**dice.choice(TOPS), "inputs": inputs}).encode()
+        length = dice.choice([len(document)] * 8 + [len(document) - 1, len(document) + 1, 0, 2**60])
+        made.append((damaged(document + raw, dice, number), length))
+    assert 1000 < refusals(made) < 3000

@@ -1,0 +1,110 @@
+"""What a model holds, and whether that is known to answer each row by itself."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import NMF, PCA
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, StackingRegressor
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - that is how it is had
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import IterativeImputer, SimpleImputer
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
+
+from workers.runtime.estimator_parts import foreign
+
+X = pd.DataFrame(np.random.default_rng(1).random((30, 3)), columns=["a", "b", "c"])
+Y = X["a"] - X["b"]
+C = (Y > 0).astype(int)
+
+
+class Centre(BaseEstimator, TransformerMixin):  # type: ignore[misc] # scikit-learn has no types
+    """Somebody's own: subtracts the mean of what it is given."""
+
+    def fit(self, x: Any, y: Any = None) -> Centre:
+        return self
+
+    def transform(self, x: Any) -> Any:
+        return x - x.mean(axis=0)
+
+
+class Tuned(ElasticNet):  # type: ignore[misc] # likewise
+    """A subclass, which may do anything."""
+
+
+def own(module: str) -> Any:
+    """A transformer of one's own in a module of that name."""
+    return type("Centre", (Centre,), {"__module__": module})()
+
+
+KNOWN = [
+    ElasticNet(),
+    LogisticRegression(),
+    SVC(),
+    GradientBoostingClassifier(n_estimators=3),
+    MLPClassifier((3,), max_iter=5),
+    make_pipeline(StandardScaler(), PCA(2), LinearRegression()),
+    make_pipeline(ColumnTransformer([("n", StandardScaler(), ["a"]), ("o", OneHotEncoder(), ["b"])]), SVC()),
+    make_pipeline(FunctionTransformer(np.log1p), SimpleImputer(), LinearRegression()),
+    GridSearchCV(ElasticNet(), {"alpha": [0.1, 0.2]}, cv=2),
+    TransformedTargetRegressor(LinearRegression(), func=np.exp, inverse_func=np.log),
+    StackingRegressor([("a", ElasticNet()), ("b", HistGradientBoostingRegressor(max_iter=3))]),
+]
+UNKNOWN = [
+    (make_pipeline(Centre(), LinearRegression()), "Centre"),
+    (make_pipeline(own("code.features"), LinearRegression()), "code.features"),
+    (make_pipeline(own("profile"), LinearRegression()), "profile"),
+    (Tuned(), "Tuned"),
+    (
+        make_pipeline(FunctionTransformer(functools.partial(np.multiply, 2)), LinearRegression()),
+        "FunctionTransformer",
+    ),
+    (make_pipeline(FunctionTransformer(np.cumsum), LinearRegression()), "function"),
+    (GridSearchCV(make_pipeline(Centre(), ElasticNet()), {}, cv=2), "Centre"),
+    (make_pipeline(NMF(2, max_iter=2000), LinearRegression()), "NMF"),
+    (make_pipeline(IterativeImputer(max_iter=1, tol=1e9), LinearRegression()), "IterativeImputer"),
+    (make_pipeline(PCA(2), KNeighborsClassifier()), "KNeighborsClassifier"),
+]
+
+
+@pytest.mark.parametrize("model", KNOWN, ids=lambda model: str(model)[:50])
+def test_parts_that_are_known(model: Any) -> None:
+    """Estimators of the libraries, alone and put together, as they are once fitted."""
+    classifies = hasattr(model, "predict_proba") or "SVC" in str(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fits that do not converge: none need to
+        fitted = model.fit(X, C if classifies else Y + 2)
+    assert foreign(fitted) is None
+
+
+@pytest.mark.parametrize(("model", "name"), UNKNOWN, ids=lambda value: str(value)[:50])
+def test_parts_that_are_not(model: Any, name: str) -> None:
+    """Whatever is somebody's own, looks at the whole batch, draws at random, or decides by the last bits."""
+    fitted = model.fit(X, C if "Classifier" in name else Y)
+    assert name in str(foreign(fitted))
+
+
+def test_parts_that_compute_by_scipy_are_known() -> None:
+    """An isotonic regression holds scipy's interpolation, which can be called."""
+    assert foreign(IsotonicRegression().fit(X["a"], Y)) is None
+
+
+def test_a_text_model_with_a_function_of_ones_own_is_not() -> None:
+    """A tokenizer may remember what it has seen."""
+    assert foreign(CountVectorizer().fit(["a word", "two words"])) is None
+    own_words = CountVectorizer(tokenizer=lambda text: text.split(), token_pattern=None)
+    assert "function" in str(foreign(own_words.fit(["a"])))

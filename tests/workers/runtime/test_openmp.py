@@ -1,0 +1,45 @@
+"""OpenMP code in forked workers: it neither hangs nor crashes, however many are forked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from tests.support import models
+from tests.workers.conftest import Files
+from workers.limits import Limits
+from workers.pool.pool import Pool
+from workers.protocol.messages import Job, ModelKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FRAME = pd.DataFrame(np.random.default_rng(2).normal(size=(400, 4)), columns=list("abcd"))
+SECONDS = 60.0
+
+
+async def test_gradient_boosting_in_many_workers(tmp_path: Path) -> None:
+    """Six versions in two workers each, forked one after the other while others compute, all answer."""
+    estimator = HistGradientBoostingRegressor(max_iter=20).fit(FRAME, FRAME["a"] * 2 - FRAME["c"])
+    folder = models.save_sklearn(tmp_path / "model", estimator, FRAME)
+    split = {"columns": [*"abcd"], "data": FRAME.to_numpy().tolist()}
+    body = Job(json.dumps({"dataframe_split": split}).encode())
+    wanted = estimator.predict(FRAME)
+    pool = Pool(Limits(workers_per_model=2))
+    await pool.open()
+    try:
+        async with asyncio.timeout(SECONDS):
+            for version in range(6):
+                key = ModelKey("boosted", str(version), "f")
+                await pool.load(key, Files(key, folder)())
+                replies = await asyncio.gather(*(pool.predict(key, body) for _ in range(4)))
+                for reply in replies:
+                    assert np.allclose(orjson.loads(reply.body), wanted)
+    finally:
+        await pool.close(drain_seconds=0)

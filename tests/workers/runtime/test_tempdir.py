@@ -1,0 +1,97 @@
+"""Proves that what models leave in temporary files goes with their workers, however those end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from tests.support import models
+from tests.support.waiting import until
+from tests.workers.conftest import Files, key
+from workers.errors import LoadFailed
+from workers.protocol.messages import Job
+from workers.runtime import tempdir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from workers.pool.pool import Pool
+
+    Opened = Callable[..., AbstractAsyncContextManager[Pool]]
+
+COMMANDS = key("commands")
+
+
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this process keeps its temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left(parent: Path) -> list[Path]:
+    """The workers' folders that are there."""
+    return list(parent.glob("worker-*"))
+
+
+async def do(pool: Pool, command: str) -> str:
+    """What the model answers to one command."""
+    reply = await pool.predict(COMMANDS, Job(models.body(do=[command])))
+    return str(orjson.loads(bytes(reply.body))[0])
+
+
+async def test_they_go_with_a_model_that_is_unloaded(
+    opened: Opened, files: Callable[[str], Files], parent: Path
+) -> None:
+    """Each worker has a folder of its own, which no other user may read."""
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        file = Path(await do(pool, "litter"))
+        assert file.parent.parent == parent
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+        await pool.unload(COMMANDS)
+        await until(lambda: left(parent) == [])
+
+
+async def test_they_go_with_a_worker_that_is_killed(
+    opened: Opened, files: Callable[[str], Files], parent: Path
+) -> None:
+    """The next one has another folder."""
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        before = Path(await do(pool, "litter"))
+        os.kill(pool._places.held[COMMANDS].crew.pids[0], signal.SIGKILL)
+        after = Path(await do(pool, "litter"))
+        assert after.parent != before.parent
+        await until(lambda: left(parent) == [after.parent])
+
+
+@pytest.mark.parametrize("how", ["raise", "hang", "die"])
+async def test_they_go_with_a_load_that_fails(
+    opened: Opened, files: Callable[[str], Files], parent: Path, how: str
+) -> None:
+    """However it does."""
+    async with opened(load_seconds=2.0) as pool:
+        with pytest.raises(LoadFailed):
+            await pool.load(key(how), files(how)())
+        await until(lambda: left(parent) == [])
+
+
+async def test_a_model_is_loaded_where_no_folder_can_be_made(
+    opened: Opened, files: Callable[[str], Files], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its temporary files lie where they would without us."""
+    monkeypatch.setattr(tempdir, "folder", lambda: str(tmp_path / "absent" / "worker"))
+    async with opened() as pool:
+        await pool.load(COMMANDS, files("commands")())
+        file = Path(await do(pool, "litter"))
+        assert str(file.parent) == tempfile.gettempdir()
+        await asyncio.to_thread(file.unlink)

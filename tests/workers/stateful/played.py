@@ -1,0 +1,73 @@
+"""A crew on a stage: its processes are played by the test, in a time that passes only when the test waits."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import psutil
+import pytest
+
+from tests.workers.conftest import key
+from tests.workers.stateful.clockwork import Clockwork
+from tests.workers.stateful.scripted import AtOnce, Scripted, Stage
+from workers.metrics import Tally
+from workers.pool import pool as pools
+from workers.protocol.messages import ModelSource
+from workers.scheduler import worker_group
+from workers.scheduler.worker_group import Crew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workers.errors import LoadFailed
+    from workers.limits import Limits
+    from workers.process.forkserver import Template
+
+
+@contextmanager
+def theatre() -> Iterator[tuple[Clockwork, Stage]]:
+    """A loop, and a stage on which crews find their workers; in the end no descriptor is left.
+
+    A pool that is made here has its workers there too.
+    """
+    before = psutil.Process().num_fds()
+    loop, stage = Clockwork(), Stage()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_group, "Worker", Scripted)
+        patch.setattr(pools, "Template", lambda _: stage)
+        patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: AtOnce())
+        logger = logging.getLogger("workers")
+        logger.addHandler(stage)
+        try:
+            yield loop, stage
+        finally:
+            logger.removeHandler(stage)
+            for process in stage.started:
+                loop.do(process.hang_up)
+            loop.clear()
+            loop.close()
+    assert psutil.Process().num_fds() == before
+    assert not stage.troubles
+
+
+async def opened(
+    stage: Stage,
+    limits: Limits,
+    *,
+    broken: Callable[[Crew, LoadFailed], None],
+    idle: Callable[[], None],
+) -> Crew:
+    """A crew whose workers are warm."""
+    crew = Crew(
+        ModelSource(key("played"), "/nowhere"),
+        limits,
+        template=cast("Template", stage),
+        starter=AtOnce(),
+        broken=broken,
+        idle=idle,
+        tally=Tally(),
+    )
+    await crew.open()
+    return crew
