@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workers.protocol.messages import Job
-from workers.scheduler.queue import Batcher
+from workers.scheduler.queue import RequestQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +31,12 @@ def test_put_and_take(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLo
     """So many jobs are queued, and leave as one batch."""
 
     async def inside() -> int:
-        return int(benchmark(_through, Batcher(limit=1024), jobs))
+        return int(benchmark(_through, RequestQueue(limit=1024), jobs))
 
     assert loop.run_until_complete(inside()) == jobs
 
 
-def _through(batcher: Batcher, jobs: int) -> int:
+def _through(batcher: RequestQueue, jobs: int) -> int:
     for _ in range(jobs):
         batcher.put(JOB)
-    return len(batcher.take(jobs))
+    return len(batcher.next_batch(jobs))

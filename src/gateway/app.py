@@ -37,8 +37,8 @@ from gateway.telemetry.metrics.collector import Metrics, Seat
 from gateway.telemetry.metrics.event_loop_lag import Lag
 from gateway.telemetry.metrics.gauges import Rooms
 from gateway.telemetry.metrics.requests import Traffic
-from workers.limits import Limits
-from workers.metrics import Tally
+from workers.limits import PoolLimits
+from workers.metrics import Counters
 from workers.pool.pool import Pool
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
 
     `seat` is its process' place among several.
     """
-    drain, tally, traffic, current = Drain(), Tally(), Traffic(), Current(settings)
+    drain, tally, traffic, current = Drain(), Counters(), Traffic(), Current(settings)
     intake = Intake(settings.bodies_bytes, tally=tally)
     connections = Connections(
         drain,
@@ -81,7 +81,7 @@ def create_app(settings: Settings, *, seat: Seat | None = None) -> web.Applicati
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[around])
     app[keys.SETTINGS] = current
     app[keys.TALLY] = tally
-    tally.count(UNEXPECTED_ERRORS, "request", times=0)  # so that the first one is seen as an increase
+    tally.increment(UNEXPECTED_ERRORS, "request", times=0)  # so that the first one is seen as an increase
     app[keys.COMPLAINTS] = Complaints()
     app[keys.DRAIN] = drain
     app[keys.TRAFFIC] = traffic
@@ -122,7 +122,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(artifacts.close)
         await artifacts.open()
         seen_by_workers = environment.for_workers(settings.environment, threads=_threads(settings))
-        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, tally=tally)
+        pool = app[keys.POOL] = Pool(_limits(settings), environment=seen_by_workers, counters=tally)
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: Once[ModelKey] = Once()
@@ -177,7 +177,7 @@ def _metrics(app: web.Application, lag: Lag) -> Metrics:
 
 def change(app: web.Application, settings: Settings) -> None:
     """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
-    app[keys.POOL].change(_limits(settings))
+    app[keys.POOL].set_limits(_limits(settings))
     app[keys.CATALOG].change(settings)
     app[keys.ARRIVALS].change(settings.share_of_loaded_models, seconds=settings.request_timeout_seconds)
     app[keys.SERVING].change(
@@ -227,11 +227,11 @@ def _memory(settings: Settings) -> int:
     return budget // settings.processes
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
+def _limits(settings: Settings) -> PoolLimits:
+    return PoolLimits(
         workers_per_model=settings.workers_per_model,
         max_loaded_models=settings.share_of_loaded_models,
-        loads_at_once=max(_LEAST_LOADS, resources.cores() // settings.processes),
+        max_concurrent_loads=max(_LEAST_LOADS, resources.cores() // settings.processes),
         memory_bytes=_memory(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,

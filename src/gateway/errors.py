@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
-UNEXPECTED_ERRORS: Final = Event(
+UNEXPECTED_ERRORS: Final = CounterSpec(
     "unexpected_errors",
     "Errors that nothing was prepared for, by where: a request, a task of the gateway's own, the event loop.",
     ("where",),

@@ -22,37 +22,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workers.protocol.messages import Cell
+    from workers.protocol.messages import InputProblem
 
 
 class WorkerError(Exception):
     """Base of all; `str(error)` is safe to show to a client: no path, no data, no trace."""
 
 
-class InputRefused(WorkerError):
+class InvalidInput(WorkerError):
     """The body cannot be read, or breaks the model's signature.
 
     `details` names at most the first five offending cells.
     """
 
-    def __init__(self, message: str, details: tuple[Cell, ...] = ()) -> None:
+    def __init__(self, message: str, details: tuple[InputProblem, ...] = ()) -> None:
         super().__init__(message)
         self.details = details
 
 
-class TypeRefused(WorkerError):
+class UnsupportedMediaType(WorkerError):
     """The body's content type is none that the codec reads."""
 
 
-class AnswerRefused(WorkerError):
+class NotAcceptable(WorkerError):
     """The model's answer cannot be had in the media type that the caller wants; others are named."""
 
 
-class StreamRefused(WorkerError):
+class StreamingNotSupported(WorkerError):
     """An answer in chunks was asked of a model that has none."""
 
 
-class ModelFailed(WorkerError):
+class ModelError(WorkerError):
     """The model's own `predict` raised.
 
     `exception` is the exception's type name; `text` its own message, which may hold data and is
@@ -66,7 +66,7 @@ class ModelFailed(WorkerError):
         self.log = log
 
 
-class LoadFailed(WorkerError):
+class ModelLoadError(WorkerError):
     """The model cannot be loaded here.
 
     `log` is for the operator alone: it may hold a trace, paths and data.
@@ -77,11 +77,11 @@ class LoadFailed(WorkerError):
         self.log = log
 
 
-class WorkerDied(WorkerError):
+class WorkerCrashed(WorkerError):
     """The worker's process ended before it answered."""
 
 
-class OutOfTime(WorkerError):
+class PredictionTimeout(WorkerError):
     """The deadline passed before the answer came."""
 
 
@@ -91,24 +91,24 @@ class QueueFull(WorkerError):
     `seconds` is how long those will take that wait, as far as can be told; 0 where it cannot.
     """
 
-    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
+    def __init__(self, message: str, *, wait_seconds: float = 0.0) -> None:
         super().__init__(message)
-        self.seconds = seconds
+        self.wait_seconds = wait_seconds
 
 
-class NoRoom(WorkerError):
+class CapacityExceeded(WorkerError):
     """As many models as allowed are loaded, and each of them is busy or pinned."""
 
 
-class NoMeans(WorkerError):
+class SystemResourcesExhausted(WorkerError):
     """The system has no descriptor, process or memory left for a worker; the model is not to blame."""
 
 
-class NotLoaded(WorkerError):
+class ModelNotLoaded(WorkerError):
     """No worker holds this version now."""
 
 
-class Pinned(WorkerError):
+class ModelPinned(WorkerError):
     """The version is pinned, so that nobody can have it unloaded."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PoolLimits:
     """`idle_seconds` 0 means that idle models stay; all other times are in seconds too, and positive.
 
     A request's time counts from the moment its model is warm; loading has its own. A stream has a
@@ -17,7 +17,7 @@ class Limits:
 
     workers_per_model: int = 1
     max_loaded_models: int = 20
-    loads_at_once: int = 2
+    max_concurrent_loads: int = 2
     memory_bytes: int | None = None
     max_queue: int = 1024
     idle_seconds: float = 900.0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import Chunk
 
 
-class Stream:
+class PredictionStream:
     """An async iterator of JSON texts, one per chunk that the model yields.
 
     The model makes a chunk only when it is asked for, so that a slow reader holds it up and fills no
@@ -19,30 +19,30 @@ class Stream:
     """
 
     def __init__(
-        self, first: Chunk, *, ask: Callable[[], Awaitable[Chunk]], stop: Callable[[], None]
+        self, first: Chunk, *, request_next: Callable[[], Awaitable[Chunk]], on_close: Callable[[], None]
     ) -> None:
         """`ask` has the next chunk made; `stop` has the model's generator closed, where it still is open."""
         self.seconds = first.seconds
         self._first: Chunk | None = first
-        self._ask = ask
-        self._stop = stop
-        self._over = False
+        self._request_next = request_next
+        self._on_close = on_close
+        self._exhausted = False
 
-    def __aiter__(self) -> Stream:
+    def __aiter__(self) -> PredictionStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._over:
+        if self._exhausted:
             raise StopAsyncIteration
-        self._over = True  # where asking raises, it stays so
-        chunk = self._first or await self._ask()
+        self._exhausted = True  # where asking raises, it stays so
+        chunk = self._first or await self._request_next()
         self._first = None
         if chunk.body is None:
             raise StopAsyncIteration
-        self._over = False
+        self._exhausted = False
         return chunk.body
 
     def close(self) -> None:
         """Let the worker close the model's generator and go on to others; returns at once."""
-        self._over = True
-        self._stop()
+        self._exhausted = True
+        self._on_close()

@@ -6,26 +6,26 @@ import asyncio
 import time
 
 
-class Starts:
+class SpawnHealth:
     """Whether processes can be started at all; says nothing of what a model does in one."""
 
     def __init__(self) -> None:
         self.failing = asyncio.Event()
-        self.failed = 0
-        self._since = 0.0
+        self.failures = 0
+        self._failing_since = 0.0
 
     @property
-    def seconds(self) -> float:
+    def failing_seconds(self) -> float:
         """For how long every start has failed; 0 where the last one did not."""
-        return time.monotonic() - self._since if self.failed else 0.0
+        return time.monotonic() - self._failing_since if self.failures else 0.0
 
-    def note(self, *, began: bool) -> None:
+    def record(self, *, succeeded: bool) -> None:
         """Take note of one start; from the event loop."""
-        if began:
+        if succeeded:
             self.failing.clear()
-            self.failed = 0
+            self.failures = 0
             return
-        if not self.failed:
-            self._since = time.monotonic()
-        self.failed += 1
+        if not self.failures:
+            self._failing_since = time.monotonic()
+        self.failures += 1
         self.failing.set()

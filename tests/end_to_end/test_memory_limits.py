@@ -17,7 +17,7 @@ from tests.support.figures import note
 from tests.support.gateways import BODY, gateway_at, invoke
 from tests.support.http_clients import clients, told
 from tests.support.process_memory import taken
-from workers.metrics import UNLOADS
+from workers.metrics import MODEL_UNLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,14 +76,14 @@ async def test_more_models_than_room(
                 status, answer = await invoke(gateway, f"/model/{name}/1/invocation")
                 assert status == 200, answer
                 assert answer["predictions"] == [30.0, 70.0]
-                assert len(pool.states()) <= _ROOM
+                assert len(pool.statuses()) <= _ROOM
                 largest = max(largest, await asyncio.to_thread(taken))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(client())
-        assert pool.is_warm(next(key for key in pool.states() if key.name == names[0]))
-        went = sum(times for (event, _), times in pool.tally.counts.items() if event is UNLOADS)
+        assert pool.is_loaded(next(key for key in pool.statuses() if key.name == names[0]))
+        went = sum(times for (event, _), times in pool.counters.counts.items() if event is MODEL_UNLOADS)
         assert went >= _MODELS - _ROOM
         note(
             "more models than room",

@@ -55,7 +55,7 @@ async def served(mlflow: Front, tmp_path: Path) -> AsyncIterator[Gateway]:
 async def cool(gateway: Gateway, name: str, *, version: str) -> None:
     """Unload a version: its files stay in the cache."""
     pool = gateway.app[keys.POOL]
-    await pool.unload(*(key for key in pool.states() if (key.name, key.version) == (name, version)))
+    await pool.unload(*(key for key in pool.statuses() if (key.name, key.version) == (name, version)))
 
 
 async def get(gateway: Gateway, path: str) -> tuple[int, Any]:
@@ -111,7 +111,7 @@ async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fau
     note(f"MLflow {fault}", refusal=refusal, reached=reached, answered=answered, right=callers.right)
     assert callers.wrong == {}
     assert callers.right > during > CALLERS
-    assert served.app[keys.TALLY].of(STALE_RESOLUTIONS) > 0
+    assert served.app[keys.TALLY].value(STALE_RESOLUTIONS) > 0
 
 
 async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:

@@ -143,7 +143,7 @@ async def test_a_moved_alias(mlflow_server: MlflowServer, registered: list[str],
         assert answers.failed() == []
         assert answers.versions() == [quick, slow, quick]
         assert answers.waited == 0
-        assert gateway.app[keys.TALLY].of(SUCCESSIONS, "switched") == 2
+        assert gateway.app[keys.TALLY].value(SUCCESSIONS, "switched") == 2
 
 
 async def test_an_alias_moved_on_meanwhile(
@@ -160,7 +160,7 @@ async def test_an_alias_moved_on_meanwhile(
             await answers.until(of(first))
             await registry.alias(endless)
             await until(
-                lambda: any(key.name == registry.name for key in gateway.app[keys.POOL]._places.loading)
+                lambda: any(key.name == registry.name for key in gateway.app[keys.POOL]._slots.loading)
             )
             await registry.alias(last)
             await answers.until(of(last))
@@ -199,13 +199,13 @@ async def test_a_new_version_that_cannot_be_loaded(
         tally = gateway.app[keys.TALLY]
         async with load(gateway, path) as answers:
             await registry.alias(broken)
-            await answers.until(lambda *_: tally.of(SUCCESSIONS, "failed") > 0)
+            await answers.until(lambda *_: tally.value(SUCCESSIONS, "failed") > 0)
             await answers.until(of(good))
             await registry.alias(good)
             await asyncio.sleep(2 * _TTL)
         assert answers.failed() == []
         assert answers.versions() == [good]
-        assert tally.of(SUCCESSIONS, "failed") == 1
+        assert tally.value(SUCCESSIONS, "failed") == 1
 
 
 async def test_a_model_made_anew(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def source(mlflow_server: MlflowServer, registered: list[str]) -> MlflowServer:
 async def unload(gateway: Gateway, name: str) -> None:
     """End the model's workers: its files stay in the cache."""
     pool = gateway.app[keys.POOL]
-    await pool.unload(*(key for key in pool.states() if key.name == name))
+    await pool.unload(*(key for key in pool.statuses() if key.name == name))
 
 
 async def refused(gateway: Gateway, name: str, *statuses: int) -> str:
@@ -146,7 +146,7 @@ async def test_a_store_that_hangs_gets_no_more_than_half_of_the_places(
             asked = [asyncio.create_task(refused(gateway, name, 503, 504)) for name in unknown]
             await asyncio.sleep(5.0)
             loading = [
-                key for key, state in gateway.app[keys.POOL].states().items() if state.state == "loading"
+                key for key, state in gateway.app[keys.POOL].statuses().items() if state.state == "loading"
             ]
             assert len(loading) == 2
             for name in near:

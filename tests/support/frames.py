@@ -9,16 +9,16 @@ import hypothesis.strategies as st
 from workers.protocol import framing
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    Cell,
+    InputProblem,
     Chunk,
     Failure,
     Job,
-    Loaded,
-    Merging,
-    Next,
-    Open,
+    LoadReport,
+    RowBatching,
+    NextChunk,
+    OpenStream,
     Reply,
-    Stop,
+    CloseStream,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SURROGATES = st.text(st.characters(categories=["Cs", "L"]), max_size=12)
 KINDS = st.sampled_from(["input", "type", "answer", "model", "load"])
 
 JOBS = st.builds(Job, BODIES, TYPES, TYPES, st.none() | st.integers(0, 2**63 - 1))
-ASKS = st.one_of(JOBS, st.builds(Open, JOBS, STREAMS), st.builds(Next, STREAMS), st.builds(Stop, STREAMS))
+ASKS = st.one_of(JOBS, st.builds(OpenStream, JOBS, STREAMS), st.builds(NextChunk, STREAMS), st.builds(CloseStream, STREAMS))
 
 
 @st.composite
@@ -45,15 +45,15 @@ def _replies(draw: st.DrawFn) -> Reply:
 
 def failures(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Failure]:
     """Failures of all kinds with texts of one."""
-    cells = st.builds(Cell, st.none() | st.integers(0, 2**53), st.none() | texts, texts)
+    cells = st.builds(InputProblem, st.none() | st.integers(0, 2**53), st.none() | texts, texts)
     details = st.lists(cells, max_size=3).map(tuple)
     return st.builds(Failure, KINDS, texts, details, texts, texts, texts)
 
 
-def reports(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Loaded]:
+def reports(texts: st.SearchStrategy[str]) -> st.SearchStrategy[LoadReport]:
     """Reports of a load with texts of one kind."""
-    merging = st.builds(Merging, st.booleans(), texts)
-    return st.builds(Loaded, SECONDS, st.booleans(), st.booleans(), merging)
+    merging = st.builds(RowBatching, st.booleans(), texts)
+    return st.builds(LoadReport, SECONDS, st.booleans(), st.booleans(), merging)
 
 
 CHUNKS = st.builds(Chunk, st.none() | BODIES, SECONDS)
@@ -63,7 +63,7 @@ ANSWERS = st.one_of(_replies(), CHUNKS, failures(TEXTS), reports(TEXTS))
 def split(frame: Sequence[bytes], *, of_asks: bool) -> tuple[tuple[int, int, float], bytes, bytes]:
     """The head, the entries and the bodies of a whole frame, read as both ends read it."""
     whole = b"".join(frame)
-    head, rest = framing.HEAD.unpack(whole[: framing.HEAD.size]), whole[framing.HEAD.size :]
-    entries = framing.entries_size(head[0], of_asks=of_asks)
+    head, rest = framing.HEADER.unpack(whole[: framing.HEADER.size]), whole[framing.HEADER.size :]
+    entries = framing.entries_size(head[0], of_requests=of_asks)
     assert len(rest) == entries + head[1]
     return head, rest[:entries], rest[entries:]

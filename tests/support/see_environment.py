@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 import psutil
 
-from workers.limits import Limits
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, ModelSource
 
@@ -30,7 +30,7 @@ async def files(folder: str) -> AsyncIterator[ModelSource]:
 async def main(folder: str) -> None:
     before = os.environ.get("A_SECRET")
     given = {name: value for name, value in os.environ.items() if name != "A_SECRET"} | {"GIVEN": "yes"}
-    pool = Pool(Limits(), environment=given)
+    pool = Pool(PoolLimits(), environment=given)
     await pool.open()
     try:
         await pool.load(KEY, files(folder))

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.process.channel import Channel
 from workers.protocol import framing
 from workers.protocol.messages import Chunk, Job, Reply
-from workers.runtime.connection import Service
+from workers.runtime.connection import WorkerConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from workers.process.channel import Heard
-    from workers.protocol.messages import Answer, Ask
+    from workers.process.channel import BatchOutcome
+    from workers.protocol.messages import WorkerReply, WorkerRequest
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 SECONDS = 20.0  # for what takes a moment
@@ -50,20 +50,20 @@ class Line:
     raised: list[BaseException] = field(default_factory=list)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def asked(self, *asks: Ask) -> asyncio.Future[Heard]:
+    def asked(self, *asks: WorkerRequest) -> asyncio.Future[BatchOutcome]:
         """What an asker hears; it would raise if it heard twice."""
-        heard: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        self.channel.ask(asks or (Job(b"{}"),), heard.set_result)
+        heard: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        self.channel.send(asks or (Job(b"{}"),), heard.set_result)
         return heard
 
     async def send(self, *parts: bytes) -> None:
         """Send bytes as the worker would."""
         await asyncio.get_running_loop().sock_sendall(self.far, b"".join(parts))
 
-    def serve(self, answer: Callable[[tuple[Ask, ...]], tuple[tuple[Answer, ...], float]]) -> Any:
+    def serve(self, answer: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]) -> Any:
         """Have a real service answer, in a thread; the future of its run."""
         self.far.setblocking(True)
-        return asyncio.get_running_loop().run_in_executor(None, Service(self.far).run, answer)
+        return asyncio.get_running_loop().run_in_executor(None, WorkerConnection(self.far).run, answer)
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def line(*, raises: bool = False) -> AsyncIterator[Line]:
     with far:
         far.setblocking(False)
         made: list[Line] = []
-        channel = await Channel.over(near, cut=lambda: _count(made[0]))
+        channel = await Channel.connect(near, on_lost=lambda: _count(made[0]))
         made.append(Line(channel, far))
         loop.set_exception_handler(partial(_note, made[0]))
         try:
@@ -89,17 +89,17 @@ async def line(*, raises: bool = False) -> AsyncIterator[Line]:
 
 def replies(*bodies: bytes, seconds: float = 0.5) -> bytes:
     """A frame of one reply for each body."""
-    return b"".join(framing.replies([Reply(body, 0.25) for body in bodies], seconds))
+    return b"".join(framing.encode_replies([Reply(body, 0.25) for body in bodies], seconds))
 
 
-def echo(asks: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
+def echo(asks: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
     """Every job's body, and no chunk for what concerns streams."""
     return tuple(Reply(ask.body, 0.0) if isinstance(ask, Job) else Chunk(None) for ask in asks), 0.5
 
 
-def bodies_of(heard: Heard) -> list[bytes]:
+def bodies_of(heard: BatchOutcome) -> list[bytes]:
     """What the replies hold."""
-    assert not isinstance(heard, WorkerDied)
+    assert not isinstance(heard, WorkerCrashed)
     return [answer.body for answer in heard[0] if isinstance(answer, Reply)]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import models
-from workers.limits import Limits
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Batching, ModelKey, ModelSource
 
@@ -69,7 +69,7 @@ def opened() -> Callable[..., AbstractAsyncContextManager[Pool]]:
 
     @asynccontextmanager
     async def open_pool(**limits: float) -> AsyncIterator[Pool]:
-        pool = Pool(Limits(**limits))  # type: ignore[arg-type] # each test gives the right kind
+        pool = Pool(PoolLimits(**limits))  # type: ignore[arg-type] # each test gives the right kind
         await pool.open()
         try:
             yield pool

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.system import descriptors
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.api.inflight import Drain
-    from workers.metrics import Tally
+    from workers.metrics import Counters
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _SLICE: Final = 250  # looked at in one turn of the loop
 _LEAST_TAKEN: Final = 64 * 1024  # bytes within the time of a stalled one
 _AT_A_TIME: Final = 64  # closed where descriptors are used up, whoever has them
 
-CONNECTIONS_CLOSED: Final = Event(
+CONNECTIONS_CLOSED: Final = CounterSpec(
     "connections_closed",
     "Connections closed by the gateway: stalled (its client took too little of the answer), unsent (it was"
     " among the slowest while answers that nobody took were too many bytes), or crowded (it was among the"
@@ -66,7 +66,7 @@ class Connections:
         most: Callable[[], int],
         stalled_seconds: float,
         unsent_bytes: int,
-        tally: Tally,
+        tally: Counters,
     ) -> None:
         """So many stay open at most; an answer of which too little is taken for so long is given up.
 
@@ -135,7 +135,7 @@ class Connections:
             seen.unsent, seen.moved = unsent, now
         elif now - seen.moved >= self._stalled_seconds:
             seen.transport.abort()
-            self._tally.count(CONNECTIONS_CLOSED, "stalled")
+            self._tally.increment(CONNECTIONS_CLOSED, "stalled")
             return True
         return False
 
@@ -149,7 +149,7 @@ class Connections:
             if excess <= 0:
                 break
             seen.transport.abort()
-            self._tally.count(CONNECTIONS_CLOSED, "unsent")
+            self._tally.increment(CONNECTIONS_CLOSED, "unsent")
             excess -= size
             ended += 1
         if ended:
@@ -182,7 +182,7 @@ class Connections:
         idle.sort(key=lambda each: each[:2])
         for *_, connection in idle[:excess]:
             connection.force_close()
-            self._tally.count(CONNECTIONS_CLOSED, "crowded")
+            self._tally.increment(CONNECTIONS_CLOSED, "crowded")
             self._crowd += 1
 
 

@@ -32,19 +32,19 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.UpstreamSlow: (504, "DEADLINE_EXCEEDED"),
     gateway.CacheFull: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.CacheUnusable: (503, "TEMPORARILY_UNAVAILABLE"),
-    workers.InputRefused: (400, "INVALID_PARAMETER_VALUE"),
-    workers.TypeRefused: (415, "INVALID_PARAMETER_VALUE"),
-    workers.AnswerRefused: (406, "BAD_REQUEST"),
-    workers.StreamRefused: (406, "BAD_REQUEST"),
-    workers.ModelFailed: (500, "MODEL_ERROR"),
-    workers.LoadFailed: (424, "INVALID_STATE"),
-    workers.WorkerDied: (500, "MODEL_ERROR"),
-    workers.OutOfTime: (504, "DEADLINE_EXCEEDED"),
+    workers.InvalidInput: (400, "INVALID_PARAMETER_VALUE"),
+    workers.UnsupportedMediaType: (415, "INVALID_PARAMETER_VALUE"),
+    workers.NotAcceptable: (406, "BAD_REQUEST"),
+    workers.StreamingNotSupported: (406, "BAD_REQUEST"),
+    workers.ModelError: (500, "MODEL_ERROR"),
+    workers.ModelLoadError: (424, "INVALID_STATE"),
+    workers.WorkerCrashed: (500, "MODEL_ERROR"),
+    workers.PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
-    workers.NoMeans: (503, "TEMPORARILY_UNAVAILABLE"),
-    workers.NoRoom: (503, "TEMPORARILY_UNAVAILABLE"),
-    workers.NotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
-    workers.Pinned: (409, "RESOURCE_CONFLICT"),
+    workers.SystemResourcesExhausted: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.CapacityExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.ModelNotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.ModelPinned: (409, "RESOURCE_CONFLICT"),
     workers.PoolClosed: (503, "TEMPORARILY_UNAVAILABLE"),
     OnceClosed: (503, "TEMPORARILY_UNAVAILABLE"),
 }
@@ -73,7 +73,7 @@ class Problem:
     status: int
     code: str
     message: str
-    details: tuple[workers.Cell, ...] = ()
+    details: tuple[workers.InputProblem, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, request_id: str) -> bytes:
@@ -132,13 +132,13 @@ def _of_http(error: web.HTTPException) -> Problem:
 
 
 def _message(error: Exception, model_error_text: bool) -> str:
-    if model_error_text and isinstance(error, workers.ModelFailed) and error.text:
+    if model_error_text and isinstance(error, workers.ModelError) and error.text:
         return f"{error} {error.text}"
     return str(error)
 
 
-def _details(error: Exception) -> tuple[workers.Cell, ...]:
-    return error.details if isinstance(error, workers.InputRefused) else ()
+def _details(error: Exception) -> tuple[workers.InputProblem, ...]:
+    return error.details if isinstance(error, workers.InvalidInput) else ()
 
 
 def _headers(error: Exception, status: int) -> Mapping[str, str]:
@@ -147,5 +147,5 @@ def _headers(error: Exception, status: int) -> Mapping[str, str]:
 
 def _retry_after(error: Exception) -> str:
     """When to try again, in whole seconds: half of what waits will be done by then."""
-    seconds = error.seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
+    seconds = error.wait_seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
     return str(min(_LONGEST_RETRY_SECONDS, max(_SHORTEST_RETRY_SECONDS, round(seconds))))

@@ -21,7 +21,7 @@ from gateway.settings import Current
 from gateway.telemetry.log_throttle import Complaints
 from gateway.telemetry.metrics.collector import Metrics, Seat
 from gateway.telemetry.metrics.requests import Traffic
-from workers.metrics import Tally
+from workers.metrics import Counters
 from workers.pool.pool import Pool
 
 SETTINGS: Final = web.AppKey("settings", Current)
@@ -29,7 +29,7 @@ COMPLAINTS: Final = web.AppKey("complaints", Complaints)
 DRAIN: Final = web.AppKey("drain", Drain)
 CONNECTIONS: Final = web.AppKey("connections", Connections)
 INTAKE: Final = web.AppKey("intake", Intake)
-TALLY: Final = web.AppKey("tally", Tally)
+TALLY: Final = web.AppKey("tally", Counters)
 MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.domain.mlmodel import Signature
     from gateway.domain.models import BestChoice, Model, ModelDetails, ModelPage, ModelVersion, RunDetails
     from gateway.serving.details import VersionDetails
-    from workers.pool.status import State
+    from workers.pool.status import ModelStatus
 
 Shape = dict[str, object]
 
@@ -104,10 +104,10 @@ def _signature(signature: Signature | None) -> Shape | None:
     return {"inputs": signature.inputs, "outputs": signature.outputs, "params": signature.params}
 
 
-def _serving(state: State) -> Shape:
+def _serving(state: ModelStatus) -> Shape:
     shape: Shape = {"state": state.state, "workers": state.workers}
-    if state.merging is not None:
-        shape["batching"] = {"rows_together": state.merging.on, "reason": state.merging.why}
+    if state.row_batching is not None:
+        shape["batching"] = {"rows_together": state.row_batching.enabled, "reason": state.row_batching.reason}
     if state.reason:
         shape["reason"] = state.reason
     return shape

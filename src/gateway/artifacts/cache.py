@@ -19,7 +19,7 @@ from gateway.artifacts.stores.factory import Stores, scheme_of
 from gateway.concurrency.singleflight import Once
 from gateway.concurrency.threads import digesting, in_thread
 from gateway.errors import GatewayError, UpstreamSlow, kind_of
-from workers.metrics import Event, Tally
+from workers.metrics import CounterSpec, Counters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from workers.protocol.messages import ModelKey
 
-FETCHES: Final = Event(
+FETCHES: Final = CounterSpec(
     "artifact_fetches",
     "Downloads of a version's files by how they ended: fetched, refused, gone, wrong, away, slow, "
     "cache_full, cache_unusable, or failed.",
     ("outcome",),
 )
-FETCHED_BYTES: Final = Event(
+FETCHED_BYTES: Final = CounterSpec(
     "artifact_fetched_bytes", "Bytes of files that were downloaded, of whatever became of them."
 )
-DAMAGED: Final = Event(
+DAMAGED: Final = CounterSpec(
     "artifact_caches_damaged", "Versions whose cached files were found damaged, and were fetched again."
 )
 
@@ -62,13 +62,13 @@ class ArtifactCache:
         client: MlflowClient,
         *,
         rest: float = _REST_SECONDS,
-        tally: Tally | None = None,
+        tally: Counters | None = None,
     ) -> None:
         """What could not be fetched is not tried again for `rest` seconds: who asks gets the same error.
 
         `tally` is where what happens is counted.
         """
-        self._tally = tally or Tally()
+        self._tally = tally or Counters()
         self._room = Room(settings.cache_dir, max_bytes=settings.cache_max_bytes, tally=self._tally)
         self._stores = Stores(settings, client)
         self._once: Once[ModelKey] = Once()
@@ -159,7 +159,7 @@ class ArtifactCache:
                 return
             if problem:
                 logger.error("the cached files of %s are damaged and fetched again: %s", key, problem)
-                self._tally.count(DAMAGED)
+                self._tally.increment(DAMAGED)
                 await self._room.discard(place)
             async with self._fetches:
                 await self._counted(key, place, locate=locate)
@@ -188,9 +188,9 @@ class ArtifactCache:
             with disk_errors.told():
                 await self._fetch(key, place, uri=await locate())
         except Exception as error:
-            self._tally.count(FETCHES, kind_of(error))
+            self._tally.increment(FETCHES, kind_of(error))
             raise
-        self._tally.count(FETCHES, "fetched")
+        self._tally.increment(FETCHES, "fetched")
 
     async def _fetch(self, key: ModelKey, place: Place, *, uri: str) -> None:
         try:
@@ -216,7 +216,7 @@ class ArtifactCache:
         try:
             files = await tree.fetch(partial.files, meter)
         finally:
-            self._tally.count(FETCHED_BYTES, times=meter.done)
+            self._tally.increment(FETCHED_BYTES, times=meter.done)
         require_model(file.path for file in files)
         content = manifest.Manifest(str(key), files)
         await in_thread(content.write, partial.manifest)

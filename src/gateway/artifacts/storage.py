@@ -16,16 +16,16 @@ from gateway.artifacts.layout import Partial, Place, remove
 from gateway.artifacts.locks import FileLock, held
 from gateway.concurrency.threads import in_thread
 from gateway.errors import CacheFull
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
 
-EVICTIONS: Final = Event(
+EVICTIONS: Final = CounterSpec(
     "artifact_cache_evictions", "Versions whose cached files were removed to make room for others."
 )
 
@@ -40,7 +40,7 @@ class Room:
     stays, of the others the least recently used goes first.
     """
 
-    def __init__(self, top: Path, *, max_bytes: int, tally: Tally) -> None:
+    def __init__(self, top: Path, *, max_bytes: int, tally: Counters) -> None:
         self._top = top / _LAYOUT
         self._models = self._top / "models"
         self._partials = self._top / "partial"
@@ -107,7 +107,7 @@ class Room:
             finally:
                 evicted, self._evicted = self._evicted, 0
                 if evicted:
-                    self._tally.count(EVICTIONS, times=evicted)
+                    self._tally.increment(EVICTIONS, times=evicted)
 
     def _place(self, name: str) -> Place:
         return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong, kind_of
 from gateway.mlflow_client import CallRefused
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
 
-LOOKUPS: Final = Event(
+LOOKUPS: Final = CounterSpec(
     "mlflow_lookups",
     "What was asked of MLflow, by how that ended: answered (a refusal in MLflow's own words, too), away, "
     "slow, or wrong.",
@@ -33,7 +33,7 @@ class Standing:
     `since` is when that began; `doubtful` is set until MLflow was reached, and while it is away.
     """
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Counters) -> None:
         self._tally = tally
         self.reached = False
         self.away: str | None = None
@@ -59,14 +59,14 @@ class Standing:
             self._answers()
 
     def _answers(self) -> None:
-        self._tally.count(LOOKUPS, "answered")
+        self._tally.increment(LOOKUPS, "answered")
         if self.away is not None:
             logger.info("MLflow answers again")
         self.reached, self.away, self.since = True, None, None
         self.doubtful.clear()
 
     def _fails(self, error: UpstreamWrong | UpstreamAway | UpstreamSlow) -> None:
-        self._tally.count(LOOKUPS, kind_of(error))
+        self._tally.increment(LOOKUPS, kind_of(error))
         reason = str(error)
         if self.away is None:
             logger.warning("%s What is known of its models serves on" if self.reached else "%s", reason)

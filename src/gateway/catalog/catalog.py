@@ -19,7 +19,7 @@ from gateway.domain.models import BestChoice, ModelDetails, Resolution, RunDetai
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import BestUndecided, NotFound, NotServable, UpstreamAway, UpstreamSlow, UpstreamWrong
 from gateway.mlflow_client import CallRefused
-from workers.metrics import Event, Tally
+from workers.metrics import CounterSpec, Counters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
 
-STALE_RESOLUTIONS: Final = Event(
+STALE_RESOLUTIONS: Final = CounterSpec(
     "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
 )
 _LONGEST_NUMBER = 18
@@ -38,13 +38,13 @@ _LONGEST_NUMBER = 18
 class Catalog:
     """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
 
-    def __init__(self, client: MlflowClient, settings: Settings, *, tally: Tally | None = None) -> None:
+    def __init__(self, client: MlflowClient, settings: Settings, *, tally: Counters | None = None) -> None:
         """`tally` is where resolutions older than their time are counted."""
         self._client = client
         # Two of them, so that no prediction waits for lists.
         self._runs, self._shown_runs = Runs(client), Runs(client)
         self._shown: Once[str] = Once()
-        self._tally = tally or Tally()
+        self._tally = tally or Counters()
         self._staleness = Staleness()
         self._default = best.Preference(settings.best_metric, settings.best_order)
         self._standing = Standing(self._tally)
@@ -87,7 +87,7 @@ class Catalog:
         answer = await self._memory.get(ref)
         if not answer.stale:
             return answer.value
-        self._tally.count(STALE_RESOLUTIONS)
+        self._tally.increment(STALE_RESOLUTIONS)
         self._staleness.given(ref, answer.age)
         return replace(answer.value, stale=True)
 

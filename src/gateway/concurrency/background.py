@@ -12,7 +12,7 @@ from gateway.errors import UNEXPECTED_ERRORS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,14 @@ async def kept(
     work: Callable[[], Coroutine[Any, Any, None]],
     *,
     name: str,
-    tally: Tally,
+    tally: Counters,
     first_pause: float = _FIRST_PAUSE_SECONDS,
 ) -> AsyncIterator[None]:
     """`work` runs meanwhile, to its end; it is cancelled and awaited when the context is left.
 
     Where it raises it is logged, counted, and begun anew, after a pause that grows.
     """
-    tally.count(UNEXPECTED_ERRORS, name, times=0)  # so that the first one is seen as an increase
+    tally.increment(UNEXPECTED_ERRORS, name, times=0)  # so that the first one is seen as an increase
     task = asyncio.create_task(_begun_again(work, name=name, tally=tally, pause=first_pause), name=name)
     try:
         yield
@@ -43,7 +43,7 @@ async def kept(
 
 
 async def _begun_again(
-    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, tally: Tally, pause: float
+    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, tally: Counters, pause: float
 ) -> None:
     loop, first = asyncio.get_running_loop(), pause
     while True:
@@ -53,14 +53,14 @@ async def _begun_again(
         except Exception:
             pause = first if loop.time() - began > _LONG_LIFE_SECONDS else pause
             logger.exception("%s: unexpected error, begun again in %g s", name, pause)
-            tally.count(UNEXPECTED_ERRORS, name)
+            tally.increment(UNEXPECTED_ERRORS, name)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         else:
             return
 
 
-def hear_the_loop(tally: Tally) -> None:
+def hear_the_loop(tally: Counters) -> None:
     """Have what the running loop's callbacks and forgotten tasks raise logged as ours, and counted."""
 
     def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ def hear_the_loop(tally: Tally) -> None:
         }
         message, error = context.get("message", "unexpected error"), context.get("exception")
         logger.error("event loop: %s", message, exc_info=error, extra=about)
-        tally.count(UNEXPECTED_ERRORS, "event loop")
+        tally.increment(UNEXPECTED_ERRORS, "event loop")
 
-    tally.count(UNEXPECTED_ERRORS, "event loop", times=0)
+    tally.increment(UNEXPECTED_ERRORS, "event loop", times=0)
     asyncio.get_running_loop().set_exception_handler(note)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import UpstreamSlow
 from workers.errors import QueueFull
-from workers.metrics import QUEUE_REFUSALS
+from workers.metrics import QUEUE_REJECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
 
 
@@ -50,7 +50,7 @@ class Arrivals:
 class Waiting:
     """Counts those who wait, per version."""
 
-    def __init__(self, most: int, *, tally: Tally) -> None:
+    def __init__(self, most: int, *, tally: Counters) -> None:
         """`most` for one version; `tally` is where those who are turned away are counted."""
         self.most = most
         self._tally = tally
@@ -60,7 +60,7 @@ class Waiting:
     def one(self, key: ModelKey) -> Iterator[None]:
         """One more waits, until the block ends. Raises QueueFull."""
         if self._counts[key] >= self.most:
-            self._tally.count(QUEUE_REFUSALS, key.name, key.version)
+            self._tally.increment(QUEUE_REJECTIONS, key.name, key.version)
             raise QueueFull(f"{self._counts[key]} requests wait for this version to be loaded.")
         self._counts[key] += 1
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.domain.models import ModelVersion, RunDetails
     from gateway.domain.refs import ModelRef
     from workers.pool.pool import Pool
-    from workers.pool.status import State
+    from workers.pool.status import ModelStatus
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -40,7 +40,7 @@ class VersionDetails:
 
     version: ModelVersion
     run: RunDetails | None
-    serving: State
+    serving: ModelStatus
     mlmodel: Mlmodel | None = None
     requirements: tuple[str, ...] | None = None
     requirements_missing: tuple[str, ...] | None = None
@@ -72,7 +72,7 @@ class Details:
         return VersionDetails(
             version=version,
             run=run,
-            serving=self._pool.state(version.key),
+            serving=self._pool.status(version.key),
             mlmodel=parsed,
             requirements=wanted,
             requirements_missing=None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.refs import text
 from gateway.errors import GatewayError
-from workers.errors import NoRoom, WorkerError
+from workers.errors import CapacityExceeded, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ class Pins:
     @property
     def ready(self) -> bool:
         """Whether every pinned model is warm now."""
-        return all(ref in self._kept and self._pool.is_warm(self._kept[ref]) for ref in self._refs)
+        return all(ref in self._kept and self._pool.is_loaded(self._kept[ref]) for ref in self._refs)
 
     def change(self, refs: Iterable[ModelRef], *, every: float) -> None:
         """Keep these from now on; what was pinned and is none of them may be unloaded again."""
@@ -82,7 +82,7 @@ class Pins:
                 await self._follow(ref)
             except Exception as error:  # noqa: BLE001 - whatever befalls one pin must not end the keeping of all
                 self._note(ref, error)
-                if isinstance(error, NoRoom):
+                if isinstance(error, CapacityExceeded):
                     self._release(ref)  # what it was before takes the place that it needs now
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -101,7 +101,7 @@ class Pins:
     async def _follow(self, ref: ModelRef) -> None:
         version = (await self._catalog.resolve(ref)).version
         before = self._kept.get(ref)
-        if before == version.key and self._pool.is_warm(version.key):
+        if before == version.key and self._pool.is_loaded(version.key):
             return
         self._pool.pin(version.key)
         try:

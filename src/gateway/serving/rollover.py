@@ -12,7 +12,7 @@ from gateway.concurrency.singleflight import OnceClosed
 from gateway.domain.refs import ModelRef, Number, text
 from gateway.errors import UNEXPECTED_ERRORS, GatewayError, NotFound, NotServable
 from workers.errors import WorkerError
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _PAUSE_SECONDS: Final = 5.0
 _MOST_REFS: Final = 10_000
 
-SUCCESSIONS: Final = Event(
+SUCCESSIONS: Final = CounterSpec(
     "successions",
     "References (alias, latest, best) that came to mean another version, by outcome: switched, once that one "
     "was warm, or failed: the version before goes on answering.",
@@ -83,7 +83,7 @@ class Succession:
         before, now = served.version.key, resolution.version.key
         if before.version == now.version:
             return True  # the same, or one made anew, and then the one before is not there any more
-        return self._pool.is_warm(now) or not self._pool.is_warm(before)
+        return self._pool.is_loaded(now) or not self._pool.is_loaded(before)
 
     def _switch(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         if (coming := self._coming.get(ref)) is not None and coming.task is None:
@@ -96,7 +96,7 @@ class Succession:
             if (coming := self._coming.get(oldest)) is not None and coming.task is None:
                 del self._coming[oldest]
         if before is not None and before.version.key != resolution.version.key:
-            self._pool.tally.count(SUCCESSIONS, "switched")
+            self._pool.counters.increment(SUCCESSIONS, "switched")
             logger.info("%s is version %s from now on", text(ref), resolution.version.version)
         return resolution
 
@@ -128,7 +128,7 @@ class Succession:
             self._note(ref, coming, str(error), version=resolution.version.version)
         except Exception as error:
             logger.error("%s: unexpected error", text(ref), exc_info=error)
-            self._pool.tally.count(UNEXPECTED_ERRORS, "succession")
+            self._pool.counters.increment(UNEXPECTED_ERRORS, "succession")
             self._note(ref, coming, type(error).__name__, version=resolution.version.version)
         finally:
             coming.task = None
@@ -144,7 +144,7 @@ class Succession:
     def _note(self, ref: ModelRef, coming: _Coming, problem: str, *, version: str) -> None:
         coming.due = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         if problem != coming.problem:
-            self._pool.tally.count(SUCCESSIONS, "failed")
+            self._pool.counters.increment(SUCCESSIONS, "failed")
             message = "%s means version %s now, which cannot be had; the version before goes on answering: %s"
             logger.error(message, text(ref), version, problem)
         coming.problem = problem

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.serving.admission import Waiting
 from gateway.serving.diagnosis import Remedies
 from gateway.serving.rollover import Succession
-from workers.errors import LoadFailed, NotLoaded
-from workers.prediction_stream import Stream
+from workers.errors import ModelLoadError, ModelNotLoaded
+from workers.prediction_stream import PredictionStream
 from workers.protocol.messages import Batching, InputChecks, ModelSource, Reply
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
 
-Made = TypeVar("Made", Reply, Stream)
+Made = TypeVar("Made", Reply, PredictionStream)
 Choice = TypeVar("Choice", bound=str)
 
 asked: Final[ContextVar[ModelKey | None]] = ContextVar("asked", default=None)
@@ -68,7 +68,7 @@ class Streaming:
     """A reply in chunks, of which the first is there, and which version gives it."""
 
     resolution: Resolution
-    chunks: Stream
+    chunks: PredictionStream
     timing: Timing
 
 
@@ -97,7 +97,7 @@ class Serving:
         self._remedies = Remedies(catalog, artifacts)
         self._once = once
         self._arrivals = arrivals
-        self._waiting = Waiting(max_queue, tally=pool.tally)
+        self._waiting = Waiting(max_queue, tally=pool.counters)
         self._input_checks = input_checks
         self._batching = batching
         self._succession = Succession(catalog, pool=pool, warm=self.warm)
@@ -158,7 +158,7 @@ class Serving:
             started = perf_counter()
             try:
                 made = await make(version.key, job)
-            except NotLoaded:
+            except ModelNotLoaded:
                 if not loads_left:
                     break
                 with self._waiting.one(version.key):
@@ -168,21 +168,21 @@ class Serving:
             timing.predict = made.seconds
             timing.queue = perf_counter() - started - made.seconds
             return made
-        raise NotLoaded("The model was unloaded again before it could answer: too few may be loaded at once.")
+        raise ModelNotLoaded("The model was unloaded again before it could answer: too few may be loaded at once.")
 
     async def _load(self, version: ModelVersion) -> Timing:
         timing = Timing()
         started = perf_counter()
-        failed_before = self._pool.state(version.key).state == "failed"
+        failed_before = self._pool.status(version.key).state == "failed"
         async with AsyncExitStack() as arriving:
             if not (failed_before or await self._artifacts.has(version.key)):
                 await arriving.enter_async_context(self._arrivals.one())
             try:
                 await self._pool.load(version.key, self._files(version, timing, arrived=arriving.aclose))
-            except LoadFailed as error:
+            except ModelLoadError as error:
                 known = self._remedies.known(version.key)
                 remedy = known if failed_before else await self._remedies.find(version)
-                raise LoadFailed(f"{error}{remedy}", log=error.log) from error
+                raise ModelLoadError(f"{error}{remedy}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
 

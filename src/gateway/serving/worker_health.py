@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from workers.pool.pool import Pool
-    from workers.spawn_health import Starts
+    from workers.spawn_health import SpawnHealth
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class Vitals:
     @property
     def well(self) -> bool:
         """Whether models can be loaded, as far as is known, or some are and serve on."""
-        return self._pool.starts.failed < _ENOUGH or self._pool.serves
+        return self._pool.spawn_health.failures < _ENOUGH or self._pool.has_warm_models
 
     async def run(self) -> None:
         """Watch, until the gateway must give up."""
-        starts = self._pool.starts
+        starts = self._pool.spawn_health
         while True:
             await starts.failing.wait()
             pause = _FIRST_PAUSE_SECONDS
@@ -46,17 +46,17 @@ class Vitals:
                 if self._is_hopeless(starts):
                     logger.critical(
                         "no worker process could be started for %d s, %d times in a row: the gateway ends",
-                        starts.seconds,
-                        starts.failed,
+                        starts.failing_seconds,
+                        starts.failures,
                     )
                     self.hopeless.set()
                     return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                await self._pool.try_start()
+                await self._pool.probe_spawn()
                 if starts.failing.is_set():
-                    logger.error("no worker process can be started, for %d s now", starts.seconds)
+                    logger.error("no worker process can be started, for %d s now", starts.failing_seconds)
             logger.info("worker processes can be started again")
 
-    def _is_hopeless(self, starts: Starts) -> bool:
-        return not self.well and starts.seconds >= self._patience
+    def _is_hopeless(self, starts: SpawnHealth) -> bool:
+        return not self.well and starts.failing_seconds >= self._patience

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workers.errors import AnswerRefused
+from workers.errors import NotAcceptable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +22,12 @@ def table(predictions: object, media_type: str) -> pd.DataFrame:
     made = _frame(predictions)
     if made is None:
         kind = type(predictions).__name__
-        raise AnswerRefused(
+        raise NotAcceptable(
             f"The model's answer ({kind}) is no table, so that it cannot be {media_type}; JSON can be had."
         )
     frame = made.set_axis([str(name) for name in made.columns], axis=1)
     if not frame.columns.is_unique:
-        raise AnswerRefused(
+        raise NotAcceptable(
             f"The model's answer names one column twice, so that it cannot be {media_type}; JSON can be had."
         )
     return frame.reset_index(drop=True)

@@ -13,7 +13,7 @@ from workers.codec.json import answer as json_answer
 from workers.codec.json import body as json_body
 from workers.codec.v2 import answer as v2_answer
 from workers.codec.v2 import body as v2_body
-from workers.errors import TypeRefused
+from workers.errors import UnsupportedMediaType
 from workers.protocol.messages import ARROW, CSV, JSON, OPEN_INFERENCE, PARQUET
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def read(job: Job, plan: Plan) -> Request:
     """The job's body as data for the model. Raises TypeRefused and InputRefused."""
     reader = READERS.get(job.content_type)
     if reader is None:
-        raise TypeRefused(f"The body's type is not known; it can be {', '.join(READERS)}.")
+        raise UnsupportedMediaType(f"The body's type is not known; it can be {', '.join(READERS)}.")
     return reader(job, plan)
 
 
@@ -51,5 +51,5 @@ def write(predictions: object, request: Request, job: Job) -> Answer:
     """The predictions in the form that the job accepts. Raises TypeRefused and ModelFailed."""
     writer = WRITERS.get(job.accept)
     if writer is None:
-        raise TypeRefused(f"The answer's type is not known; it can be {', '.join(WRITERS)}.")
+        raise UnsupportedMediaType(f"The answer's type is not known; it can be {', '.join(WRITERS)}.")
     return writer(predictions, request)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from workers.protocol.messages import Cell
+    from workers.protocol.messages import InputProblem
 
 DETAILS = 5  # as many offending cells are named
 _NAME = 100  # as many characters of a caller's name are repeated
 
 
 def refusal(
-    problems: list[Cell], *, what: str = "The input does not fit the model's signature"
-) -> InputRefused:
+    problems: list[InputProblem], *, what: str = "The input does not fit the model's signature"
+) -> InvalidInput:
     """One error for all of them, by row; `problems` is not empty."""
     problems.sort(key=lambda cell: -1 if cell.row is None else cell.row)
     first = problems[0]
@@ -24,7 +24,7 @@ def refusal(
     place = ", ".join(where)
     more = len(problems) - DETAILS
     tail = f" There are {more} more than the details name." if more > 0 else ""
-    return InputRefused(
+    return InvalidInput(
         f"{what}: {place + ': ' if place else ''}{first.reason}.{tail}", tuple(problems[:DETAILS])
     )
 
@@ -34,6 +34,6 @@ def short(name: object) -> str:
     return str(name)[:_NAME]
 
 
-def type_hinted(form: str) -> InputRefused:
+def type_hinted(form: str) -> InvalidInput:
     """The refusal of a form that a model whose signature comes from type hints does not take."""
-    return InputRefused(f"This model's signature comes from type hints: send inputs in JSON, not {form}.")
+    return InvalidInput(f"This model's signature comes from type hints: send inputs in JSON, not {form}.")

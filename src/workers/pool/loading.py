@@ -9,126 +9,126 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import LoadFailed, NoRoom
-from workers.metrics import LOADS
-from workers.pool.slots import Held
-from workers.scheduler.worker_group import Crew
+from workers.errors import ModelLoadError, CapacityExceeded
+from workers.metrics import MODEL_LOADS
+from workers.pool.slots import LoadedEntry
+from workers.scheduler.worker_group import WorkerGroup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
 
-    from workers.limits import Limits
-    from workers.metrics import Tally
-    from workers.pool.slots import Places
-    from workers.process.forkserver import Template
+    from workers.limits import PoolLimits
+    from workers.metrics import Counters
+    from workers.pool.slots import ModelSlots
+    from workers.process.forkserver import ForkServer
     from workers.protocol.messages import ModelKey, ModelSource
 
 
-class Turns:
+class StaggeredLimiter:
     """Lets `most` begin at once; the next begins when one is done, or after `seconds` in any case.
 
     A storm of loads on a few cores would end none of them sooner, take all places for models at once, and
     delay the workers that take the place of dead ones, which wait for no turn.
     """
 
-    def __init__(self, most: int, *, seconds: float) -> None:
-        self._free = asyncio.Semaphore(most)
+    def __init__(self, limit: int, *, seconds: float) -> None:
+        self._semaphore = asyncio.Semaphore(limit)
         self._seconds = seconds
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait for a turn; it is over when the context is left, or its time is."""
-        await self._free.acquire()
-        turn = _Turn(self._free)
-        over = asyncio.get_running_loop().call_later(self._seconds, turn.end)
+        await self._semaphore.acquire()
+        turn = _Slot(self._semaphore)
+        over = asyncio.get_running_loop().call_later(self._seconds, turn.release)
         try:
             yield
         finally:
             over.cancel()
-            turn.end()
+            turn.release()
 
 
-class _Turn:
-    def __init__(self, free: asyncio.Semaphore) -> None:
-        self._free: asyncio.Semaphore | None = free
+class _Slot:
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Let the next begin, once."""
-        if self._free is not None:
-            self._free.release()
-            self._free = None
+        if self._semaphore is not None:
+            self._semaphore.release()
+            self._semaphore = None
 
 
-_FIRST_PAUSE_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 300.0
-_MOST_REMEMBERED = 1_000
+_INITIAL_DELAY_SECONDS = 5.0
+_MAX_DELAY_SECONDS = 300.0
+_MAX_ENTRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
-    error: LoadFailed
-    pause: float
-    until: float
+class _FailedLoad:
+    error: ModelLoadError
+    delay: float
+    retry_at: float
 
 
-class Failures:
+class LoadBackoff:
     """A growing pause per model version: 5 s after the first failure, doubled each time, at most 300 s."""
 
     def __init__(self) -> None:
-        self._failed: OrderedDict[ModelKey, _Failed] = OrderedDict()
+        self._failures: OrderedDict[ModelKey, _FailedLoad] = OrderedDict()
 
-    def remember(self, key: ModelKey, error: LoadFailed) -> None:
+    def record(self, key: ModelKey, error: ModelLoadError) -> None:
         """Note a failed load: what it says, not the error, whose frames hold the worker and its pipes."""
-        error = LoadFailed(str(error), log=error.log)
-        before = self._failed.pop(key, None)
-        pause = _FIRST_PAUSE_SECONDS if before is None else min(_LONGEST_PAUSE_SECONDS, before.pause * 2)
-        self._failed[key] = _Failed(error, pause, asyncio.get_running_loop().time() + pause)
-        if len(self._failed) > _MOST_REMEMBERED:
-            self._failed.popitem(last=False)
+        error = ModelLoadError(str(error), log=error.log)
+        before = self._failures.pop(key, None)
+        pause = _INITIAL_DELAY_SECONDS if before is None else min(_MAX_DELAY_SECONDS, before.delay * 2)
+        self._failures[key] = _FailedLoad(error, pause, asyncio.get_running_loop().time() + pause)
+        if len(self._failures) > _MAX_ENTRIES:
+            self._failures.popitem(last=False)
 
-    def forget(self, key: ModelKey) -> None:
+    def clear(self, key: ModelKey) -> None:
         """Note that the model could be loaded."""
-        self._failed.pop(key, None)
+        self._failures.pop(key, None)
 
-    def recent(self, key: ModelKey) -> LoadFailed | None:
+    def active(self, key: ModelKey) -> ModelLoadError | None:
         """The last load's failure while its pause lasts."""
-        failed = self._failed.get(key)
-        if failed is None or failed.until <= asyncio.get_running_loop().time():
+        failed = self._failures.get(key)
+        if failed is None or failed.retry_at <= asyncio.get_running_loop().time():
             return None
         return failed.error
 
 
 logger = logging.getLogger(__name__)
 
-_AWAITED_SECONDS: Final = 1.0
-_TRIES: Final = 3  # to load a model that others take the memory of
-_TURN_SECONDS: Final = 1.0  # of a load, until the next one may begin beside it
+_PROTECTED_SECONDS: Final = 1.0
+_MAX_ATTEMPTS: Final = 3  # to load a model that others take the memory of
+_LOAD_STAGGER_SECONDS: Final = 1.0  # of a load, until the next one may begin beside it
 
 
-class Loader:
+class ModelLoader:
     """Loads models, and remembers for a while why one could not be, or lost its last worker."""
 
     def __init__(
-        self, limits: Limits, *, places: Places, template: Template, starter: Executor, tally: Tally
+        self, limits: PoolLimits, *, slots: ModelSlots, forkserver: ForkServer, spawn_executor: Executor, counters: Counters
     ) -> None:
         """`starter` has the threads that wait for the template to fork."""
         self._limits = limits
-        self._places = places
-        self._template = template
-        self._starter = starter
-        self._tally = tally
-        self._turns = Turns(limits.loads_at_once, seconds=_TURN_SECONDS)
-        self._failures = Failures()
+        self._slots = slots
+        self._forkserver = forkserver
+        self._spawn_executor = spawn_executor
+        self._counters = counters
+        self._load_limiter = StaggeredLimiter(limits.max_concurrent_loads, seconds=_LOAD_STAGGER_SECONDS)
+        self._load_backoff = LoadBackoff()
 
-    def change(self, limits: Limits) -> None:
+    def set_limits(self, limits: PoolLimits) -> None:
         """Have other limits for the models that are loaded from now on."""
         self._limits = limits
 
-    def failed(self, key: ModelKey) -> LoadFailed | None:
+    def recent_failure(self, key: ModelKey) -> ModelLoadError | None:
         """Why a model cannot be loaded, as long as it is not tried again."""
-        return self._failures.recent(key)
+        return self._load_backoff.active(key)
 
     async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
         """Have the model held in a place of its own.
@@ -136,66 +136,66 @@ class Loader:
         `files` is entered once there is room for the model, and left when the model is unloaded.
         Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
-        if failed := self.failed(key):
-            raise LoadFailed(str(failed))
+        if failed := self.recent_failure(key):
+            raise ModelLoadError(str(failed))
         try:
             await self._load(key, files)
-        except LoadFailed as error:
-            self._tally.count(LOADS, key.name, key.version, "failed")
-            self._failures.remember(key, error)
+        except ModelLoadError as error:
+            self._counters.increment(MODEL_LOADS, key.name, key.version, "failed")
+            self._load_backoff.record(key, error)
             logger.error("%s could not be loaded: %s\n%s", key, error, error.log)
             raise
-        self._tally.count(LOADS, key.name, key.version, "loaded")
-        self._failures.forget(key)
+        self._counters.increment(MODEL_LOADS, key.name, key.version, "loaded")
+        self._load_backoff.clear(key)
 
     async def _load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
-        places, loop = self._places, asyncio.get_running_loop()
+        places, loop = self._slots, asyncio.get_running_loop()
         source: ModelSource | None = None
         async with AsyncExitStack() as stack:
-            for _ in range(_TRIES):
-                async with self._turns.one():
+            for _ in range(_MAX_ATTEMPTS):
+                async with self._load_limiter.slot():
                     await places.reserve(key)
                     try:
                         if source is None:
                             source = await stack.enter_async_context(files)
-                        if (crew := await self._manned(source)) is not None:
-                            awaited_until = loop.time() + _AWAITED_SECONDS
+                        if (crew := await self._start_group(source)) is not None:
+                            awaited_until = loop.time() + _PROTECTED_SECONDS
                             loop.call_at(awaited_until, places.changed.set)
-                            places.hold(key, Held(crew, stack.pop_all(), awaited_until))
+                            places.commit(key, LoadedEntry(crew, stack.pop_all(), awaited_until))
                             return
                     finally:
-                        places.leave(key)
-        raise NoRoom("The memory for models is taken by others again and again.")
+                        places.release(key)
+        raise CapacityExceeded("The memory for models is taken by others again and again.")
 
-    async def _manned(self, source: ModelSource) -> Crew | None:
+    async def _start_group(self, source: ModelSource) -> WorkerGroup | None:
         """A crew with the model loaded; None where it gave its memory back to others."""
-        crew = Crew(
+        crew = WorkerGroup(
             source,
             self._limits,
-            template=self._template,
-            starter=self._starter,
-            broken=self._lose,
-            idle=self._places.changed.set,
-            tally=self._tally,
+            forkserver=self._forkserver,
+            spawn_executor=self._spawn_executor,
+            on_failed=self._on_group_failed,
+            on_idle=self._slots.changed.set,
+            counters=self._counters,
         )
-        self._places.begin(source.key, crew)
-        await crew.open()
+        self._slots.attach(source.key, crew)
+        await crew.start()
         settled = False
         try:
-            settled = await self._places.settle(source.key, crew)
-            if crew.failed is not None:
+            settled = await self._slots.fit_memory(source.key, crew)
+            if crew.failure is not None:
                 settled = False
-                raise crew.failed
+                raise crew.failure
         finally:
             if not settled:
                 await crew.close(drain_seconds=0.0)
         return crew if settled else None
 
-    def _lose(self, crew: Crew, error: LoadFailed) -> None:
+    def _on_group_failed(self, crew: WorkerGroup, error: ModelLoadError) -> None:
         """No worker can be had for a model any more: the next request for it loads it anew, in time."""
         key = crew.source.key
-        held = self._places.held.get(key)
-        if held is not None and held.crew is crew:
+        held = self._slots.loaded.get(key)
+        if held is not None and held.group is crew:
             logger.error("%s lost its last worker: %s\n%s", key, error, error.log)
-            self._failures.remember(key, error)
-            self._places.retire(key, "lost")
+            self._load_backoff.record(key, error)
+            self._slots.unload(key, "lost")

@@ -7,29 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import (
-    AnswerRefused,
-    InputRefused,
-    LoadFailed,
-    ModelFailed,
-    NoMeans,
-    NoRoom,
-    NotLoaded,
-    OutOfTime,
-    Pinned,
+    NotAcceptable,
+    InvalidInput,
+    ModelLoadError,
+    ModelError,
+    SystemResourcesExhausted,
+    CapacityExceeded,
+    ModelNotLoaded,
+    PredictionTimeout,
+    ModelPinned,
     PoolClosed,
     QueueFull,
-    StreamRefused,
-    TypeRefused,
-    WorkerDied,
+    StreamingNotSupported,
+    UnsupportedMediaType,
+    WorkerCrashed,
     WorkerError,
 )
-from workers.limits import Limits
-from workers.metrics import EVENTS, QUEUE_REFUSALS, Event, Tally
-from workers.pool.loading import Loader
-from workers.pool.slots import Places
-from workers.pool.status import Memory, State
-from workers.prediction_stream import Stream
-from workers.process.forkserver import Template
+from workers.limits import PoolLimits
+from workers.metrics import COUNTER_SPECS, QUEUE_REJECTIONS, CounterSpec, Counters
+from workers.pool.loading import ModelLoader
+from workers.pool.slots import ModelSlots
+from workers.pool.status import MemoryReport, ModelStatus
+from workers.prediction_stream import PredictionStream
+from workers.process.forkserver import ForkServer
 from workers.protocol.messages import (
     ARROW,
     CSV,
@@ -37,174 +37,174 @@ from workers.protocol.messages import (
     OPEN_INFERENCE,
     PARQUET,
     Batching,
-    Cell,
+    InputProblem,
     InputChecks,
     Job,
     ModelKey,
     ModelSource,
     Reply,
 )
-from workers.spawn_health import Starts
-from workers.versions import OTHER, Versions
+from workers.spawn_health import SpawnHealth
+from workers.versions import OTHER, LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from workers.scheduler.worker_group import Crew
+    from workers.scheduler.worker_group import WorkerGroup
 
 __all__ = [
     "ARROW",
     "CSV",
-    "EVENTS",
+    "COUNTER_SPECS",
     "JSON",
     "OPEN_INFERENCE",
     "OTHER",
     "PARQUET",
-    "QUEUE_REFUSALS",
-    "AnswerRefused",
+    "QUEUE_REJECTIONS",
+    "NotAcceptable",
     "Batching",
-    "Cell",
-    "Event",
+    "InputProblem",
+    "CounterSpec",
     "InputChecks",
-    "InputRefused",
+    "InvalidInput",
     "Job",
-    "Limits",
-    "LoadFailed",
-    "Memory",
-    "ModelFailed",
+    "PoolLimits",
+    "ModelLoadError",
+    "MemoryReport",
+    "ModelError",
     "ModelKey",
     "ModelSource",
-    "NoMeans",
-    "NoRoom",
-    "NotLoaded",
-    "OutOfTime",
-    "Pinned",
+    "SystemResourcesExhausted",
+    "CapacityExceeded",
+    "ModelNotLoaded",
+    "PredictionTimeout",
+    "ModelPinned",
     "Pool",
     "PoolClosed",
     "QueueFull",
     "Reply",
-    "Starts",
-    "State",
-    "Stream",
-    "StreamRefused",
-    "Tally",
-    "TypeRefused",
-    "Versions",
-    "WorkerDied",
+    "SpawnHealth",
+    "ModelStatus",
+    "PredictionStream",
+    "StreamingNotSupported",
+    "Counters",
+    "UnsupportedMediaType",
+    "LabelLimiter",
+    "WorkerCrashed",
     "WorkerError",
 ]
 
-_LAST_WORD_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
-_TROUBLE_SECONDS = 5.0
-_TRIAL_SECONDS = 60.0  # for a process that does nothing to start and to end
-_LAST_SECONDS = 10.0  # for the starts that have begun when the pool closes
-_STARTERS = 4  # threads that wait for the template to fork
+_TIMEOUT_REPLY_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
+_RESTART_DELAY_SECONDS = 5.0
+_PROBE_TIMEOUT_SECONDS = 60.0  # for a process that does nothing to start and to end
+_SPAWN_SHUTDOWN_SECONDS = 10.0  # for the starts that have begun when the pool closes
+_SPAWN_THREADS = 4  # threads that wait for the template to fork
 
 
 class Pool:
     """Warm workers keyed by model name, version and fingerprint. Used from one event loop."""
 
     def __init__(
-        self, limits: Limits, *, environment: Mapping[str, str] | None = None, tally: Tally | None = None
+        self, limits: PoolLimits, *, environment: Mapping[str, str] | None = None, counters: Counters | None = None
     ) -> None:
         """`environment` is all that the workers see of it; None leaves them this process' own.
 
         `tally` is where what happens is counted.
         """
-        self.tally = tally or Tally()
-        self._template = Template(environment)
-        self._starter = ThreadPoolExecutor(_STARTERS, thread_name_prefix="worker-start")
-        self._places = Places(limits, self.tally, template=self._template)
-        self._loader = Loader(
-            limits, places=self._places, template=self._template, starter=self._starter, tally=self.tally
+        self.counters = counters or Counters()
+        self._forkserver = ForkServer(environment)
+        self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
+        self._slots = ModelSlots(limits, self.counters, forkserver=self._forkserver)
+        self._model_loader = ModelLoader(
+            limits, slots=self._slots, forkserver=self._forkserver, spawn_executor=self._spawn_executor, counters=self.counters
         )
-        self._keeping: list[asyncio.Task[None]] = []
+        self._background_tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Start the template, which goes on importing behind; and the keeping of the limits."""
-        self._template.ensure_running()
-        self._keeping.append(asyncio.create_task(_kept(self._places.retire_idle), name="idle models"))
-        if self._places.budget.limit is not None:
-            work = _kept(self._places.keep_to_budget)
-            self._keeping.append(asyncio.create_task(work, name="memory budget"))
+        self._forkserver.ensure_running()
+        self._background_tasks.append(asyncio.create_task(_run_forever(self._slots.evict_idle_forever), name="idle models"))
+        if self._slots.budget.limit is not None:
+            work = _run_forever(self._slots.enforce_memory_budget)
+            self._background_tasks.append(asyncio.create_task(work, name="memory budget"))
 
-    def change(self, limits: Limits) -> None:
+    def set_limits(self, limits: PoolLimits) -> None:
         """Have other limits from now on; a model that is loaded keeps its queue and its times."""
-        self._places.change(limits)
-        self._loader.change(limits)
+        self._slots.set_limits(limits)
+        self._model_loader.set_limits(limits)
 
     @property
-    def serves(self) -> bool:
+    def has_warm_models(self) -> bool:
         """Whether any model is warm."""
-        return any(held.crew.workers for held in self._places.held.values())
+        return any(held.group.worker_count for held in self._slots.loaded.values())
 
     @property
-    def starts(self) -> Starts:
+    def spawn_health(self) -> SpawnHealth:
         """How starting processes for workers fares."""
-        return self._template.starts
+        return self._forkserver.spawn_health
 
-    async def try_start(self) -> None:
+    async def probe_spawn(self) -> None:
         """Find out whether a worker's process can be started, by one that does nothing; `starts` notes it."""
-        trial = asyncio.get_running_loop().run_in_executor(self._starter, self._template.try_start)
+        trial = asyncio.get_running_loop().run_in_executor(self._spawn_executor, self._forkserver.probe_spawn)
         try:
-            await self._ended_by(trial, _TRIAL_SECONDS)
+            await self._wait_or_kill_forkserver(trial, _PROBE_TIMEOUT_SECONDS)
         except (OSError, EOFError):
-            self.starts.note(began=False)
+            self.spawn_health.record(succeeded=False)
         else:
-            self.starts.note(began=True)
+            self.spawn_health.record(succeeded=True)
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
-        self._places.shut()
-        for task in self._keeping:
+        self._slots.stop_admitting()
+        for task in self._background_tasks:
             task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
-        await self._places.close(drain_seconds=drain_seconds)
-        starter = asyncio.create_task(asyncio.to_thread(self._starter.shutdown, cancel_futures=True))
-        await self._ended_by(starter, _LAST_SECONDS)
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        await self._slots.close(drain_seconds=drain_seconds)
+        starter = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
+        await self._wait_or_kill_forkserver(starter, _SPAWN_SHUTDOWN_SECONDS)
 
-    async def _ended_by(self, waiting: asyncio.Future[None], seconds: float) -> None:
+    async def _wait_or_kill_forkserver(self, waiting: asyncio.Future[None], seconds: float) -> None:
         """Wait for something that waits for the template, and end the template where that hangs."""
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done:
-            self._template.kill()
+            self._forkserver.kill()
         await waiting
 
-    def is_warm(self, key: ModelKey) -> bool:
+    def is_loaded(self, key: ModelKey) -> bool:
         """Whether `predict` can be called for `key`."""
-        return key in self._places.held
+        return key in self._slots.loaded
 
-    def state(self, key: ModelKey) -> State:
+    def status(self, key: ModelKey) -> ModelStatus:
         """How the version is served now."""
-        if (held := self._places.held.get(key)) is not None:
-            crew = held.crew
-            merging = crew.loaded.merging
-            return State("warm", crew.workers, merging=merging, waiting=crew.waiting, running=crew.running)
-        if key in self._places.loading:
-            return State("loading")
-        if failed := self._loader.failed(key):
-            return State("failed", reason=str(failed))
-        return State("cold")
+        if (held := self._slots.loaded.get(key)) is not None:
+            crew = held.group
+            merging = crew.load_report.row_batching
+            return ModelStatus("warm", crew.worker_count, row_batching=merging, waiting=crew.waiting, running=crew.running)
+        if key in self._slots.loading:
+            return ModelStatus("loading")
+        if failed := self._model_loader.recent_failure(key):
+            return ModelStatus("failed", reason=str(failed))
+        return ModelStatus("cold")
 
-    def states(self) -> dict[ModelKey, State]:
+    def statuses(self) -> dict[ModelKey, ModelStatus]:
         """How each version is served that is loaded or being loaded."""
-        return {key: self.state(key) for key in (*self._places.held, *self._places.loading)}
+        return {key: self.status(key) for key in (*self._slots.loaded, *self._slots.loading)}
 
-    def memory(self) -> Memory:
+    def memory_report(self) -> MemoryReport:
         """What was taken of the memory when it was last measured."""
-        budget = self._places.budget
-        held = self._places.held if budget.limit is not None else {}
-        models = {key: one.crew.bytes for key, one in held.items()}
-        return Memory(budget.limit, budget.own, models)
+        budget = self._slots.budget
+        held = self._slots.loaded if budget.limit is not None else {}
+        models = {key: one.group.memory_bytes for key, one in held.items()}
+        return MemoryReport(budget.limit, budget.base_bytes, models)
 
     def pin(self, key: ModelKey) -> None:
         """Never retire or evict `key`, once it is loaded."""
-        self._places.pinned.add(key)
+        self._slots.pinned.add(key)
 
     def unpin(self, key: ModelKey) -> None:
         """Let `key` be retired and evicted again."""
-        self._places.pinned.discard(key)
+        self._slots.pinned.discard(key)
 
     async def predict(self, key: ModelKey, job: Job) -> Reply:
         """The reply of the version loaded as `key`.
@@ -212,23 +212,23 @@ class Pool:
         Raises NotLoaded, QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied,
         PoolClosed.
         """
-        return await self._crew(key).predict(job)
+        return await self._group(key).predict(job)
 
-    async def stream(self, key: ModelKey, job: Job) -> Stream:
+    async def stream(self, key: ModelKey, job: Job) -> PredictionStream:
         """The same answer in chunks, of which the first is there; the caller closes the stream.
 
         The model counts as busy until then. Raises StreamRefused, and what `predict` raises.
         """
-        return await self._crew(key).stream(job)
+        return await self._group(key).stream(job)
 
-    def _crew(self, key: ModelKey) -> Crew:
-        held = self._places.held.get(key)
+    def _group(self, key: ModelKey) -> WorkerGroup:
+        held = self._slots.loaded.get(key)
         if held is None:
-            if self._places.closed:
+            if self._slots.closed:
                 raise PoolClosed("The gateway is shutting down.")
-            raise NotLoaded(f"{key} is not loaded.")
-        held.awaited_until = 0.0
-        return held.crew
+            raise ModelNotLoaded(f"{key} is not loaded.")
+        held.protected_until = 0.0
+        return held.group
 
     async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
         """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
@@ -236,11 +236,11 @@ class Pool:
         `files` is entered once there is room for the model, and left when the model is unloaded.
         Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
         """
-        if key in self._places.held:
+        if key in self._slots.loaded:
             return
-        await self._loader.load(key, files)
-        if self._places.closed:
-            self._places.retire(key, "closing")
+        await self._model_loader.load(key, files)
+        if self._slots.closed:
+            self._slots.unload(key, "closing")
             raise PoolClosed("The gateway is shutting down.")
 
     async def unload(self, *keys: ModelKey) -> None:
@@ -248,22 +248,22 @@ class Pool:
 
         Nothing happens for those that are not loaded. Raises Pinned, and then unloads none of them.
         """
-        if pinned := [str(key) for key in keys if key in self._places.pinned]:
-            raise Pinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
-        crews = {key: self._places.held[key].crew for key in keys if key in self._places.held}
+        if pinned := [str(key) for key in keys if key in self._slots.pinned]:
+            raise ModelPinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
+        crews = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
         ending = [
-            self._places.retire(key, "asked", drain_seconds=crew.request_seconds + _LAST_WORD_SECONDS)
+            self._slots.unload(key, "asked", drain_seconds=crew.request_seconds + _TIMEOUT_REPLY_SECONDS)
             for key, crew in crews.items()
         ]
         await asyncio.gather(*map(asyncio.shield, ending))
 
 
-async def _kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _run_forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Work that goes on until cancelled; what goes wrong in it once is told to the loop."""
     while True:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, limits are to be kept
-            message = f"Models could not be unloaded in time; tried again in {_TROUBLE_SECONDS:g} s."
+            message = f"Models could not be unloaded in time; tried again in {_RESTART_DELAY_SECONDS:g} s."
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
-            await asyncio.sleep(_TROUBLE_SECONDS)
+            await asyncio.sleep(_RESTART_DELAY_SECONDS)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.protocol.messages import Merging, ModelKey
+    from workers.protocol.messages import RowBatching, ModelKey
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ModelStatus:
     """How a version is served here.
 
     `workers` are its warm processes, `merging` says whether rows of several requests share a call of
@@ -22,19 +22,19 @@ class State:
     state: Literal["cold", "loading", "warm", "failed"]
     workers: int = 0
     reason: str | None = None
-    merging: Merging | None = None
+    row_batching: RowBatching | None = None
     waiting: int = 0
     running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryReport:
     """Bytes of PSS: the budget (None: there is none), and what was taken of it when last measured.
 
     `own` is the gateway's process, the workers' template and what they share with it; `models` is what
     each loaded model has for itself, and gives back when it is unloaded.
     """
 
-    budget: int | None
-    own: int
-    models: Mapping[ModelKey, int]
+    budget_bytes: int | None
+    base_bytes: int
+    model_bytes: Mapping[ModelKey, int]

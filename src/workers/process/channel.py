@@ -6,23 +6,23 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.protocol import framing
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from workers.protocol.messages import Answer, Ask, Loaded
+    from workers.protocol.messages import WorkerReply, WorkerRequest, LoadReport
 
-    Heard = tuple[tuple[Answer | Loaded, ...], float] | WorkerDied
-    Hear = Callable[[Heard], None]
+    BatchOutcome = tuple[tuple[WorkerReply | LoadReport, ...], float] | WorkerCrashed
+    ReplyCallback = Callable[[BatchOutcome], None]
 
-_DIED = "The worker's process ended."
-_JOINED_BYTES = 256 * 1024  # what is smaller is copied once more sooner than it is told part by part
+_EXITED_MESSAGE = "The worker's process ended."
+_MAX_JOINED_BYTES = 256 * 1024  # what is smaller is copied once more sooner than it is told part by part
 
 
-class DiedBefore(WorkerDied):
+class DiedBefore(WorkerCrashed):
     """The process ended before it had read the batch, which therefore is not what it died of."""
 
 
@@ -33,52 +33,52 @@ class Channel(asyncio.Protocol):
     is cut. `cut` is called once when no answer can come any more.
     """
 
-    def __init__(self, *, cut: Callable[[], None]) -> None:
+    def __init__(self, *, on_lost: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_cut = cut
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._hears: deque[Hear] = deque()
+        self._callbacks: deque[ReplyCallback] = deque()
         self._chunks: list[bytes] = []
-        self._have = 0
-        self._need = framing.HEAD.size
+        self._buffered_bytes = 0
+        self._needed_bytes = framing.HEADER.size
         self._head: tuple[int, int, float] | None = None
 
     @classmethod
-    async def over(cls, end: socket.socket, *, cut: Callable[[], None]) -> Channel:
+    async def connect(cls, sock: socket.socket, *, on_lost: Callable[[], None]) -> Channel:
         """A channel over one end of a pair of stream sockets, which it owns from then on."""
         loop = asyncio.get_running_loop()
-        _, channel = await loop.create_connection(lambda: cls(cut=cut), sock=end)
+        _, channel = await loop.create_connection(lambda: cls(cut=on_lost), sock=sock)
         return channel
 
     @property
-    def open(self) -> bool:
+    def connected(self) -> bool:
         """Whether the worker can be asked."""
         return self._transport is not None
 
-    def ask(self, asks: Sequence[Ask], hear: Hear) -> None:
+    def send(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
         """Send a batch; `hear` is called once with its answers and their seconds, or with WorkerDied.
 
         It is DiedBefore where the worker cannot have begun with the batch.
         """
-        parts = framing.batch(asks)
-        self.expect(hear)
+        parts = framing.encode_requests(requests)
+        self.expect_reply(on_reply)
         if self._transport is None:
             return
-        if sum(map(len, parts)) > _JOINED_BYTES:
+        if sum(map(len, parts)) > _MAX_JOINED_BYTES:
             self._transport.writelines(parts)
         else:
             self._transport.write(b"".join(parts))
 
-    def expect(self, hear: Hear) -> None:
+    def expect_reply(self, on_reply: ReplyCallback) -> None:
         """Have `hear` called with the next answers that nobody has asked for, or with WorkerDied."""
         if self._transport is None:
-            self._loop.call_soon(hear, DiedBefore(_DIED))
+            self._loop.call_soon(on_reply, DiedBefore(_EXITED_MESSAGE))
         else:
-            self._hears.append(hear)
+            self._callbacks.append(on_reply)
 
     def close(self) -> None:
         """Let the worker find the end of its batches; who waits for an answer is told that it died."""
-        self._on_cut = _nothing
+        self._on_lost = _noop
         if self._transport is not None:
             self._transport.close()
 
@@ -86,7 +86,7 @@ class Channel(asyncio.Protocol):
         """Wait for nothing any more: the worker is dead."""
         if self._transport is not None:
             self._transport.abort()
-        self._cut()
+        self._fail_pending()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
@@ -94,62 +94,62 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No answer can come any more; a reset or broken socket had bytes that the worker has not read."""
-        self._cut(unread=isinstance(exc, ConnectionError))
+        self._fail_pending(unread=isinstance(exc, ConnectionError))
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of the worker's answers."""
         self._chunks.append(data)
-        self._have += len(data)
-        while self._have >= self._need and self._transport is not None:
+        self._buffered_bytes += len(data)
+        while self._buffered_bytes >= self._needed_bytes and self._transport is not None:
             try:
-                self._advance()
-            except framing.WireBroken:
+                self._parse_next()
+            except framing.ProtocolError:
                 self.abort()
 
-    def _advance(self) -> None:
+    def _parse_next(self) -> None:
         """Read the head of a frame, or the rest of it."""
         if self._head is None:
-            count, size, seconds = self._head = framing.HEAD.unpack(self._taken(framing.HEAD.size))
-            if count > framing.MOST_ENTRIES or size > framing.MOST_BYTES or not framing.is_time(seconds):
-                raise framing.WireBroken("a head is not of its form")
-            self._need = framing.entries_size(count, of_asks=False) + size
+            count, size, seconds = self._head = framing.HEADER.unpack(self._take_bytes(framing.HEADER.size))
+            if count > framing.MAX_ENTRIES or size > framing.MAX_BYTES or not framing.is_valid_duration(seconds):
+                raise framing.ProtocolError("a head is not of its form")
+            self._needed_bytes = framing.entries_size(count, of_requests=False) + size
             return
         count, size, seconds = self._head
-        rest = self._taken(self._need)
-        self._head, self._need = None, framing.HEAD.size
-        entries = framing.entries_size(count, of_asks=False)
-        answers = framing.answers(rest[:entries], rest[entries:])
-        if not self._hears:
-            raise framing.WireBroken("nobody asked")
-        self._tell(self._hears.popleft(), (answers, seconds))
+        rest = self._take_bytes(self._needed_bytes)
+        self._head, self._needed_bytes = None, framing.HEADER.size
+        entries = framing.entries_size(count, of_requests=False)
+        answers = framing.decode_replies(rest[:entries], rest[entries:])
+        if not self._callbacks:
+            raise framing.ProtocolError("nobody asked")
+        self._notify(self._callbacks.popleft(), (answers, seconds))
 
-    def _taken(self, size: int) -> bytes:
+    def _take_bytes(self, size: int) -> bytes:
         """The next bytes; what is behind them stays."""
         whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         rest = whole[size:]
         self._chunks = [rest] if rest else []
-        self._have = len(rest)
+        self._buffered_bytes = len(rest)
         return whole if not rest else whole[:size]
 
-    def _cut(self, *, unread: bool = False) -> None:
+    def _fail_pending(self, *, unread: bool = False) -> None:
         if self._transport is None:
             return
         self._transport = None
-        hears, self._hears = self._hears, deque()
+        hears, self._callbacks = self._callbacks, deque()
         for number, hear in enumerate(hears, 1):
             before = unread and number == len(hears)  # at least the last bytes were not read
-            self._tell(hear, DiedBefore(_DIED) if before else WorkerDied(_DIED))
-        self._on_cut()
+            self._notify(hear, DiedBefore(_EXITED_MESSAGE) if before else WorkerCrashed(_EXITED_MESSAGE))
+        self._on_lost()
 
-    def _tell(self, hear: Hear, heard: Heard) -> None:
+    def _notify(self, on_reply: ReplyCallback, outcome: BatchOutcome) -> None:
         """Let one asker hear; whatever it raises, the others hear too, and the worker lives on."""
         try:
-            hear(heard)
+            on_reply(outcome)
         except Exception as error:  # noqa: BLE001 - raised here it would end the connection
             self._loop.call_exception_handler(
                 {"message": "Hearing a worker's answers failed.", "exception": error}
             )
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """It is known already."""

@@ -9,18 +9,18 @@ from contextlib import ExitStack, suppress
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.spawn_health import Starts
+from workers.spawn_health import SpawnHealth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.context import ForkServerContext
 
 PRELOAD = ["workers.runtime.preload"]
-_TRIAL_SECONDS = 10.0
-_PIPES: Final = 8  # of two descriptors: more than a start needs
+_PROBE_TIMEOUT_SECONDS = 10.0
+_SPARE_PIPES: Final = 8  # of two descriptors: more than a start needs
 
 
-class Template:
+class ForkServer:
     """Owns multiprocessing's fork server and the environment that workers see.
 
     The server is one per Python process; it ends when this process does, and takes the workers
@@ -31,8 +31,8 @@ class Template:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """`environment` is all that workers see of the environment; None leaves them this process' own."""
         if environment is not None:
-            _inherit(environment)
-        self.starts = Starts()
+            _set_child_environment(environment)
+        self.spawn_health = SpawnHealth()
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
 
@@ -47,7 +47,7 @@ class Template:
         pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
         return pid
 
-    def survives(self, pid: int | None) -> bool:
+    def is_alive(self, pid: int | None) -> bool:
         """Whether it is the same process as before, and runs; multiprocessing sees a death all the same."""
         if pid is None or pid != self.pid:
             return False
@@ -61,30 +61,30 @@ class Template:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def try_start(self) -> None:
+    def probe_spawn(self) -> None:
         """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""
-        require_descriptors()
-        process = self.context.Process(target=_nothing)
+        check_free_descriptors()
+        process = self.context.Process(target=_noop)
         process.start()
-        process.join(_TRIAL_SECONDS)
+        process.join(_PROBE_TIMEOUT_SECONDS)
         process.kill()
         process.join()
         process.close()
 
 
-def require_descriptors() -> None:
+def check_free_descriptors() -> None:
     """Raise OSError where there are too few for a start, which would be broken off half-way."""
     with ExitStack() as spare:
-        for _ in range(_PIPES):
+        for _ in range(_SPARE_PIPES):
             for descriptor in os.pipe():
                 spare.callback(os.close, descriptor)
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """All that a process on trial does."""
 
 
-def _inherit(environment: Mapping[str, str]) -> None:
+def _set_child_environment(environment: Mapping[str, str]) -> None:
     """Let every process that is started from here on inherit `environment`, and nothing else.
 
     The fork server takes no environment of its own, and may be started anew at any time by any

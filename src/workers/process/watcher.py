@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 
-class Lifeline:
+class ProcessWatcher:
     """The parent's end of a pipe that the child holds as long as it lives.
 
     The child's only message is its process id, before any code of the model runs, so that a hung
@@ -24,69 +24,69 @@ class Lifeline:
     of the pipe elsewhere. Nothing that comes through the pipe is ever unpickled.
     """
 
-    def __init__(self, connection: Connection, *, died: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, *, on_exit: Callable[[], None]) -> None:
         """Watch from the running loop; `died` is called there once."""
         self._loop = asyncio.get_running_loop()
         self._connection = connection
-        self._descriptor = -1
-        self._kill_wanted = False
-        self._on_death = died
+        self._pidfd = -1
+        self._kill_requested = False
+        self._on_exit = on_exit
         self.pid: int | None = None
         self.dead = asyncio.Event()
-        self._loop.add_reader(connection.fileno(), self._readable)
+        self._loop.add_reader(connection.fileno(), self._on_readable)
 
     def kill(self) -> None:
         """End the process and all that it started; safe to call at any time, and more than once."""
-        self._kill_wanted = True
+        self._kill_requested = True
         if self.pid is not None and not self.dead.is_set():
-            _kill(self.pid, self._descriptor)
+            _kill(self.pid, self._pidfd)
 
-    def _unwatch(self) -> None:
+    def _stop_watching(self) -> None:
         if not self._connection.closed:
             self._loop.remove_reader(self._connection.fileno())
             self._connection.close()
-        if self._descriptor >= 0:
-            self._loop.remove_reader(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         try:
             message = self._connection.recv_bytes(PID_BYTES)
         except (EOFError, OSError):
-            self._died()
+            self._handle_exit()
             return
         if self.pid is not None:
             return  # some code of the model's writes here: it says nothing to us
         self.pid = int.from_bytes(message, "little")
         if hasattr(os, "pidfd_open"):
             try:
-                self._descriptor = os.pidfd_open(self.pid)
+                self._pidfd = os.pidfd_open(self.pid)
             except ProcessLookupError:
-                self._died()
+                self._handle_exit()
                 return
             except OSError:
                 pass  # none is left for it: the end of the pipe tells of the death
             else:
                 self._loop.remove_reader(self._connection.fileno())
-                self._loop.add_reader(self._descriptor, self._died)
-        if self._kill_wanted:
-            _kill(self.pid, self._descriptor)
+                self._loop.add_reader(self._pidfd, self._handle_exit)
+        if self._kill_requested:
+            _kill(self.pid, self._pidfd)
 
-    def _died(self) -> None:
-        self._unwatch()
+    def _handle_exit(self) -> None:
+        self._stop_watching()
         if self.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.dead.set()
-        self._on_death()
+        self._on_exit()
 
 
-def _kill(pid: int, descriptor: int) -> None:
+def _kill(pid: int, pidfd: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
-        if descriptor >= 0:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        if pidfd >= 0:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)

@@ -15,92 +15,92 @@ import orjson
 
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    Cell,
+    InputProblem,
     Chunk,
     Failure,
     Job,
-    Loaded,
-    Merging,
-    Next,
-    Open,
+    LoadReport,
+    RowBatching,
+    NextChunk,
+    OpenStream,
     Reply,
-    Stop,
+    CloseStream,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from workers.protocol.messages import Answer, Ask
+    from workers.protocol.messages import WorkerReply, WorkerRequest
 
-HEAD = struct.Struct("<IQd")
+HEADER = struct.Struct("<IQd")
 """How many entries there are, how many bytes the bodies have together, and the seconds that all took."""
-_ASK = struct.Struct(
+_REQUEST_ENTRY = struct.Struct(
     "<BBBqQQ"
 )  # kind, type of the body and of the answer, JSON's length, stream, body's length
-_ANSWER = struct.Struct("<BBBqdQ")  # kind, wrapped, type of the body, JSON's length, seconds, body's length
-MOST_ENTRIES = 4096
-MOST_BYTES = 2**30
+_REPLY_ENTRY = struct.Struct("<BBBqdQ")  # kind, wrapped, type of the body, JSON's length, seconds, body's length
+MAX_ENTRIES = 4096
+MAX_BYTES = 2**30
 """Of the bodies of a worker's frame together; larger answers are refused in the worker."""
-_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
-_UNKNOWN = 255
-_JOB, _OPEN, _NEXT, _STOP = range(4)
-_OF_STREAMS = frozenset({_NEXT, _STOP})
-_REPLY, _CHUNK, _END, _FAILURE, _LOADED = range(5)
+_MEDIA_TYPE_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
+_UNKNOWN_MEDIA_TYPE = 255
+_JOB, _OPEN_STREAM, _NEXT_CHUNK, _CLOSE_STREAM = range(4)
+_STREAM_KINDS = frozenset({_NEXT_CHUNK, _CLOSE_STREAM})
+_REPLY, _CHUNK, _STREAM_END, _FAILURE, _LOAD_REPORT = range(5)
 _NO_JSON_LENGTH = -1
 
 
-class WireBroken(Exception):
+class ProtocolError(Exception):
     """What came is no frame of ours."""
 
 
-def entries_size(count: int, *, of_asks: bool) -> int:
+def entries_size(count: int, *, of_requests: bool) -> int:
     """How many bytes the entries take that follow a head."""
-    return count * (_ASK.size if of_asks else _ANSWER.size)
+    return count * (_REQUEST_ENTRY.size if of_requests else _REPLY_ENTRY.size)
 
 
-def batch(asks: Sequence[Ask]) -> list[bytes]:
+def encode_requests(asks: Sequence[WorkerRequest]) -> list[bytes]:
     """A batch's frame in parts, so that no body is copied."""
     entries: list[bytes] = []
     bodies: list[bytes] = []
     for ask in asks:
-        kind, stream = _KINDS[type(ask)], 0
+        kind, stream = _REQUEST_KINDS[type(ask)], 0
         if kind != _JOB:
-            stream = ask.stream  # type: ignore[union-attr] # all but jobs have one
-            if kind != _OPEN:
-                entries.append(_ASK.pack(kind, 0, 0, _NO_JSON_LENGTH, stream, 0))
+            stream = ask.stream_id  # type: ignore[union-attr] # all but jobs have one
+            if kind != _OPEN_STREAM:
+                entries.append(_REQUEST_ENTRY.pack(kind, 0, 0, _NO_JSON_LENGTH, stream, 0))
                 continue
-        job: Job = ask.job if kind == _OPEN else ask  # type: ignore[assignment, union-attr] # by its kind
+        job: Job = ask.job if kind == _OPEN_STREAM else ask  # type: ignore[assignment, union-attr] # by its kind
         body, content_type, accept, length = job
         entries.append(
-            _ASK.pack(
+            _REQUEST_ENTRY.pack(
                 kind,
-                _CODES.get(content_type, _UNKNOWN),
-                _CODES.get(accept, _UNKNOWN),
+                _MEDIA_TYPE_CODES.get(content_type, _UNKNOWN_MEDIA_TYPE),
+                _MEDIA_TYPE_CODES.get(accept, _UNKNOWN_MEDIA_TYPE),
                 _NO_JSON_LENGTH if length is None else length,
                 stream,
                 len(body),
             )
         )
         bodies.append(body)
-    return [HEAD.pack(len(entries), sum(map(len, bodies)), 0.0), *entries, *bodies]
+    return [HEADER.pack(len(entries), sum(map(len, bodies)), 0.0), *entries, *bodies]
 
 
-def asks(entries: bytes, bodies: bytes) -> tuple[Ask, ...]:
+def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
     """The batch that `batch` made a frame of."""
-    made: list[Ask] = []
+    made: list[WorkerRequest] = []
     at = 0
-    for kind, content_type, accept, length, stream, size in _ASK.iter_unpack(entries):
-        if kind in _OF_STREAMS:
-            made.append(Next(stream) if kind == _NEXT else Stop(stream))
+    for kind, content_type, accept, length, stream, size in _REQUEST_ENTRY.iter_unpack(entries):
+        if kind in _STREAM_KINDS:
+            made.append(NextChunk(stream) if kind == _NEXT_CHUNK else CloseStream(stream))
             continue
         body = bodies if size == len(bodies) else bodies[at : at + size]
         at += size
-        job = Job(body, _type(content_type), _type(accept), None if length == _NO_JSON_LENGTH else length)
-        made.append(Open(job, stream) if kind == _OPEN else job)
+        job = Job(body, _media_type(content_type), _media_type(accept), None if length == _NO_JSON_LENGTH else length)
+        made.append(OpenStream(job, stream) if kind == _OPEN_STREAM else job)
     return tuple(made)
 
 
-def replies(answers: Iterable[Answer | Loaded], seconds: float) -> list[bytes]:
+def encode_replies(answers: Iterable[WorkerReply | LoadReport], seconds: float) -> list[bytes]:
     """The answers' frame in parts."""
     entries: list[bytes] = []
     bodies: list[bytes] = []
@@ -108,104 +108,104 @@ def replies(answers: Iterable[Answer | Loaded], seconds: float) -> list[bytes]:
         if type(answer) is Reply:
             body, took, wrapped, content_type, length = answer
             json_length = _NO_JSON_LENGTH if length is None else length
-            head = (_REPLY, wrapped, _CODES[content_type], json_length, took, len(body))
+            head = (_REPLY, wrapped, _MEDIA_TYPE_CODES[content_type], json_length, took, len(body))
         elif isinstance(answer, Failure):
-            body = _failure_bytes(answer)
+            body = _encode_failure(answer)
             head = (_FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(body))
         elif isinstance(answer, Chunk):
             body = answer.body or b""
-            kind = _END if answer.body is None else _CHUNK
+            kind = _STREAM_END if answer.body is None else _CHUNK
             head = (kind, False, 0, _NO_JSON_LENGTH, answer.seconds, len(body))
-        elif isinstance(answer, Loaded):
-            body = _loaded_bytes(answer)
-            head = (_LOADED, False, 0, _NO_JSON_LENGTH, answer.seconds, len(body))
-        entries.append(_ANSWER.pack(*head))
+        elif isinstance(answer, LoadReport):
+            body = _encode_load_report(answer)
+            head = (_LOAD_REPORT, False, 0, _NO_JSON_LENGTH, answer.seconds, len(body))
+        entries.append(_REPLY_ENTRY.pack(*head))
         bodies.append(body)
-    return [HEAD.pack(len(entries), sum(map(len, bodies)), seconds), *entries, *bodies]
+    return [HEADER.pack(len(entries), sum(map(len, bodies)), seconds), *entries, *bodies]
 
 
-def answers(entries: bytes, bodies: bytes) -> tuple[Answer | Loaded, ...]:
+def decode_replies(entries: bytes, bodies: bytes) -> tuple[WorkerReply | LoadReport, ...]:
     """The answers of a frame. Raises WireBroken where it is not one of ours."""
-    made: list[Answer | Loaded] = []
+    made: list[WorkerReply | LoadReport] = []
     at = 0
     try:
-        for kind, wrapped, content_type, length, seconds, size in _ANSWER.iter_unpack(entries):
+        for kind, wrapped, content_type, length, seconds, size in _REPLY_ENTRY.iter_unpack(entries):
             body = bodies[at : at + size]
-            if len(body) != size or not is_time(seconds):
-                raise WireBroken("an entry has no such body, or no such time")
+            if len(body) != size or not is_valid_duration(seconds):
+                raise ProtocolError("an entry has no such body, or no such time")
             at += size
             if kind == _REPLY:
                 if not _NO_JSON_LENGTH <= length <= size:
-                    raise WireBroken("a body's JSON is longer than the body")
+                    raise ProtocolError("a body's JSON is longer than the body")
                 json_length = None if length == _NO_JSON_LENGTH else length
                 made.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], json_length))
             elif kind == _FAILURE:
-                made.append(_failure(body))
-            elif kind in {_CHUNK, _END}:
-                made.append(Chunk(None if kind == _END else body, seconds))
-            elif kind == _LOADED:
-                made.append(_loaded(body, seconds))
+                made.append(_decode_failure(body))
+            elif kind in {_CHUNK, _STREAM_END}:
+                made.append(Chunk(None if kind == _STREAM_END else body, seconds))
+            elif kind == _LOAD_REPORT:
+                made.append(_decode_load_report(body, seconds))
             else:
-                raise WireBroken("an answer is of no known kind")
+                raise ProtocolError("an answer is of no known kind")
     except (IndexError, TypeError, KeyError, ValueError, struct.error) as error:
-        raise WireBroken("an answer is not of its kind's form") from error
+        raise ProtocolError("an answer is not of its kind's form") from error
     if at != len(bodies):
-        raise WireBroken("the bodies are longer than their entries say")
+        raise ProtocolError("the bodies are longer than their entries say")
     return tuple(made)
 
 
-def is_time(seconds: float) -> bool:
+def is_valid_duration(seconds: float) -> bool:
     """Whether something can have taken so long; what is reckoned with it must not become NaN."""
     return 0.0 <= seconds < inf
 
 
-def _type(code: int) -> str:
-    return MEDIA_TYPES[code] if code != _UNKNOWN else ""
+def _media_type(code: int) -> str:
+    return MEDIA_TYPES[code] if code != _UNKNOWN_MEDIA_TYPE else ""
 
 
-def _clean(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """What UTF-8 can hold of a text; lone surrogates have no place in it."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _failure_bytes(failure: Failure) -> bytes:
-    told = {name: _clean(getattr(failure, name)) for name in _TEXTS}
+def _encode_failure(failure: Failure) -> bytes:
+    told = {name: _replace_surrogates(getattr(failure, name)) for name in _FAILURE_TEXTS}
     cells = [
-        [cell.row, None if cell.column is None else _clean(cell.column), _clean(cell.reason)]
+        [cell.row, None if cell.column is None else _replace_surrogates(cell.column), _replace_surrogates(cell.reason)]
         for cell in failure.details
     ]
     return orjson.dumps({**told, "details": cells})
 
 
-def _failure(body: bytes) -> Failure:
+def _decode_failure(body: bytes) -> Failure:
     told = orjson.loads(body)
     if not isinstance(told, dict):
-        raise WireBroken("a failure is no object")
-    cells = tuple(_cell(*cell) for cell in told.pop("details"))
-    if not all(isinstance(told[name], str) for name in _TEXTS) or told["kind"] not in _FAILURES:
-        raise WireBroken("a failure is not of its form")
+        raise ProtocolError("a failure is no object")
+    cells = tuple(_decode_input_problem(*cell) for cell in told.pop("details"))
+    if not all(isinstance(told[name], str) for name in _FAILURE_TEXTS) or told["kind"] not in _FAILURE_KINDS:
+        raise ProtocolError("a failure is not of its form")
     return Failure(details=cells, **told)
 
 
-def _cell(row: object, column: object, reason: object) -> Cell:
+def _decode_input_problem(row: object, column: object, reason: object) -> InputProblem:
     if isinstance(row, int | None) and isinstance(column, str | None) and isinstance(reason, str):
-        return Cell(row, column, reason)
-    raise WireBroken("a failure's cell is not of its form")
+        return InputProblem(row, column, reason)
+    raise ProtocolError("a failure's cell is not of its form")
 
 
-def _loaded_bytes(loaded: Loaded) -> bytes:
-    merging, why = loaded.merging
-    return orjson.dumps([loaded.preloaded, loaded.streamable, merging, _clean(why)])
+def _encode_load_report(loaded: LoadReport) -> bytes:
+    merging, why = loaded.row_batching
+    return orjson.dumps([loaded.preloaded, loaded.streamable, merging, _replace_surrogates(why)])
 
 
-def _loaded(body: bytes, seconds: float) -> Loaded:
+def _decode_load_report(body: bytes, seconds: float) -> LoadReport:
     *flags, why = orjson.loads(body)
     if not all(isinstance(flag, bool) for flag in flags) or not isinstance(why, str):
-        raise WireBroken("a report is not of its form")
+        raise ProtocolError("a report is not of its form")
     preloaded, streamable, merging = flags
-    return Loaded(seconds, preloaded, streamable, Merging(merging, why))
+    return LoadReport(seconds, preloaded, streamable, RowBatching(merging, why))
 
 
-_TEXTS = ("kind", "message", "exception", "text", "log")
-_FAILURES = frozenset({"input", "type", "answer", "model", "load"})
-_KINDS: dict[type, int] = {Job: _JOB, Open: _OPEN, Next: _NEXT, Stop: _STOP}
+_FAILURE_TEXTS = ("kind", "message", "exception", "text", "log")
+_FAILURE_KINDS = frozenset({"input", "type", "answer", "model", "load"})
+_REQUEST_KINDS: dict[type, int] = {Job: _JOB, OpenStream: _OPEN_STREAM, NextChunk: _NEXT_CHUNK, CloseStream: _CLOSE_STREAM}

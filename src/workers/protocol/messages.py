@@ -66,7 +66,7 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenStream:
     """A job whose answer is wanted in chunks; `stream` is the number under which they are asked for.
 
     Its answer is the first chunk. The model's generator stays open in the worker until it ends,
@@ -74,21 +74,21 @@ class Open:
     """
 
     job: Job
-    stream: int
+    stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class NextChunk:
     """Asks for the next chunk of an open stream."""
 
-    stream: int
+    stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class CloseStream:
     """Has the model's generator closed where it still is open; answered by a chunk without body."""
 
-    stream: int
+    stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class InputProblem:
     """One reason why a body was refused; never holds the value itself.
 
     `row` counts from 0 by position, None where the reason is not about a row.
@@ -137,24 +137,24 @@ class Failure:
 
     kind: FailureKind
     message: str
-    details: tuple[Cell, ...] = ()
+    details: tuple[InputProblem, ...] = ()
     exception: str = ""
     text: str = ""
     log: str = ""
 
 
-class Merging(NamedTuple):
+class RowBatching(NamedTuple):
     """Whether rows of several requests are predicted by one call, and why (not), for the operator."""
 
-    on: bool
-    why: str
+    enabled: bool
+    reason: str
 
 
-UNKNOWN = Merging(False, "nothing is loaded yet")
+ROW_BATCHING_UNKNOWN = RowBatching(False, "nothing is loaded yet")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadReport:
     """A worker's report that its model is loaded.
 
     `seconds` is what loading took; `preloaded` is False where the template could not import what
@@ -166,8 +166,8 @@ class Loaded:
     seconds: float
     preloaded: bool = True
     streamable: bool = False
-    merging: Merging = UNKNOWN
+    row_batching: RowBatching = ROW_BATCHING_UNKNOWN
 
 
-Ask = Job | Open | Next | Stop
-Answer = Reply | Chunk | Failure
+WorkerRequest = Job | OpenStream | NextChunk | CloseStream
+WorkerReply = Reply | Chunk | Failure

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-_OOM_SCORE = "500"  # as if it took half of the machine's memory more
+_OOM_SCORE_ADJ = "500"  # as if it took half of the machine's memory more
 
 
-def belong_to_the_template() -> None:
+def die_with_parent() -> None:
     """Die with the template, which dies with the gateway; lead a group of our own.
 
     The group lets the parent end what the model started, and Ctrl-C on a terminal does not reach it.
@@ -29,19 +29,19 @@ def belong_to_the_template() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:  # the template ended before we asked
             os._exit(1)
-        _let_the_template_end()
-        _go_first()
+        _close_forkserver_pipe()
+        _prefer_for_oom_kill()
     # Where the kernel cannot be asked, or forgets, we watch the gateway ourselves.
-    threading.Thread(target=_end_with_the_gateway, name="gateway watch", daemon=True).start()
+    threading.Thread(target=_exit_with_gateway, name="gateway watch", daemon=True).start()
 
 
-def _go_first() -> None:
+def _prefer_for_oom_kill() -> None:
     """Where memory runs out, the kernel ends a worker sooner than the gateway or the template."""
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
 
 
-def _let_the_template_end() -> None:
+def _close_forkserver_pipe() -> None:
     """Close our copy of the pipe whose end tells the template that the gateway is gone.
 
     multiprocessing hands it to each child, for children of its own; the template would wait for the
@@ -53,7 +53,7 @@ def _let_the_template_end() -> None:
         os.close(descriptor)
 
 
-def cut_the_executors_way_back() -> None:
+def close_executor_results() -> None:
     """Close the pipe of the executor's results before any code of the model runs.
 
     The gateway unpickles what comes through it, so that whoever can write there can run code in the
@@ -67,14 +67,14 @@ def cut_the_executors_way_back() -> None:
             return
 
 
-def _end_with_the_gateway() -> None:
+def _exit_with_gateway() -> None:
     gateway = multiprocessing.parent_process()
     if gateway is not None:
         gateway.join()
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def seed() -> None:
+def reseed_random() -> None:
     """Each fork of the template has its generators' state: two workers must not draw alike."""
     import numpy as np  # noqa: PLC0415 - not for the parent
 

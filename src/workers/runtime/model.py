@@ -17,10 +17,10 @@ from workers.codec.inputs.frames import frame
 from workers.codec.json import answer as json_answer
 from workers.codec.json.rows import joined
 from workers.codec.signature import Plan
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.runtime import batch_safety, predict
-from workers.runtime.predict import Call
-from workers.runtime.row_batching import Merger
+from workers.runtime.predict import FastPredict
+from workers.runtime.row_batching import RowBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 # MLflow's functions that judge the input; an exception from below them is the caller's, one from
 # anywhere else is the model's.
-_JUDGES = frozenset(
+_MLFLOW_VALIDATORS = frozenset(
     {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
 )
-_HINTS = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
-_OURS = "workers."
-_LARGE_BYTES = 64 * 1024
-_STREAMER = "_predict_stream"  # raises by itself only where the input is not a single one
+_TYPE_HINT_MODULE = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
+_OWN_PACKAGE = "workers."
+_GC_PAUSE_MIN_BYTES = 64 * 1024
+_STREAM_FUNCTION = "_predict_stream"  # raises by itself only where the input is not a single one
 # Without it MLflow does not read datetimes and bytes for models with type hints; its server sets it too.
-_SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
+_SERVING_VARIABLE = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
 
 class LoadedModel:
@@ -47,18 +47,18 @@ class LoadedModel:
 
     def __init__(self, source: ModelSource) -> None:
         """Load the model from `source.directory`; whatever the model's code raises comes through."""
-        os.environ[_SERVING] = "true"
+        os.environ[_SERVING_VARIABLE] = "true"
         self._model = load_model(source.directory, suppress_warnings=True)
-        self._plan = Plan.of(self._model.metadata, checks=source.input_checks)
-        self._call = Call(self._model, self._plan)
-        tried = batch_safety.trial(self._plan, source.directory)
-        if tried is not None and predict.fit(self._model, self._plan):
-            whole = frame(joined([tried]), self._plan)
-            self._call.try_arrays([whole, whole[:1]])
-        self.merging = batch_safety.merging(
-            self._model, self._plan, wish=source.batching, tried=tried, predict=self._call
+        self._spec = Plan.of(self._model.metadata, checks=source.input_checks)
+        self._fast_predict = FastPredict(self._model, self._spec)
+        tried = batch_safety.sample_rows(self._spec, source.directory)
+        if tried is not None and predict.accepts_arrays(self._model, self._spec):
+            whole = frame(joined([tried]), self._spec)
+            self._fast_predict.enable_arrays_if_equal([whole, whole[:1]])
+        self.row_batching = batch_safety.decide_row_batching(
+            self._model, self._spec, mode=source.batching, sample=tried, predict=self._fast_predict
         )
-        self._merger = Merger(self._plan, self._call) if self.merging.on else None
+        self._row_batcher = RowBatcher(self._spec, self._fast_predict) if self.row_batching.enabled else None
 
     @property
     def streamable(self) -> bool:
@@ -70,7 +70,7 @@ class LoadedModel:
 
         Raises as `answer` does. To close it closes the model's own generator.
         """
-        request = read(job, self._plan)
+        request = read(job, self._spec)
         made = self._model.predict_stream(request.data, params=request.params)
         with closing(cast("Generator[object, None, None]", made)) as chunks:
             while True:
@@ -79,55 +79,55 @@ class LoadedModel:
                 except StopIteration:
                     return
                 except MlflowException as error:  # MLflow checks the input when the first chunk is asked for
-                    if (refusal := _refusal(error)) is not None:
+                    if (refusal := _as_invalid_input(error)) is not None:
                         raise refusal from error
                     raise
                 yield json_answer.write(chunk)
 
-    def answer(self, job: Job) -> Answer:
+    def predict(self, job: Job) -> Answer:
         """The predictions in the form that the job wants.
 
         Raises InputRefused, TypeRefused, ModelFailed, and whatever the model's code raises.
         """
-        with _undisturbed(len(job.body)):
-            request = read(job, self._plan)
-        return write(self._predict(request), request, job)
+        with _gc_paused(len(job.body)):
+            request = read(job, self._spec)
+        return write(self._call_model(request), request, job)
 
-    def replies(self, jobs: Sequence[Job]) -> dict[int, Reply]:
+    def predict_merged(self, jobs: Sequence[Job]) -> dict[int, Reply]:
         """The replies to those of several jobs that can share a call, by number; `answer` is for the rest."""
-        return self._merger.replies(jobs) if self._merger is not None else {}
+        return self._row_batcher.predict(jobs) if self._row_batcher is not None else {}
 
-    def _predict(self, request: Request) -> Any:
+    def _call_model(self, request: Request) -> Any:
         try:
-            return self._call(request.data, request.params)
+            return self._fast_predict(request.data, request.params)
         except MlflowException as error:
-            if (refusal := _refusal(error)) is not None:
+            if (refusal := _as_invalid_input(error)) is not None:
                 raise refusal from error
             raise
 
 
-def _refusal(error: MlflowException) -> InputRefused | None:
+def _as_invalid_input(error: MlflowException) -> InvalidInput | None:
     """What to tell the caller where MLflow refused the input before any code of the model's ran."""
     walked = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    frames = list(dropwhile(lambda frame: _module(frame).startswith(_OURS), walked))
-    modules = list(map(_module, frames))
+    frames = list(dropwhile(lambda frame: _module_name(frame).startswith(_OWN_PACKAGE), walked))
+    modules = list(map(_module_name, frames))
     names = [frame.f_code.co_name for frame in frames]
     outer = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
     raised_by_mlflow = outer == len(frames)
-    if raised_by_mlflow and names[-1:] == [_STREAMER]:
-        return InputRefused("A stream is the answer to a single input; the body has several or none.")
-    if not _JUDGES.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_HINTS]):
-        return InputRefused("The input does not fit the model's signature; GET the version to see it.")
+    if raised_by_mlflow and names[-1:] == [_STREAM_FUNCTION]:
+        return InvalidInput("A stream is the answer to a single input; the body has several or none.")
+    if not _MLFLOW_VALIDATORS.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_TYPE_HINT_MODULE]):
+        return InvalidInput("The input does not fit the model's signature; GET the version to see it.")
     return None
 
 
 @contextmanager
-def _undisturbed(size: int) -> Iterator[None]:
+def _gc_paused(size: int) -> Iterator[None]:
     """Leave the garbage collector out of the reading of a large body.
 
     It would look at all of a million new lists again and again, of which none is garbage.
     """
-    if size < _LARGE_BYTES or not gc.isenabled():
+    if size < _GC_PAUSE_MIN_BYTES or not gc.isenabled():
         yield
         return
     gc.disable()
@@ -137,5 +137,5 @@ def _undisturbed(size: int) -> Iterator[None]:
         gc.enable()
 
 
-def _module(frame: FrameType) -> str:
+def _module_name(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))

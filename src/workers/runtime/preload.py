@@ -21,7 +21,7 @@ os.environ.update(
     {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRACKING_URI": "file:///dev/null"}
 )
 
-ALWAYS = (
+REQUIRED_MODULES = (
     "mlflow.pyfunc",
     "mlflow.pyfunc.scoring_server",
     "pandas",
@@ -32,7 +32,7 @@ ALWAYS = (
     "workers.runtime.main",
     "workers.runtime.model",
 )
-WHERE_INSTALLED = (
+OPTIONAL_MODULES = (
     "narwhals._pandas_like.namespace",  # scikit-learn imports these at the first frame it is given
     "narwhals.stable.v2._namespace",
     "simdjson",
@@ -53,9 +53,9 @@ WHERE_INSTALLED = (
 
 def _import_all() -> None:
     logger = logging.getLogger(__name__)
-    for name in ALWAYS:
+    for name in REQUIRED_MODULES:
         importlib.import_module(name)
-    for name in WHERE_INSTALLED:
+    for name in OPTIONAL_MODULES:
         if importlib.util.find_spec(name.partition(".")[0]) is None:
             continue
         try:
@@ -66,7 +66,7 @@ def _import_all() -> None:
     importlib.import_module("mlflow.tracing").disable()
 
 
-fork_safety.survive()
+fork_safety.patch_forkserver()
 with suppress(OSError):
     os.setpgid(0, 0)  # a terminal's signals, SIGHUP among them, are for the gateway, which ends us in order
 _import_all()

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.errors import ModelFailed
-from workers.protocol.messages import Chunk, Open, Stop
+from workers.errors import ModelError
+from workers.protocol.messages import Chunk, OpenStream, CloseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from workers.protocol.messages import Job, Next
+    from workers.protocol.messages import Job, NextChunk
 
 
-class Generation:
+class StreamSession:
     """Holds a generator of JSON texts under the number that the parent gave the stream."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self._stream_id = 0
         self._chunks: Generator[bytes, None, None] | None = None
 
-    def do(self, ask: Open | Next | Stop, stream: Callable[[Job], Generator[bytes, None, None]]) -> Chunk:
+    def handle(self, request: OpenStream | NextChunk | CloseStream, open_stream: Callable[[Job], Generator[bytes, None, None]]) -> Chunk:
         """Open the stream of a job, or go on with the one there is, or close it.
 
         Whatever the model raises comes through; the stream is over then.
         """
-        if isinstance(ask, Stop):
-            self._close(ask.stream)
+        if isinstance(request, CloseStream):
+            self._close(request.stream_id)
             return Chunk(None)
-        if isinstance(ask, Open):
-            self._close(self._number)
-            self._number, self._chunks = ask.stream, stream(ask.job)
-        if self._chunks is None or ask.stream != self._number:
-            raise ModelFailed("The worker does not hold this stream.")
+        if isinstance(request, OpenStream):
+            self._close(self._stream_id)
+            self._stream_id, self._chunks = request.stream_id, open_stream(request.job)
+        if self._chunks is None or request.stream_id != self._stream_id:
+            raise ModelError("The worker does not hold this stream.")
         try:
             body = next(self._chunks, None)
         except BaseException:
@@ -42,7 +42,7 @@ class Generation:
             self._chunks = None
         return Chunk(body)
 
-    def _close(self, number: int) -> None:
-        if self._chunks is not None and number == self._number:
+    def _close(self, stream_id: int) -> None:
+        if self._chunks is not None and stream_id == self._stream_id:
             chunks, self._chunks = self._chunks, None
             chunks.close()

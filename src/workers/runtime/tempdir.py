@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_CACHE: Final = "TORCHINDUCTOR_CACHE_DIR"  # compiled code, which the next worker is not to compile anew
+_COMPILE_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"  # compiled code, which the next worker is not to compile anew
 
 
-def folder() -> str:
+def new_path() -> str:
     """The path of one that is not there yet, where this process keeps its temporary files."""
     return str(Path(tempfile.gettempdir(), f"worker-{secrets.token_hex(8)}"))
 
 
-def keep_in(path: str) -> None:
+def use(path: str) -> None:
     """Have this process and whatever it starts keep its temporary files in a new folder.
 
     They stay where they were kept before if it cannot be made.
@@ -26,7 +26,7 @@ def keep_in(path: str) -> None:
     before = tempfile.gettempdir()
     with suppress(OSError):
         Path(path).mkdir(mode=0o700)
-        os.environ.setdefault(_CACHE, str(Path(before, f"torchinductor_{os.geteuid()}")))
+        os.environ.setdefault(_COMPILE_CACHE_VARIABLE, str(Path(before, f"torchinductor_{os.geteuid()}")))
         os.environ["TMPDIR"] = tempfile.tempdir = path
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STEPS = 40
-_LONGEST_STEP = 0.25
+_STEPS_PER_TIMEOUT = 40
+_MAX_STEP_SECONDS = 0.25
 
 
 class Deadlines:
@@ -20,24 +20,24 @@ class Deadlines:
     one timer, so that one may be told as much too late, never too early. To watch costs a set's entry.
     """
 
-    def __init__(self, seconds: float, *, expired: Callable[[asyncio.Future[object]], None]) -> None:
+    def __init__(self, seconds: float, *, on_expired: Callable[[asyncio.Future[object]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
-        self.step = min(_LONGEST_STEP, seconds / _STEPS)
-        self._expired = expired
-        self._open: set[asyncio.Future[object]] = set()
-        self._closes = 0.0
+        self.step_seconds = min(_MAX_STEP_SECONDS, seconds / _STEPS_PER_TIMEOUT)
+        self._on_expired = on_expired
+        self._current_bucket: set[asyncio.Future[object]] = set()
+        self._bucket_ends = 0.0
         self._timers: deque[asyncio.TimerHandle] = deque()
 
     def watch(self, future: asyncio.Future[object]) -> set[asyncio.Future[object]]:
         """Begin to watch; the future is to be discarded from the set that is returned once it is done."""
         now = self._loop.time()
-        if now >= self._closes:
-            self._open = set()
-            self._closes = now + self.step
-            self._timers.append(self._loop.call_at(self._closes + self._seconds, self._end, self._open))
-        self._open.add(future)
-        return self._open
+        if now >= self._bucket_ends:
+            self._current_bucket = set()
+            self._bucket_ends = now + self.step_seconds
+            self._timers.append(self._loop.call_at(self._bucket_ends + self._seconds, self._expire_bucket, self._current_bucket))
+        self._current_bucket.add(future)
+        return self._current_bucket
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -45,8 +45,8 @@ class Deadlines:
             timer.cancel()
         self._timers.clear()
 
-    def _end(self, futures: set[asyncio.Future[object]]) -> None:
+    def _expire_bucket(self, futures: set[asyncio.Future[object]]) -> None:
         self._timers.popleft()
         for future in list(futures):
             if not future.done():
-                self._expired(future)
+                self._on_expired(future)

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.errors import AnswerRefused, InputRefused, LoadFailed, ModelFailed, TypeRefused
+from workers.errors import NotAcceptable, InvalidInput, ModelLoadError, ModelError, UnsupportedMediaType
 from workers.protocol.messages import Chunk, Failure, Job, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.errors import WorkerError
-    from workers.protocol.messages import Answer, Loaded
-    from workers.scheduler.queue import Ticket
+    from workers.protocol.messages import WorkerReply, LoadReport
+    from workers.scheduler.queue import PendingRequest
 
 
-def settle(tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
+def resolve_batch(tickets: list[PendingRequest], answers: Sequence[WorkerReply | LoadReport]) -> None:
     """Answer those that still wait; all of them with one error where their number is not the answers'."""
     if len(answers) != len(tickets):
-        fail(tickets, ModelFailed(f"The worker answered {len(answers)} of {len(tickets)} requests."))
+        reject(tickets, ModelError(f"The worker answered {len(answers)} of {len(tickets)} requests."))
         return
     for ticket, answer in zip(tickets, answers, strict=True):
-        if type(answer) is (Reply if type(ticket.job) is Job else Chunk):
+        if type(answer) is (Reply if type(ticket.request) is Job else Chunk):
             if not ticket.future.done():
                 ticket.future.set_result(answer)
         elif isinstance(answer, Failure):
-            fail([ticket], error_of(answer))
+            reject([ticket], to_exception(answer))
         else:
-            fail([ticket], ModelFailed("The worker answered something else than it was asked."))
+            reject([ticket], ModelError("The worker answered something else than it was asked."))
 
 
-def fail(tickets: Sequence[Ticket], error: Exception) -> None:
+def reject(tickets: Sequence[PendingRequest], error: Exception) -> None:
     """Answer those that still wait with `error`."""
     for ticket in tickets:
         if not ticket.future.done():
             ticket.future.set_exception(error)
 
 
-def error_of(failure: Failure) -> WorkerError:
+def to_exception(failure: Failure) -> WorkerError:
     """The error that a worker told as data."""
     if failure.kind == "input":
-        return InputRefused(failure.message, failure.details)
+        return InvalidInput(failure.message, failure.details)
     if failure.kind == "answer":
-        return AnswerRefused(failure.message)
+        return NotAcceptable(failure.message)
     if failure.kind == "type":
-        return TypeRefused(failure.message)
+        return UnsupportedMediaType(failure.message)
     if failure.kind == "load":
-        return LoadFailed(failure.message, log=failure.log)
-    return ModelFailed(failure.message, exception=failure.exception, text=failure.text, log=failure.log)
+        return ModelLoadError(failure.message, log=failure.log)
+    return ModelError(failure.message, exception=failure.exception, text=failure.text, log=failure.log)

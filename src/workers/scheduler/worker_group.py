@@ -6,58 +6,58 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import LoadFailed, NoMeans
+from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
-from workers.process.worker import StartFailed, Worker
-from workers.protocol.messages import Loaded
-from workers.scheduler.background import Errands
+from workers.process.worker import WorkerStartFailed, ProcessWorker
+from workers.protocol.messages import LoadReport
+from workers.scheduler.background import BackgroundTasks
 from workers.scheduler.dispatcher import Dispatcher
-from workers.scheduler.streams import Streams
-from workers.scheduler.worker_slot import Post
+from workers.scheduler.streams import StreamManager
+from workers.scheduler.worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from workers.limits import Limits
-    from workers.metrics import Tally
-    from workers.prediction_stream import Stream
-    from workers.process.forkserver import Template
+    from workers.limits import PoolLimits
+    from workers.metrics import Counters
+    from workers.prediction_stream import PredictionStream
+    from workers.process.forkserver import ForkServer
     from workers.protocol.messages import Job, ModelSource, Reply
 
 
-_SHORT_LIFE_SECONDS: Final = 10.0
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 30.0
+_MIN_UPTIME_SECONDS: Final = 10.0
+_MIN_RETRY_SECONDS: Final = 0.5
+_MAX_RETRY_SECONDS: Final = 30.0
 
 
-class Relapses:
+class CrashLoopBackoff:
     """The `pause` of one model, doubled with each generation of workers that lives for a short time only."""
 
     def __init__(self) -> None:
-        self.pause = 0.0
-        self._noted = float("-inf")
+        self.delay = 0.0
+        self._last_exit = float("-inf")
 
-    def pause_after(self, *, started: float, ended: float) -> float:
+    def next_delay(self, *, started: float, ended: float) -> float:
         """Seconds until the worker may be replaced that lived, and was asked nothing, between these times.
 
         Several that were started before the last one ended are of its generation.
         """
-        if ended - started >= _SHORT_LIFE_SECONDS:
-            self.pause = 0.0
-        elif started >= self._noted:
-            self.pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, 2 * self.pause))
-            self._noted = ended
-        return self.pause
+        if ended - started >= _MIN_UPTIME_SECONDS:
+            self.delay = 0.0
+        elif started >= self._last_exit:
+            self.delay = min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, 2 * self.delay))
+            self._last_exit = ended
+        return self.delay
 
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 2  # to replace the last worker, before the model counts as one that cannot be loaded
-_NO_PROCESS = "No process could be started for the model."
+_MAX_ATTEMPTS = 2  # to replace the last worker, before the model counts as one that cannot be loaded
+_NO_PROCESS_MESSAGE = "No process could be started for the model."
 
 
-class Crew:
+class WorkerGroup:
     """`limits.workers_per_model` processes with one model version.
 
     A worker that dies is replaced; its jobs are run again, once, elsewhere. `broken` is called where
@@ -68,29 +68,29 @@ class Crew:
     def __init__(
         self,
         source: ModelSource,
-        limits: Limits,
+        limits: PoolLimits,
         *,
-        template: Template,
-        starter: Executor,
-        broken: Callable[[Crew, LoadFailed], None],
-        idle: Callable[[], None],
-        tally: Tally,
+        forkserver: ForkServer,
+        spawn_executor: Executor,
+        on_failed: Callable[[WorkerGroup, ModelLoadError], None],
+        on_idle: Callable[[], None],
+        counters: Counters,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.source = source
-        self._tally = tally
+        self._counters = counters
         self._limits = limits
-        self._template = template
-        self._starter = starter
-        self._broken = broken
-        self._dispatcher = Dispatcher(source.key, limits, lost=self._lost, idle=idle, tally=tally)
-        self._streams = Streams(self._dispatcher, limits)
-        self._relapses = Relapses()
-        self._replacements = Errands(source.key)
+        self._forkserver = forkserver
+        self._spawn_executor = spawn_executor
+        self._on_failed = on_failed
+        self._dispatcher = Dispatcher(source.key, limits, on_worker_exit=self._on_worker_exit, on_idle=on_idle, counters=counters)
+        self._streams = StreamManager(self._dispatcher, limits)
+        self._crash_backoff = CrashLoopBackoff()
+        self._replacements = BackgroundTasks(source.key)
         self._closed = False
-        self.failed: LoadFailed | None = None
-        self.bytes = 0
-        self.loaded = Loaded(0.0)
+        self.failure: ModelLoadError | None = None
+        self.memory_bytes = 0
+        self.load_report = LoadReport(0.0)
 
     @property
     def busy(self) -> bool:
@@ -100,7 +100,7 @@ class Crew:
     @property
     def used(self) -> float:
         """When it was last asked, in the loop's time."""
-        return self._dispatcher.used
+        return self._dispatcher.last_used
 
     @property
     def request_seconds(self) -> float:
@@ -118,18 +118,18 @@ class Crew:
         return self._dispatcher.running
 
     @property
-    def workers(self) -> int:
+    def worker_count(self) -> int:
         """How many processes are warm."""
-        return len(self._dispatcher.posts)
+        return len(self._dispatcher.slots)
 
     @property
     def pids(self) -> list[int]:
         """The processes that are warm."""
-        return [post.worker.pid for post in self._dispatcher.posts]
+        return [post.worker.pid for post in self._dispatcher.slots]
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         """Load the model in every worker. Raises LoadFailed; then no process is left."""
-        starts = [asyncio.create_task(self._man()) for _ in range(self._limits.workers_per_model)]
+        starts = [asyncio.create_task(self._add_worker()) for _ in range(self._limits.workers_per_model)]
         try:
             await asyncio.gather(*starts)
         except BaseException:
@@ -138,25 +138,25 @@ class Crew:
             await asyncio.gather(*starts, return_exceptions=True)
             await self.close(drain_seconds=0.0)
             raise
-        merging = self.loaded.merging
-        how = "are predicted together" if merging.on else "are predicted apart"
-        logger.info("%s is warm; rows of several requests %s: %s.", self.source.key, how, merging.why)
+        merging = self.load_report.row_batching
+        how = "are predicted together" if merging.enabled else "are predicted apart"
+        logger.info("%s is warm; rows of several requests %s: %s.", self.source.key, how, merging.reason)
 
     async def predict(self, job: Job) -> Reply:
         """The job's reply.
 
         Raises QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied, PoolClosed.
         """
-        reply: Reply = await self._dispatcher.answer(job)
+        reply: Reply = await self._dispatcher.submit(job)
         return reply
 
-    async def stream(self, job: Job) -> Stream:
+    async def stream(self, job: Job) -> PredictionStream:
         """The job's answer in chunks, of which the first is there; the caller closes it.
 
         It has a worker to itself until it ends or is closed. Raises StreamRefused and what `predict`
         raises.
         """
-        return await self._streams.open(job, streamable=self.loaded.streamable)
+        return await self._streams.open(job, streamable=self.load_report.streamable)
 
     async def close(self, *, drain_seconds: float) -> None:
         """Answer what waits and runs, for as long as `drain_seconds`; then end every process."""
@@ -165,70 +165,70 @@ class Crew:
         self._streams.close()
         self._replacements.cancel()
         await self._dispatcher.close()
-        await self._replacements.join()
+        await self._replacements.wait()
 
     @property
     def _labels(self) -> tuple[str, str]:
         return self.source.key.name, self.source.key.version
 
-    async def _man(self) -> None:
+    async def _add_worker(self) -> None:
         """Put one more worker to its post; where its process did not live to load, try once more."""
         try:
-            worker = await self._start()
-        except StartFailed as error:
+            worker = await self._start_worker()
+        except WorkerStartFailed as error:
             logger.warning("A worker of %s did not start, and is tried again: %s", self.source.key, error)
-            worker = await self._start()
-        if not worker.loaded.preloaded:
+            worker = await self._start_worker()
+        if not worker.load_report.preloaded:
             logger.warning("The template could not import all it should; each worker pays for that itself.")
-        self._tally.count(WORKER_STARTS, *self._labels)
-        self.loaded = worker.loaded
-        self._dispatcher.add(Post(worker, self._loop.time()), worker.loaded.merging)
+        self._counters.increment(WORKER_STARTS, *self._labels)
+        self.load_report = worker.load_report
+        self._dispatcher.add(WorkerSlot(worker, self._loop.time()), worker.load_report.row_batching)
 
-    async def _start(self) -> Worker:
-        worker = await Worker.start(
+    async def _start_worker(self) -> ProcessWorker:
+        worker = await ProcessWorker.start(
             self.source,
-            template=self._template,
-            starter=self._starter,
+            forkserver=self._forkserver,
+            spawn_executor=self._spawn_executor,
             seconds=self._limits.load_seconds,
-            died=self._lost,
+            on_exit=self._on_worker_exit,
         )
         if worker.dead:  # its death was told before it had a post
-            raise StartFailed("The process ended as soon as it had loaded the model.")
+            raise WorkerStartFailed("The process ended as soon as it had loaded the model.")
         return worker
 
-    def _lost(self, worker: Worker) -> None:
+    def _on_worker_exit(self, worker: ProcessWorker) -> None:
         """A worker's process ended, whoever ended it."""
         if self._closed or (post := self._dispatcher.remove(worker)) is None:
             return
-        self._tally.count(WORKER_DEATHS, *self._labels, "hung" if post.hung else "died")
-        if not post.hung:
+        self._counters.increment(WORKER_DEATHS, *self._labels, "hung" if post.timed_out else "died")
+        if not post.timed_out:
             logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
-        by_itself = not (post.busy or post.at_work)
+        by_itself = not (post.busy or post.died_working)
         ended = self._loop.time()
-        pause = self._relapses.pause_after(started=post.started, ended=ended) if by_itself else 0.0
-        self._replacements.begin(self._replace(pause=pause))
+        pause = self._crash_backoff.next_delay(started=post.started_at, ended=ended) if by_itself else 0.0
+        self._replacements.spawn(self._replace_worker(pause=pause))
 
-    async def _replace(self, *, pause: float) -> None:
+    async def _replace_worker(self, *, pause: float) -> None:
         """Have a new worker, after a pause that a job which nobody is there to answer cuts short.
 
         Where none can be loaded, twice, and none is left, the crew is broken.
         """
         tries = 0
-        await asyncio.sleep(min(pause, _FIRST_PAUSE_SECONDS))
-        await self._dispatcher.until_wanted(pause - _FIRST_PAUSE_SECONDS)
+        await asyncio.sleep(min(pause, _MIN_RETRY_SECONDS))
+        await self._dispatcher.wait_for_demand(pause - _MIN_RETRY_SECONDS)
         while True:
             try:
-                await self._man()
+                await self._add_worker()
             except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
-                tries += not isinstance(error, NoMeans)  # it is not the model's failure, and passes
-                failed = error if isinstance(error, LoadFailed) else LoadFailed(_NO_PROCESS, log=repr(error))
+                tries += not isinstance(error, SystemResourcesExhausted)  # it is not the model's failure, and passes
+                failed = error if isinstance(error, ModelLoadError) else ModelLoadError(_NO_PROCESS_MESSAGE, log=repr(error))
                 logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)
-                if tries >= _TRIES and not self._dispatcher.posts:
-                    self.failed = failed
-                    self._dispatcher.fail(failed)
-                    self._broken(self, failed)
+                if tries >= _MAX_ATTEMPTS and not self._dispatcher.slots:
+                    self.failure = failed
+                    self._dispatcher.reject_all(failed)
+                    self._on_failed(self, failed)
                     return
-                pause = min(_LONGEST_PAUSE_SECONDS, max(_FIRST_PAUSE_SECONDS, pause * 2))
+                pause = min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, pause * 2))
                 await asyncio.sleep(pause)
             else:
                 return

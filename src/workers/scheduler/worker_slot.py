@@ -6,19 +6,19 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workers.protocol.messages import Chunk, Next, Open, Stop
+from workers.protocol.messages import Chunk, NextChunk, OpenStream, CloseStream
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from workers.process.worker import Worker
-    from workers.protocol.messages import Answer, Loaded
-    from workers.scheduler.queue import Ticket
+    from workers.process.worker import ProcessWorker
+    from workers.protocol.messages import WorkerReply, LoadReport
+    from workers.scheduler.queue import PendingRequest
 
 
 @dataclass(eq=False, slots=True)
-class Post:
+class WorkerSlot:
     """A worker, the batches that it has been given (the first is the one it runs), and its clock.
 
     `at_work` tells that it died of, or with, something that it had been given.
@@ -28,39 +28,39 @@ class Post:
     share state, so nothing else runs between two chunks.
     """
 
-    worker: Worker
-    started: float
-    batches: deque[list[Ticket]] = field(default_factory=deque)
-    clock: asyncio.TimerHandle | None = None
-    blamed: bool = False
-    at_work: bool = False
-    hung: bool = False
-    stream: int | None = None
+    worker: ProcessWorker
+    started_at: float
+    batches: deque[list[PendingRequest]] = field(default_factory=deque)
+    timer: asyncio.TimerHandle | None = None
+    crash_recorded: bool = False
+    died_working: bool = False
+    timed_out: bool = False
+    stream_id: int | None = None
 
     @property
     def busy(self) -> bool:
         """Whether it runs a batch or holds a stream."""
-        return self.stream is not None or bool(self.batches)
+        return self.stream_id is not None or bool(self.batches)
 
-    def is_free(self, depth: int) -> bool:
+    def is_free(self, max_in_flight: int) -> bool:
         """Whether it may be given one more batch, where `depth` are allowed."""
-        return self.stream is None and len(self.batches) < depth
+        return self.stream_id is None and len(self.batches) < max_in_flight
 
-    def give(self, tickets: list[Ticket]) -> None:
+    def assign(self, tickets: list[PendingRequest]) -> None:
         """Note what the worker is given."""
-        if isinstance(job := tickets[0].job, Open):
-            self.stream = job.stream
+        if isinstance(job := tickets[0].request, OpenStream):
+            self.stream_id = job.stream_id
         self.batches.append(tickets)
 
-    def hear(self, tickets: list[Ticket], answers: Sequence[Answer | Loaded]) -> None:
+    def update_stream(self, tickets: list[PendingRequest], answers: Sequence[WorkerReply | LoadReport]) -> None:
         """Note whether the stream is over with what the worker answered."""
-        job = tickets[0].job
-        if not isinstance(job, Open | Next | Stop) or job.stream != self.stream:
+        job = tickets[0].request
+        if not isinstance(job, OpenStream | NextChunk | CloseStream) or job.stream_id != self.stream_id:
             return  # what is said of a stream that is over says nothing of the next one
         if not any(isinstance(answer, Chunk) and answer.body is not None for answer in answers):
-            self.stream = None
+            self.stream_id = None
 
 
-def load(post: Post) -> int:
+def occupancy(post: WorkerSlot) -> int:
     """How much a worker has to do; one that holds a stream is the last to be asked."""
-    return len(post.batches) if post.stream is None else 1_000
+    return len(post.batches) if post.stream_id is None else 1_000

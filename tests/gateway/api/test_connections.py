@@ -17,7 +17,7 @@ from gateway.api.inflight import Drain
 from gateway.app import create_app
 from tests.support.raw_clients import LIVE, Bare, bare
 from tests.support.waiting import until
-from workers.metrics import Tally
+from workers.metrics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Crowded:
     def __init__(self, runner: web.AppRunner, stack: AsyncExitStack) -> None:
         assert runner.server is not None
         self.server = runner.server
-        self.tally = Tally()
+        self.tally = Counters()
         self.held = asyncio.Event()
         self.drain = Drain()
         self.connections = Connections(
@@ -46,7 +46,7 @@ class Crowded:
 
     @property
     def closed(self) -> int:
-        return self.tally.of(CONNECTIONS_CLOSED, "crowded")
+        return self.tally.value(CONNECTIONS_CLOSED, "crowded")
 
     async def connect(self) -> Bare:
         before = len(self.server.connections)
@@ -140,7 +140,7 @@ async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
 
 async def test_nothing_is_noted_where_nobody_watches(crowded: Crowded) -> None:
     """It would be kept for ever."""
-    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, unsent_bytes=2**30, tally=Tally())
+    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, unsent_bytes=2**30, tally=Counters())
     connection = web.RequestHandler(crowded.server, loop=asyncio.get_running_loop())
     alone.leave(connection)
     assert not alone._left
@@ -170,10 +170,10 @@ async def test_answers_that_nobody_takes(crowded: Crowded, caplog: pytest.LogCap
         client.pause()
         client.push(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.sleep(0.2)
-    await until(lambda: crowded.tally.of(CONNECTIONS_CLOSED, "unsent") >= 1)
+    await until(lambda: crowded.tally.value(CONNECTIONS_CLOSED, "unsent") >= 1)
     assert "too many bytes" in caplog.text
     await asyncio.sleep(0.3)
-    ended = crowded.tally.of(CONNECTIONS_CLOSED, "unsent")
+    ended = crowded.tally.value(CONNECTIONS_CLOSED, "unsent")
     assert ended <= 2
     taken = 0
     while taken < LARGE:
@@ -191,7 +191,7 @@ async def test_one_answer_may_be_larger_than_all_may_be(crowded: Crowded) -> Non
     client.pause()
     client.push(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
     await asyncio.sleep(0.5)
-    assert crowded.tally.of(CONNECTIONS_CLOSED, "unsent") == 0
+    assert crowded.tally.value(CONNECTIONS_CLOSED, "unsent") == 0
     taken = 0
     while taken < 4 * LARGE:
         more = await client.take(2**20)

@@ -11,8 +11,8 @@ from aiohttp import web
 import gateway.errors
 import workers.errors
 from gateway.api import errors
-from workers.errors import InputRefused, ModelFailed, QueueFull
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput, ModelError, QueueFull
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,7 +41,7 @@ def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
 
 def test_the_shape() -> None:
     """MLflow's code, the message, the request's id, and the cells that were wrong."""
-    error = InputRefused("wrong", (Cell(0, "a", "not a number"), Cell(None, None, "too few")))
+    error = InvalidInput("wrong", (InputProblem(0, "a", "not a number"), InputProblem(None, None, "too few")))
     problem = errors.problem_of(error, model_error_text=False)
     assert problem is not None
     response = problem.response("id-1", "/model/wine")
@@ -62,7 +62,7 @@ def test_the_shape() -> None:
 
 def test_a_models_own_text_is_told_only_where_allowed() -> None:
     """The setting decides; the operator's trace is never told."""
-    error = ModelFailed("The model raised ValueError.", exception="ValueError", text="row 3", log="Traceback")
+    error = ModelError("The model raised ValueError.", exception="ValueError", text="row 3", log="Traceback")
     hidden, shown = (errors.problem_of(error, model_error_text=allowed) for allowed in (False, True))
     assert hidden is not None
     assert shown is not None

@@ -95,7 +95,7 @@ async def test_an_idle_connection(strict: Gateway, asked: bytes) -> None:
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     """408 in our form, and the connection is closed; the model never hears of it."""
-    refused = app(strict)[keys.TALLY].of(BODIES_REFUSED, "slow")
+    refused = app(strict)[keys.TALLY].value(BODIES_REFUSED, "slow")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         await client.send(head(PATH, length))
         answer = asyncio.create_task(client.rest())
@@ -108,7 +108,7 @@ async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     assert b"connection: close" in lines.lower()
     error = json.loads(body)
     assert (error["error_code"], set(error)) == ("DEADLINE_EXCEEDED", {"error_code", "message", "request_id"})
-    assert app(strict)[keys.TALLY].of(BODIES_REFUSED, "slow") == refused + 1
+    assert app(strict)[keys.TALLY].value(BODIES_REFUSED, "slow") == refused + 1
     assert other.slowest < LAG_SECONDS
 
 
@@ -131,18 +131,18 @@ async def test_an_endless_chunked_body(strict: Gateway) -> None:
 async def test_an_answer_that_nobody_takes(strict: Gateway) -> None:
     """The connection is ended in time, though thousands of requests wait in it."""
     tally = app(strict)[keys.TALLY]
-    ended = tally.of(CONNECTIONS_CLOSED, "stalled")
+    ended = tally.value(CONNECTIONS_CLOSED, "stalled")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         client.pause()
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 2000)
-        await until(lambda: tally.of(CONNECTIONS_CLOSED, "stalled") == ended + 1)
+        await until(lambda: tally.value(CONNECTIONS_CLOSED, "stalled") == ended + 1)
     assert other.slowest < LAG_SECONDS
 
 
 async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
     """It is as if nobody took it: what is held for it would be held for hours."""
     tally = app(strict)[keys.TALLY]
-    ended = tally.of(CONNECTIONS_CLOSED, "stalled")
+    ended = tally.value(CONNECTIONS_CLOSED, "stalled")
     address = strict.make_url("")
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
@@ -151,7 +151,7 @@ async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
         await loop.sock_connect(client, (address.host, address.port))
         await loop.sock_sendall(client, LIVE.replace(b"/health/live", b"/openapi.json") * 200)
         async with asyncio.timeout(60):
-            while tally.of(CONNECTIONS_CLOSED, "stalled") == ended:
+            while tally.value(CONNECTIONS_CLOSED, "stalled") == ended:
                 with suppress(ConnectionResetError):
                     await loop.sock_recv(client, 500)
                 await asyncio.sleep(0.1)
@@ -159,7 +159,7 @@ async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
 
 async def test_an_answer_that_is_taken_slowly(strict: Gateway) -> None:
     """It is left alone, though it takes longer than any pause may last."""
-    ended = app(strict)[keys.TALLY].of(CONNECTIONS_CLOSED, "stalled")
+    ended = app(strict)[keys.TALLY].value(CONNECTIONS_CLOSED, "stalled")
     async with bare(url(strict)) as client:
         client.pause()
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 1000)
@@ -169,7 +169,7 @@ async def test_an_answer_that_is_taken_slowly(strict: Gateway) -> None:
             await asyncio.sleep(0.5)
         assert taken > 1_000_000
         assert await client.take(1)
-    assert app(strict)[keys.TALLY].of(CONNECTIONS_CLOSED, "stalled") == ended
+    assert app(strict)[keys.TALLY].value(CONNECTIONS_CLOSED, "stalled") == ended
 
 
 async def hold(gateway: Gateway, stack: AsyncExitStack) -> list[Bare]:

@@ -18,7 +18,7 @@ from tests.support.mlflow_server import MlflowServer, mlflow_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
 
 SEED = Path(__file__).parents[2] / "support" / "seed.py"
 
@@ -32,7 +32,7 @@ class Seeded:
 
 
 @asynccontextmanager
-async def opened(url: str, tally: Tally | None = None, **names: str) -> AsyncIterator[Catalog]:
+async def opened(url: str, tally: Counters | None = None, **names: str) -> AsyncIterator[Catalog]:
     """A catalog of the server at `url` that counts in `tally`; `names` are further settings."""
     settings = load({"MLFLOW_TRACKING_URI": url, **names})
     async with MlflowClient(settings.mlflow) as client:

@@ -15,7 +15,7 @@ from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.domain.refs import Alias, Latest, ModelRef, Number
 from gateway.errors import BestUndecided, GatewayError, NotFound, UpstreamAway, UpstreamSlow, UpstreamWrong
 from tests.gateway.catalog.conftest import opened
-from workers.metrics import Tally
+from workers.metrics import Counters
 
 if TYPE_CHECKING:
     from tests.gateway.catalog.conftest import Seeded
@@ -267,7 +267,7 @@ async def test_known_models_serve_on_while_mlflow_is_down(
 ) -> None:
     """Stale and counted, two lines in the log for all requests; unknown ones get the upstream's error."""
     caplog.set_level(logging.INFO, "gateway")
-    tally = Tally()
+    tally = Counters()
     soon_old = {"GATEWAY_CATALOG_TTL_SECONDS": "0.05", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1.5"}
     async with opened(proxy.url, tally, **soon_old) as catalog:
         before = (catalog.reached, catalog.away)
@@ -277,7 +277,7 @@ async def test_known_models_serve_on_while_mlflow_is_down(
         proxy.fault = fault
         resolutions = [await catalog.resolve(CHAMPION) for _ in range(5)]
         assert {(found.version.version, found.stale) for found in resolutions} == {("2", True)}
-        assert tally.of(STALE_RESOLUTIONS) == 5
+        assert tally.value(STALE_RESOLUTIONS) == 5
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):
             await catalog.resolve(ModelRef("wine", Number(1)))
         with pytest.raises((UpstreamAway, UpstreamSlow, UpstreamWrong)):

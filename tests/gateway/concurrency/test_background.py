@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.concurrency.background import hear_the_loop, kept
 from gateway.errors import UNEXPECTED_ERRORS
-from workers.metrics import Tally
+from workers.metrics import Counters
 
 if TYPE_CHECKING:
     import pytest
@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 async def test_work_that_raises_is_begun_again(caplog: pytest.LogCaptureFixture) -> None:
     """As often as it raises; once it ends by itself it is over."""
-    tally, over = Tally(), asyncio.Event()
+    tally, over = Counters(), asyncio.Event()
     tries = 0
 
     async def work() -> None:
@@ -30,7 +30,7 @@ async def test_work_that_raises_is_begun_again(caplog: pytest.LogCaptureFixture)
 
     async with kept(work, name="work", tally=tally, first_pause=0.01), asyncio.timeout(SECONDS):
         await over.wait()
-    assert (tries, tally.of(UNEXPECTED_ERRORS, "work")) == (3, 2)
+    assert (tries, tally.value(UNEXPECTED_ERRORS, "work")) == (3, 2)
     records = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.exc_info is not None for record in records] == [True, True]
 
@@ -47,14 +47,14 @@ async def test_work_ends_with_its_owner() -> None:
             await asyncio.sleep(0)
             ended = True
 
-    async with kept(work, name="work", tally=Tally()):
+    async with kept(work, name="work", tally=Counters()):
         await asyncio.sleep(0)
     assert ended
 
 
 async def test_what_a_callback_raises_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody awaits it, and the loop turns on."""
-    tally = Tally()
+    tally = Counters()
     loop = asyncio.get_running_loop()
     hear_the_loop(tally)
     try:
@@ -62,7 +62,7 @@ async def test_what_a_callback_raises_is_logged_and_counted(caplog: pytest.LogCa
         await asyncio.sleep(0.01)
     finally:
         loop.set_exception_handler(None)
-    assert tally.of(UNEXPECTED_ERRORS, "event loop") == 1
+    assert tally.value(UNEXPECTED_ERRORS, "event loop") == 1
     (record,) = [record for record in caplog.records if record.name == "gateway.concurrency.background"]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
@@ -70,7 +70,7 @@ async def test_what_a_callback_raises_is_logged_and_counted(caplog: pytest.LogCa
 
 async def test_what_can_fail_is_shown_before_it_does() -> None:
     """As 0: whoever watches for an increase would not see a count that begins at 1."""
-    tally = Tally()
+    tally = Counters()
     loop = asyncio.get_running_loop()
     hear_the_loop(tally)
     loop.set_exception_handler(None)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.serving.admission import Waiting
 from workers.errors import QueueFull
-from workers.metrics import QUEUE_REFUSALS, Tally
+from workers.metrics import QUEUE_REJECTIONS, Counters
 from workers.protocol.messages import ModelKey
 
 WINE, PLAIN = (ModelKey(name, "1", "f") for name in ("wine", "plain"))
@@ -16,7 +16,7 @@ WINE, PLAIN = (ModelKey(name, "1", "f") for name in ("wine", "plain"))
 
 def test_each_version_has_its_own_bound() -> None:
     """One more is turned away at once, and counted; whoever ends makes room."""
-    tally = Tally()
+    tally = Counters()
     waiting = Waiting(2, tally=tally)
     with ExitStack() as stack:
         first = ExitStack()
@@ -29,5 +29,5 @@ def test_each_version_has_its_own_bound() -> None:
         stack.enter_context(waiting.one(WINE))
     with waiting.one(WINE), waiting.one(WINE):
         pass
-    assert tally.counts[QUEUE_REFUSALS, ("wine", "1")] == 1
-    assert tally.counts[QUEUE_REFUSALS, ("plain", "1")] == 0
+    assert tally.counts[QUEUE_REJECTIONS, ("wine", "1")] == 1
+    assert tally.counts[QUEUE_REJECTIONS, ("plain", "1")] == 0

@@ -13,7 +13,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, Schema
 
 from workers.codec import formats
 from workers.codec.signature import Plan
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import InputChecks, Job
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def by_mlflow(document: Any, schema: Schema | None) -> Any:
     return _enforce_schema(parsed, schema) if schema is not None else parsed
 
 
-def refused(document: Any, schema: Schema | None, **options: Any) -> InputRefused:
+def refused(document: Any, schema: Schema | None, **options: Any) -> InvalidInput:
     """The refusal of a body; neither its message nor its details hold the sentinel."""
-    with pytest.raises(InputRefused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         read(document, schema, **options)
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value

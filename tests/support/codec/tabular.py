@@ -14,7 +14,7 @@ from pyarrow import ipc, parquet
 
 from tests.support.codec.plans import SENTINEL, plan
 from workers.codec import formats
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def data(body: bytes, media_type: str, schema: Schema | None, *, enforced: bool 
     return _enforce_schema(made, schema) if enforced and schema is not None else made
 
 
-def refused(body: bytes, media_type: str, schema: Schema | None, **options: Any) -> InputRefused:
+def refused(body: bytes, media_type: str, schema: Schema | None, **options: Any) -> InvalidInput:
     """The refusal of a body; neither its message nor its details hold the sentinel."""
-    with pytest.raises(InputRefused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         formats.read(Job(body, media_type), plan(schema, **options))
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.codec.plans import SENTINEL, plan
 from workers.codec import formats
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import OPEN_INFERENCE, Job
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def data(*inputs: Any, schema: Schema | None, **top: Any) -> Any:
     return read(*inputs, schema=schema, **top).data
 
 
-def refused(*inputs: Any, schema: Schema | None, **top: Any) -> InputRefused:
+def refused(*inputs: Any, schema: Schema | None, **top: Any) -> InvalidInput:
     """The refusal; neither its message nor its details hold the sentinel."""
-    with pytest.raises(InputRefused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         read(*inputs, schema=schema, **top)
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value

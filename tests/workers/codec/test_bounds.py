@@ -12,7 +12,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from tests.support.codec import v2_bodies
 from tests.support.codec.plans import column, columns, data, refused
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 DISTINCT = [{f"c{at}": at} for at in range(8000)]
 WIDE = ["x" * 50_000, *["y"] * 5_000]
@@ -61,5 +61,5 @@ def test_a_sparse_table_of_known_names() -> None:
 def test_one_long_string_among_many(payload: Any, schema: Schema | None) -> None:
     """An array of strings would give each the length of the longest."""
     assert "more than 256 MiB" in str(refused({"inputs": payload}, schema))
-    with pytest.raises(InputRefused, match="more than 256 MiB"):
+    with pytest.raises(InvalidInput, match="more than 256 MiB"):
         v2_bodies.data(v2_bodies.tensor("x", "BYTES", WIDE), schema=schema)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlflow.types.schema import DataType
 
 from tests.support.codec.plans import columns, data
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 TYPES = [DataType.long, DataType.integer, DataType.double, DataType.float, DataType.string, DataType.boolean]
 SCHEMA = columns(*((kind, kind.name) for kind in TYPES))
@@ -43,7 +43,7 @@ def test_refused_or_exact(table: list[list[Any]]) -> None:
     body = {"dataframe_split": {"columns": [kind.name for kind in TYPES], "data": table}}
     try:
         frame = data(body, SCHEMA)
-    except InputRefused:
+    except InvalidInput:
         return
     for kind in TYPES:
         for sent, row in zip(table, frame[kind.name].tolist(), strict=True):

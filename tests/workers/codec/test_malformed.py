@@ -23,7 +23,7 @@ from mlflow.types.schema import (
 
 from tests.support.codec.plans import MIXED, column, columns, encoded, plan, refused
 from workers.codec import formats
-from workers.errors import InputRefused, TypeRefused
+from workers.errors import InvalidInput, UnsupportedMediaType
 from workers.protocol.messages import Job
 
 DOUBLE = column(DataType.double)
@@ -108,13 +108,13 @@ def test_nothing_but_input_refused(body: Any) -> None:
         for checks in ("strict", "mlflow"):
             try:
                 formats.read(Job(encoded(body)), plan(schema, checks=checks))
-            except InputRefused as error:
+            except InvalidInput as error:
                 assert str(error)  # noqa: PT017 - it need not be raised
 
 
 def test_unknown_media_type() -> None:
     """The types that can be read are named."""
-    with pytest.raises(TypeRefused, match="application/json"):
+    with pytest.raises(UnsupportedMediaType, match="application/json"):
         formats.read(Job(b"x", "text/html"), plan(DOUBLE))
 
 
@@ -176,6 +176,6 @@ def test_mutations(seed: dict[str, Any]) -> None:
         schema = SCHEMAS[number % len(SCHEMAS)]
         try:
             formats.read(Job(bytes(body)), plan(schema, params=PARAMS))
-        except InputRefused:
+        except InvalidInput:
             refusals += 1
     assert 1000 < refusals < 2500

@@ -12,7 +12,7 @@ from mlflow.types.schema import DataType, Schema, TensorSpec
 from tests.support.codec.plans import column, data, refused
 from tests.support.codec.v2_bodies import told
 from workers.codec.json.answer import write
-from workers.errors import ModelFailed
+from workers.errors import ModelError
 
 ODD = 2**53 + 1
 
@@ -74,11 +74,11 @@ def test_masks_in_a_list() -> None:
 )
 def test_answers_without_a_form(answer: Any, problem: str) -> None:
     """The model failed, and is told why."""
-    with pytest.raises(ModelFailed, match=problem):
+    with pytest.raises(ModelError, match=problem):
         write(answer)
 
 
 def test_durations_without_a_form_in_tensors() -> None:
     """The same holds for Open Inference answers."""
-    with pytest.raises(ModelFailed, match=r"timedelta64\[Y\]"):
+    with pytest.raises(ModelError, match=r"timedelta64\[Y\]"):
         told(np.array([1], dtype="timedelta64[Y]"))

@@ -18,7 +18,7 @@ from mlflow.types.schema import DataType
 from tests.support.codec.plans import columns, encoded, plan
 from workers.codec import formats
 from workers.codec.inputs import scalars
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_mlflows_own_checks_are_mlflows_own(rows: list[tuple[Any, ...]]) -> None
             wanted = by_mlflow(body, relaxed)
             try:
                 made = formats.read(Job(body), relaxed).data
-            except InputRefused:
+            except InvalidInput:
                 made = None
         assert same(made, wanted), json.dumps(document)
 

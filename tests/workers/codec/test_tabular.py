@@ -24,7 +24,7 @@ from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
 from tests.support.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
 from workers.codec import formats
 from workers.codec.signature import Plan
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
@@ -394,7 +394,7 @@ def test_without_signature() -> None:
 def test_type_hinted_models(media_type: str) -> None:
     """They take JSON alone, and are told so before anything is read."""
     hinted = Plan.of(_hinted(), checks="strict")
-    with pytest.raises(InputRefused, match="type hints"):
+    with pytest.raises(InvalidInput, match="type hints"):
         formats.read(Job(_body({"x": [1]}, media_type), media_type), hinted)
 
 

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from workers.codec import formats
 from workers.codec.request import Request
-from workers.errors import AnswerRefused
+from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 NOON = pd.Timestamp("2024-01-02T12:00:00Z")
@@ -81,7 +81,7 @@ def test_tables(predictions: Any, columns: dict[str, list[Any]], text: str) -> N
 )
 def test_what_is_no_table(predictions: object, accept: str) -> None:
     """The refusal says that JSON can be had."""
-    with pytest.raises(AnswerRefused, match="JSON can be had"):
+    with pytest.raises(NotAcceptable, match="JSON can be had"):
         written(predictions, accept)
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_table(predictions: object, accept: str) -> None:
 @pytest.mark.parametrize("cells", [["a", 1], [1j, 2j], [object(), None]])
 def test_what_arrow_has_no_type_for(cells: list[Any], accept: str) -> None:
     """Likewise, for a column of several types and for types that Arrow lacks."""
-    with pytest.raises(AnswerRefused, match="JSON can be had"):
+    with pytest.raises(NotAcceptable, match="JSON can be had"):
         written(pd.DataFrame({"x": pd.Series(cells, dtype=object)}), accept)
 
 

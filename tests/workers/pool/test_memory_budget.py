@@ -17,11 +17,11 @@ from tests.support.models import body
 from tests.support.process_memory import taken, workers
 from tests.support.waiting import until
 from tests.workers.conftest import Files, key
-from workers.errors import LoadFailed, NoRoom, NotLoaded
-from workers.metrics import UNLOADS
+from workers.errors import ModelLoadError, CapacityExceeded, ModelNotLoaded
+from workers.metrics import MODEL_UNLOADS
 from workers.pool import loading, process_memory, slots
-from workers.pool.memory_budget import Budget
-from workers.process.forkserver import Template
+from workers.pool.memory_budget import MemoryBudget
+from workers.process.forkserver import ForkServer
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     import psutil
 
     from workers.pool.pool import Pool
-    from workers.scheduler.worker_group import Crew
+    from workers.scheduler.worker_group import WorkerGroup
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
 
-pytestmark = pytest.mark.skipif(not process_memory.can_be_told(), reason="this system does not tell it")
+pytestmark = pytest.mark.skipif(not process_memory.is_supported(), reason="this system does not tell it")
 
 _MIB = 2**20
 _SIZE = 100  # MiB that each of these models holds, beside the 25 or so of its process
@@ -72,9 +72,9 @@ async def room_for(models_: float, opened: Opened, heavy: Lookup, **limits: floa
     async with opened(memory_bytes=2**60) as measuring:
         for name in ("first", "second"):
             await measuring.load(key(name), heavy(name)())
-        await measuring._places.budget.measure()
-        memory = measuring.memory()
-    budget = memory.own + models_ * memory.models[key("second")]
+        await measuring._slots.budget.measure()
+        memory = measuring.memory_report()
+    budget = memory.base_bytes + models_ * memory.model_bytes[key("second")]
     async with opened(memory_bytes=int(budget), **limits) as pool:
         yield pool
 
@@ -93,12 +93,12 @@ async def test_the_least_recently_used_gives_way(
             await ask(pool, name)
         await ask(pool, "a")
         await pool.load(key("d"), heavy("d")())
-        assert {loaded.name for loaded in pool.states()} == {"a", "c", "d"}
-        assert pool.tally.of(UNLOADS, "b", "1", "memory") + pool.tally.of(UNLOADS, "b", "1", "room") == 1
-        memory = pool.memory()
-        assert memory.budget is not None
-        assert taken(without=others) <= memory.budget
-        assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in memory.models.values())
+        assert {loaded.name for loaded in pool.statuses()} == {"a", "c", "d"}
+        assert pool.counters.value(MODEL_UNLOADS, "b", "1", "memory") + pool.counters.value(MODEL_UNLOADS, "b", "1", "room") == 1
+        memory = pool.memory_report()
+        assert memory.budget_bytes is not None
+        assert taken(without=others) <= memory.budget_bytes
+        assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in memory.model_bytes.values())
 
 
 async def test_pinned_and_busy_models_stay(opened: Opened, heavy: Lookup, files: Lookup) -> None:
@@ -112,11 +112,11 @@ async def test_pinned_and_busy_models_stay(opened: Opened, heavy: Lookup, files:
         busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 80"]))))
         await asyncio.sleep(0.1)
         await pool.load(key("new"), heavy("new")())
-        assert {loaded.name for loaded in pool.states()} == {"commands", "pinned", "new"}
+        assert {loaded.name for loaded in pool.statuses()} == {"commands", "pinned", "new"}
         busy.cancel()
         pool.pin(key("new"))
         pool.pin(key("commands"))
-        with pytest.raises(NoRoom, match="memory"):
+        with pytest.raises(CapacityExceeded, match="memory"):
             await pool.load(key("idle"), heavy("idle")())
         assert await ask(pool, "pinned", 3.0) == [3.0]
 
@@ -130,11 +130,11 @@ async def test_a_model_that_never_fits(
         await pool.load(key("a"), heavy("a")())
         await ask(pool, "a")
         for _ in range(3):
-            with pytest.raises(LoadFailed, match=r"takes \d+ MiB, more than the \d+ MiB"):
+            with pytest.raises(ModelLoadError, match=r"takes \d+ MiB, more than the \d+ MiB"):
                 await pool.load(key("larger"), larger())
             await asyncio.sleep(0.1)
         assert (larger.entered, larger.left) == (1, 1)
-        assert pool.is_warm(key("a"))
+        assert pool.is_loaded(key("a"))
 
 
 async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +145,11 @@ async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyP
             await pool.load(key(name), heavy(name)())
             await ask(pool, name)
         async with asyncio.timeout(60):
-            while pool.is_warm(key("idle")):
+            while pool.is_loaded(key("idle")):
                 await ask(pool, "grows", 2.5 * _SIZE)
-        assert pool.is_warm(key("grows"))
+        assert pool.is_loaded(key("grows"))
         await pool.load(key("idle"), heavy("idle")())
-        assert not pool.is_warm(key("grows"))
+        assert not pool.is_loaded(key("grows"))
         await pool.load(key("grows"), heavy("grows")())
         assert await ask(pool, "grows", 2.0) == [2.0]
 
@@ -165,19 +165,19 @@ async def test_a_model_that_breaks_before_it_has_its_place(
         busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 50"]))))
         await asyncio.sleep(0)
         # said, not measured: what this long-lived process gives back meanwhile could be room enough
-        monkeypatch.setattr(pool._places.budget, "is_over", lambda: True)
+        monkeypatch.setattr(pool._slots.budget, "is_over", lambda: True)
         loading = asyncio.create_task(pool.load(key("breaks"), breaks()))
         await until(
-            lambda: any(crew.pids for crew in pool._places._crews() if crew.source.key.name == "breaks")
+            lambda: any(crew.pids for crew in pool._slots._groups() if crew.source.key.name == "breaks")
         )
-        (crew,) = (crew for crew in pool._places._crews() if crew.source.key.name == "breaks")
+        (crew,) = (crew for crew in pool._slots._groups() if crew.source.key.name == "breaks")
         os.kill(crew.pids[0], signal.SIGKILL)
-        await until(lambda: crew.failed is not None)
+        await until(lambda: crew.failure is not None)
         monkeypatch.undo()
-        pool._places.changed.set()
-        with pytest.raises(LoadFailed):
+        pool._slots.changed.set()
+        with pytest.raises(ModelLoadError):
             await loading
-        assert pool.state(key("breaks")).state == "failed"
+        assert pool.status(key("breaks")).state == "failed"
         busy.cancel()
 
 
@@ -192,7 +192,7 @@ async def test_no_request_fails_as_models_come_and_go(
             while True:
                 try:
                     return await ask(pool, name, 2.0)
-                except NotLoaded:
+                except ModelNotLoaded:
                     async with loading[name]:
                         await pool.load(key(name), heavy(name)())
 
@@ -201,10 +201,10 @@ async def test_no_request_fails_as_models_come_and_go(
                 assert await asked("abcdefgh"[(first + 3 * turn) % 8]) == [2.0]
 
         await asyncio.gather(*map(client, range(4)))
-        assert 2 <= len(pool.states()) <= 4
-        memory = pool.memory()
-        assert memory.budget is not None
-        assert taken(without=others) <= memory.budget * 1.05
+        assert 2 <= len(pool.statuses()) <= 4
+        memory = pool.memory_report()
+        assert memory.budget_bytes is not None
+        assert taken(without=others) <= memory.budget_bytes * 1.05
 
 
 def test_a_model_that_is_being_loaded_counts_once() -> None:
@@ -212,12 +212,12 @@ def test_a_model_that_is_being_loaded_counts_once() -> None:
     starting = SimpleNamespace(source=SimpleNamespace(key=key("starting")), bytes=0)
     ending = SimpleNamespace(source=starting.source, bytes=7 * _MIB)
     crews = cast("list[Crew]", [starting, ending])
-    budget = Budget(2**40, template=Template(), crews=lambda: crews)
+    budget = MemoryBudget(2**40, forkserver=ForkServer(), groups=lambda: crews)
     budget.reserve(key("starting"))
-    expected = budget.expected(key("starting"))
+    expected = budget.estimated_bytes(key("starting"))
     taken = []
     for starting.bytes in (0, expected // 2, 2 * expected):
-        taken.append(budget.taken - ending.bytes)
+        taken.append(budget.used_bytes - ending.bytes)
     assert taken == [expected, expected, 2 * expected]
     budget.release(key("starting"))
-    assert budget.taken == starting.bytes + ending.bytes
+    assert budget.used_bytes == starting.bytes + ending.bytes

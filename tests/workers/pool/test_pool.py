@@ -17,20 +17,20 @@ from tests.support import models
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from workers.errors import (
-    InputRefused,
-    LoadFailed,
-    ModelFailed,
-    NoRoom,
-    NotLoaded,
-    OutOfTime,
+    InvalidInput,
+    ModelLoadError,
+    ModelError,
+    CapacityExceeded,
+    ModelNotLoaded,
+    PredictionTimeout,
     PoolClosed,
     QueueFull,
-    TypeRefused,
-    WorkerDied,
+    UnsupportedMediaType,
+    WorkerCrashed,
 )
 from workers.pool import loading
 from workers.process import worker
-from workers.process.worker import Worker
+from workers.process.worker import ProcessWorker
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from workers.pool.pool import Pool
-    from workers.protocol.messages import Loaded
+    from workers.protocol.messages import LoadReport
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -60,11 +60,11 @@ async def answer(pool: Pool, name: str, job: Job) -> object:
 async def test_predicts(opened: Opened, files: Lookup) -> None:
     """A loaded model answers, and tells how long it took."""
     async with opened() as pool:
-        assert pool.state(key("sums")).state == "cold"
+        assert pool.status(key("sums")).state == "cold"
         source = files("sums")
         await pool.load(key("sums"), source())
-        assert pool.is_warm(key("sums"))
-        assert pool.state(key("sums")).workers == 1
+        assert pool.is_loaded(key("sums"))
+        assert pool.status(key("sums")).workers == 1
         reply = await pool.predict(key("sums"), SUMS)
         assert orjson.loads(reply.body) == [11.0, 22.0]
         assert reply.seconds > 0
@@ -109,7 +109,7 @@ async def test_every_worker_is_warm(opened: Opened, files: Lookup) -> None:
     """With two workers both have the model, and both work at the same time."""
     async with opened(workers_per_model=2) as pool:
         await pool.load(COMMANDS, files("commands")())
-        assert pool.state(COMMANDS).workers == 2
+        assert pool.status(COMMANDS).workers == 2
         slow = [answer(pool, "commands", command("sleep 0.5", "x")) for _ in range(2)]
         pids = await asyncio.gather(*slow)
         assert pids[0] != pids[1]
@@ -119,12 +119,12 @@ async def test_failures_are_the_right_ones(opened: Opened, files: Lookup) -> Non
     """A refused body, a type that is not known, and a model that raises are three things."""
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
-        with pytest.raises(InputRefused) as refused:
+        with pytest.raises(InvalidInput) as refused:
             await pool.predict(COMMANDS, Job(body(do=[1])))
         assert refused.value.details[0].column == "do"
-        with pytest.raises(TypeRefused):
+        with pytest.raises(UnsupportedMediaType):
             await pool.predict(COMMANDS, Job(b"", "text/plain"))
-        with pytest.raises(ModelFailed) as failed:
+        with pytest.raises(ModelError) as failed:
             await pool.predict(COMMANDS, command("raise trouble"))
         assert failed.value.exception == "ValueError"
         assert "/secret" not in str(failed.value)
@@ -137,7 +137,7 @@ async def test_a_model_that_exits_does_not_end_its_worker(opened: Opened, files:
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
         pid = await answer(pool, "commands", command("x"))
-        with pytest.raises(ModelFailed):
+        with pytest.raises(ModelError):
             await pool.predict(COMMANDS, command("exit"))
         assert await answer(pool, "commands", command("x")) == pid
 
@@ -148,7 +148,7 @@ async def test_one_bad_body_fails_alone(opened: Opened, files: Lookup) -> None:
         await pool.load(COMMANDS, files("commands")())
         jobs = [command("raise x") if number % 10 == 3 else command("x") for number in range(50)]
         replies = await asyncio.gather(*(pool.predict(COMMANDS, job) for job in jobs), return_exceptions=True)
-        failed = [number for number, reply in enumerate(replies) if isinstance(reply, ModelFailed)]
+        failed = [number for number, reply in enumerate(replies) if isinstance(reply, ModelError)]
         assert failed == [3, 13, 23, 33, 43]
         assert sum(isinstance(reply, BaseException) for reply in replies) == len(failed)
 
@@ -190,7 +190,7 @@ async def test_only_the_poisonous_body_fails(opened: Opened, files: Lookup) -> N
         replies = await asyncio.gather(*(pool.predict(COMMANDS, job) for job in jobs), return_exceptions=True)
         failed = [number for number, reply in enumerate(replies) if isinstance(reply, BaseException)]
         assert failed == [20]
-        assert isinstance(replies[20], WorkerDied)
+        assert isinstance(replies[20], WorkerCrashed)
 
 
 async def test_a_hung_model_is_ended_and_the_others_are_served(opened: Opened, files: Lookup) -> None:
@@ -201,7 +201,7 @@ async def test_a_hung_model_is_ended_and_the_others_are_served(opened: Opened, f
         hung = asyncio.create_task(answer(pool, "commands", command("sleep 60")))
         await asyncio.sleep(0.5)
         behind = asyncio.create_task(answer(pool, "commands", command("x")))
-        with pytest.raises(OutOfTime):
+        with pytest.raises(PredictionTimeout):
             await hung
         assert await behind != first
 
@@ -227,7 +227,7 @@ async def test_deaths_are_noticed_without_process_descriptors(
         assert isinstance(pids, list)
         os.kill(pids[0], 9)
         assert await answer(pool, "commands", command("x")) != pids
-        with pytest.raises(OutOfTime):
+        with pytest.raises(PredictionTimeout):
             await answer(pool, "commands", command("sleep 60"))
         assert await answer(pool, "commands", command("x"))
 
@@ -238,7 +238,7 @@ async def test_a_model_cannot_reach_the_executors_results(
     """The gateway unpickles what comes that way: it is closed before any code of the model runs."""
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
-        with pytest.raises(ModelFailed):
+        with pytest.raises(ModelError):
             await answer(pool, "commands", command(f"results {tmp_path / 'pwned'}"))
         assert await answer(pool, "commands", command("x"))
     assert not (tmp_path / "pwned").exists()
@@ -260,16 +260,16 @@ async def test_a_worker_that_dies_as_it_reports_is_no_worker(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Death between the report and the first job: another process takes its place."""
-    load = Worker._load
+    load = ProcessWorker._load
     deaths = iter([True, False])
 
-    async def dying(self: Worker, starter: Executor, *, seconds: float) -> Loaded:
+    async def dying(self: ProcessWorker, starter: Executor, *, seconds: float) -> LoadReport:
         loaded = await load(self, starter, seconds=seconds)
         if next(deaths):
             await self.kill()
         return loaded
 
-    monkeypatch.setattr(Worker, "_load", dying)
+    monkeypatch.setattr(ProcessWorker, "_load", dying)
     async with opened(request_seconds=5.0) as pool:
         await pool.load(COMMANDS, files("commands")())
         assert await answer(pool, "commands", command("x"))
@@ -311,16 +311,16 @@ async def test_a_template_that_hangs_is_ended(
     monkeypatch.setattr(worker, "_FORK_SECONDS", 15.0)
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
-        hung = pool._template.pid
+        hung = pool._forkserver.pid
         assert hung is not None
         os.kill(hung, signal.SIGSTOP)
         try:
             await pool.load(key("sums"), files("sums")())
-        except LoadFailed:  # a machine so slow that the new template was not ready either
+        except ModelLoadError:  # a machine so slow that the new template was not ready either
             monkeypatch.setattr(worker, "_FORK_SECONDS", 90.0)
-            monkeypatch.setattr(pool, "_failures", loading.Failures())
+            monkeypatch.setattr(pool, "_failures", loading.LoadBackoff())
             await pool.load(key("sums"), files("sums")())
-        assert pool._template.pid != hung
+        assert pool._forkserver.pid != hung
         assert await answer(pool, "sums", SUMS) == [11.0, 22.0]
         assert not psutil.pid_exists(hung)
 
@@ -361,14 +361,14 @@ async def test_a_failed_load_says_why(opened: Opened, files: Lookup, how: str, w
     """Whatever way a load fails, the caller is told, no path leaks, and no process is left."""
     async with opened(load_seconds=3.0) as pool:
         source = files(how)
-        with pytest.raises(LoadFailed, match=words) as failed:
+        with pytest.raises(ModelLoadError, match=words) as failed:
             await pool.load(key(how), source())
         assert "/secret" not in str(failed.value)
         assert source.left == 1
-        state = pool.state(key(how))
+        state = pool.status(key(how))
         assert state.state == "failed"
         assert state.reason == str(failed.value)
-        with pytest.raises(NotLoaded):
+        with pytest.raises(ModelNotLoaded):
             await pool.predict(key(how), SUMS)
 
 
@@ -380,12 +380,12 @@ async def test_a_failed_load_is_remembered_briefly(
     flaky = Files(key("flaky"), models.save(tmp_path / "m", models.Broken(f"once {tmp_path / 'mark'}")))
     async with opened() as pool:
         for _ in range(3):
-            with pytest.raises(LoadFailed):
+            with pytest.raises(ModelLoadError):
                 await pool.load(flaky.key, flaky())
         assert flaky.entered == 1
         await asyncio.sleep(0.6)
         await pool.load(flaky.key, flaky())
-        assert pool.state(flaky.key).state == "warm"
+        assert pool.status(flaky.key).state == "warm"
 
 
 async def test_a_cancelled_load_leaves_no_process(opened: Opened, files: Lookup) -> None:
@@ -394,12 +394,12 @@ async def test_a_cancelled_load_leaves_no_process(opened: Opened, files: Lookup)
         source = files("hang")
         loading = asyncio.create_task(pool.load(key("hang"), source()))
         await asyncio.sleep(1.0)
-        assert pool.state(key("hang")).state == "loading"
+        assert pool.status(key("hang")).state == "loading"
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loading
         assert source.left == 1
-        assert pool.state(key("hang")).state == "cold"
+        assert pool.status(key("hang")).state == "cold"
 
 
 async def test_the_least_recently_used_makes_room(opened: Opened, files: Lookup) -> None:
@@ -409,10 +409,10 @@ async def test_the_least_recently_used_makes_room(opened: Opened, files: Lookup)
         await pool.load(key("sums"), sums())
         await pool.load(key("tens"), files("tens")())
         await pool.load(COMMANDS, files("commands")())
-        assert not pool.is_warm(key("sums"))
+        assert not pool.is_loaded(key("sums"))
         assert sums.left == 1
-        assert pool.is_warm(key("tens"))
-        assert pool.is_warm(COMMANDS)
+        assert pool.is_loaded(key("tens"))
+        assert pool.is_loaded(COMMANDS)
 
 
 async def test_pinned_and_busy_models_stay(opened: Opened, files: Lookup) -> None:
@@ -425,13 +425,13 @@ async def test_pinned_and_busy_models_stay(opened: Opened, files: Lookup) -> Non
         await asyncio.sleep(0.1)
         await pool.load(key("tens"), files("tens")())  # waits for the busy one to be idle
         await busy
-        assert not pool.is_warm(COMMANDS)
+        assert not pool.is_loaded(COMMANDS)
         pool.pin(key("tens"))
-        with pytest.raises(NoRoom):
+        with pytest.raises(CapacityExceeded):
             await pool.load(COMMANDS, files("commands")())
         pool.unpin(key("tens"))
         await pool.load(COMMANDS, files("commands")())
-        assert pool.is_warm(key("sums"))
+        assert pool.is_loaded(key("sums"))
 
 
 async def test_idle_models_are_retired(opened: Opened, files: Lookup) -> None:
@@ -443,8 +443,8 @@ async def test_idle_models_are_retired(opened: Opened, files: Lookup) -> None:
         pids = await answer(pool, "commands", command("x"))
         assert isinstance(pids, list)
         await _gone(pids[0])
-        assert pool.state(COMMANDS).state == "cold"
-        assert pool.is_warm(key("sums"))
+        assert pool.status(COMMANDS).state == "cold"
+        assert pool.is_loaded(key("sums"))
 
 
 async def test_closing_answers_what_runs_and_refuses_the_rest(opened: Opened, files: Lookup) -> None:

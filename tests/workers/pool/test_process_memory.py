@@ -13,7 +13,7 @@ import pytest
 
 from workers.pool import process_memory
 
-pytestmark = pytest.mark.skipif(not process_memory.can_be_told(), reason="this system does not tell it")
+pytestmark = pytest.mark.skipif(not process_memory.is_supported(), reason="this system does not tell it")
 
 _WORKER = """
 import os, subprocess, sys
@@ -40,29 +40,29 @@ def test_a_session_counts_as_a_whole() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as template:
         assert template.stdout is not None
         worker = int(template.stdout.readline())
-        before = process_memory.measure(template.pid)
+        before = process_memory.measure_all(template.pid)
         template.kill()
         template.wait()
         _gone(worker)
-        after = process_memory.measure(template.pid)
-    assert 90 * _MIB < before.workers[worker] < 150 * _MIB
-    assert worker not in after.workers
-    assert before.whole - after.whole >= 90 * _MIB
+        after = process_memory.measure_all(template.pid)
+    assert 90 * _MIB < before.worker_bytes[worker] < 150 * _MIB
+    assert worker not in after.worker_bytes
+    assert before.total_bytes - after.total_bytes >= 90 * _MIB
 
 
 def test_own_memory() -> None:
     """What this process takes is found, nearly as another reader of the kernel's figures has it."""
     # a mapping of its own: the heap may still hold, resident, what earlier tests gave back
     with mmap.mmap(-1, 50 * _MIB, flags=mmap.MAP_PRIVATE) as held:
-        before = process_memory.measure(None).whole
+        before = process_memory.measure_all(None).total_bytes
         for page in range(0, len(held), mmap.PAGESIZE):
             held[page] = 1
-        found = process_memory.measure(None).whole
+        found = process_memory.measure_all(None).total_bytes
         mine = psutil.Process()
         expected = mine.memory_full_info().pss
         assert len(held) * 0.9 < found - before
         assert found == pytest.approx(expected, rel=0.1)
-        assert process_memory.private(mine.pid) > len(held) * 0.9
+        assert process_memory.private_bytes(mine.pid) > len(held) * 0.9
 
 
 def _gone(session: int) -> None:

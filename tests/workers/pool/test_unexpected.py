@@ -13,8 +13,8 @@ import pytest
 from tests.support.waiting import until
 from tests.workers.conftest import Files, key
 from workers.pool import pool as pools
-from workers.pool.slots import Places
-from workers.scheduler.worker_group import Crew
+from workers.pool.slots import ModelSlots
+from workers.scheduler.worker_group import WorkerGroup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,7 +59,7 @@ async def test_files_that_cannot_be_given_back(
             await pool.unload(SUMS)
         assert told("unexpected")
         await pool.load(SUMS, files("sums")())
-        assert pool.is_warm(SUMS)
+        assert pool.is_loaded(SUMS)
 
 
 async def test_a_replacement_that_fails_unexpectedly(
@@ -67,16 +67,16 @@ async def test_a_replacement_that_fails_unexpectedly(
 ) -> None:
     """Others are served; the pool closes in order."""
 
-    async def no_replacement(_: Crew, **__: float) -> None:
+    async def no_replacement(_: WorkerGroup, **__: float) -> None:
         raise OSError("unexpected")
 
-    monkeypatch.setattr(Crew, "_replace", no_replacement)
+    monkeypatch.setattr(WorkerGroup, "_replace", no_replacement)
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
-        os.kill(pool._places.held[SUMS].crew.pids[0], signal.SIGKILL)
+        os.kill(pool._slots.loaded[SUMS].group.pids[0], signal.SIGKILL)
         await until(lambda: told("unexpected"))
         await pool.load(key("tens"), files("tens")())
-        assert pool.is_warm(key("tens"))
+        assert pool.is_loaded(key("tens"))
 
 
 async def test_a_look_for_idle_models_that_fails(
@@ -84,16 +84,16 @@ async def test_a_look_for_idle_models_that_fails(
 ) -> None:
     """It is begun again, and finds them."""
     looks: Iterator[int] = iter(range(100))
-    look = Places.retire_idle
+    look = ModelSlots.evict_idle_forever
 
-    async def failing_at_first(places: Places) -> None:
+    async def failing_at_first(places: ModelSlots) -> None:
         if next(looks) < 2:
             raise OSError("unexpected")
         await look(places)
 
     monkeypatch.setattr(pools, "_TROUBLE_SECONDS", 0.01)
-    monkeypatch.setattr(Places, "retire_idle", failing_at_first)
+    monkeypatch.setattr(ModelSlots, "retire_idle", failing_at_first)
     async with opened(idle_seconds=0.3) as pool:
         await pool.load(SUMS, files("sums")())
-        await until(lambda: not pool.is_warm(SUMS))
+        await until(lambda: not pool.is_loaded(SUMS))
         assert told("unexpected")

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support import models
 from tests.workers.conftest import key
-from workers.errors import NotLoaded, OutOfTime, Pinned
-from workers.limits import Limits
+from workers.errors import ModelNotLoaded, PredictionTimeout, ModelPinned
+from workers.limits import PoolLimits
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ async def test_unloaded(files: Callable[[str], Files], opened: Opened) -> None:
     async with opened() as pool:
         await pool.load(key("sums"), sums())
         await pool.load(key("tens"), tens())
-        states = {of: (state.state, state.workers) for of, state in pool.states().items()}
+        states = {of: (state.state, state.workers) for of, state in pool.statuses().items()}
         assert states == {key("sums"): ("warm", 1), key("tens"): ("warm", 1)}
         await pool.unload(key("sums"), key("nobody"))
         assert (sums.left, tens.left) == (1, 0)
-        assert list(pool.states()) == [key("tens")]
-        with pytest.raises(NotLoaded):
+        assert list(pool.statuses()) == [key("tens")]
+        with pytest.raises(ModelNotLoaded):
             await pool.predict(key("sums"), Job(models.body(a=[1.0], b=[2.0])))
 
 
@@ -67,7 +67,7 @@ async def test_what_has_no_time_left_is_told_so(files: Callable[[str], Files], o
         await asyncio.sleep(0)
         await pool.unload(key("commands"))
         ends = await asyncio.gather(*jobs, return_exceptions=True)
-        assert [type(end) for end in ends] == [OutOfTime] * 3
+        assert [type(end) for end in ends] == [PredictionTimeout] * 3
 
 
 async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:
@@ -76,9 +76,9 @@ async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:
         for name in ("sums", "tens"):
             await pool.load(key(name), files(name)())
         pool.pin(key("tens"))
-        with pytest.raises(Pinned, match="tens/1"):
+        with pytest.raises(ModelPinned, match="tens/1"):
             await pool.unload(key("sums"), key("tens"))
-        assert len(pool.states()) == 2
+        assert len(pool.statuses()) == 2
 
 
 async def test_a_model_keeps_the_time_that_it_was_loaded_with(
@@ -89,6 +89,6 @@ async def test_a_model_keeps_the_time_that_it_was_loaded_with(
         await pool.load(key("commands"), files("commands")())
         asked = asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 2.5"]))))
         await asyncio.sleep(0.1)
-        pool.change(Limits(request_seconds=0.1))
+        pool.set_limits(PoolLimits(request_seconds=0.1))
         await pool.unload(key("commands"))
         assert (await asked).body

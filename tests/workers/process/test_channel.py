@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.sockets import bodies_of, echo, line, on_each_loop, replies
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.protocol import framing
-from workers.protocol.messages import Job, Loaded
+from workers.protocol.messages import Job, LoadReport
 
 if TYPE_CHECKING:
-    from workers.process.channel import Heard
+    from workers.process.channel import BatchOutcome
 
 LARGE = bytes(range(251)) * (8 * 2**20 // 251)
 
@@ -27,7 +27,7 @@ async def test_each_asker_hears_its_answers_in_order() -> None:
         batches = [[b"%d/%d" % (at, job) for job in range(at % 7 + 1)] for at in range(100)]
         heard = await asyncio.gather(*(one.asked(*map(Job, bodies)) for bodies in batches))
         assert list(map(bodies_of, heard)) == batches
-        assert {told[1] for told in heard if not isinstance(told, WorkerDied)} == {0.5}
+        assert {told[1] for told in heard if not isinstance(told, WorkerCrashed)} == {0.5}
         one.channel.close()
         await run
 
@@ -92,11 +92,11 @@ async def test_a_batch_of_more_parts_than_the_kernel_takes() -> None:
 async def test_what_a_worker_says_first_is_heard() -> None:
     """The report of its load is nobody's answer but was expected; the first batch's answers come after."""
     async with line() as one:
-        report: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        one.channel.expect(report.set_result)
+        report: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        one.channel.expect_reply(report.set_result)
         asked = one.asked()
-        await one.send(*framing.replies([Loaded(1.5, streamable=True)], 0.0), replies(b"a"))
-        assert await report == ((Loaded(1.5, streamable=True),), 0.0)
+        await one.send(*framing.encode_replies([LoadReport(1.5, streamable=True)], 0.0), replies(b"a"))
+        assert await report == ((LoadReport(1.5, streamable=True),), 0.0)
         assert bodies_of(await asked) == [b"a"]
 
 
@@ -104,7 +104,7 @@ async def test_what_a_worker_says_first_is_heard() -> None:
 async def test_an_asker_that_raises_takes_nobody_with_it() -> None:
     """Its error goes to the loop's handler; the others hear their answers, and the worker lives on."""
     async with line(raises=True) as one:
-        one.channel.ask([Job(b"{}")], _trouble)
+        one.channel.send([Job(b"{}")], _trouble)
         asked = one.asked()
         await one.send(replies(b"a"), replies(b"b"))
         assert bodies_of(await asked) == [b"b"]
@@ -119,17 +119,17 @@ async def test_an_asker_that_raises_takes_nobody_with_it() -> None:
 async def test_an_asker_may_ask_as_it_hears() -> None:
     """A free worker gets its next batch at once; at a death it is told later, and not for ever."""
     async with line() as one:
-        again: list[asyncio.Future[Heard]] = []
+        again: list[asyncio.Future[BatchOutcome]] = []
         for _ in range(2):
-            one.channel.ask([Job(b"{}")], lambda _: again.append(one.asked()))
+            one.channel.send([Job(b"{}")], lambda _: again.append(one.asked()))
         asked = one.asked()
         await one.send(*map(replies, (b"a", b"b", b"c", b"d")))
         assert bodies_of(await asked) == [b"c"]
         assert bodies_of(await again[0]) == [b"d"]
-        one.channel.ask([Job(b"{}")], lambda _: again.append(one.asked()))
+        one.channel.send([Job(b"{}")], lambda _: again.append(one.asked()))
         one.channel.abort()
         told = await asyncio.gather(*again[1:])
-        assert all(isinstance(each, WorkerDied) for each in told)
+        assert all(isinstance(each, WorkerCrashed) for each in told)
         assert len(told) == 2
 
 
@@ -144,5 +144,5 @@ async def test_a_batch_that_has_no_form_moves_no_answers() -> None:
         assert [bodies_of(told) for told in await asyncio.gather(*asked)] == [[b"a"], [b"b"]]
 
 
-def _trouble(_: Heard) -> None:
+def _trouble(_: BatchOutcome) -> None:
     raise ValueError("trouble")

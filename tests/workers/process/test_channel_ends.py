@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.sockets import bodies_of, echo, line, on_each_loop, replies
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.process.channel import DiedBefore
 from workers.protocol import framing
-from workers.protocol.messages import Job, Next
+from workers.protocol.messages import Job, NextChunk
 
 if TYPE_CHECKING:
-    from workers.process.channel import Heard
-    from workers.protocol.messages import Answer, Ask
+    from workers.process.channel import BatchOutcome
+    from workers.protocol.messages import WorkerReply, WorkerRequest
 
 UNKNOWN_KIND = struct.pack("<BBBqdQ", 9, 0, 0, -1, 0.0, 0)
 GARBAGE = {
-    "noise": b"\xff" * framing.HEAD.size,
-    "too many": framing.HEAD.pack(framing.MOST_ENTRIES + 1, 0, 0.0),
-    "too large": framing.HEAD.pack(1, 2**31 + 1, 0.0),
-    "huge": framing.HEAD.pack(2**32 - 1, 2**64 - 1, 0.0),
-    "no time": framing.HEAD.pack(0, 0, nan),
-    "endless": framing.HEAD.pack(0, 0, inf),
-    "negative": framing.HEAD.pack(0, 0, -1.0),
-    "no kind": framing.HEAD.pack(1, 0, 0.0) + UNKNOWN_KIND,
-    "left over": framing.HEAD.pack(0, 1, 0.0) + b"x",
+    "noise": b"\xff" * framing.HEADER.size,
+    "too many": framing.HEADER.pack(framing.MAX_ENTRIES + 1, 0, 0.0),
+    "too large": framing.HEADER.pack(1, 2**31 + 1, 0.0),
+    "huge": framing.HEADER.pack(2**32 - 1, 2**64 - 1, 0.0),
+    "no time": framing.HEADER.pack(0, 0, nan),
+    "endless": framing.HEADER.pack(0, 0, inf),
+    "negative": framing.HEADER.pack(0, 0, -1.0),
+    "no kind": framing.HEADER.pack(1, 0, 0.0) + UNKNOWN_KIND,
+    "left over": framing.HEADER.pack(0, 1, 0.0) + b"x",
     "text": b"Traceback (most recent call last):\n",
 }
 
@@ -44,9 +44,9 @@ async def test_a_worker_that_sends_what_is_no_answer_is_cut() -> None:
             await one.send(replies(b"a"), garbage, replies(b"b"), replies(b"c"))
             heard = await asyncio.gather(*asked)
             assert bodies_of(heard[0]) == [b"a"], name
-            assert all(isinstance(told, WorkerDied) for told in heard[1:]), name
+            assert all(isinstance(told, WorkerCrashed) for told in heard[1:]), name
             one.channel.abort()
-            assert isinstance(await one.asked(), WorkerDied), name
+            assert isinstance(await one.asked(), WorkerCrashed), name
             assert one.cuts == 1, name
 
 
@@ -58,7 +58,7 @@ async def test_a_worker_that_answers_unasked_is_cut() -> None:
         await one.send(replies(b"a"), replies(b"forged"))
         assert bodies_of(await asked) == [b"a"]
         await one.cut.wait()
-        assert isinstance(await one.asked(), WorkerDied)
+        assert isinstance(await one.asked(), WorkerCrashed)
         assert one.cuts == 1
 
 
@@ -71,7 +71,7 @@ async def test_the_end_of_a_worker_is_heard() -> None:
         one.far.close()
         heard = await asyncio.gather(*asked)
         assert bodies_of(heard[0]) == [b"a"]
-        assert all(isinstance(told, WorkerDied) for told in heard[1:])
+        assert all(isinstance(told, WorkerCrashed) for told in heard[1:])
         await one.cut.wait()
         one.channel.abort()
         assert one.cuts == 1
@@ -81,12 +81,12 @@ async def test_the_end_of_a_worker_is_heard() -> None:
 @on_each_loop
 async def test_a_batch_that_was_not_read_is_told_from_the_one_that_was() -> None:
     """The worker may have died of what it had read, whole; it has not begun with what it had not."""
-    for read, told in ((0, [DiedBefore]), (1, [WorkerDied]), (1, [WorkerDied, DiedBefore])):
+    for read, told in ((0, [DiedBefore]), (1, [WorkerCrashed]), (1, [WorkerCrashed, DiedBefore])):
         async with line() as one:
             asked = [one.asked(Job(b"x" * 100)) for _ in told]
             for _ in range(read):
                 await asyncio.get_running_loop().sock_recv(
-                    one.far, len(b"".join(framing.batch([Job(b"x" * 100)])))
+                    one.far, len(b"".join(framing.encode_requests([Job(b"x" * 100)])))
                 )
             one.far.close()
             assert [type(heard) for heard in await asyncio.gather(*asked)] == told
@@ -102,8 +102,8 @@ async def test_an_asker_after_the_end_is_told_later() -> None:
         one.channel.abort()
         assert one.cuts == 1
         asked = one.asked()
-        expected: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        one.channel.expect(expected.set_result)
+        expected: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        one.channel.expect_reply(expected.set_result)
         assert not asked.done()
         assert not expected.done()
         assert [type(told) for told in await asyncio.gather(asked, expected)] == [DiedBefore, DiedBefore]
@@ -119,7 +119,7 @@ async def test_the_worker_finds_the_end_of_its_batches() -> None:
         one.channel.close()
         asked = one.asked()
         await run
-        assert isinstance(await asked, WorkerDied)
+        assert isinstance(await asked, WorkerCrashed)
         assert one.cuts == 0
 
 
@@ -127,14 +127,14 @@ async def test_the_worker_finds_the_end_of_its_batches() -> None:
 async def test_who_waits_at_the_close_is_told() -> None:
     """What was sent before the close still goes to the worker; its answer comes to nobody."""
     async with line() as one:
-        asks: list[Ask] = [Job(bytes(4 * 2**20)), Next(7)]
+        asks: list[WorkerRequest] = [Job(bytes(4 * 2**20)), NextChunk(7)]
         asked = one.asked(*asks)
         one.channel.close()
         sent = b""
         while more := await asyncio.get_running_loop().sock_recv(one.far, 2**20):
             sent += more
-        assert sent == b"".join(framing.batch(asks))
-        assert isinstance(await asked, WorkerDied)
+        assert sent == b"".join(framing.encode_requests(asks))
+        assert isinstance(await asked, WorkerCrashed)
         assert one.cuts == 0
 
 
@@ -142,10 +142,10 @@ async def test_who_waits_at_the_close_is_told() -> None:
 async def test_an_asker_that_raises_at_a_death_takes_nobody_with_it() -> None:
     """The others are told of the death too, and so is the owner."""
     async with line(raises=True) as one:
-        one.channel.ask([Job(b"{}")], _trouble)
+        one.channel.send([Job(b"{}")], _trouble)
         asked = one.asked()
         one.far.close()
-        assert isinstance(await asked, WorkerDied)
+        assert isinstance(await asked, WorkerCrashed)
         await one.cut.wait()
         assert [str(error) for error in one.raised] == ["trouble"]
         assert one.cuts == 1
@@ -157,15 +157,15 @@ async def test_a_service_that_fails_leaves_nobody_waiting() -> None:
     async with line() as one:
         asked = [one.asked(), one.asked()]
         run = one.serve(_failing)
-        assert all(isinstance(told, WorkerDied) for told in await asyncio.gather(*asked))
+        assert all(isinstance(told, WorkerCrashed) for told in await asyncio.gather(*asked))
         assert one.cuts == 1
         with pytest.raises(ZeroDivisionError):
             await run
 
 
-def _failing(_: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
+def _failing(_: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
     raise ZeroDivisionError
 
 
-def _trouble(_: Heard) -> None:
+def _trouble(_: BatchOutcome) -> None:
     raise ValueError("trouble")

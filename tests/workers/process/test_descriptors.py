@@ -45,8 +45,8 @@ async def test_a_dead_worker_has_left_nothing_open(
         await pool.predict(key("commands"), Job(models.body(do=["x"])))
         before = here.num_fds()
         for n in range(2, 5):
-            (pid,) = pool._places.held[key("commands")].crew.pids
+            (pid,) = pool._slots.loaded[key("commands")].group.pids
             os.kill(pid, signal.SIGKILL)
-            await until(lambda n=n: pool.tally.of(WORKER_STARTS, "commands", "1") == n)  # type: ignore[misc] # bound so
+            await until(lambda n=n: pool.counters.value(WORKER_STARTS, "commands", "1") == n)  # type: ignore[misc] # bound so
             await pool.predict(key("commands"), Job(models.body(do=["x"])))
         await until(lambda: here.num_fds() <= before)

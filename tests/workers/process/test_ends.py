@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.workers.conftest import key
-from workers.errors import LoadFailed, PoolClosed, WorkerDied
-from workers.limits import Limits
-from workers.metrics import Tally
-from workers.process.forkserver import Template
-from workers.process.worker import Worker
-from workers.protocol.messages import UNKNOWN, Chunk, Job, ModelSource, Next, Open, Stop
+from workers.errors import ModelLoadError, PoolClosed, WorkerCrashed
+from workers.limits import PoolLimits
+from workers.metrics import Counters
+from workers.process.forkserver import ForkServer
+from workers.process.worker import ProcessWorker
+from workers.protocol.messages import ROW_BATCHING_UNKNOWN, Chunk, Job, ModelSource, NextChunk, OpenStream, CloseStream
 from workers.scheduler.dispatcher import Dispatcher
-from workers.scheduler.worker_slot import Post
+from workers.scheduler.worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from workers.process.channel import Hear
-    from workers.protocol.messages import Ask
-    from workers.scheduler.queue import Ticket
+    from workers.process.channel import ReplyCallback
+    from workers.protocol.messages import WorkerRequest
+    from workers.scheduler.queue import PendingRequest
 
 SECONDS = 10.0
 
 
-def beginning(folder: Path, starter: ThreadPoolExecutor) -> asyncio.Task[Worker]:
+def beginning(folder: Path, starter: ThreadPoolExecutor) -> asyncio.Task[ProcessWorker]:
     """A worker that is being started."""
     source = ModelSource(key("sums"), str(folder))
-    start = Worker.start(source, template=Template(), starter=starter, seconds=60.0, died=lambda _: None)
+    start = ProcessWorker.start(source, forkserver=ForkServer(), spawn_executor=starter, seconds=60.0, on_exit=lambda _: None)
     return asyncio.create_task(start)
 
 
@@ -63,8 +63,8 @@ class Dying:
 
     reachable = True
 
-    def run(self, asks: Sequence[Ask], hear: Hear) -> None:
-        asyncio.get_running_loop().call_soon(hear, WorkerDied("The worker's process ended."))
+    def run(self, asks: Sequence[WorkerRequest], hear: ReplyCallback) -> None:
+        asyncio.get_running_loop().call_soon(hear, WorkerCrashed("The worker's process ended."))
 
     async def kill(self) -> None:
         """It is dead."""
@@ -76,13 +76,13 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_at_the_close() -> Non
     """Between a death and the second try nobody is forgotten."""
     lost = asyncio.Event()
 
-    def note(dead: Worker) -> None:
+    def note(dead: ProcessWorker) -> None:
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
-    dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
-    asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
+    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters())
+    dispatcher.add(WorkerSlot(cast("Worker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
+    asked = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
         await lost.wait()
     assert dispatcher.busy
@@ -97,17 +97,17 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes
     """It does not wait for its deadline when its model is given up, before its second try or at it."""
     lost = asyncio.Event()
 
-    def note(dead: Worker) -> None:
+    def note(dead: ProcessWorker) -> None:
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), Limits(), lost=note, idle=lambda: None, tally=Tally())
-    dispatcher.add(Post(cast("Worker", Dying()), 0.0), UNKNOWN)
-    asked = asyncio.create_task(dispatcher.answer(Job(b"{}")))
+    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters())
+    dispatcher.add(WorkerSlot(cast("Worker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
+    asked = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
         await lost.wait()
-        dispatcher.fail(LoadFailed("No worker can be had."))
-        with pytest.raises(LoadFailed):
+        dispatcher.reject_all(ModelLoadError("No worker can be had."))
+        with pytest.raises(ModelLoadError):
             await asked
     assert not dispatcher.busy
     await dispatcher.close()
@@ -116,7 +116,7 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes
 class Unaskable(Dying):
     """Stands for a worker that cannot be given anything, for a reason that nobody thought of."""
 
-    def run(self, asks: Sequence[Ask], hear: Hear) -> None:
+    def run(self, asks: Sequence[WorkerRequest], hear: ReplyCallback) -> None:
         raise KeyError("odd")
 
 
@@ -124,11 +124,11 @@ async def test_what_cannot_be_handed_out_is_answered() -> None:
     """The error reaches who waits and the loop's handler, and the worker is free for others."""
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
-    dispatcher = Dispatcher(key("x"), Limits(), lost=lambda _: None, idle=lambda: None, tally=Tally())
-    dispatcher.add(Post(cast("Worker", Unaskable()), 0.0), UNKNOWN)
+    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=lambda _: None, on_idle=lambda: None, counters=Counters())
+    dispatcher.add(WorkerSlot(cast("Worker", Unaskable()), 0.0), ROW_BATCHING_UNKNOWN)
     try:
         async with asyncio.timeout(SECONDS):
-            for ask in (dispatcher.answer(Job(b"{}")), dispatcher.answer(Open(Job(b"{}"), 1))):
+            for ask in (dispatcher.submit(Job(b"{}")), dispatcher.submit(OpenStream(Job(b"{}"), 1))):
                 with pytest.raises(KeyError):
                     await ask
         assert not dispatcher.busy
@@ -138,17 +138,17 @@ async def test_what_cannot_be_handed_out_is_answered() -> None:
     assert [type(context["exception"]) for context in heard] == [KeyError, KeyError]
 
 
-@pytest.mark.parametrize("late", [Next(1), Stop(1)])
-def test_what_is_said_of_a_stream_that_is_over_says_nothing_of_the_next(late: Ask) -> None:
+@pytest.mark.parametrize("late", [NextChunk(1), CloseStream(1)])
+def test_what_is_said_of_a_stream_that_is_over_says_nothing_of_the_next(late: WorkerRequest) -> None:
     """A worker that still answers for the last stream holds the new one all the same."""
-    post = Post(cast("Worker", Dying()), 0.0)
+    post = WorkerSlot(cast("Worker", Dying()), 0.0)
 
-    def ticket(ask: Ask) -> list[Ticket]:
-        return [cast("Ticket", type("T", (), {"job": ask})())]
+    def ticket(ask: WorkerRequest) -> list[PendingRequest]:
+        return [cast("PendingRequest", type("T", (), {"job": ask})())]
 
-    post.give(ticket(Open(Job(b""), 2)))
+    post.assign(ticket(OpenStream(Job(b""), 2)))
     over: Any = [Chunk(None)]
-    post.hear(ticket(late), over)
-    assert post.stream == 2
-    post.hear(ticket(Stop(2)), over)
-    assert post.stream is None
+    post.update_stream(ticket(late), over)
+    assert post.stream_id == 2
+    post.update_stream(ticket(CloseStream(2)), over)
+    assert post.stream_id is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.workers.stateful.show import show
-from workers.errors import LoadFailed
+from workers.errors import ModelLoadError
 from workers.protocol.messages import Chunk, Job
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_the_last_job_fails_in_the_queue(show: Show) -> None:
     show.loop.turn(2)
     draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN))
     assert show.is_closed_within(draining, 5.0)
-    assert isinstance(asked.exception(), LoadFailed)
+    assert isinstance(asked.exception(), ModelLoadError)
 
 
 def test_the_worker_of_a_stream_dies_between_two_chunks(show: Show) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.raw_clients import SECONDS
 from tests.support.waiting import until
-from workers.process.watcher import Lifeline
+from workers.process.watcher import ProcessWatcher
 from workers.protocol.messages import PID_BYTES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def test_no_descriptor_for_the_process(
 ) -> None:
     """It does not count as dead; the pipe's end tells of its death, and it can be killed."""
     receiver, sender, process = ends
-    lifeline = Lifeline(receiver, died=lambda: None)
+    lifeline = ProcessWatcher(receiver, on_exit=lambda: None)
     with no_descriptor_left():
         sender.send_bytes(process.pid.to_bytes(PID_BYTES, "little"))
         await until(lambda: lifeline.pid is not None)

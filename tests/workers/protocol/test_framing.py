@@ -16,14 +16,14 @@ from tests.support.frames import ANSWERS, ASKS, BODIES, JOBS, SECONDS, SURROGATE
 from workers.protocol import framing
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    Answer,
-    Ask,
-    Cell,
+    WorkerReply,
+    WorkerRequest,
+    InputProblem,
     Chunk,
     Failure,
     Job,
-    Loaded,
-    Merging,
+    LoadReport,
+    RowBatching,
     Reply,
 )
 
@@ -36,18 +36,18 @@ def entry(kind: int, size: int, *, content_type: int = 0, length: int = -1, seco
     return ANSWER.pack(kind, 0, content_type, length, seconds, size)
 
 
-def roundtrip(*answers: Answer | Loaded) -> tuple[Answer | Loaded, ...]:
-    _, entries, bodies = split(framing.replies(answers, 0.0), of_asks=False)
-    return framing.answers(entries, bodies)
+def roundtrip(*answers: WorkerReply | LoadReport) -> tuple[WorkerReply | LoadReport, ...]:
+    _, entries, bodies = split(framing.encode_replies(answers, 0.0), of_asks=False)
+    return framing.decode_replies(entries, bodies)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ASKS, max_size=5))
-def test_a_batch_comes_as_it_went(asks: list[Ask]) -> None:
+def test_a_batch_comes_as_it_went(asks: list[WorkerRequest]) -> None:
     """Jobs, with empty bodies and any length of JSON in them, and what concerns streams, in order."""
-    head, entries, bodies = split(framing.batch(asks), of_asks=True)
+    head, entries, bodies = split(framing.encode_requests(asks), of_asks=True)
     assert head[0] == len(asks)
-    got = framing.asks(entries, bodies)
+    got = framing.decode_requests(entries, bodies)
     assert got == tuple(asks)
     assert [type(ask) for ask in got] == [type(ask) for ask in asks]  # a Job is a tuple, equal to any
 
@@ -56,17 +56,17 @@ def test_a_batch_comes_as_it_went(asks: list[Ask]) -> None:
 def test_a_media_type_that_nobody_reads_is_none(job: Job, content_type: str, accept: str) -> None:
     """A caller may send any; the codec refuses the empty one just as it would that."""
     job = job._replace(content_type=f"x/{content_type}", accept=f"x/{accept}")
-    _, entries, bodies = split(framing.batch([job, job]), of_asks=True)
-    assert framing.asks(entries, bodies) == (job._replace(content_type="", accept=""),) * 2
+    _, entries, bodies = split(framing.encode_requests([job, job]), of_asks=True)
+    assert framing.decode_requests(entries, bodies) == (job._replace(content_type="", accept=""),) * 2
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ANSWERS, max_size=5), SECONDS)
-def test_answers_come_as_they_went(answers: list[Answer | Loaded], seconds: float) -> None:
+def test_answers_come_as_they_went(answers: list[WorkerReply | LoadReport], seconds: float) -> None:
     """Replies, chunks and their ends, failures with their cells, reports of a load; in order."""
-    head, entries, bodies = split(framing.replies(answers, seconds), of_asks=False)
+    head, entries, bodies = split(framing.encode_replies(answers, seconds), of_asks=False)
     assert head == (len(answers), len(bodies), seconds)
-    got = framing.answers(entries, bodies)
+    got = framing.decode_replies(entries, bodies)
     assert got == tuple(answers)
     assert [type(answer) for answer in got] == [type(answer) for answer in answers]
 
@@ -77,9 +77,9 @@ def test_no_chunk_and_an_empty_one_differ() -> None:
 
 
 @given(st.one_of(failures(SURROGATES), reports(SURROGATES)))
-@example(Failure("input", "\ud800", (Cell(0, "\udfff", "\udc00"),), "\ud800", "\ud800", "\ud800"))
-@example(Loaded(1.0, merging=Merging(False, "\ud800")))
-def test_lone_surrogates_travel_as_question_marks(told: Failure | Loaded) -> None:
+@example(Failure("input", "\ud800", (InputProblem(0, "\udfff", "\udc00"),), "\ud800", "\ud800", "\ud800"))
+@example(LoadReport(1.0, row_batching=RowBatching(False, "\ud800")))
+def test_lone_surrogates_travel_as_question_marks(told: Failure | LoadReport) -> None:
     """A model's texts, and a caller's names, may hold what UTF-8 cannot; the answer comes even so."""
 
     def clean(text: str) -> str:
@@ -92,34 +92,34 @@ def test_lone_surrogates_travel_as_question_marks(told: Failure | Loaded) -> Non
             clean(text) for text in (told.message, told.exception, told.text, told.log)
         ]
         assert got.details == tuple(
-            Cell(cell.row, None if cell.column is None else clean(cell.column), clean(cell.reason))
+            InputProblem(cell.row, None if cell.column is None else clean(cell.column), clean(cell.reason))
             for cell in told.details
         )
     else:
-        assert isinstance(got, Loaded)
-        assert got.merging.why == clean(told.merging.why)
+        assert isinstance(got, LoadReport)
+        assert got.row_batching.reason == clean(told.row_batching.reason)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=120), st.binary(max_size=60))
 def test_any_bytes_are_answers_or_broken(entries: bytes, bodies: bytes) -> None:
     """A stranger's bytes raise nothing but WireBroken."""
-    with suppress(framing.WireBroken):
-        framing.answers(entries, bodies)
+    with suppress(framing.ProtocolError):
+        framing.decode_replies(entries, bodies)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(ANSWERS, min_size=1, max_size=3), st.data())
-def test_a_changed_frame_is_answers_or_broken(answers: list[Answer | Loaded], data: st.DataObject) -> None:
+def test_a_changed_frame_is_answers_or_broken(answers: list[WorkerReply | LoadReport], data: st.DataObject) -> None:
     """Bytes that are changed, lost or added raise nothing but WireBroken, and no answer is half one.
 
     What is made of them can be sent again: nothing in it is of a form that is not ours.
     """
-    _, entries, bodies = split(framing.replies(answers, 0.0), of_asks=False)
+    _, entries, bodies = split(framing.encode_replies(answers, 0.0), of_asks=False)
     entries, bodies = mutated(entries, data), mutated(bodies, data)
     try:
-        got = framing.answers(entries, bodies)
-    except framing.WireBroken:
+        got = framing.decode_replies(entries, bodies)
+    except framing.ProtocolError:
         return
     assert roundtrip(*got) == got
 
@@ -146,8 +146,8 @@ def test_json_of_another_form_is_broken(kind: int, value: Any, name: str, inside
     """Whatever JSON stands where a failure or a report should, or in a part of one."""
     body = orjson.dumps({**TOLD, name: value} if inside else value)
     try:
-        got = framing.answers(entry(kind, len(body)), body)
-    except framing.WireBroken:
+        got = framing.decode_replies(entry(kind, len(body)), body)
+    except framing.ProtocolError:
         return
     assert roundtrip(*got) == got
 
@@ -163,10 +163,10 @@ def test_json_of_another_form_is_broken(kind: int, value: Any, name: str, inside
 def test_a_failure_of_another_form_is_broken(told: Any) -> None:
     """Each part of a failure is of its type, for clients read it; there are no more and no less."""
     body = orjson.dumps(told)
-    with pytest.raises(framing.WireBroken):
-        framing.answers(entry(FAILURE, len(body)), body)
-    with pytest.raises(framing.WireBroken):
-        framing.answers(entry(FAILURE, 2), b"{x")
+    with pytest.raises(framing.ProtocolError):
+        framing.decode_replies(entry(FAILURE, len(body)), body)
+    with pytest.raises(framing.ProtocolError):
+        framing.decode_replies(entry(FAILURE, 2), b"{x")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_failure_of_another_form_is_broken(told: Any) -> None:
 def test_a_report_of_another_form_is_broken(told: Any) -> None:
     """What a worker says of its load has three flags and a reason."""
     body = orjson.dumps(told)
-    with pytest.raises(framing.WireBroken):
-        framing.answers(entry(LOADED, len(body)), body)
+    with pytest.raises(framing.ProtocolError):
+        framing.decode_replies(entry(LOADED, len(body)), body)
 
 
 @pytest.mark.parametrize(
@@ -203,17 +203,17 @@ def test_a_report_of_another_form_is_broken(told: Any) -> None:
 )
 def test_entries_that_cannot_be_are_broken(entries: bytes, bodies: bytes) -> None:
     """Kinds and types that there are not, bodies too short or too long, cut entries, times that are none."""
-    with pytest.raises(framing.WireBroken):
-        framing.answers(entries, bodies)
+    with pytest.raises(framing.ProtocolError):
+        framing.decode_replies(entries, bodies)
 
 
 @given(BODIES)
 def test_an_entry_made_by_hand_is_read(body: bytes) -> None:
     """The form that the tests above break is the one that is read: they fail for what they say."""
-    assert framing.answers(entry(REPLY, len(body)), body) == (Reply(body, 0.0, wrapped=False),)
+    assert framing.decode_replies(entry(REPLY, len(body)), body) == (Reply(body, 0.0, wrapped=False),)
     told = orjson.dumps(TOLD | {"details": [[0, "c", "r"], [None, None, "r"]]})
-    cells = (Cell(0, "c", "r"), Cell(None, None, "r"))
-    assert framing.answers(entry(FAILURE, len(told)), told) == (Failure("model", "m", cells),)
+    cells = (InputProblem(0, "c", "r"), InputProblem(None, None, "r"))
+    assert framing.decode_replies(entry(FAILURE, len(told)), told) == (Failure("model", "m", cells),)
     report = orjson.dumps([True, False, True, "why"])
-    loaded = Loaded(0.0, preloaded=True, merging=Merging(True, "why"))
-    assert framing.answers(entry(LOADED, len(report)), report) == (loaded,)
+    loaded = LoadReport(0.0, preloaded=True, row_batching=RowBatching(True, "why"))
+    assert framing.decode_replies(entry(LOADED, len(report)), report) == (loaded,)

@@ -51,7 +51,7 @@ def given(model: LoadedModel, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(estimator, "predict", noted)
     body = {"dataframe_split": {"columns": list(frame.columns), "data": frame.to_numpy().tolist()}}
-    answer = json.loads(model.answer(Job(json.dumps(body).encode())).body)
+    answer = json.loads(model.predict(Job(json.dumps(body).encode())).body)
     return kinds[0], answer
 
 

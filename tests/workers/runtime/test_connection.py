@@ -10,19 +10,19 @@ import pytest
 from tests.support.frames import split
 from tests.support.sockets import echo
 from workers.protocol import framing
-from workers.protocol.messages import Failure, Job, Loaded, Reply
-from workers.runtime.connection import Service
+from workers.protocol.messages import Failure, Job, LoadReport, Reply
+from workers.runtime.connection import WorkerConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from workers.protocol.messages import Answer, Ask
+    from workers.protocol.messages import WorkerReply, WorkerRequest
 
     Pair = tuple[socket.socket, socket.socket]
 
-BATCHES: list[list[Ask]] = [[Job(b"one"), Job(b"")], [Job(b"two" * 100)]]
-FRAMES = [b"".join(framing.batch(asks)) for asks in BATCHES]
-ANSWERS = b"".join(b"".join(framing.replies(*echo(tuple(asks)))) for asks in BATCHES)
+BATCHES: list[list[WorkerRequest]] = [[Job(b"one"), Job(b"")], [Job(b"two" * 100)]]
+FRAMES = [b"".join(framing.encode_requests(asks)) for asks in BATCHES]
+ANSWERS = b"".join(b"".join(framing.encode_replies(*echo(tuple(asks)))) for asks in BATCHES)
 
 
 class Interrupted(socket.socket):
@@ -45,15 +45,15 @@ def pair() -> Iterator[Pair]:
         yield near, far
 
 
-def seen(far: socket.socket) -> list[tuple[Ask, ...]]:
+def seen(far: socket.socket) -> list[tuple[WorkerRequest, ...]]:
     """The batches that a service is asked to answer until its run returns."""
-    batches: list[tuple[Ask, ...]] = []
+    batches: list[tuple[WorkerRequest, ...]] = []
 
-    def answer(asks: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
+    def answer(asks: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
         batches.append(asks)
         return echo(asks)
 
-    Service(far).run(answer)
+    WorkerConnection(far).run(answer)
     return batches
 
 
@@ -101,7 +101,7 @@ def test_the_run_returns_where_nobody_hears_the_answer(pair: Pair) -> None:
 def test_a_gateway_that_left_an_answer_unread_is_gone(pair: Pair) -> None:
     """The kernel tells of it in other words than of an end in order; it is one."""
     near, far = pair
-    Service(far).send([Loaded(1.0)], 0.0)
+    WorkerConnection(far).send([LoadReport(1.0)], 0.0)
     near.close()
     assert seen(far) == []
 
@@ -111,11 +111,11 @@ def test_a_failure_of_its_own_is_told_by_the_end(pair: Pair) -> None:
     near, far = pair
     near.sendall(FRAMES[0])
 
-    def failing(_: tuple[Ask, ...]) -> tuple[tuple[Answer, ...], float]:
+    def failing(_: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Service(far).run(failing)
+        WorkerConnection(far).run(failing)
     assert answered(near) == b""
 
 
@@ -123,10 +123,10 @@ def test_the_answers_may_be_many(pair: Pair) -> None:
     """More parts than one call to the kernel takes are sent nonetheless."""
     near, far = pair
     sent = tuple(Reply(b"%d" % at, 0.0) for at in range(1000))
-    Service(far).send(sent, 0.0)
+    WorkerConnection(far).send(sent, 0.0)
     far.close()
     _, entries, bodies = split([answered(near)], of_asks=False)
-    assert framing.answers(entries, bodies) == sent
+    assert framing.decode_replies(entries, bodies) == sent
 
 
 def test_an_answer_that_is_too_large_is_refused_in_the_worker(
@@ -135,10 +135,10 @@ def test_an_answer_that_is_too_large_is_refused_in_the_worker(
     """The gateway would cut the worker off for it; those beside it are answered."""
     near, far = pair
     monkeypatch.setattr(framing, "MOST_BYTES", 100)
-    Service(far).send([Reply(b"x" * 90, 0.5), Reply(b"y" * 40, 0.5)], 1.0)
+    WorkerConnection(far).send([Reply(b"x" * 90, 0.5), Reply(b"y" * 40, 0.5)], 1.0)
     far.shutdown(socket.SHUT_WR)
     _, entries, bodies = split([answered(near)], of_asks=False)
-    refused, small = framing.answers(entries, bodies)
+    refused, small = framing.decode_replies(entries, bodies)
     assert isinstance(refused, Failure)
     assert refused.kind == "answer"
     assert small == Reply(b"y" * 40, 0.5)

@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from workers.runtime.estimator_parts import foreign
+from workers.runtime.estimator_parts import first_unknown_part
 
 X = pd.DataFrame(np.random.default_rng(1).random((30, 3)), columns=["a", "b", "c"])
 Y = X["a"] - X["b"]
@@ -88,23 +88,23 @@ def test_parts_that_are_known(model: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fits that do not converge: none need to
         fitted = model.fit(X, C if classifies else Y + 2)
-    assert foreign(fitted) is None
+    assert first_unknown_part(fitted) is None
 
 
 @pytest.mark.parametrize(("model", "name"), UNKNOWN, ids=lambda value: str(value)[:50])
 def test_parts_that_are_not(model: Any, name: str) -> None:
     """Whatever is somebody's own, looks at the whole batch, draws at random, or decides by the last bits."""
     fitted = model.fit(X, C if "Classifier" in name else Y)
-    assert name in str(foreign(fitted))
+    assert name in str(first_unknown_part(fitted))
 
 
 def test_parts_that_compute_by_scipy_are_known() -> None:
     """An isotonic regression holds scipy's interpolation, which can be called."""
-    assert foreign(IsotonicRegression().fit(X["a"], Y)) is None
+    assert first_unknown_part(IsotonicRegression().fit(X["a"], Y)) is None
 
 
 def test_a_text_model_with_a_function_of_ones_own_is_not() -> None:
     """A tokenizer may remember what it has seen."""
-    assert foreign(CountVectorizer().fit(["a word", "two words"])) is None
+    assert first_unknown_part(CountVectorizer().fit(["a word", "two words"])) is None
     own_words = CountVectorizer(tokenizer=lambda text: text.split(), token_pattern=None)
-    assert "function" in str(foreign(own_words.fit(["a"])))
+    assert "function" in str(first_unknown_part(own_words.fit(["a"])))

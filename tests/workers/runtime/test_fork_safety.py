@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import models
 from tests.workers.conftest import key
-from workers.errors import LoadFailed, NoMeans
+from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.process import forkserver as templates
 from workers.process import worker
 from workers.protocol.messages import Job
@@ -46,7 +46,7 @@ def forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 def _end_the_template() -> None:
-    pid = templates.Template().pid
+    pid = templates.ForkServer().pid
     if pid is not None and psutil.pid_exists(pid):
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -54,7 +54,7 @@ def _end_the_template() -> None:
 
 def descriptors(pool: Pool) -> int:
     """How many the template has open."""
-    return psutil.Process(pool._template.pid).num_fds()
+    return psutil.Process(pool._forkserver.pid).num_fds()
 
 
 async def sums(pool: Pool) -> bytes:
@@ -66,20 +66,20 @@ async def test_a_fork_that_fails(opened: Opened, files: Lookup, forks: Callable[
     """The load is told that there are no means, and may be tried again at once; nobody else notices."""
     async with opened(workers_per_model=2) as pool:
         await pool.load(SUMS, files("sums")())
-        template, warm = pool._template.pid, pool._places.held[SUMS].crew.pids
+        template, warm = pool._forkserver.pid, pool._slots.loaded[SUMS].group.pids
         before = descriptors(pool)
         forks("fail")
         for _ in range(3):
-            with pytest.raises(NoMeans):
+            with pytest.raises(SystemResourcesExhausted):
                 await pool.load(TENS, files("tens")())
-            assert pool.state(TENS).state == "cold"
+            assert pool.status(TENS).state == "cold"
         assert descriptors(pool) == before
-        assert pool.starts.failed
+        assert pool.spawn_health.failures
         assert await sums(pool) == b"[3.0]"
         forks("work")
         await pool.load(TENS, files("tens")())
-        assert pool._template.pid == template
-        assert pool._places.held[SUMS].crew.pids == warm
+        assert pool._forkserver.pid == template
+        assert pool._slots.loaded[SUMS].group.pids == warm
 
 
 async def test_a_replacement_that_cannot_be_forked(
@@ -89,8 +89,8 @@ async def test_a_replacement_that_cannot_be_forked(
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
         forks("fail")
-        os.kill(pool._places.held[SUMS].crew.pids[0], signal.SIGKILL)
-        await pool.starts.failing.wait()
+        os.kill(pool._slots.loaded[SUMS].group.pids[0], signal.SIGKILL)
+        await pool.spawn_health.failing.wait()
         forks("work")
         assert await sums(pool) == b"[3.0]"
 
@@ -100,13 +100,13 @@ async def test_whoever_asks_for_a_fork_and_goes(opened: Opened, files: Lookup, s
     """A connection that ends before it has sent its descriptors is the end of nothing else."""
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
-        template = pool._template.pid
+        template = pool._forkserver.pid
         server: Any = forkserver._forkserver
         with closing(socket.socket(socket.AF_UNIX)) as asker:
             asker.connect(server._forkserver_address)
             asker.sendall(sent)
         await pool.load(TENS, files("tens")())
-        assert pool._template.pid == template
+        assert pool._forkserver.pid == template
         assert await sums(pool) == b"[3.0]"
 
 
@@ -116,14 +116,14 @@ async def test_a_trial_without_descriptors(opened: Opened, files: Lookup, spare:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
-        template = pool._template.pid
+        template = pool._forkserver.pid
         resource.setrlimit(resource.RLIMIT_NOFILE, (_limit(spare), hard))
         try:
-            await pool.try_start()
+            await pool.probe_spawn()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await pool.load(TENS, files("tens")())
-        assert pool._template.pid == template
+        assert pool._forkserver.pid == template
         assert await sums(pool) == b"[3.0]"
 
 
@@ -141,21 +141,21 @@ async def test_a_template_that_hangs_for_longer_than_a_load_may_take(
     monkeypatch.setattr(worker, "_FORK_SECONDS", 8.0)
     async with opened(load_seconds=5.0) as pool:
         await pool.load(SUMS, files("sums")())
-        hung = pool._template.pid
+        hung = pool._forkserver.pid
         assert hung is not None
         os.kill(hung, signal.SIGSTOP)
         try:
             await pool.load(TENS, files("tens")())
-        except LoadFailed:  # a machine so slow that the new template was not ready either
-            assert pool.state(TENS).state == "failed"
+        except ModelLoadError:  # a machine so slow that the new template was not ready either
+            assert pool.status(TENS).state == "failed"
         assert not psutil.pid_exists(hung)
-        assert pool._template.pid != hung
+        assert pool._forkserver.pid != hung
 
 
 async def test_a_terminals_signals_are_not_for_the_template(opened: Opened, files: Lookup) -> None:
     """It is in a group of its own: a hang-up that the gateway goes by is not the end of its workers."""
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
-        template = pool._template.pid
+        template = pool._forkserver.pid
         assert template is not None
         assert os.getpgid(template) == template

@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 from sklearn.linear_model import LinearRegression
 
 from tests.support import models
-from workers.errors import InputRefused, ModelFailed, TypeRefused
+from workers.errors import InvalidInput, ModelError, UnsupportedMediaType
 from workers.protocol.messages import InputChecks, Job, ModelKey, ModelSource
 from workers.runtime.model import LoadedModel
 
@@ -46,7 +46,7 @@ def loaded(
 
 def answer(model: LoadedModel, document: Any) -> Any:
     """The model's answer to a body."""
-    body = model.answer(Job(json.dumps(document).encode())).body
+    body = model.predict(Job(json.dumps(document).encode())).body
     return json.loads(body)
 
 
@@ -77,10 +77,10 @@ def test_wide_integers_reach_the_model_exact(tmp_path: Path) -> None:
 def test_refusals_and_types(tmp_path: Path) -> None:
     """What does not fit is the caller's fault; so is a media type that is not known."""
     model = loaded(tmp_path, models.Echo(), LONGS)
-    with pytest.raises(InputRefused, match="column 'x', row 0"):
+    with pytest.raises(InvalidInput, match="column 'x', row 0"):
         answer(model, {"inputs": [1.9]})
-    with pytest.raises(TypeRefused):
-        model.answer(Job(b"x\n1", "text/html"))
+    with pytest.raises(UnsupportedMediaType):
+        model.predict(Job(b"x\n1", "text/html"))
 
 
 def test_mlflows_checks(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_mlflows_checks(tmp_path: Path) -> None:
     model = loaded(tmp_path, models.Echo(), LONGS, checks="mlflow")
     assert answer(model, {"dataframe_records": [{"x": 2.7, "extra": 1}]}) == [{"x": 2}]
     for body in ({"dataframe_records": [{"y": "s3cr3t"}]}, {"instances": [{"y": "s3cr3t"}]}):
-        with pytest.raises(InputRefused) as caught:
+        with pytest.raises(InvalidInput) as caught:
             answer(model, body)
         assert "s3cr3t" not in str(caught.value)
 
@@ -100,7 +100,7 @@ def test_params_reach_the_model(tmp_path: Path) -> None:
     model = loaded(tmp_path, models.Params(), signature)
     assert answer(model, {"inputs": [1]}) == {"p": 0.5, "q": "d"}
     assert answer(model, {"inputs": [1], "params": {"p": 2}}) == {"p": 2.0, "q": "d"}
-    with pytest.raises(InputRefused, match="'r'"):
+    with pytest.raises(InvalidInput, match="'r'"):
         answer(model, {"inputs": [1], "params": {"r": 2}})
 
 
@@ -121,7 +121,7 @@ def test_tensors(tmp_path: Path) -> None:
 )
 def test_no_signature(tmp_path: Path, document: dict[str, Any], wrapped: bool) -> None:
     """The data is the model's as it came; only the LLM forms are answered unwrapped."""
-    answered = loaded(tmp_path, models.Echo()).answer(Job(json.dumps(document).encode()))
+    answered = loaded(tmp_path, models.Echo()).predict(Job(json.dumps(document).encode()))
     assert answered.wrapped is wrapped
     assert json.loads(answered.body) == (document["inputs"] if wrapped else document)
 
@@ -131,10 +131,10 @@ def test_type_hints(tmp_path: Path) -> None:
     model = loaded(tmp_path, models.Wholes())
     assert answer(model, {"inputs": [1, 2**70]}) == ["int 1", f"int {2**70}"]
     for inputs in ([1.9], ["2"], [None], 1, "x", {"a": 1}, None):
-        with pytest.raises(InputRefused):
+        with pytest.raises(InvalidInput):
             answer(model, {"inputs": inputs})
     for form in ("instances", "dataframe_records"):
-        with pytest.raises(InputRefused, match="send inputs"):
+        with pytest.raises(InvalidInput, match="send inputs"):
             answer(model, {form: [{"x": 1}]})
 
 
@@ -142,7 +142,7 @@ def test_datetimes_by_type_hint(tmp_path: Path) -> None:
     """MLflow reads ISO 8601 for them only where it knows that it serves."""
     model = loaded(tmp_path, models.Days())
     assert answer(model, {"inputs": ["2024-01-02T03:04:05"]}) == [2]
-    with pytest.raises(InputRefused):
+    with pytest.raises(InvalidInput):
         answer(model, {"inputs": ["yesterday"]})
 
 
@@ -157,5 +157,5 @@ def test_a_models_own_mlflow_error_is_the_models(tmp_path: Path) -> None:
 def test_an_answer_without_json_form(tmp_path: Path) -> None:
     """It is the model that failed."""
     model = loaded(tmp_path, models.Returns(models.Sums))
-    with pytest.raises(ModelFailed, match="type"):
+    with pytest.raises(ModelError, match="type"):
         answer(model, {"inputs": [1]})

@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tests.support import models
 from tests.workers.conftest import Files
-from workers.limits import Limits
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey
 
@@ -31,7 +31,7 @@ async def test_gradient_boosting_in_many_workers(tmp_path: Path) -> None:
     split = {"columns": [*"abcd"], "data": FRAME.to_numpy().tolist()}
     body = Job(json.dumps({"dataframe_split": split}).encode())
     wanted = estimator.predict(FRAME)
-    pool = Pool(Limits(workers_per_model=2))
+    pool = Pool(PoolLimits(workers_per_model=2))
     await pool.open()
     try:
         async with asyncio.timeout(SECONDS):

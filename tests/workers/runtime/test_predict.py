@@ -21,7 +21,7 @@ from tests.support import models
 from workers.codec import formats
 from workers.codec.signature import Plan
 from workers.protocol.messages import Job
-from workers.runtime.predict import Call
+from workers.runtime.predict import FastPredict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +100,6 @@ def test_the_model_is_called_alike(tmp_path: Path, model: PythonModel, schema: A
     """With its params and their defaults, in MLflow's context."""
     folder = models.save(tmp_path / "model", model, signature=ModelSignature(inputs=AB, params=schema))
     loaded = mlflow.pyfunc.load_model(str(folder))
-    call = Call(loaded, Plan.of(loaded.metadata, checks="strict"))
+    call = FastPredict(loaded, Plan.of(loaded.metadata, checks="strict"))
     frame = pd.DataFrame({"a": [1.5], "b": ["x"]})
     assert call(frame, params) == loaded.predict(frame, params=params)

@@ -19,7 +19,7 @@ from tests.support import models
 from tests.workers.conftest import Files
 from workers.protocol.messages import Batching, Job, ModelKey, ModelSource
 from workers.runtime.model import LoadedModel
-from workers.runtime.row_batching import Merger
+from workers.runtime.row_batching import RowBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def rows(*values: float) -> list[Job]:
 def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, made: Any) -> None:
     """Each gets what it gets alone, whatever its form, its columns' order and the number of its rows."""
     model = estimator(tmp_path, made)
-    assert model.merging.on, model.merging.why
+    assert model.row_batching.enabled, model.row_batching.reason
     jobs = [
         split(FRAME[:1]),
         split(FRAME[1:4]),
@@ -89,21 +89,21 @@ def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, made: Any) -> N
         split(FRAME[["c", "a", "b"]][10:11]),
         split(FRAME[["c", "a", "b"]][11:13]),
     ]
-    made_of = model.replies(jobs)
+    made_of = model.predict_merged(jobs)
     assert sorted(made_of) == list(range(len(jobs)))
     for number, job in enumerate(jobs):
-        alone = json.loads(model.answer(job).body)
+        alone = json.loads(model.predict(job).body)
         assert json.loads(made_of[number].body) == pytest.approx(alone, rel=1e-9)
 
 
 def test_labels_share_a_call_too(tmp_path: Path) -> None:
     """Predictions that are texts are parted as numbers are."""
     model = estimator(tmp_path, make_pipeline(StandardScaler(), LogisticRegression()), target=CLASSES)
-    assert model.merging.on, model.merging.why
+    assert model.row_batching.enabled, model.row_batching.reason
     jobs = [split(FRAME[at : at + 2]) for at in range(0, 12, 2)]
-    made_of = model.replies(jobs)
+    made_of = model.predict_merged(jobs)
     assert [json.loads(made_of[at].body) for at in range(6)] == [
-        json.loads(model.answer(job).body) for job in jobs
+        json.loads(model.predict(job).body) for job in jobs
     ]
 
 
@@ -128,11 +128,11 @@ def test_whatever_is_not_plain_rows_goes_alone(tmp_path: Path, job: Job) -> None
     """It takes nobody with it: the others are answered together, and it as by itself."""
     model = estimator(tmp_path, ElasticNet(alpha=0.1))
     good = [split(FRAME[at : at + 1]) for at in range(4)]
-    made_of = model.replies([*good[:2], job, *good[2:]])
+    made_of = model.predict_merged([*good[:2], job, *good[2:]])
     assert {0, 1, 3, 4} <= set(made_of)
     for number, body in zip((0, 1, 3, 4), good, strict=True):
         assert json.loads(made_of[number].body) == pytest.approx(
-            json.loads(model.answer(body).body), rel=1e-9
+            json.loads(model.predict(body).body), rel=1e-9
         )
     assert 2 not in made_of
 
@@ -148,18 +148,18 @@ def test_whatever_is_not_plain_rows_goes_alone(tmp_path: Path, job: Job) -> None
 def test_a_step_that_looks_at_the_batch_is_found(tmp_path: Path, made: Any, why: str) -> None:
     """By what the model holds; and where an operator wants rows together all the same, by trying."""
     model = estimator(tmp_path, made)
-    assert not model.merging.on
-    assert why in model.merging.why
+    assert not model.row_batching.enabled
+    assert why in model.row_batching.reason
     forced = loaded(tmp_path / "model", "on")
-    assert not forced.merging.on
-    assert "otherwise in company" in forced.merging.why
+    assert not forced.row_batching.enabled
+    assert "otherwise in company" in forced.row_batching.reason
 
 
 def test_chance_is_found(tmp_path: Path) -> None:
     """A model that draws numbers would draw others for another batch."""
     model = estimator(tmp_path, DummyClassifier(strategy="stratified", random_state=3), target=CLASSES)
-    assert not model.merging.on
-    assert "DummyClassifier" in model.merging.why
+    assert not model.row_batching.enabled
+    assert "DummyClassifier" in model.row_batching.reason
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_chance_is_found(tmp_path: Path) -> None:
 )
 def test_models_of_ones_own(tmp_path: Path, model: PythonModel, batching: Batching, on: bool) -> None:
     """Nothing is known of them, so that only the operator's word lets them share, and a trial vetoes it."""
-    assert python(tmp_path, model, batching).merging.on is on
+    assert python(tmp_path, model, batching).row_batching.enabled is on
 
 
 def test_without_an_example_rows_are_made_up(tmp_path: Path) -> None:
@@ -183,16 +183,16 @@ def test_without_an_example_rows_are_made_up(tmp_path: Path) -> None:
     folder = models.save_sklearn(
         tmp_path / "model", LinearRegression().fit(FRAME, TARGET), FRAME, with_example=False
     )
-    assert loaded(folder).merging.on
+    assert loaded(folder).row_batching.enabled
 
 
 def test_a_failing_body_fails_alone(tmp_path: Path) -> None:
     """Of a hundred, the two that make the model raise or exit are left over, and few who stood by them."""
     model = python(tmp_path, models.Picky(), "on")
-    assert model.merging.on, model.merging.why
+    assert model.row_batching.enabled, model.row_batching.reason
     values = [float(value) for value in range(100)]
     values[13], values[77] = -500.0, 5000.0
-    made_of = model.replies(rows(*values))
+    made_of = model.predict_merged(rows(*values))
     left = set(range(100)) - set(made_of)
     assert {13, 77} <= left
     assert len(left) <= 6
@@ -208,19 +208,19 @@ def test_bodies_that_do_not_fit_cost_no_call_of_the_model(tmp_path: Path) -> Non
         calls.append(len(frame))
         return np.zeros(len(frame))
 
-    merger = Merger(model._plan, predict)
+    merger = RowBatcher(model._spec, predict)
     jobs = [split(FRAME[at % 40 : at % 40 + 1]) for at in range(100)]
     jobs[20], jobs[60] = split(FRAME[["a", "b"]][:1]), split(FRAME[:1].astype(object).assign(c="x"))
-    assert set(range(100)) - set(merger.replies(jobs)) == {20, 60}
+    assert set(range(100)) - set(merger.predict(jobs)) == {20, 60}
     assert calls == [98]
 
 
 def test_too_few_rows_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody gets another's row: all are answered alone from then on, and the operator is told why."""
     model = python(tmp_path, models.Short(), "on")
-    assert model.merging.on, model.merging.why
-    assert model.replies(rows(*range(9))) == {}
-    assert model.replies(rows(1, 2)) == {}
+    assert model.row_batching.enabled, model.row_batching.reason
+    assert model.predict_merged(rows(*range(9))) == {}
+    assert model.predict_merged(rows(1, 2)) == {}
     assert "not one entry for each row" in caplog.text
 
 

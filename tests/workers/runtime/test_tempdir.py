@@ -15,7 +15,7 @@ import pytest
 from tests.support import models
 from tests.support.waiting import until
 from tests.workers.conftest import Files, key
-from workers.errors import LoadFailed
+from workers.errors import ModelLoadError
 from workers.protocol.messages import Job
 from workers.runtime import tempdir
 
@@ -68,7 +68,7 @@ async def test_they_go_with_a_worker_that_is_killed(
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
         before = Path(await do(pool, "litter"))
-        os.kill(pool._places.held[COMMANDS].crew.pids[0], signal.SIGKILL)
+        os.kill(pool._slots.loaded[COMMANDS].group.pids[0], signal.SIGKILL)
         after = Path(await do(pool, "litter"))
         assert after.parent != before.parent
         await until(lambda: left(parent) == [after.parent])
@@ -80,7 +80,7 @@ async def test_they_go_with_a_load_that_fails(
 ) -> None:
     """However it does."""
     async with opened(load_seconds=2.0) as pool:
-        with pytest.raises(LoadFailed):
+        with pytest.raises(ModelLoadError):
             await pool.load(key(how), files(how)())
         await until(lambda: left(parent) == [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.scheduler.batch_sizing import Pace
+from workers.scheduler.batch_sizing import BatchSizer
 
 
 def learnt(*, merging: bool = False, call: float = 0.0, row: float, batches: int = 1) -> list[int]:
@@ -12,22 +12,22 @@ def learnt(*, merging: bool = False, call: float = 0.0, row: float, batches: int
 
     The model takes `call` seconds for each call and `row` for each job of it.
     """
-    pace = Pace(merging=merging)
+    pace = BatchSizer(row_batching=merging)
     lengths = []
     for _ in range(batches):
-        jobs = pace.most_jobs
+        jobs = pace.max_batch
         lengths.append(jobs)
         calls = 1 if merging else jobs
-        pace.learn(jobs, calls * call + jobs * row)
-    return [*lengths, pace.most_jobs]
+        pace.record(jobs, calls * call + jobs * row)
+    return [*lengths, pace.max_batch]
 
 
 @pytest.mark.parametrize("merging", [False, True])
 def test_an_unknown_pace_gives_one_at_a_time(merging: bool) -> None:
     """Before anything is known of a model, a batch could be of any length: it is one job."""
-    pace = Pace(merging=merging)
-    assert pace.most_jobs == 1
-    assert pace.depth == 1
+    pace = BatchSizer(row_batching=merging)
+    assert pace.max_batch == 1
+    assert pace.max_in_flight == 1
 
 
 @pytest.mark.parametrize(
@@ -36,28 +36,28 @@ def test_an_unknown_pace_gives_one_at_a_time(merging: bool) -> None:
 )
 def test_a_batch_is_as_long_as_the_models_pace_allows(seconds: float, jobs: int, depth: int) -> None:
     """Slow models get short batches and no second one waiting in the pipe; fast ones long ones."""
-    pace = Pace(merging=False)
-    pace.learn(1, seconds)
-    assert pace.most_jobs == jobs
-    assert pace.depth == depth
+    pace = BatchSizer(row_batching=False)
+    pace.record(1, seconds)
+    assert pace.max_batch == jobs
+    assert pace.max_in_flight == depth
 
 
 def test_the_pace_is_that_of_each_job() -> None:
     """A batch's seconds are shared by its jobs: ten in a tenth of a second are ten milliseconds each."""
-    pace = Pace(merging=False)
-    pace.learn(10, 0.1)
-    assert pace.most_jobs == 5
+    pace = BatchSizer(row_batching=False)
+    pace.record(10, 0.1)
+    assert pace.max_batch == 5
 
 
 def test_one_odd_batch_does_not_decide() -> None:
     """A single slow batch shortens the next ones a little; a model that stays slow is soon known as such."""
-    pace = Pace(merging=False)
-    pace.learn(1, 0.001)
-    pace.learn(1, 0.005)
-    assert 20 < pace.most_jobs < 50
+    pace = BatchSizer(row_batching=False)
+    pace.record(1, 0.001)
+    pace.record(1, 0.005)
+    assert 20 < pace.max_batch < 50
     for _ in range(20):
-        pace.learn(1, 0.05)
-    assert pace.most_jobs == 1
+        pace.record(1, 0.05)
+    assert pace.max_batch == 1
 
 
 def test_company_is_doubled_while_it_makes_jobs_cheaper() -> None:
@@ -83,12 +83,12 @@ def test_company_is_no_reason_where_calls_are_not_shared() -> None:
 
 def test_short_batches_tell_nothing_of_company() -> None:
     """Where few wait, what longer batches were found to cost stays known."""
-    pace = Pace(merging=True)
+    pace = BatchSizer(row_batching=True)
     for jobs in (1, 2, 4, 8):
-        pace.learn(jobs, 0.1)
+        pace.record(jobs, 0.1)
     for seconds in (0.1, 0.1, 0.005, 0.1):
-        pace.learn(1, seconds)
-    assert pace.most_jobs == 16
+        pace.record(1, seconds)
+    assert pace.max_batch == 16
 
 
 def test_a_fast_merging_model_gets_what_fits_into_the_time() -> None:
@@ -98,14 +98,14 @@ def test_a_fast_merging_model_gets_what_fits_into_the_time() -> None:
 
 def test_what_a_job_takes_is_not_told_by_the_first() -> None:
     """The first call may be slow as no other is, and one that is slow among quick ones says nothing."""
-    pace = Pace(merging=False)
-    assert pace.seconds == 0
-    pace.learn(1, 2.0)
-    assert pace.seconds == 0
-    pace.learn(1, 0.02)
-    assert pace.seconds == pytest.approx(0.02)
-    pace.learn(1, 5.0)
-    assert pace.seconds <= 0.02
+    pace = BatchSizer(row_batching=False)
+    assert pace.seconds_per_request == 0
+    pace.record(1, 2.0)
+    assert pace.seconds_per_request == 0
+    pace.record(1, 0.02)
+    assert pace.seconds_per_request == pytest.approx(0.02)
+    pace.record(1, 5.0)
+    assert pace.seconds_per_request <= 0.02
     for _ in range(30):
-        pace.learn(1, 1.0)
-    assert pace.seconds == pytest.approx(1.0, rel=0.1)
+        pace.record(1, 1.0)
+    assert pace.seconds_per_request == pytest.approx(1.0, rel=0.1)

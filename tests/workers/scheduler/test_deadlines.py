@@ -18,7 +18,7 @@ class Told:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.at: dict[asyncio.Future[Any], float] = {}
-        self.deadlines = Deadlines(SECONDS, expired=self.tell)
+        self.deadlines = Deadlines(SECONDS, on_expired=self.tell)
 
     def tell(self, future: asyncio.Future[Any]) -> None:
         assert future not in self.at, "told twice"
@@ -101,7 +101,7 @@ async def test_who_is_done_by_anothers_end_is_not_told() -> None:
         for one in futures:
             one.cancel()
 
-    deadlines = Deadlines(0.01, expired=expired)
+    deadlines = Deadlines(0.01, on_expired=expired)
     for future in futures:
         deadlines.watch(future)
     await asyncio.wait(futures, timeout=SLACK)
@@ -115,7 +115,7 @@ def test_one_timer_is_for_many() -> None:
     async def watch() -> tuple[int, float]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Counting)
-        deadlines = Deadlines(60.0, expired=lambda _: None)
+        deadlines = Deadlines(60.0, on_expired=lambda _: None)
         before, began = loop.timers, loop.time()
         futures = [loop.create_future() for _ in range(10_000)]
         for future in futures:

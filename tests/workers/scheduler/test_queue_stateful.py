@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workers.errors import PoolClosed, QueueFull
-from workers.protocol.messages import Job, Open
-from workers.scheduler.queue import Batcher
+from workers.protocol.messages import Job, OpenStream
+from workers.scheduler.queue import RequestQueue
 
 if TYPE_CHECKING:
-    from workers.scheduler.queue import Ticket
+    from workers.scheduler.queue import PendingRequest
 
 LIMIT = 6
 BATCH_BYTES = 256 * 1024
@@ -29,14 +29,14 @@ class Queue(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.waiting: list[Ticket] = []
-        self.running: list[list[Ticket]] = []
-        self.gone: list[Ticket] = []
+        self.waiting: list[PendingRequest] = []
+        self.running: list[list[PendingRequest]] = []
+        self.gone: list[PendingRequest] = []
         self.batcher = self.loop.run_until_complete(self.made())
 
     @staticmethod
-    async def made() -> Batcher:
-        return Batcher(limit=LIMIT)
+    async def made() -> RequestQueue:
+        return RequestQueue(limit=LIMIT)
 
     def teardown(self) -> None:
         self.loop.close()
@@ -52,13 +52,13 @@ class Queue(RuleBasedStateMachine):
     def put(self, size: int, opens: int) -> None:
         """Queued last; refused where as many wait as may."""
         job = Job(bytes(size))
-        ask = job if opens else Open(job, 1)
+        ask = job if opens else OpenStream(job, 1)
         if len(self.waiting) >= LIMIT:
             with pytest.raises(QueueFull):
                 self.batcher.put(ask)
             return
         ticket = self.batcher.put(ask)
-        assert ticket.job is ask
+        assert ticket.request is ask
         assert not ticket.future.done()
         self.waiting.append(ticket)
 
@@ -67,7 +67,7 @@ class Queue(RuleBasedStateMachine):
     def withdraw(self, place: int) -> None:
         """Its caller went away."""
         ticket = self.waiting.pop(place % len(self.waiting))
-        self.batcher.withdraw(ticket)
+        self.batcher.discard(ticket)
         assert ticket.future.cancelled()
         self.gone.append(ticket)
 
@@ -78,13 +78,13 @@ class Queue(RuleBasedStateMachine):
         others = [*self.gone, *(ticket for batch in self.running for ticket in batch)]
         ticket = others[place % len(others)]
         done = ticket.future.done()
-        self.batcher.withdraw(ticket)
+        self.batcher.discard(ticket)
         assert ticket.future.done() == done
 
     @rule(most=st.integers(0, 8))
     def take(self, most: int) -> None:
         """The longest row of those in front that may travel together."""
-        batch = self.batcher.take(most)
+        batch = self.batcher.next_batch(most)
         assert batch == self.waiting[: len(batch)]
         assert len(batch) == self.expected(most)
         del self.waiting[: len(batch)]
@@ -105,8 +105,8 @@ class Queue(RuleBasedStateMachine):
         """A worker died: what it had not answered waits again, in front of all others."""
         batch = self.running.pop(place % len(self.running))
         for ticket in batch:
-            ticket.suspect |= blamed
-        self.batcher.give_back(batch)
+            ticket.crash_suspect |= blamed
+        self.batcher.requeue_front(batch)
         self.waiting[:0] = [ticket for ticket in batch if not ticket.future.done()]
         self.gone += [ticket for ticket in batch if ticket.future.done()]
 
@@ -115,7 +115,7 @@ class Queue(RuleBasedStateMachine):
         """All who wait are told; what runs is not touched."""
         error = PoolClosed("closed")
         running = [ticket.future.done() for batch in self.running for ticket in batch]
-        self.batcher.fail(error)
+        self.batcher.reject_all(error)
         assert [ticket.future.exception() for ticket in self.waiting] == [error] * len(self.waiting)
         assert [ticket.future.done() for batch in self.running for ticket in batch] == running
         self.gone += self.waiting
@@ -131,9 +131,9 @@ class Queue(RuleBasedStateMachine):
         """How many of those that wait may be the next batch, by the rules in words."""
         count = size = 0
         for ticket in self.waiting[:most]:
-            job = ticket.job
-            alone = ticket.suspect or isinstance(job, Open)
-            size += len(job.job.body if isinstance(job, Open) else job.body)  # type: ignore[union-attr] # a job
+            job = ticket.request
+            alone = ticket.crash_suspect or isinstance(job, OpenStream)
+            size += len(job.job.body if isinstance(job, OpenStream) else job.body)  # type: ignore[union-attr] # a job
             if count and (alone or size > BATCH_BYTES):
                 break
             count += 1

@@ -10,10 +10,10 @@ import pytest
 from tests.support import models
 from tests.support.waiting import until
 from tests.workers.conftest import Files, key
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
 from workers.protocol.messages import Job
-from workers.scheduler.worker_group import Relapses
+from workers.scheduler.worker_group import CrashLoopBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 def test_short_lives_are_paused_for_longer_and_longer() -> None:
     """Up to half a minute; one long life is forgiveness."""
-    relapses, now, pauses = Relapses(), 100.0, []
+    relapses, now, pauses = CrashLoopBackoff(), 100.0, []
     for _ in range(9):
-        pauses.append(relapses.pause_after(started=now, ended=now + 1.0))
+        pauses.append(relapses.next_delay(started=now, ended=now + 1.0))
         now += 1.0 + pauses[-1]
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-    assert relapses.pause_after(started=now, ended=now + 10.0) == 0.0
-    assert relapses.pause_after(started=now + 10.0, ended=now + 10.1) == 0.5
+    assert relapses.next_delay(started=now, ended=now + 10.0) == 0.0
+    assert relapses.next_delay(started=now + 10.0, ended=now + 10.1) == 0.5
 
 
 def test_workers_that_die_together_are_one_relapse() -> None:
     """However many a model has: who kills them all is not punished for each."""
-    relapses = Relapses()
-    assert [relapses.pause_after(started=1.0, ended=ended) for ended in (2.0, 2.1, 2.2, 9.0)] == [0.5] * 4
-    assert relapses.pause_after(started=2.7, ended=2.8) == 1.0
+    relapses = CrashLoopBackoff()
+    assert [relapses.next_delay(started=1.0, ended=ended) for ended in (2.0, 2.1, 2.2, 9.0)] == [0.5] * 4
+    assert relapses.next_delay(started=2.7, ended=2.8) == 1.0
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ async def test_it_is_started_less_and_less_often(opened: Opened, frail: Files) -
     async with opened() as pool:
         await pool.load(key("frail"), frail())
         await asyncio.sleep(4.0)
-        starts = pool.tally.of(WORKER_STARTS, "frail", "1")
+        starts = pool.counters.value(WORKER_STARTS, "frail", "1")
         assert 2 <= starts <= 4
-        await until(lambda: not pool.serves)
+        await until(lambda: not pool.has_warm_models)
         async with asyncio.timeout(10.0):
             reply = await pool.predict(key("frail"), Job(models.body(a=[1.0])))
         assert bytes(reply.body) == b"[1.0]"
@@ -67,9 +67,9 @@ async def test_it_becomes_idle_however_often_it_is_started(opened: Opened, frail
     async with opened(idle_seconds=3.0) as pool:
         await pool.load(key("frail"), frail())
         async with asyncio.timeout(30.0):
-            while pool.is_warm(key("frail")):  # noqa: ASYNC110 - the pool tells nobody
+            while pool.is_loaded(key("frail")):  # noqa: ASYNC110 - the pool tells nobody
                 await asyncio.sleep(0.02)
-        assert pool.tally.of(WORKER_DEATHS, "frail", "1", "died") >= 2
+        assert pool.counters.value(WORKER_DEATHS, "frail", "1", "died") >= 2
         await until(lambda: frail.left == 1)
 
 
@@ -81,8 +81,8 @@ async def test_who_dies_at_work_is_replaced_at_once(
     async with opened() as pool:
         await pool.load(key("commands"), files("commands")())
         for _ in range(4):
-            with pytest.raises(WorkerDied):
+            with pytest.raises(WorkerCrashed):
                 await pool.predict(key("commands"), Job(models.body(do=[deadly])))
-        assert pool.tally.of(WORKER_DEATHS, "commands", "1", "died") >= 8
-        assert pool._places.held[key("commands")].crew._relapses.pause == 0.0
+        assert pool.counters.value(WORKER_DEATHS, "commands", "1", "died") >= 8
+        assert pool._slots.loaded[key("commands")].group._crash_backoff.delay == 0.0
         assert (await pool.predict(key("commands"), Job(models.body(do=["x"])))).body

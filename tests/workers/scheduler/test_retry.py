@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.workers.stateful.show import show
-from workers.errors import WorkerDied
+from workers.errors import WorkerCrashed
 from workers.protocol.messages import Job, Reply
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_what_two_workers_died_of(show: Show) -> None:
         assert process.take() == (Job(b"{}"),)
         show.loop.do(process.die)
         show.loop.wait(0.02)
-    assert isinstance(asked.exception(), WorkerDied)
+    assert isinstance(asked.exception(), WorkerCrashed)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket does not tell what was not read")
@@ -64,7 +64,7 @@ def test_what_ends_whoever_is_given_it(show: Show) -> None:
             show.loop.do(process.die)
             deaths += 1
         show.loop.wait(1.0)
-    assert isinstance(asked.exception(), WorkerDied)
+    assert isinstance(asked.exception(), WorkerCrashed)
     assert 2 <= deaths <= 10
 
 
@@ -92,5 +92,5 @@ def test_what_two_workers_died_of_in_company_and_alone(show: Show) -> None:
             process.answer([Reply(b"answer", 0.1)], 0.1)
     show.loop.wait(1.0)
     assert deaths == 2
-    assert isinstance(asked[0].exception(), WorkerDied)
+    assert isinstance(asked[0].exception(), WorkerCrashed)
     assert asked[1].result().body == b"answer"

@@ -14,15 +14,15 @@ import pytest
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from workers.errors import (
-    InputRefused,
-    ModelFailed,
-    NoRoom,
-    OutOfTime,
+    InvalidInput,
+    ModelError,
+    CapacityExceeded,
+    PredictionTimeout,
     PoolClosed,
     QueueFull,
-    StreamRefused,
-    TypeRefused,
-    WorkerDied,
+    StreamingNotSupported,
+    UnsupportedMediaType,
+    WorkerCrashed,
 )
 from workers.protocol.messages import Job
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.pool.pool import Pool
-    from workers.prediction_stream import Stream
+    from workers.prediction_stream import PredictionStream
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
     Lookup = Callable[[str], Files]
@@ -94,7 +94,7 @@ async def test_a_finished_stream_stays_so(pool: Pool) -> None:
         with closing(await pool.stream(STREAMS, command(words))) as stream:
             assert await anext(stream)
             if words != "count 9":
-                with pytest.raises((StopAsyncIteration, ModelFailed)):
+                with pytest.raises((StopAsyncIteration, ModelError)):
                     await anext(stream)
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
@@ -107,7 +107,7 @@ async def test_every_chunk_is_valid_json(pool: Pool) -> None:
         chunk = await anext(stream)
         assert b"\n" not in chunk
         assert orjson.loads(chunk) == {"nan": None, "inf": None, "bytes": "AA==", "line": "a\nb"}
-        with pytest.raises(ModelFailed, match="type object"):
+        with pytest.raises(ModelError, match="type object"):
             await anext(stream)
     assert await pid(pool)
 
@@ -116,19 +116,19 @@ async def test_a_model_without_streams(opened: Opened, files: Lookup) -> None:
     """It says so, and still predicts."""
     async with opened() as pool:
         await pool.load(key("commands"), files("commands")())
-        with pytest.raises(StreamRefused, match="no predict_stream"):
+        with pytest.raises(StreamingNotSupported, match="no predict_stream"):
             await pool.stream(key("commands"), command("x"))
         assert (await pool.predict(key("commands"), command("x"))).body
 
 
 async def test_the_input_is_checked_as_ever(pool: Pool) -> None:
     """Before the first chunk: the signature, the type, and that it is a single input."""
-    with pytest.raises(InputRefused) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await pool.stream(STREAMS, Job(body(do=[1])))
     assert refused.value.details[0].column == "do"
-    with pytest.raises(TypeRefused):
+    with pytest.raises(UnsupportedMediaType):
         await pool.stream(STREAMS, Job(b"", "text/plain"))
-    with pytest.raises(InputRefused, match="single input"):
+    with pytest.raises(InvalidInput, match="single input"):
         await pool.stream(STREAMS, command("say a", "say b"))
     assert await chunks(pool, "say a") == ["a"]
 
@@ -138,7 +138,7 @@ async def test_the_input_is_checked_as_ever(pool: Pool) -> None:
 async def test_a_model_that_raises(pool: Pool, before: str, trouble: str, named: str) -> None:
     """At the first chunk or later: the model's failure, told safely, and the process goes on."""
     process = await pid(pool)
-    with pytest.raises(ModelFailed) as failed:
+    with pytest.raises(ModelError) as failed:
         await chunks(pool, before + trouble)
     assert failed.value.exception == named
     assert "/secret" not in str(failed.value)
@@ -263,7 +263,7 @@ async def test_death_before_the_first_chunk(pool: Pool, tmp_path: Path) -> None:
     before = await pid(pool)
     (chunk,) = await chunks(pool, f"die_once {tmp_path / 'died'}")
     assert chunk["pid"] != before[0]
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerCrashed):
         await pool.stream(STREAMS, command("die"))
     assert await pid(pool)
 
@@ -274,7 +274,7 @@ async def test_death_in_the_midst(pool: Pool) -> None:
         assert orjson.loads(await anext(stream))["n"] == 0
         behind = [asyncio.create_task(pid(pool)) for _ in range(3)]
         assert orjson.loads(await anext(stream))["n"] == 1
-        with pytest.raises(WorkerDied):
+        with pytest.raises(WorkerCrashed):
             await anext(stream)
     assert len(await asyncio.gather(*behind)) == 3
 
@@ -285,7 +285,7 @@ async def test_death_between_two_chunks(pool: Pool) -> None:
         process = psutil.Process(orjson.loads(await anext(stream))["pid"])
         process.kill()
         await until(lambda: not process.is_running())
-        with pytest.raises(WorkerDied):
+        with pytest.raises(WorkerCrashed):
             await anext(stream)
     assert await pid(pool) != [process.pid]
 
@@ -296,10 +296,10 @@ async def test_a_hung_generator(opened: Opened, files: Lookup, before: str) -> N
     async with opened(request_seconds=0.6) as pool:
         await pool.load(STREAMS, files("streams")())
         process = await pid(pool)
-        with pytest.raises(OutOfTime):
+        with pytest.raises(PredictionTimeout):
             await chunks(pool, f"{before}sleep 60")
         await until(lambda: not psutil.pid_exists(process[0]))
-        await until(lambda: pool.state(STREAMS).workers == 1)
+        await until(lambda: pool.status(STREAMS).workers == 1)
         assert await pid(pool) != process
 
 
@@ -311,7 +311,7 @@ async def test_a_generator_that_hangs_as_it_closes(opened: Opened, files: Lookup
         with closing(await pool.stream(STREAMS, command("hang_on_close"))) as stream:
             assert await anext(stream) == b"1"
         await until(lambda: not psutil.pid_exists(process[0]))
-        await until(lambda: pool.state(STREAMS).workers == 1)
+        await until(lambda: pool.status(STREAMS).workers == 1)
         assert await pid(pool) != process
 
 
@@ -321,7 +321,7 @@ async def test_time_counts_for_each_chunk_and_for_all(opened: Opened, files: Loo
         await pool.load(STREAMS, files("streams")())
         assert len(await chunks(pool, "count 6 0.15")) == 6
         mark = tmp_path / "mark"
-        with pytest.raises(OutOfTime, match=r"longer than 1\.5 s"):
+        with pytest.raises(PredictionTimeout, match=r"longer than 1\.5 s"):
             await chunks(pool, f"count 1000000 0.1 {mark}")
         assert await pid(pool)
         assert mark.read_text().startswith("early")
@@ -342,11 +342,11 @@ async def test_an_open_stream_is_busy(opened: Opened, files: Lookup) -> None:
         await pool.load(STREAMS, files("streams")())
         with closing(await pool.stream(STREAMS, command("count 9"))) as stream:
             assert await anext(stream)
-            with pytest.raises(NoRoom):
+            with pytest.raises(CapacityExceeded):
                 await pool.load(key("sums"), files("sums")())
             assert await anext(stream)
         await pool.load(key("sums"), files("sums")())
-        assert not pool.is_warm(STREAMS)
+        assert not pool.is_loaded(STREAMS)
 
 
 async def test_the_queue_is_bounded_for_streams_too(opened: Opened, files: Lookup) -> None:
@@ -380,7 +380,7 @@ async def test_closing_ends_streams_that_take_too_long(
     """Whether a chunk is waited for then or not; no process is left."""
     async with opened(request_seconds=20) as pool:
         await pool.load(STREAMS, files("streams")())
-        stream: Stream = await pool.stream(STREAMS, command("count 1; sleep 50"))
+        stream: PredictionStream = await pool.stream(STREAMS, command("count 1; sleep 50"))
         process = psutil.Process(orjson.loads(await anext(stream))["pid"])
         asked = asyncio.ensure_future(anext(stream)) if waiting else None
         await asyncio.sleep(0.1)

@@ -7,15 +7,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import ModelFailed, OutOfTime, WorkerDied
-from workers.protocol.messages import Chunk, Failure, Job, Next, Open, Reply, Stop
+from workers.errors import ModelError, PredictionTimeout, WorkerCrashed
+from workers.protocol.messages import Chunk, Failure, Job, NextChunk, OpenStream, Reply, CloseStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.workers.stateful.scripted import Process
-    from workers.prediction_stream import Stream
-    from workers.protocol.messages import Answer, Ask
+    from workers.prediction_stream import PredictionStream
+    from workers.protocol.messages import WorkerReply, WorkerRequest
 
 OTHER = "The worker answered something else than it was asked."
 
@@ -37,7 +37,7 @@ class Reading:
     """A stream that its caller has, and the one chunk that is being asked for."""
 
     name: bytes
-    stream: Stream
+    stream: PredictionStream
     read: int = 0
     asked: Asked | None = None
     closed: bool = False
@@ -55,20 +55,20 @@ class Ledger:
         self.names: dict[int, bytes] = {}
         self.chunks: dict[int, int] = {}
 
-    def name(self, ask: Ask) -> bytes:
+    def name(self, ask: WorkerRequest) -> bytes:
         """Whose it is."""
         if isinstance(ask, Job):
             return ask.body
-        if isinstance(ask, Open):
+        if isinstance(ask, OpenStream):
             assert isinstance(ask.job, Job)
-            self.names[ask.stream] = ask.job.body
-        return self.names[ask.stream]
+            self.names[ask.stream_id] = ask.job.body
+        return self.names[ask.stream_id]
 
     def belongs(self, name: bytes, process: Process) -> bool:
         """Whether a job is the model's: its name says whose it is, where there are several."""
         return process.source.key.name == "played" or name.startswith(process.source.key.name.encode())
 
-    def taken(self, process: Process) -> tuple[Ask, ...] | None:
+    def taken(self, process: Process) -> tuple[WorkerRequest, ...] | None:
         """What the process runs; nothing that was given to it may break in on its stream."""
         fresh = process.running is None
         asks = process.take()
@@ -77,16 +77,16 @@ class Ledger:
         for ask in asks:
             name = self.name(ask)
             assert self.belongs(name, process), "another model's job"
-            if isinstance(ask, Job | Open):
+            if isinstance(ask, Job | OpenStream):
                 assert process.stream is None, "a job came between two chunks"
                 assert self.guilt_alone[name] < 2, "two workers died of it, and a third is given it"
                 assert not self.guilt[name] or len(asks) == 1, "a worker died of it, and it has company"
-            if isinstance(ask, Open):
+            if isinstance(ask, OpenStream):
                 assert len(asks) == 1
-                process.stream, self.chunks[ask.stream] = ask.stream, 0
+                process.stream, self.chunks[ask.stream_id] = ask.stream_id, 0
         return asks
 
-    def answers(self, process: Process, asks: Sequence[Ask], how: str) -> list[Answer]:
+    def answers(self, process: Process, asks: Sequence[WorkerRequest], how: str) -> list[WorkerReply]:
         """One for each, as `how` says of the first; the others are answered well."""
         made = [self._answer(process, ask, how if number == 0 else "well") for number, ask in enumerate(asks)]
         if how == "few":
@@ -96,7 +96,7 @@ class Ledger:
                 self.said[self.name(ask)].append(f"The worker answered {len(made)} of {len(asks)} requests.")
         return made
 
-    def _answer(self, process: Process, ask: Ask, how: str) -> Answer:
+    def _answer(self, process: Process, ask: WorkerRequest, how: str) -> WorkerReply:
         name = self.name(ask)
         if isinstance(ask, Job):
             if how == "fails":
@@ -108,10 +108,10 @@ class Ledger:
             return Reply(body, 0.01)
         return self._of_stream(process, ask, how)
 
-    def _of_stream(self, process: Process, ask: Open | Next | Stop, how: str) -> Answer:
+    def _of_stream(self, process: Process, ask: OpenStream | NextChunk | CloseStream, how: str) -> WorkerReply:
         name = self.name(ask)
-        mine = process.stream == ask.stream
-        if isinstance(ask, Stop) or not mine or how == "ends":
+        mine = process.stream == ask.stream_id
+        if isinstance(ask, CloseStream) or not mine or how == "ends":
             process.stream = None if mine else process.stream
             self.said[name].append(None)
             return Chunk(None)
@@ -119,7 +119,7 @@ class Ledger:
             process.stream = None
             self.said[name].append(OTHER)
             return self._refuse(name) if how == "fails" else Reply(name, 0.01)
-        number, self.chunks[ask.stream] = self.chunks[ask.stream], self.chunks[ask.stream] + 1
+        number, self.chunks[ask.stream_id] = self.chunks[ask.stream_id], self.chunks[ask.stream_id] + 1
         self.said[name].append(body := b"%s.%d" % (name, number))
         return Chunk(body)
 
@@ -127,7 +127,7 @@ class Ledger:
         self.said[name].append(text := f"It refuses {name.decode()}.")
         return Failure("model", text)
 
-    def died(self, process: Process, fresh: Sequence[Ask]) -> None:
+    def died(self, process: Process, fresh: Sequence[WorkerRequest]) -> None:
         """A process ends: what it ran is guilty.
 
         `fresh` was answered a moment ago, and perhaps is not heard.
@@ -161,11 +161,11 @@ class Ledger:
         error = asked.task.exception()
         if error is None:
             return asked.task.result()
-        if isinstance(error, ModelFailed):
+        if isinstance(error, ModelError):
             assert str(error) in self.said[asked.name], "another's failure"
-        elif isinstance(error, OutOfTime):
-            assert now >= asked.since + request_seconds or OutOfTime in asked.allowed, "told too early"
-        elif isinstance(error, WorkerDied) and WorkerDied not in asked.allowed:
+        elif isinstance(error, PredictionTimeout):
+            assert now >= asked.since + request_seconds or PredictionTimeout in asked.allowed, "told too early"
+        elif isinstance(error, WorkerCrashed) and WorkerCrashed not in asked.allowed:
             self.blamed.add(asked.name)  # a caller may hear before the process has ended
         else:
             assert isinstance(error, tuple(asked.allowed)), (asked.name, error)

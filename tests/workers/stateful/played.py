@@ -12,18 +12,18 @@ import pytest
 from tests.workers.conftest import key
 from tests.workers.stateful.clockwork import Clockwork
 from tests.workers.stateful.scripted import AtOnce, Scripted, Stage
-from workers.metrics import Tally
+from workers.metrics import Counters
 from workers.pool import pool as pools
 from workers.protocol.messages import ModelSource
 from workers.scheduler import worker_group
-from workers.scheduler.worker_group import Crew
+from workers.scheduler.worker_group import WorkerGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workers.errors import LoadFailed
-    from workers.limits import Limits
-    from workers.process.forkserver import Template
+    from workers.errors import ModelLoadError
+    from workers.limits import PoolLimits
+    from workers.process.forkserver import ForkServer
 
 
 @contextmanager
@@ -54,20 +54,20 @@ def theatre() -> Iterator[tuple[Clockwork, Stage]]:
 
 async def opened(
     stage: Stage,
-    limits: Limits,
+    limits: PoolLimits,
     *,
-    broken: Callable[[Crew, LoadFailed], None],
+    broken: Callable[[WorkerGroup, ModelLoadError], None],
     idle: Callable[[], None],
-) -> Crew:
+) -> WorkerGroup:
     """A crew whose workers are warm."""
-    crew = Crew(
+    crew = WorkerGroup(
         ModelSource(key("played"), "/nowhere"),
         limits,
-        template=cast("Template", stage),
-        starter=AtOnce(),
-        broken=broken,
-        idle=idle,
-        tally=Tally(),
+        forkserver=cast("Template", stage),
+        spawn_executor=AtOnce(),
+        on_failed=broken,
+        on_idle=idle,
+        counters=Counters(),
     )
-    await crew.open()
+    await crew.start()
     return crew

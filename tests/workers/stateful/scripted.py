@@ -10,17 +10,17 @@ from collections import deque
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, cast
 
-from workers.process.worker import Worker
+from workers.process.worker import ProcessWorker
 from workers.protocol import framing
-from workers.protocol.messages import Failure, Loaded, Merging
-from workers.spawn_health import Starts
+from workers.protocol.messages import Failure, LoadReport, RowBatching
+from workers.spawn_health import SpawnHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.process.forkserver import Template
-    from workers.process.watcher import Lifeline
-    from workers.protocol.messages import Answer, Ask, ModelSource
+    from workers.process.forkserver import ForkServer
+    from workers.process.watcher import ProcessWatcher
+    from workers.protocol.messages import WorkerReply, WorkerRequest, ModelSource
 
 _KILL_SECONDS = 0.01  # until a signal is obeyed
 _MOST_BYTES = 2**20
@@ -30,7 +30,7 @@ _LEAVE_SECONDS = 0.02  # until an idle process finds that it is not needed
 class Process:
     """The child's part: it takes a batch when the test says so, answers what the test says, dies when told.
 
-    It is what `Lifeline` and `ProcessPoolExecutor` are to the worker.
+    It is what `ProcessWatcher` and `ProcessPoolExecutor` are to the worker.
     """
 
     def __init__(self, worker: Scripted, end: socket.socket, *, stage: Stage) -> None:
@@ -42,7 +42,7 @@ class Process:
         self.end.setblocking(False)
         self.alive = True
         self.warm = False
-        self.running: tuple[Ask, ...] | None = None
+        self.running: tuple[WorkerRequest, ...] | None = None
         self.stream: int | None = None
         self.unsent = b""
         self.lingers = False
@@ -56,29 +56,29 @@ class Process:
         """Whether it runs a batch, or could begin one."""
         return self.running is not None or bool(self._peek(1))
 
-    def take(self) -> tuple[Ask, ...] | None:
+    def take(self) -> tuple[WorkerRequest, ...] | None:
         """What it runs: the batch that it has, or the next one, where there is one."""
-        if self.running is None and self.alive and (head := self._read(framing.HEAD.size)):
-            count, size, _ = framing.HEAD.unpack(head)
-            entries = self._read(framing.entries_size(count, of_asks=True))
-            self.running = framing.asks(entries, self._read(size))
+        if self.running is None and self.alive and (head := self._read(framing.HEADER.size)):
+            count, size, _ = framing.HEADER.unpack(head)
+            entries = self._read(framing.entries_size(count, of_requests=True))
+            self.running = framing.decode_requests(entries, self._read(size))
         return self.running
 
-    def unread(self) -> list[Ask]:
+    def unread(self) -> list[WorkerRequest]:
         """What lies in its socket, and stays there."""
-        asks: list[Ask] = []
+        asks: list[WorkerRequest] = []
         rest = self._peek(_MOST_BYTES) or b""
         while rest:
-            count, size, _ = framing.HEAD.unpack(rest[: framing.HEAD.size])
-            middle = framing.HEAD.size + framing.entries_size(count, of_asks=True)
-            asks += framing.asks(rest[framing.HEAD.size : middle], rest[middle : middle + size])
+            count, size, _ = framing.HEADER.unpack(rest[: framing.HEADER.size])
+            middle = framing.HEADER.size + framing.entries_size(count, of_requests=True)
+            asks += framing.decode_requests(rest[framing.HEADER.size : middle], rest[middle : middle + size])
             rest = rest[middle + size :]
         return asks
 
-    def answer(self, answers: list[Answer | Loaded], seconds: float, *, keep: int = 0) -> None:
+    def answer(self, answers: list[WorkerReply | LoadReport], seconds: float, *, keep: int = 0) -> None:
         """Answer what runs; the last `keep` bytes follow with `flush`."""
         self.running = None
-        frame = b"".join(framing.replies(answers, seconds))
+        frame = b"".join(framing.encode_replies(answers, seconds))
         self.unsent = frame[len(frame) - keep :] if keep else b""
         self.write(frame[: len(frame) - len(self.unsent)])
 
@@ -98,7 +98,7 @@ class Process:
         """Say how the load went."""
         if self.alive and not self.warm:
             self.warm = not fails
-            loaded = Loaded(0.1, streamable=streamable, merging=Merging(merging, "the test says so"))
+            loaded = LoadReport(0.1, streamable=streamable, row_batching=RowBatching(merging, "the test says so"))
             self.answer([Failure("load", "It does not load.") if fails else loaded], 0.0)
 
     def die(self, *, told_after: float = 0.0, cut_after: float = 0.0) -> None:
@@ -116,7 +116,7 @@ class Process:
     def hang_up(self) -> None:
         """Close both ends of the socket."""
         self.end.close()
-        self._worker._hang_up()
+        self._worker._abort_channel()
 
     def _close(self) -> None:
         self._stage.cut(self)
@@ -139,7 +139,7 @@ class Process:
 
     def _told(self) -> None:
         self.dead.set()
-        self._worker._died()
+        self._worker._handle_exit()
 
     def _read(self, size: int) -> bytes:
         data = self._peek(size)
@@ -170,7 +170,7 @@ class Stage(logging.Handler):
         self.started: list[Process] = []
         self.merging = True
         self.pid: int | None = None
-        self.starts = Starts()
+        self.starts = SpawnHealth()
         self.died: Callable[[Process], None] = _nothing
         self.cut: Callable[[Process], None] = _nothing
 
@@ -211,10 +211,10 @@ class Stage(logging.Handler):
         return [process for process in self.alive if not (process.kill_wanted or process.silenced)]
 
 
-class Scripted(Worker):
+class Scripted(ProcessWorker):
     """The real handle, on a process that a test plays."""
 
-    def __init__(self, source: ModelSource, *, template: Template, died: Callable[[Worker], None]) -> None:
+    def __init__(self, source: ModelSource, *, template: ForkServer, died: Callable[[ProcessWorker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = died
         self.source = source
@@ -225,8 +225,8 @@ class Scripted(Worker):
         self._channel = None
         self.process = Process(self, far, stage=self._stage)
         self._executor = cast("Any", self.process)
-        self._lifeline = cast("Lifeline", self.process)
-        self.loaded = Loaded(0.0)
+        self._lifeline = cast("ProcessWatcher", self.process)
+        self.loaded = LoadReport(0.0)
 
     def _spawn(self) -> None:
         self._stage.begin(self.process)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.workers.stateful.played import opened, theatre
-from workers.limits import Limits
+from workers.limits import PoolLimits
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from tests.workers.stateful.clockwork import Clockwork
     from tests.workers.stateful.scripted import Stage
-    from workers.scheduler.worker_group import Crew
+    from workers.scheduler.worker_group import WorkerGroup
 
-LIMITS = Limits(request_seconds=10.0)
+LIMITS = PoolLimits(request_seconds=10.0)
 
 
 class Show:
@@ -27,7 +27,7 @@ class Show:
         self.loop = loop
         self.stage = stage
         self.idles = 0
-        self.crew: Crew = loop.run(opened(stage, LIMITS, broken=lambda *_: None, idle=self._note))
+        self.crew: WorkerGroup = loop.run(opened(stage, LIMITS, broken=lambda *_: None, idle=self._note))
 
     def _note(self) -> None:
         self.idles += 1

@@ -15,13 +15,13 @@ from workers.protocol import framing
 
 if TYPE_CHECKING:
     from tests.workers.stateful.scripted import Process
-    from workers.protocol.messages import Ask
+    from workers.protocol.messages import WorkerRequest
 
 PLACES = st.integers(0, 1_000)  # of one among those there are
 TURNS = st.integers(0, 3)
 HOW = st.sampled_from(["well", "well", "well", "fails", "few", "wrong", "ends"])
 WAITS = st.sampled_from([0.01, 0.04, 0.05, 0.06, 0.3, 0.6, 1.0, 4.0, 11.0])
-GARBAGE = st.sampled_from([b"\xff" * framing.HEAD.size, b"Traceback (most recent call last):\n"])
+GARBAGE = st.sampled_from([b"\xff" * framing.HEADER.size, b"Traceback (most recent call last):\n"])
 
 
 class Staged(RuleBasedStateMachine):
@@ -37,7 +37,7 @@ class Staged(RuleBasedStateMachine):
         self.stage.died, self.stage.cut = self.note_death, self.note_cut
         self.ledger = Ledger()
         self.asked: list[Asked] = []
-        self.fresh: dict[Process, list[Ask]] = {}
+        self.fresh: dict[Process, list[WorkerRequest]] = {}
         self.number = 0
 
     @precondition(lambda self: self.unanswered())

@@ -13,14 +13,14 @@ from tests.workers.stateful.asking import Asked, Reading
 from tests.workers.stateful.effort import effort
 from tests.workers.stateful.played import opened
 from tests.workers.stateful.staged import PLACES, TURNS, WAITS, Staged
-from workers.errors import LoadFailed, OutOfTime, PoolClosed, QueueFull, WorkerDied
-from workers.limits import Limits
+from workers.errors import ModelLoadError, PredictionTimeout, PoolClosed, QueueFull, WorkerCrashed
+from workers.limits import PoolLimits
 from workers.protocol.messages import Job, Reply
 
 if TYPE_CHECKING:
-    from workers.scheduler.worker_group import Crew
+    from workers.scheduler.worker_group import WorkerGroup
 
-LIMITS = Limits(workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0)
+LIMITS = PoolLimits(workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0)
 
 
 class Team(Staged):
@@ -49,13 +49,13 @@ class Team(Staged):
         assert not self.crew.busy, "idle was told, and it is busy"
         self.idles += 1
 
-    def break_down(self, crew: Crew, error: LoadFailed) -> None:
+    def break_down(self, crew: WorkerGroup, error: ModelLoadError) -> None:
         """What the pool does: nobody asks this crew any more, and it is closed."""
-        assert isinstance(error, LoadFailed)
-        assert not crew.workers
+        assert isinstance(error, ModelLoadError)
+        assert not crew.worker_count
         assert not self.broken
         self.broken = True
-        self.allow(LoadFailed)
+        self.allow(ModelLoadError)
         self.begin_to_close(0.0)
 
     # What callers do
@@ -88,7 +88,7 @@ class Team(Staged):
         if reading.asked is None:
             work = anext(reading.stream)
             reading.asked = self.note(reading.name, cast("Any", _chunk(work)))
-            reading.asked.allowed |= {WorkerDied, OutOfTime}
+            reading.asked.allowed |= {WorkerCrashed, PredictionTimeout}
         self.turn(turns)
 
     @precondition(lambda self: self.readings)
@@ -137,7 +137,7 @@ class Team(Staged):
                 self.check(asked)
         assert not self.loop.raised, self.loop.raised
         assert len(self.stage.alive) <= 2 * LIMITS.workers_per_model
-        assert self.crew.workers <= LIMITS.workers_per_model
+        assert self.crew.worker_count <= LIMITS.workers_per_model
         if self.begun() and not self.broken and self.closing is None:
             assert self.crew.busy, "it has a job, and says that it is idle"
         if self.was_busy and not self.crew.busy and self.closing is None:
@@ -201,7 +201,7 @@ class Team(Staged):
         for process in self.stage.alive:
             process.report()
         if self.closing is None:
-            assert self.crew.workers == LIMITS.workers_per_model
+            assert self.crew.worker_count == LIMITS.workers_per_model
             before = self.loop.time()
             self.loop.run(self.crew.close(drain_seconds=60.0))
             assert self.loop.time() - before < 6.0

@@ -13,15 +13,15 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from tests.workers.conftest import Files, key
 from tests.workers.stateful.effort import effort
 from tests.workers.stateful.staged import TURNS, WAITS, Staged
-from workers.errors import LoadFailed, NoMeans, NoRoom, NotLoaded, Pinned, PoolClosed, QueueFull
-from workers.limits import Limits
+from workers.errors import ModelLoadError, SystemResourcesExhausted, CapacityExceeded, ModelNotLoaded, ModelPinned, PoolClosed, QueueFull
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, Reply
 
 if TYPE_CHECKING:
     from tests.workers.stateful.asking import Asked
 
-LIMITS = Limits(
+LIMITS = PoolLimits(
     workers_per_model=1,
     max_loaded_models=2,
     max_queue=6,
@@ -65,7 +65,7 @@ class Company(Staged):
         """One is loaded, unless it is being loaded; what is to fail of that is planned."""
         if of not in self.loads or self.loads[of].task.done():
             asked = self.begin_asking(b"load " + of.name.encode(), self.pool.load(of, self.files[of]()))
-            asked.allowed |= {LoadFailed, NoMeans, NoRoom}
+            asked.allowed |= {ModelLoadError, SystemResourcesExhausted, CapacityExceeded}
             self.loads[of] = asked
             if self.closing is not None:
                 asked.allowed.add(PoolClosed)
@@ -80,16 +80,16 @@ class Company(Staged):
     def ask(self, of: ModelKey, any_warm: bool, count: int, turns: int) -> None:
         """Some ask one; whoever finds it warm is not told that it is not."""
         self.loop.turn(1)  # who was to unload it does so before
-        if any_warm and not self.pool.is_warm(of):
-            of = next(filter(self.pool.is_warm, KEYS), of)
-        warm = self.pool.is_warm(of)
+        if any_warm and not self.pool.is_loaded(of):
+            of = next(filter(self.pool.is_loaded, KEYS), of)
+        warm = self.pool.is_loaded(of)
         for _ in range(count):
             name = self.named(of.name)
             asked = self.begin_asking(name, self.pool.predict(of, Job(name)))
             if self.closing is not None:
                 asked.allowed.add(PoolClosed)
             if not warm:
-                asked.allowed.add(NotLoaded)
+                asked.allowed.add(ModelNotLoaded)
             elif len(self.unanswered()) > LIMITS.max_queue:
                 asked.allowed.add(QueueFull)
         self.turn(1 + turns)
@@ -102,7 +102,7 @@ class Company(Staged):
         asked = self.begin_asking(b"unload " + of.name.encode(), self.pool.unload(of))
         self.unloads.append(asked)
         if of in self.pinned:
-            asked.allowed.add(Pinned)
+            asked.allowed.add(ModelPinned)
         else:
             self.was_warm.discard(of)
             self.allow_of(of, PoolClosed)
@@ -116,19 +116,19 @@ class Company(Staged):
             self.pool.unpin(of)
         else:
             self.loop.turn(1)  # who was to unload it does so before
-            self.was_warm = {each for each in KEYS if self.pool.is_warm(each)}
+            self.was_warm = {each for each in KEYS if self.pool.is_loaded(each)}
             self.pinned.add(of)
             self.pool.pin(of)
 
     @rule(seconds=st.one_of(WAITS, st.just(70.0)))
     def wait(self, seconds: float) -> None:
         """Time passes; a model that nobody has asked for is retired."""
-        idle = {of for of in KEYS if self.pool.is_warm(of) and not self.waits(of) and of not in self.pinned}
+        idle = {of for of in KEYS if self.pool.is_loaded(of) and not self.waits(of) and of not in self.pinned}
         self.loop.wait(seconds)
         self.settled()
         for of in idle if seconds > LIMITS.idle_seconds else ():
             if not self.is_of(self.loads.get(of), done=False) and of not in self.reloaded():
-                assert not self.pool.is_warm(of), "nobody asks for it, and it stays"
+                assert not self.pool.is_loaded(of), "nobody asks for it, and it stays"
 
     @precondition(lambda self: self.closing is None)
     @rule(drain=st.sampled_from([0.0, 1.0, 30.0]), often=st.sampled_from([False] * 15 + [True]), turns=TURNS)
@@ -151,14 +151,14 @@ class Company(Staged):
             if str(of) in self.stage.lost:
                 self.was_warm.discard(of)
                 self.allow_of(of, PoolClosed)
-                self.allow_of(of, LoadFailed)
+                self.allow_of(of, ModelLoadError)
         self.stage.lost.clear()
         for asked in self.asked:
             if asked.task.done() and not asked.checked:
                 self.check(asked)
         assert not self.loop.raised, self.loop.raised
         assert not self.stage.troubles, self.stage.troubles
-        states = self.pool.states()
+        states = self.pool.statuses()
         assert len(states) <= LIMITS.max_loaded_models
         warm = {of for of, state in states.items() if state.state == "warm"}
         if self.closing is None:
@@ -170,7 +170,7 @@ class Company(Staged):
 
     def check(self, asked: Asked) -> None:
         told = self.ledger.check(asked, self.loop.time(), request_seconds=LIMITS.request_seconds)
-        if isinstance(told, NoRoom):
+        if isinstance(told, CapacityExceeded):
             others = {of for of in KEYS if of in self.pinned}
             waited = self.loop.time() - asked.since
             assert waited >= LIMITS.request_seconds or len(others) >= LIMITS.max_loaded_models
@@ -226,7 +226,7 @@ class Company(Staged):
         self.closing.result()
         self.loop.wait(1.0)
         assert not self.stage.alive
-        assert not self.pool.states()
+        assert not self.pool.statuses()
         assert all(files.entered == files.left for files in self.files.values())
         assert not asyncio.all_tasks(self.loop)
         assert not self.loop.timers()

@@ -26,15 +26,15 @@ from hypothesis.stateful import (
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from tests.workers.stateful.effort import effort
-from workers.errors import ModelFailed, NoRoom, NotLoaded, OutOfTime, Pinned, WorkerDied
-from workers.limits import Limits
+from workers.errors import ModelError, CapacityExceeded, ModelNotLoaded, PredictionTimeout, ModelPinned, WorkerCrashed
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, Reply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIMITS = Limits(max_loaded_models=2, request_seconds=30.0, load_seconds=60.0)
+LIMITS = PoolLimits(max_loaded_models=2, request_seconds=30.0, load_seconds=60.0)
 SECONDS = 90.0
 KEYS = [key(name) for name in ("commands", "streams", "again")]
 MODELS = st.sampled_from(KEYS)
@@ -92,7 +92,7 @@ class House(RuleBasedStateMachine):
         places = {of, *self.pinned}
         try:
             self.run(self.pool.load(of, self.files[of]()))
-        except NoRoom:
+        except CapacityExceeded:
             assert len(places) > LIMITS.max_loaded_models
         else:
             assert self.pool.is_warm(of)
@@ -108,7 +108,7 @@ class House(RuleBasedStateMachine):
             job = Job(body(do=["x" if word == "raise" else word, last]))
             caller = Caller(name, word, self.loop.create_task(self.pool.predict(of, job)))
             if not warm:
-                caller.allowed.add(NotLoaded)
+                caller.allowed.add(ModelNotLoaded)
             self.callers.append(caller)
         self.run(asyncio.sleep(0))
 
@@ -138,7 +138,7 @@ class House(RuleBasedStateMachine):
         """What it was asked is answered, and it is gone; not where it is pinned."""
         try:
             self.run(self.pool.unload(of))
-        except Pinned:
+        except ModelPinned:
             assert of in self.pinned
         else:
             assert of not in self.pinned
@@ -177,12 +177,12 @@ class House(RuleBasedStateMachine):
         if error is None:
             assert caller.word not in {"raise", "die"}
             assert orjson.loads(caller.task.result().body) == [caller.name]
-        elif isinstance(error, ModelFailed):
+        elif isinstance(error, ModelError):
             assert caller.word == "raise"
             assert error.text.startswith(caller.name.split()[1] + " ")
-        elif isinstance(error, WorkerDied):
+        elif isinstance(error, WorkerCrashed):
             assert caller.word == "die" or caller.kills >= 2, "it paid for another's job"
-        elif not isinstance(error, OutOfTime):
+        elif not isinstance(error, PredictionTimeout):
             assert type(error) in caller.allowed, error
 
     def waiting(self) -> list[Caller]:

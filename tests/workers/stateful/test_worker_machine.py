@@ -27,15 +27,15 @@ from hypothesis.stateful import (
 from tests.support.models import body
 from tests.workers.conftest import key
 from tests.workers.stateful.effort import effort
-from workers.errors import WorkerDied
-from workers.process.forkserver import Template
-from workers.process.worker import Worker
+from workers.errors import WorkerCrashed
+from workers.process.forkserver import ForkServer
+from workers.process.worker import ProcessWorker
 from workers.protocol.messages import Failure, Job, ModelSource, Reply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.process.channel import Heard
+    from workers.process.channel import BatchOutcome
 
 SECONDS = 60.0  # for what takes a moment
 NAMES = st.lists(st.sampled_from(["x", "raise", "exit", "sleep 0.02"]), min_size=1, max_size=4)
@@ -47,7 +47,7 @@ class Batch:
     def __init__(self, number: int, words: list[str]) -> None:
         self.number = number
         self.words = words
-        self.heard: list[Heard] = []
+        self.heard: list[BatchOutcome] = []
         self.over = asyncio.Event()
 
     @property
@@ -67,7 +67,7 @@ class Batch:
     def named(self) -> list[tuple[str, str]]:
         return [(word, f"{self.number}.{place}") for place, word in enumerate(self.words)]
 
-    def hear(self, heard: Heard) -> None:
+    def hear(self, heard: BatchOutcome) -> None:
         self.heard.append(heard)
         self.over.set()
 
@@ -82,11 +82,11 @@ class Life(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.loop = self.runner.get_loop()
         self.state = "cold"
-        self.deaths: list[Worker] = []
+        self.deaths: list[ProcessWorker] = []
         self.starts = self.first = 0
         self.batches: list[Batch] = []
         self.stopped = False
-        self.template = Template()
+        self.template = ForkServer()
         self.template.ensure_running()
         gc.collect()
         self.descriptors = psutil.Process().num_fds()
@@ -111,10 +111,10 @@ class Life(RuleBasedStateMachine):
         assert self.worker.reachable
         assert not self.worker.dead
 
-    async def started(self) -> Worker:
+    async def started(self) -> ProcessWorker:
         source = ModelSource(key("commands"), str(self.folder))
-        return await Worker.start(
-            source, template=self.template, starter=self.starter, seconds=SECONDS, died=self.deaths.append
+        return await ProcessWorker.start(
+            source, forkserver=self.template, spawn_executor=self.starter, seconds=SECONDS, on_exit=self.deaths.append
         )
 
     @precondition(lambda self: self.state in {"cold", "dead"})
@@ -198,7 +198,7 @@ class Life(RuleBasedStateMachine):
         """Who asks it is told, later."""
         batch = self.given(["x"])
         self.run(batch.over.wait())
-        assert isinstance(batch.heard[0], WorkerDied)
+        assert isinstance(batch.heard[0], WorkerCrashed)
 
     def dead(self) -> None:
         """All who waited hear of it."""
@@ -222,7 +222,7 @@ class Life(RuleBasedStateMachine):
         assert order == sorted(order, reverse=True), "a later batch was heard of first"
         for batch in self.batches:
             assert len(batch.heard) <= 1
-            if batch.heard and not isinstance(batch.heard[0], WorkerDied):
+            if batch.heard and not isinstance(batch.heard[0], WorkerCrashed):
                 answers, seconds = batch.heard[0]
                 assert seconds >= 0
                 assert [self.told(answer) for answer in answers] == batch.expected
@@ -245,7 +245,7 @@ class Life(RuleBasedStateMachine):
                 if self.stopped:
                     self.stop()
                 self.run(self.all_heard())
-                assert not any(isinstance(batch.heard[0], WorkerDied) for batch in self.since_the_start())
+                assert not any(isinstance(batch.heard[0], WorkerCrashed) for batch in self.since_the_start())
                 self.close()
             assert len(self.deaths) == self.starts
             self.run(asyncio.sleep(0.1))  # the notice that is given of a death is over

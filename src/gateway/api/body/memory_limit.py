@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from workers.metrics import Event
+from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from workers.metrics import Tally
+    from workers.metrics import Counters
 
 SMALL: Final = 16 * 1024
 """A body of so many bytes is not counted: all that may wait for a model are few beside what it takes."""
 
-BODIES_REFUSED: Final = Event(
+BODIES_REFUSED: Final = CounterSpec(
     "bodies_refused",
     "Requests refused for their body: slow (to come), or full (as many bytes as allowed are held already).",
     ("reason",),
@@ -28,7 +28,7 @@ class IntakeFull(Exception):
 class Intake:
     """Counts what is held of the bodies, by connection, of which each has one request at a time."""
 
-    def __init__(self, limit: int, *, tally: Tally) -> None:
+    def __init__(self, limit: int, *, tally: Counters) -> None:
         self._limit = limit
         self._tally = tally
         self._of: dict[web.RequestHandler, int] = {}
@@ -37,7 +37,7 @@ class Intake:
     def expect(self, size: int) -> None:
         """Raise IntakeFull where a body of `size` bytes would not fit now."""
         if self.held + size > self._limit:
-            self._tally.count(BODIES_REFUSED, "full")
+            self._tally.increment(BODIES_REFUSED, "full")
             raise IntakeFull
 
     def hold(self, connection: web.RequestHandler, size: int) -> None:

@@ -87,7 +87,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
         async with asyncio.timeout(seconds):
             return await _gathered(request, limit)
     except TimeoutError as error:
-        request.app[keys.TALLY].count(BODIES_REFUSED, "slow")
+        request.app[keys.TALLY].increment(BODIES_REFUSED, "slow")
         message = f"The body was not whole within {seconds:g} s."
         raise HttpRefusal(408, "DEADLINE_EXCEEDED", message=message) from error
 

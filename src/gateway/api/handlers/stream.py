@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from gateway.domain.refs import ModelRef
-    from workers.prediction_stream import Stream
+    from workers.prediction_stream import PredictionStream
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ async def answer(request: web.Request, ref: ModelRef) -> web.StreamResponse:
         return response
 
 
-async def _events(request: web.Request, chunks: Stream) -> AsyncGenerator[bytes, None]:
+async def _events(request: web.Request, chunks: PredictionStream) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in chunks:
             yield b"data: %b\n\n" % chunk

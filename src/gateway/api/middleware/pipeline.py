@@ -15,7 +15,7 @@ from gateway.errors import UNEXPECTED_ERRORS
 from gateway.serving.service import asked
 from gateway.telemetry import logs
 from gateway.telemetry.metrics.requests import CLIENT_GONE
-from workers.errors import ModelFailed
+from workers.errors import ModelError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -84,7 +84,7 @@ def told(error: Exception, request: web.Request, *, model_error_text: bool) -> e
     problem = errors.problem_of(error, model_error_text=model_error_text)
     if problem is None:
         problem = errors.internal()
-        request.app[keys.TALLY].count(UNEXPECTED_ERRORS, "request")
+        request.app[keys.TALLY].increment(UNEXPECTED_ERRORS, "request")
         logger.error("unexpected error", exc_info=error, extra=_where(request))
     elif problem.status >= 500 or problem.status == 424:
         _complain(request, error, problem.status)
@@ -119,10 +119,10 @@ def _where(request: web.Request) -> dict[str, object]:
 
 def _reason(error: Exception) -> str:
     """For the operator: the error and, of a model's own exception, its text."""
-    text = error.text if isinstance(error, ModelFailed) else ""
+    text = error.text if isinstance(error, ModelError) else ""
     return f"{type(error).__name__}: {error}" + (f" ({text})" if text else "")
 
 
 def _more(error: Exception) -> dict[str, str]:
     """What a model's worker wrote for the operator alone: usually the trace. The pool logs failed loads."""
-    return {"log": error.log} if isinstance(error, ModelFailed) and error.log else {}
+    return {"log": error.log} if isinstance(error, ModelError) and error.log else {}

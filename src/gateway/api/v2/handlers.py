@@ -15,7 +15,7 @@ from gateway.api.errors import HttpRefusal
 from gateway.api.handlers import health
 from gateway.api.paths import name_of, ref_of
 from gateway.api.v2 import metadata as v2_metadata
-from workers.errors import LoadFailed
+from workers.errors import ModelLoadError
 from workers.protocol.messages import OPEN_INFERENCE, Job
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ async def model_ready(request: web.Request) -> web.Response:
     Raises LoadFailed while the memory of a failed load lasts.
     """
     version = (await _resolved(request)).version
-    state = request.app[keys.POOL].state(version.key)
+    state = request.app[keys.POOL].status(version.key)
     if state.state == "failed":
-        raise LoadFailed(state.reason or "The model could not be loaded.")
+        raise ModelLoadError(state.reason or "The model could not be loaded.")
     body = {"name": version.name, "version": version.version, "ready": True, "state": state.state}
     return responses.json(body)
 

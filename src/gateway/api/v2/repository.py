@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from gateway.domain.models import Model, ModelVersion
-    from workers.pool.status import State
+    from workers.pool.status import ModelStatus
     from workers.protocol.messages import ModelKey
 
 _LONGEST_BODY: Final = 64 * 1024
@@ -35,7 +35,7 @@ async def index(request: web.Request) -> web.Response:
     only_ready = document.get("ready", False)
     if not isinstance(only_ready, bool):
         raise _wrong("ready must be true or false.")
-    states = request.app[keys.POOL].states()
+    states = request.app[keys.POOL].statuses()
     entries = [_entry(key, state) for key, state in states.items() if state.state == "warm" or not only_ready]
     if not only_ready:
         loaded = {(key.name, key.version) for key in states}
@@ -62,8 +62,8 @@ async def unload(request: web.Request) -> web.Response:
     if "version" in parameters:
         found = [(await _version(request, parameters["version"])).key]
     else:
-        found = [key for key in pool.states() if key.name == name]
-    loaded = [key for key in found if pool.is_warm(key)]
+        found = [key for key in pool.statuses() if key.name == name]
+    loaded = [key for key in found if pool.is_loaded(key)]
     if not found:
         await request.app[keys.CATALOG].model(name)
     await pool.unload(*loaded)
@@ -117,7 +117,7 @@ async def _every_model(catalog: Catalog) -> list[Model]:
             return models
 
 
-def _entry(key: ModelKey, state: State) -> dict[str, str]:
+def _entry(key: ModelKey, state: ModelStatus) -> dict[str, str]:
     return {
         "name": key.name,
         "version": key.version,

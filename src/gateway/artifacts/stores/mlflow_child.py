@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-_LOG_CHARACTERS = 8000
+_MAX_LOG_CHARS = 8000
 
 
 def main() -> int:
@@ -31,30 +31,30 @@ def main() -> int:
     answer_to = os.dup(1)
     os.dup2(2, 1)
     order: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_asker, daemon=True).start()
-    answer = _carried_out(order)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    answer = _execute(order)
     with os.fdopen(answer_to, "w", encoding="utf-8") as out:
         out.write(json.dumps(answer) + "\n")
     return 0 if answer["outcome"] == "done" else 1
 
 
-def _end_with_asker() -> None:
+def _exit_with_parent() -> None:
     # The pipe ends when the gateway does, however it does: nobody would remove what comes later.
     os.read(0, 1)
     os._exit(1)
 
 
-def _carried_out(order: dict[str, Any]) -> dict[str, str]:
+def _execute(order: dict[str, Any]) -> dict[str, str]:
     try:
-        return {"outcome": _fetched(order)}
+        return {"outcome": _fetch(order)}
     except Exception as error:  # noqa: BLE001 - the process ends here, and its last word is what went wrong
-        if _is_full(error):
+        if _is_disk_full(error):
             return {"outcome": "full"}
-        log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
+        log = "".join(traceback.format_exception(error))[-_MAX_LOG_CHARS:]
         return {"outcome": "failed", "exception": type(error).__name__, "log": log}
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException | None) -> bool:
     """Whether no space left is behind `error`, however MLflow wrapped it."""
     # Of some errors MLflow keeps the words alone.
     if f"[Errno {errno.ENOSPC}]" in str(error):
@@ -66,10 +66,10 @@ def _is_full(error: BaseException | None) -> bool:
     return False
 
 
-def _fetched(order: dict[str, Any]) -> str:
+def _fetch(order: dict[str, Any]) -> str:
     uri, folder, path = order["uri"], Path(order["folder"]), order.get("path")
     if path is not None:
-        size = _size(uri, path)
+        size = _remote_size(uri, path)
         if size is None:
             return "absent"
         if size > order["limit"]:
@@ -79,7 +79,7 @@ def _fetched(order: dict[str, Any]) -> str:
     return "done"
 
 
-def _size(uri: str, path: str) -> int | None:
+def _remote_size(uri: str, path: str) -> int | None:
     """Bytes of the file `path` at `uri`, None where the store lists none."""
     from mlflow.artifacts import list_artifacts  # noqa: PLC0415 - seconds of import, paid by this process alone
 

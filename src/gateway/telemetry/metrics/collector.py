@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics.gauges import Level
     from gateway.telemetry.metrics.requests import Labels, Traffic
     from gateway.telemetry.metrics.snapshot import Series
-    from workers.metrics import Event, Tally
+    from workers.metrics import CounterSpec, Counters
 
 _EVERY_SECONDS: Final = 1.0
 _LONGEST_SECONDS: Final = 10.0
@@ -49,7 +49,7 @@ class Metrics:
     """
 
     def __init__(
-        self, tally: Tally, traffic: Traffic, *, levels: Callable[[], Iterable[Level]], seat: Seat
+        self, tally: Counters, traffic: Traffic, *, levels: Callable[[], Iterable[Level]], seat: Seat
     ) -> None:
         """`levels` reads the gauges."""
         self._tally = tally
@@ -61,7 +61,7 @@ class Metrics:
         self._before = snapshot.read(last[0]).totals if last else {}
         self._told = False
         self._turn = asyncio.Lock()
-        tally.count(definitions.STARTS)
+        tally.increment(definitions.STARTS)
 
     async def run(self) -> None:
         """Write this process' figures down for its siblings every second, until cancelled."""
@@ -89,7 +89,7 @@ class Metrics:
             return ours
 
     def _together(
-        self, counts: Mapping[tuple[Event, Labels], int], traffic: Traffic, *, levels: Iterable[Level]
+        self, counts: Mapping[tuple[CounterSpec, Labels], int], traffic: Traffic, *, levels: Iterable[Level]
     ) -> tuple[Snapshot, bytes]:
         """The figures, and how they are written down where somebody reads that."""
         ours = Snapshot(
@@ -124,7 +124,7 @@ class Metrics:
 
 
 def _counted(
-    counts: Mapping[tuple[Event, Labels], int], traffic: Traffic
+    counts: Mapping[tuple[CounterSpec, Labels], int], traffic: Traffic
 ) -> Iterator[tuple[Series, Sequence[float]]]:
     """What was counted in this process' own time."""
     for (event, labels), count in counts.items():
@@ -137,5 +137,5 @@ def _counted(
 
 
 @lru_cache(maxsize=256)
-def _name(event: Event) -> str:
+def _name(event: CounterSpec) -> str:
     return definitions.of(event).name

@@ -12,7 +12,7 @@ from gateway.catalog.catalog import STALE_RESOLUTIONS
 from gateway.errors import UNEXPECTED_ERRORS
 from gateway.serving.rollover import SUCCESSIONS
 from gateway.telemetry.metrics.requests import INVOCATIONS, REQUESTS
-from workers.metrics import EVENTS, Event
+from workers.metrics import COUNTER_SPECS, CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,12 +47,12 @@ class Family:
         return ("process", *self.labels) if self.per_process else self.labels
 
 
-STARTS: Final = Event("process_starts", "Gateway processes started, those in place of dead ones among them.")
+STARTS: Final = CounterSpec("process_starts", "Gateway processes started, those in place of dead ones among them.")
 
 
-def of(event: Event) -> Family:
+def of(event: CounterSpec) -> Family:
     """How an event stands in the page."""
-    return Family(f"gateway_{event.name}", event.meaning, "counter", event.labels)
+    return Family(f"gateway_{event.name}", event.documentation, "counter", event.labels)
 
 
 def _gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Family:
@@ -77,7 +77,7 @@ COUNTERS: Final = tuple(
             FETCHED_BYTES,
             DAMAGED,
             EVICTIONS,
-            *EVENTS,
+            *COUNTER_SPECS,
             STARTS,
         ),
     )
@@ -148,6 +148,6 @@ PROCESS: Final = (
 """What prometheus_client's ProcessCollector reads of the gateway's own process: Linux only."""
 
 
-def families(more: Sequence[Event] = ()) -> tuple[Family, ...]:
+def families(more: Sequence[CounterSpec] = ()) -> tuple[Family, ...]:
     """All of them, and those of `more` events, which are counted where these here are not to be known."""
     return (*COUNTERS, *map(of, more), SECONDS, *GAUGES, *PROCESS)

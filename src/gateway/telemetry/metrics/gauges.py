@@ -55,12 +55,12 @@ class Rooms:
 
     def _of_models(self) -> Iterator[Level]:
         """One fingerprint of a version may follow upon another: both count as the version."""
-        states = self.pool.states()
+        states = self.pool.statuses()
         kinds = Counter(state.state for state in states.values())
         yield definitions.LOADED, (), kinds["warm"]
         yield definitions.LOADING, (), kinds["loading"]
         sums: Counter[tuple[Family, tuple[str, ...]]] = Counter()
-        for key, size in self.pool.memory().models.items():
+        for key, size in self.pool.memory_report().model_bytes.items():
             sums[definitions.MEMORY, (key.name, key.version)] += size
         for key, state in states.items():
             if state.state == "warm":
@@ -73,7 +73,7 @@ class Rooms:
 
     def _of_memory(self) -> Iterator[Level]:
         """As it was last measured; measuring takes long, and is the pool's own affair."""
-        memory = self.pool.memory()
-        if memory.budget is not None:
-            yield definitions.BUDGET, (), memory.budget
-            yield definitions.OWN_MEMORY, (), memory.own
+        memory = self.pool.memory_report()
+        if memory.budget_bytes is not None:
+            yield definitions.BUDGET, (), memory.budget_bytes
+            yield definitions.OWN_MEMORY, (), memory.base_bytes

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.metrics import Event
-from workers.versions import OTHER, Versions
+from workers.metrics import CounterSpec
+from workers.versions import OTHER, LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workers.protocol.messages import ModelKey
 
-REQUESTS: Final = Event(
+REQUESTS: Final = CounterSpec(
     "requests",
     "Requests by how they were answered; 499: the client went away before; 503 also: given up at shutdown.",
     ("method", "route", "status"),
 )
-INVOCATIONS: Final = Event(
+INVOCATIONS: Final = CounterSpec(
     "invocations",
     "Requests for predictions whose model and version were found, by how they were answered.",
     ("model", "version", "status"),
@@ -43,13 +43,13 @@ class Place(NamedTuple):
 class Traffic:
     """Holds a cell for whatever is told apart; whoever counts adds to it without asking again.
 
-    Of the model versions only so many are told apart, see `Versions`. `forgotten` is called when cells that
+    Of the model versions only so many are told apart, see `LabelLimiter`. `forgotten` is called when cells that
     were handed out are not to be used any more.
     """
 
     def __init__(self) -> None:
         self._cells: dict[Labels, dict[tuple[Place, int], Cell]] = {}
-        self._versions = Versions(counted=self._counted, fold=self._fold)
+        self._versions = LabelLimiter(total=self._counted, merge_into_other=self._fold)
         self.forgotten: Callable[[], None] = _nobody_asks
 
     def cell(self, place: Place, status: int, *, key: ModelKey | None) -> Cell:
@@ -57,7 +57,7 @@ class Traffic:
         version: Labels = ()
         if key is not None and place.predicts:
             version = key.name, key.version
-            self._versions.admit(key.name, key.version)
+            self._versions.track(key.name, key.version)
         return self._cell(version, place, status)
 
     def copy(self) -> Traffic:

@@ -10,7 +10,7 @@ from pyarrow import ipc, parquet
 
 from workers.codec.answer_table import table
 from workers.codec.request import Answer
-from workers.errors import AnswerRefused
+from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW, PARQUET
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _arrow(predictions: object, media_type: str) -> pa.Table:
     return made.replace_schema_metadata(None)
 
 
-def _no_type(media_type: str) -> AnswerRefused:
-    return AnswerRefused(
+def _no_type(media_type: str) -> NotAcceptable:
+    return NotAcceptable(
         f"A column of the model's answer holds values of several types, or of one that {media_type} does not "
         "have; JSON can be had."
     )

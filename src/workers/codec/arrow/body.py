@@ -13,7 +13,7 @@ from workers.codec.arrow.ipc_sizes import decompressed_size
 from workers.codec.input_errors import type_hinted
 from workers.codec.inputs.params import checked
 from workers.codec.request import Request
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from workers.codec.signature import Plan
@@ -27,7 +27,7 @@ def read(job: Job, plan: Plan) -> Request:
     if plan.type_hinted:
         raise type_hinted("an Arrow table")
     if job.body.startswith(_FILE):
-        raise InputRefused("The body is Arrow's file format; send the stream format.")
+        raise InvalidInput("The body is Arrow's file format; send the stream format.")
     most = size_limits.limit(job.body)
     return Request(arrow_tables.data(_table(job.body, most=most), plan, most=most), checked(None, plan))
 
@@ -38,7 +38,7 @@ def _table(body: bytes, *, most: int) -> pa.Table:
             raise size_limits.too_large(most)
         with ipc.open_stream(pa.BufferReader(body), options=ipc.IpcReadOptions(use_threads=False)) as stream:
             return stream.read_all()
-    except InputRefused:
+    except InvalidInput:
         raise
     except Exception as error:  # a damaged schema raises whatever Python's own types do
-        raise InputRefused("The body is not an Arrow stream, or ends too early.") from error
+        raise InvalidInput("The body is not an Arrow stream, or ends too early.") from error

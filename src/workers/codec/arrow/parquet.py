@@ -15,7 +15,7 @@ from workers.codec.arrow import tables as arrow_tables
 from workers.codec.input_errors import type_hinted
 from workers.codec.inputs.params import checked
 from workers.codec.request import Request
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from workers.codec.signature import Plan
@@ -53,4 +53,4 @@ def _by_mlflow(body: bytes) -> Request:
     try:
         return Request(scoring_server.parse_parquet_input(BytesIO(body)))
     except MlflowException as error:
-        raise InputRefused("MLflow's own reader cannot read the body as Parquet.") from error
+        raise InvalidInput("MLflow's own reader cannot read the body as Parquet.") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import unpack_from
 from typing import Any, Final
 
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 _MAGIC: Final = b"PAR1"
 _TAIL: Final = 8  # the footer's length and the magic
@@ -45,21 +45,21 @@ def read(body: bytes) -> Footer:
     if not body.endswith(_MAGIC) or not 0 < length <= len(body) - _TAIL:
         raise not_parquet()
     if length > _LARGEST:
-        raise InputRefused(f"The body's footer is larger than {_LARGEST // 2**20} MiB.")
+        raise InvalidInput(f"The body's footer is larger than {_LARGEST // 2**20} MiB.")
     try:
         document = _Compact(body[-_TAIL - length : -_TAIL]).struct()
         schema = document[_SCHEMA]
         if _depth(schema) > _DEEPEST:
-            raise InputRefused(f"The body's columns are nested more than {_DEEPEST} deep.")
+            raise InvalidInput(f"The body's columns are nested more than {_DEEPEST} deep.")
         width = sum(max(_CELL, leaf.get(_TYPE_LENGTH, 0)) for leaf in schema if not leaf.get(_CHILDREN))
         return Footer(sum(_size(group, width) for group in document.get(_ROW_GROUPS, ())))
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise not_parquet() from error
 
 
-def not_parquet() -> InputRefused:
+def not_parquet() -> InvalidInput:
     """The refusal of a body that is something else, or damaged."""
-    return InputRefused("The body is not a Parquet file, or ends too early.")
+    return InvalidInput("The body is not a Parquet file, or ends too early.")
 
 
 def _size(group: Struct, width: int) -> int:

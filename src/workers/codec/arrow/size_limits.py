@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,9 +25,9 @@ def limit(body: bytes) -> int:
     return max(_LEAST_LIMIT, _TIMES_THE_BODY * len(body))
 
 
-def too_large(most: int) -> InputRefused:
+def too_large(most: int) -> InvalidInput:
     """The refusal of a body that would become more than `most` bytes."""
-    return InputRefused(
+    return InvalidInput(
         f"The body becomes more than {most // 2**20} MiB when decoded; send fewer rows at a time."
     )
 
@@ -98,7 +98,7 @@ def _struct(array: pa.StructArray) -> int:
 
 
 def _refused(_: pa.Array) -> int:
-    raise InputRefused(
+    raise InvalidInput(
         "The body has a column of an Arrow type that is not read here (a union, a list of views or run-ends)."
     )
 

@@ -16,8 +16,8 @@ from workers.codec.inputs import tensors
 from workers.codec.inputs.columns import ColumnRefused
 from workers.codec.inputs.frames import frame
 from workers.codec.inputs.tables import Table
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from workers.codec.signature import Plan
@@ -34,9 +34,9 @@ def data(table: pa.Table, plan: Plan, *, most: int) -> Any:
     try:
         return _checked(table, plan, most=most)
     except ColumnRefused as refused:
-        raise refusal([Cell(row, None, reason) for row, reason in refused.bad]) from refused
+        raise refusal([InputProblem(row, None, reason) for row, reason in refused.bad]) from refused
     except UnicodeDecodeError as error:  # pyarrow decodes them when they are asked for
-        raise InputRefused(
+        raise InvalidInput(
             "The body has a name, of a column or of a time zone, that is not UTF-8."
         ) from error
 
@@ -44,13 +44,13 @@ def data(table: pa.Table, plan: Plan, *, most: int) -> Any:
 def _checked(table: pa.Table, plan: Plan, *, most: int) -> Any:
     names = table.column_names
     if not names:
-        raise InputRefused("The body has no columns.")
+        raise InvalidInput("The body has no columns.")
     if len(set(names)) != len(names):
-        raise InputRefused("The body names one column twice.")
+        raise InvalidInput("The body names one column twice.")
     try:
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise InputRefused("The body's columns are damaged, or hold text that is not UTF-8.") from error
+        raise InvalidInput("The body's columns are damaged, or hold text that is not UTF-8.") from error
     size_limits.check(table, most=most)
     return _data(Table(tuple(names), tuple(map(ArrowSource, table.itercolumns())), table.num_rows), plan)
 

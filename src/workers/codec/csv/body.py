@@ -19,7 +19,7 @@ from workers.codec.inputs.frames import frame
 from workers.codec.inputs.params import checked
 from workers.codec.inputs.tables import Table
 from workers.codec.request import Request
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,9 @@ def _inferred(body: bytes, parsed: pa.Table) -> pd.DataFrame:
             skip_blank_lines=parsed.num_columns > 1,
         )
     except (ValueError, OverflowError) as error:  # pandas' own parser errors are of these
-        raise InputRefused("pandas cannot read the body as CSV.") from error
+        raise InvalidInput("pandas cannot read the body as CSV.") from error
     if made.shape != (parsed.num_rows, parsed.num_columns):
-        raise InputRefused("The body's lines cannot be told apart for sure.")
+        raise InvalidInput("The body's lines cannot be told apart for sure.")
     made.columns = pd.Index(parsed.column_names)
     return made
 
@@ -97,4 +97,4 @@ def _by_mlflow(body: bytes, plan: Plan) -> Request:
     try:
         return Request(scoring_server.parse_csv_input(StringIO(body.decode()), schema=plan.schema))  # type: ignore[arg-type] # None is its default
     except (MlflowException, ValueError) as error:
-        raise InputRefused("MLflow's own reader cannot read the body as CSV.") from error
+        raise InvalidInput("MLflow's own reader cannot read the body as CSV.") from error

@@ -17,7 +17,7 @@ from workers.codec.inputs.arrays import cast
 from workers.codec.inputs.scalars import Fractional
 from workers.codec.inputs.sources import Source
 from workers.codec.json import text as json_text
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,7 +128,7 @@ def _json(text: str | None) -> object:
         return None
     try:
         return json_text.parse(text.encode())
-    except InputRefused:
+    except InvalidInput:
         return text
 
 

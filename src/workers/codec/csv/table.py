@@ -12,8 +12,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from workers.codec.input_errors import DETAILS, refusal
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,20 +32,20 @@ def parse(body: bytes) -> pa.Table:
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     if not text:
-        raise InputRefused("The body is empty; CSV begins with a header line.")
+        raise InvalidInput("The body is empty; CSV begins with a header line.")
     _check_utf8(text)
     _check_quotes(text)
     names = _names(text)
-    uneven: list[Cell] = []
+    uneven: list[InputProblem] = []
     try:
         whole = text if text.endswith((b"\n", b"\r")) else text + b"\n"
         table = _columns(whole, names, noted=_into(uneven))
     except (pa.ArrowException, ValueError) as error:
-        raise InputRefused("The body is not CSV in UTF-8, separated by commas.") from error
+        raise InvalidInput("The body is not CSV in UTF-8, separated by commas.") from error
     if uneven:
         raise refusal(uneven, what="The lines are not all as long as the header line")
     if table.column_names != names:
-        raise InputRefused("The header line cannot be read for sure; quote its names.")
+        raise InvalidInput("The header line cannot be read for sure; quote its names.")
     return table
 
 
@@ -65,12 +65,12 @@ def _columns(text: bytes, names: list[str], *, noted: Callable[[arrow_csv.Invali
     )
 
 
-def _into(uneven: list[Cell]) -> Callable[[arrow_csv.InvalidRow], str]:
+def _into(uneven: list[InputProblem]) -> Callable[[arrow_csv.InvalidRow], str]:
     """A handler of uneven lines that notes them without their text. Line 1 is the header."""
 
     def note(row: arrow_csv.InvalidRow) -> str:
         reason = f"has {row.actual_columns} values, where {row.expected_columns} are wanted"
-        uneven.append(Cell(None if row.number is None else row.number - 2, None, reason))
+        uneven.append(InputProblem(None if row.number is None else row.number - 2, None, reason))
         return "skip" if len(uneven) <= DETAILS else "error"
 
     return note
@@ -83,7 +83,7 @@ def _check_utf8(text: bytes) -> None:
     try:
         pa.array([text], pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid as error:
-        raise InputRefused("The body is not CSV in UTF-8.") from error
+        raise InvalidInput("The body is not CSV in UTF-8.") from error
 
 
 def _check_quotes(text: bytes) -> None:
@@ -91,9 +91,9 @@ def _check_quotes(text: bytes) -> None:
     if _QUOTE not in text:
         return
     if text.count(_QUOTE) % 2:
-        raise InputRefused("A quoted cell of the body does not end.")
+        raise InvalidInput("A quoted cell of the body does not end.")
     if _BESIDE.search(_QUOTED.sub(_QUOTE, text)):
-        raise InputRefused(
+        raise InvalidInput(
             "A cell of the body has a quote within: quote the whole cell, and write the quote twice."
         )
 
@@ -103,9 +103,9 @@ def _names(text: bytes) -> list[str]:
     try:
         names = next(lines, [])
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputRefused("The header line is not CSV in UTF-8.") from error
+        raise InvalidInput("The header line is not CSV in UTF-8.") from error
     if len(names) > _MOST_COLUMNS:
-        raise InputRefused(f"The header line names more than {_MOST_COLUMNS} columns.")
+        raise InvalidInput(f"The header line names more than {_MOST_COLUMNS} columns.")
     if len(set(names)) != len(names):
-        raise InputRefused("The header line names one column twice.")
+        raise InvalidInput("The header line names one column twice.")
     return names

@@ -11,8 +11,8 @@ from mlflow.types.schema import DataType
 from workers.codec.input_errors import refusal, short
 from workers.codec.inputs.columns import ColumnRefused, convert
 from workers.codec.inputs.inferred import rounds, series
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,14 +72,14 @@ def _by_name(table: Table, columns: Sequence[Column]) -> Chosen:
     if names is None and len(columns) == 1 and len(table.values) == 1:
         names = (str(columns[0].name),)
     if names is None:
-        raise InputRefused("The model's signature names its columns, so the body must name them too.")
+        raise InvalidInput("The model's signature names its columns, so the body must name them too.")
     known = {column.name for column in columns}
     given = set(names)
     problems = [
-        Cell(None, short(name), "not a column of the signature") for name in names if name not in known
+        InputProblem(None, short(name), "not a column of the signature") for name in names if name not in known
     ]
     problems += [
-        Cell(None, column.name, "missing")
+        InputProblem(None, column.name, "missing")
         for column in columns
         if column.required and column.name not in given
     ]
@@ -104,7 +104,7 @@ def _left_out(column: Column, values: Sequence[object]) -> bool:
 
 def _by_position(table: Table, columns: Sequence[Column]) -> Chosen:
     if len(table.values) != len(columns):
-        raise InputRefused(f"The model takes {_counted(columns)}; the body has {len(table.values)}.")
+        raise InvalidInput(f"The model takes {_counted(columns)}; the body has {len(table.values)}.")
     names = table.names if table.names is not None else range(len(columns))
     return list(zip(names, columns, table.values, strict=True))
 
@@ -114,13 +114,13 @@ def _counted(columns: Sequence[Column]) -> str:
 
 
 def _converted(chosen: Chosen) -> list[Any]:
-    problems: list[Cell] = []
+    problems: list[InputProblem] = []
     converted: list[Any] = []
     for name, column, values in chosen:
         try:
             converted.append(convert(values, column))
         except ColumnRefused as refused:
-            problems += [Cell(row, short(name), reason) for row, reason in refused.bad]
+            problems += [InputProblem(row, short(name), reason) for row, reason in refused.bad]
     if problems:
         raise refusal(problems)
     return converted

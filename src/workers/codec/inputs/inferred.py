@@ -11,8 +11,8 @@ from workers.codec.input_errors import refusal
 from workers.codec.inputs import tensors
 from workers.codec.inputs.sources import Source
 from workers.codec.inputs.tensors import flattened
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def _records(records: list[dict[str, object]], *, what: str) -> Any:
         return [{name: _array(value, what=what) for name, value in record.items()} for record in records]
     names = records[0].keys()
     if uneven := [row for row, record in enumerate(records) if record.keys() != names]:
-        raise refusal([Cell(uneven[0], None, "has other names than the first row")], what=what)
+        raise refusal([InputProblem(uneven[0], None, "has other names than the first row")], what=what)
     return {name: _array([record[name] for record in records], what=what) for name in names}
 
 
@@ -68,7 +68,7 @@ def _array(payload: object, *, what: str) -> np.ndarray[Any, Any]:
         array = np.array(payload, dtype=object if mixed else None)
         return array if array.tolist() == payload else np.array(payload, dtype=object)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InputRefused(f"The values of {what} form no array: rows differ in length or depth.") from error
+        raise InvalidInput(f"The values of {what} form no array: rows differ in length or depth.") from error
 
 
 def _is_double(value: int) -> bool:

@@ -11,8 +11,8 @@ from mlflow.types.schema import DataType, ParamSpec
 from workers.codec.input_errors import refusal, short
 from workers.codec.inputs.nested import Misfit, fitted
 from workers.codec.inputs.scalars import RULES
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from workers.codec.signature import Plan
@@ -25,15 +25,15 @@ def checked(params: object, plan: Plan) -> dict[str, Any] | None:
     if params is None or params == {}:
         return None
     if not isinstance(params, dict):
-        raise InputRefused("params must be an object.")
+        raise InvalidInput("params must be an object.")
     specs = {spec.name: spec for spec in plan.params.params} if plan.params is not None else {}
-    problems: list[Cell] = []
+    problems: list[InputProblem] = []
     taken: dict[str, Any] = {}
     for name, value in params.items():
         try:
             taken[name] = _taken(value, specs.get(name))
         except Misfit as misfit:
-            problems.append(Cell(None, short(name), str(misfit)))
+            problems.append(InputProblem(None, short(name), str(misfit)))
     if problems:
         raise refusal(problems, what="The params do not fit the model's signature")
     return taken

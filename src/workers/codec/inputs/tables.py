@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.codec.input_errors import DETAILS, refusal, short
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 _SPARSE = 16  # as many cells for each value sent are made
 _CELLS = 100_000  # as many are made in any case
@@ -29,15 +29,15 @@ class Table:
 def from_split(payload: object) -> Table:
     """A table of `{"columns"?, "data", "index"?}`. Raises InputRefused."""
     if not isinstance(payload, Mapping):
-        raise InputRefused('dataframe_split must be an object with "data" and "columns".')
+        raise InvalidInput('dataframe_split must be an object with "data" and "columns".')
     if unknown := sorted(set(payload) - {"columns", "data", "index"}):
         named = ", ".join(repr(short(name)) for name in unknown[:DETAILS])
-        raise InputRefused(f"dataframe_split has {named}; it can have columns, data and index.")
+        raise InvalidInput(f"dataframe_split has {named}; it can have columns, data and index.")
     rows = _rows(payload.get("data"))
     names = _names(payload["columns"]) if payload.get("columns") is not None else None
     width = len(names) if names is not None else (len(rows[0]) if rows else 0)
     uneven = [
-        Cell(number, None, f"has {len(row)} values, where {width} are wanted")
+        InputProblem(number, None, f"has {len(row)} values, where {width} are wanted")
         for number, row in enumerate(rows)
         if len(row) != width
     ]
@@ -55,11 +55,11 @@ def from_records(
     Columns beside `known` have their names, which `frame` refuses, and no values.
     """
     if not isinstance(payload, list) or not payload:
-        raise InputRefused(f"{what} must be a list of at least one object.")
+        raise InvalidInput(f"{what} must be a list of at least one object.")
     records = only_objects(payload, what=what)
     names = tuple(dict.fromkeys(name for record in records for name in record))
     if known is None and len(names) * len(records) > _SPARSE * sum(map(len, records)) + _CELLS:
-        raise InputRefused(
+        raise InvalidInput(
             f"The {len(records)} objects of {what} have {len(names)} names together: most of the"
             " cells would be empty. Send records of the same names together."
         )
@@ -72,7 +72,7 @@ def from_records(
 def only_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
     """`payload` where it holds objects only. Raises InputRefused."""
     bad = [
-        Cell(row, None, "not an object") for row, record in enumerate(payload) if not isinstance(record, dict)
+        InputProblem(row, None, "not an object") for row, record in enumerate(payload) if not isinstance(record, dict)
     ]
     if bad:
         raise refusal(bad, what=f"{what} must hold objects only")
@@ -84,7 +84,7 @@ def from_mapping(payload: Mapping[str, object], *, what: str) -> Table:
     columns = {name: value if isinstance(value, list) else [value] for name, value in payload.items()}
     lengths = {len(value) for value in columns.values()}
     if len(lengths) != 1:
-        raise InputRefused(f"The columns of {what} are not all of one length.")
+        raise InvalidInput(f"The columns of {what} are not all of one length.")
     return Table(tuple(columns), tuple(columns.values()), lengths.pop())
 
 
@@ -102,9 +102,9 @@ def from_cells(cells: list[object]) -> Table:
 
 def _rows(payload: object, *, what: str = "data") -> list[list[object]]:
     if not isinstance(payload, list):
-        raise InputRefused(f"{what} must be a list of rows, each a list of values.")
+        raise InvalidInput(f"{what} must be a list of rows, each a list of values.")
     bad = [
-        Cell(row, None, "not a list") for row, values in enumerate(payload) if not isinstance(values, list)
+        InputProblem(row, None, "not a list") for row, values in enumerate(payload) if not isinstance(values, list)
     ]
     if bad:
         raise refusal(bad, what=f"{what} must hold lists only")
@@ -113,9 +113,9 @@ def _rows(payload: object, *, what: str = "data") -> list[list[object]]:
 
 def _names(payload: object) -> tuple[str | int, ...]:
     if not isinstance(payload, list) or not {str, int}.issuperset(map(type, payload)):
-        raise InputRefused("columns must be a list of strings.")
+        raise InvalidInput("columns must be a list of strings.")
     if len(set(payload)) != len(payload):
-        raise InputRefused("columns names one column twice.")
+        raise InvalidInput("columns names one column twice.")
     return tuple(payload)
 
 
@@ -123,7 +123,7 @@ def _index(payload: object, rows: int) -> Sequence[object] | None:
     if payload is None:
         return None
     if not isinstance(payload, list) or len(payload) != rows:
-        raise InputRefused("index must be a list with one entry for each row of data.")
+        raise InvalidInput("index must be a list with one entry for each row of data.")
     if any(isinstance(entry, list | dict) for entry in payload):
-        raise InputRefused("index must hold plain values.")
+        raise InvalidInput("index must hold plain values.")
     return payload

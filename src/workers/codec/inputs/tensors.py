@@ -12,8 +12,8 @@ from mlflow.types.schema import TensorSpec
 from workers.codec.input_errors import refusal, short
 from workers.codec.inputs import arrays
 from workers.codec.inputs.scalars import BOOLEAN, DATETIME, STRING, Rule, floats, integers
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def check(cells: Sequence[object], *, what: str) -> None:
     """Raises InputRefused where an array of the strings in `cells` would be too large."""
     longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
     if len(cells) * longest * _CHARACTER > _LIMIT:
-        raise InputRefused(
+        raise InvalidInput(
             f"{short(what)} has {len(cells)} values, the longest of {longest} characters: as an array of"
             f" strings, where each takes as much as the longest, that is more than {_LIMIT // 1024**2} MiB."
         )
@@ -49,17 +49,17 @@ def tensors(payload: object, plan: Plan, *, what: str) -> Any:
     specs = _specs(plan)
     named = {str(spec.name): spec for spec in specs if spec.name is not None}
     if isinstance(payload, dict) and not named:
-        raise InputRefused(f"{what} must be an array; the model's signature names no inputs.")
+        raise InvalidInput(f"{what} must be an array; the model's signature names no inputs.")
     if isinstance(payload, dict):
         problems = [
-            Cell(None, short(name), "not an input of the signature") for name in payload.keys() - named.keys()
+            InputProblem(None, short(name), "not an input of the signature") for name in payload.keys() - named.keys()
         ]
-        problems += [Cell(None, name, "missing") for name in named.keys() - payload.keys()]
+        problems += [InputProblem(None, name, "missing") for name in named.keys() - payload.keys()]
         if problems:
             raise refusal(problems)
         return {name: _tensor(payload[name], spec, what=name) for name, spec in named.items()}
     if len(specs) != 1:
-        raise InputRefused(f"{what} must be an object with one array per input of the signature.")
+        raise InvalidInput(f"{what} must be an object with one array per input of the signature.")
     return _tensor(payload, specs[0], what=what)
 
 
@@ -67,7 +67,7 @@ def stacked(records: list[Mapping[str, object]], plan: Plan, *, what: str) -> An
     """A list of objects, one per row, as one ndarray per name. Raises InputRefused."""
     names = list(records[0])
     if uneven := [row for row, record in enumerate(records) if record.keys() != records[0].keys()]:
-        raise refusal([Cell(uneven[0], None, f"has other names than the first row of {what}")])
+        raise refusal([InputProblem(uneven[0], None, f"has other names than the first row of {what}")])
     return tensors({name: [record[name] for record in records] for name in names}, plan, what=what)
 
 
@@ -77,7 +77,7 @@ def from_table(table: Table, plan: Plan) -> Any:
     if plan.schema is not None and plan.schema.has_input_names() and table.names is not None:
         columns = dict(zip(map(str, table.names), table.values, strict=True))
         if len(columns) != len(table.names):
-            raise InputRefused("columns names one column twice: once as a number, once as a string.")
+            raise InvalidInput("columns names one column twice: once as a number, once as a string.")
         shapes = {spec.name: spec for spec in specs}
         return tensors(
             {name: _rows(list(cells), shapes.get(name)) for name, cells in columns.items()},
@@ -129,7 +129,7 @@ def _check_shape(shape: tuple[int, ...], spec: TensorSpec, *, what: str) -> None
     if len(shape) != len(spec.shape) or any(
         want not in {-1, have} for want, have in zip(spec.shape, shape, strict=True)
     ):
-        raise InputRefused(f"{short(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
+        raise InvalidInput(f"{short(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
 
 
 def _texts(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], what: str) -> Array:
@@ -144,14 +144,14 @@ def _texts(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], wha
     try:
         return np.array(cells, dtype=spec.type).reshape(shape)
     except ValueError as error:
-        raise InputRefused(
+        raise InvalidInput(
             f"{short(what)} has a string that is not ASCII, where bytes are wanted."
         ) from error
 
 
-def _cells_refused(bad: list[tuple[int, str]], shape: tuple[int, ...], *, what: str) -> InputRefused:
+def _cells_refused(bad: list[tuple[int, str]], shape: tuple[int, ...], *, what: str) -> InvalidInput:
     step = prod(shape[1:]) or 1
-    return refusal([Cell(position // step, short(what), reason) for position, reason in bad])
+    return refusal([InputProblem(position // step, short(what), reason) for position, reason in bad])
 
 
 def flattened(payload: object, *, what: str) -> tuple[tuple[int, ...], list[object]]:
@@ -162,7 +162,7 @@ def flattened(payload: object, *, what: str) -> tuple[tuple[int, ...], list[obje
         length = len(cells[0])
         lists = [cell for cell in cells if isinstance(cell, list) and len(cell) == length]
         if len(lists) != len(cells) or len(shape) == _DEPTH:
-            raise InputRefused(
+            raise InvalidInput(
                 f"{short(what)} is no array: its rows differ in length or depth, or it is too deep."
             )
         shape.append(length)
@@ -174,7 +174,7 @@ def _objects(payload: object, *, what: str) -> Array:
     try:
         return np.array(payload, dtype=object)
     except (ValueError, RecursionError) as error:
-        raise InputRefused(f"{short(what)} is no array: its rows differ in length or depth.") from error
+        raise InvalidInput(f"{short(what)} is no array: its rows differ in length or depth.") from error
 
 
 def _rule(dtype: np.dtype[Any]) -> Rule:
@@ -186,7 +186,7 @@ def _rule(dtype: np.dtype[Any]) -> Rule:
         return floats(dtype, f"an array of {dtype}")
     if dtype == np.dtype("datetime64[ns]"):
         return DATETIME
-    raise InputRefused(f"The model takes an array of {dtype}, which has no JSON form.")
+    raise InvalidInput(f"The model takes an array of {dtype}, which has no JSON form.")
 
 
 def _specs(plan: Plan) -> list[TensorSpec]:

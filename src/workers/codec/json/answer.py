@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from workers.codec.input_errors import short
 from workers.codec.request import Answer
-from workers.errors import ModelFailed
+from workers.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,12 @@ def write(predictions: object) -> bytes:
     try:
         return orjson.dumps(predictions, default=_plain, option=_OPTIONS)
     except TypeError as error:
-        if isinstance(error.__cause__, ModelFailed):
+        if isinstance(error.__cause__, ModelError):
             raise error.__cause__ from None
     try:
         return orjson.dumps(_slow(predictions))
     except (RecursionError, orjson.JSONEncodeError):
-        raise ModelFailed("The model returned a value that is nested too deeply for JSON.") from None
+        raise ModelError("The model returned a value that is nested too deeply for JSON.") from None
 
 
 def write_each(predictions: Array, counts: Sequence[int]) -> list[bytes]:
@@ -89,7 +89,7 @@ def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     name = type(value).__name__
-    raise ModelFailed(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
+    raise ModelError(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
 
 
 # Subclasses of what orjson knows come here as well; a subclass' own JSON form is its base's.
@@ -186,7 +186,7 @@ def duration(value: Any) -> str:
         return str(pd.Timedelta(value).isoformat())
     except (ValueError, OverflowError):
         name = str(value.dtype) if isinstance(value, np.timedelta64) else type(value).__name__
-        raise ModelFailed(
+        raise ModelError(
             f"The model returned a {name} that has no JSON form: it is of years or months, or too long.",
             exception=name,
         ) from None
@@ -204,14 +204,14 @@ def _distinct(names: list[str], *, what: str) -> None:
     if len(set(names)) == len(names):
         return
     twice = next(name for name, times in Counter(names).items() if times > 1)
-    raise ModelFailed(f"The model's answer has no JSON form: two {what} {short(twice)!r}.")
+    raise ModelError(f"The model's answer has no JSON form: two {what} {short(twice)!r}.")
 
 
 def _text(value: str | int) -> str:
     try:
         return json.dumps(value)
     except ValueError:
-        raise ModelFailed(
+        raise ModelError(
             "The model returned an integer of more digits than can be written.", exception="int"
         ) from None
 

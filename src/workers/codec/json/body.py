@@ -14,7 +14,7 @@ from workers.codec.inputs.params import checked
 from workers.codec.json import fast_numbers, legacy
 from workers.codec.json import text as json_text
 from workers.codec.request import Request
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def read(job: Job, plan: Plan) -> Request:
     unified = isinstance(document, dict) and not _LLM_KEYS.isdisjoint(document)
     document = document if unified else legacy.as_mlflow(document)
     if not isinstance(document, dict):
-        raise InputRefused(_WANTED)
+        raise InvalidInput(_WANTED)
     if by_mlflow:
         return _by_mlflow(document, plan)
     if unified:
@@ -52,9 +52,9 @@ def read(job: Job, plan: Plan) -> Request:
 def _form(document: dict[str, Any]) -> str:
     forms = [form for form in _FORMS if form in document]
     if len(forms) != 1:
-        raise InputRefused(_WANTED)
+        raise InvalidInput(_WANTED)
     if unknown := sorted(set(document) - {forms[0], "params"}):
-        raise InputRefused(f"{_WANTED} It also has {unknown[0][:100]!r}.")
+        raise InvalidInput(f"{_WANTED} It also has {unknown[0][:100]!r}.")
     return forms[0]
 
 
@@ -163,15 +163,15 @@ def _by_mlflow(document: dict[str, Any], plan: Plan) -> Request:
     try:
         parsed = scoring_server._parse_json_data(document, plan.metadata, plan.schema)  # noqa: SLF001 - the server's own function is the point
     except MlflowException as error:
-        raise InputRefused(f"MLflow's own checks refuse the body. {_WANTED}") from error
+        raise InvalidInput(f"MLflow's own checks refuse the body. {_WANTED}") from error
     except Exception as error:  # its parsers raise whatever pandas and numpy raise
-        raise InputRefused(f"MLflow's own parser cannot read the body. {_WANTED}") from error
+        raise InvalidInput(f"MLflow's own parser cannot read the body. {_WANTED}") from error
     return Request(parsed.data, parsed.params, wrapped=not parsed.is_unified_llm_input)
 
 
 def _refuse_type_hinted(plan: Plan, form: str) -> None:
     if plan.type_hinted:
-        raise InputRefused(f"This model's signature comes from type hints: send inputs, not {form}.")
+        raise InvalidInput(f"This model's signature comes from type hints: send inputs, not {form}.")
 
 
 _READERS: dict[str, Callable[[object, Plan, str], object]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 # "format" → the key of the body that holds the data, and MLflow's key for it
 _FORMATS = {
@@ -39,10 +39,10 @@ def _by_format(document: dict[str, Any]) -> dict[str, Any]:
     body = {name: value for name, value in document.items() if name != "format"}
     form = document["format"]
     if not isinstance(form, str) or form not in _FORMATS:
-        raise InputRefused(f"format must be one of {', '.join(_FORMATS)}.")
+        raise InvalidInput(f"format must be one of {', '.join(_FORMATS)}.")
     key, name = _FORMATS[form]
     if key not in body:
-        raise InputRefused(f"A body of format {form} must have {key!r}.")
+        raise InvalidInput(f"A body of format {form} must have {key!r}.")
     return _moved(body, key, name)
 
 
@@ -51,6 +51,6 @@ def _moved(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     moved = _SPLIT if key == "data" else {key}
     rest = {other: value for other, value in document.items() if other not in moved}
     if name in rest:
-        raise InputRefused(f"The body has both {key!r} and {name!r}; it must have one of them.")
+        raise InvalidInput(f"The body has both {key!r} and {name!r}; it must have one of them.")
     split = {other: value for other, value in document.items() if other in moved}
     return {name: split if key == "data" else document[key], **rest}

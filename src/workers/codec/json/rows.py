@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workers.codec.inputs.tables import Table
 from workers.codec.json import legacy
 from workers.codec.json import text as json_text
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import JSON
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def of(job: Job, plan: Plan) -> Rows | None:
         return None
     try:
         document = legacy.as_mlflow(json_text.parse(body))
-    except InputRefused:
+    except InvalidInput:
         return None
     if not isinstance(document, dict) or len(document) != 1:
         return None

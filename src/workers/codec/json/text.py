@@ -7,7 +7,7 @@ import re
 
 import orjson
 
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 # orjson makes a double of an integer beyond 64 bits. To find that one may be there costs little: with all
 # digits alike and all that may stand before a number alike, it is a search for one string.
@@ -21,7 +21,7 @@ def parse(body: bytes) -> object:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InputRefused(f"The body is not valid JSON: {error}.") from error
+        raise InvalidInput(f"The body is not valid JSON: {error}.") from error
     if _LONG in body.translate(_ALIKE) and _WIDE.search(body):
         return _by_python(body)
     return document
@@ -36,6 +36,6 @@ def _by_python(body: bytes) -> object:
     try:
         return json.loads(body)
     except ValueError as error:
-        raise InputRefused("The body is not valid JSON, or a number in it is too long.") from error
+        raise InvalidInput("The body is not valid JSON, or a number in it is too long.") from error
     except RecursionError as error:
-        raise InputRefused("The body is nested too deeply.") from error
+        raise InvalidInput("The body is nested too deeply.") from error

@@ -16,7 +16,7 @@ from workers.codec.json import answer as json_answer
 from workers.codec.request import Answer
 from workers.codec.v2 import cells as v2_cells
 from workers.codec.v2 import tensors as v2_tensors
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import JSON, OCTETS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write(predictions: object, request: Request) -> Answer:
     wanted = dict.fromkeys(outputs, asked.binary) if asked.outputs is None else asked.outputs
     if unknown := [repr(short(name)) for name in wanted if name not in outputs]:
         has = ", ".join(repr(name) for name in list(outputs)[:DETAILS])
-        raise InputRefused(f"The model has no output {', '.join(unknown[:DETAILS])}; it has {has or 'none'}.")
+        raise InvalidInput(f"The model has no output {', '.join(unknown[:DETAILS])}; it has {has or 'none'}.")
     parts: list[bytes] = []
     told = [_told(name, outputs[name], parts, binary=binary) for name, binary in wanted.items()]
     head: dict[str, object] = {} if asked.id is None else {"id": asked.id}

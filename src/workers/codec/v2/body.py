@@ -12,7 +12,7 @@ from workers.codec.request import Request
 from workers.codec.v2 import columns as v2_columns
 from workers.codec.v2 import inputs as v2_inputs
 from workers.codec.v2 import tensors as v2_tensors
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -48,14 +48,14 @@ def read(job: Job, plan: Plan) -> Request:
     """The body as data for the model. Raises InputRefused."""
     length = len(job.body) if job.json_length is None else job.json_length
     if length > len(job.body):
-        raise InputRefused("Inference-Header-Content-Length is more than the body has.")
+        raise InvalidInput("Inference-Header-Content-Length is more than the body has.")
     document = json_text.parse(job.body[:length] if length < len(job.body) else job.body)
     if (
         not isinstance(document, dict)
         or not isinstance(document.get("inputs"), list)
         or not document["inputs"]
     ):
-        raise InputRefused(_WANTED)
+        raise InvalidInput(_WANTED)
     _known(document, _BODY, what="The body")
     parameters = _object(document.get("parameters"), what="parameters")
     tensors = _tensors(document["inputs"], memoryview(job.body)[length:])
@@ -68,14 +68,14 @@ def _tensors(inputs: list[object], binary: memoryview) -> tuple[v2_tensors.Tenso
     tensors: dict[str, v2_tensors.Tensor] = {}
     for number, given in enumerate(inputs):
         if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            raise InputRefused(f"inputs[{number}] must be an object with a name.")
+            raise InvalidInput(f"inputs[{number}] must be an object with a name.")
         tensor, taken = _tensor(given, binary)
         if tensor.name in tensors:
-            raise InputRefused(f"The input {short(tensor.name)!r} is there twice.")
+            raise InvalidInput(f"The input {short(tensor.name)!r} is there twice.")
         tensors[tensor.name] = tensor
         binary = binary[taken:]
     if len(binary):
-        raise InputRefused(f"{len(binary)} bytes after the JSON belong to no input.")
+        raise InvalidInput(f"{len(binary)} bytes after the JSON belong to no input.")
     return tuple(tensors.values())
 
 
@@ -84,35 +84,35 @@ def _tensor(given: Mapping[str, Any], binary: memoryview) -> tuple[v2_tensors.Te
     name, datatype = short(given["name"]), given.get("datatype")
     _known(given, _INPUT, what=f"The input {name!r}")
     if datatype != v2_tensors.BYTES and (not isinstance(datatype, str) or datatype not in v2_tensors.DTYPES):
-        raise InputRefused(
+        raise InvalidInput(
             f"{name!r} must have a datatype: {', '.join(v2_tensors.DTYPES)} or {v2_tensors.BYTES}."
         )
     shape = v2_tensors.shape_of(given.get("shape"), name)
     parameters = _object(given.get("parameters"), what=f"The parameters of {name!r}")
     size, data = _size(parameters, name), given.get("data")
     if (size is None) == (data is None):
-        raise InputRefused(
+        raise InvalidInput(
             f"{name!r} must have either data or, for binary data, parameters.binary_data_size."
         )
     if size is None:
         tensor = v2_tensors.from_json(data, datatype, shape, name=name)
     elif size > len(binary):
-        raise InputRefused(f"{name!r} is said to have more binary data than the body has after its JSON.")
+        raise InvalidInput(f"{name!r} is said to have more binary data than the body has after its JSON.")
     else:
         tensor = v2_tensors.from_binary(binary[:size], datatype, shape, name=name)
     content_type = _choice(parameters, v2_columns.CONTENT_TYPES, what=f"the input {name!r}")
     unit = parameters.get("unit")
     if unit is not None and (not isinstance(unit, str) or unit not in v2_columns.UNITS):
-        raise InputRefused(f"{name!r}: parameters.unit must be one of {', '.join(v2_columns.UNITS)}.")
+        raise InvalidInput(f"{name!r}: parameters.unit must be one of {', '.join(v2_columns.UNITS)}.")
     return replace(tensor, name=given["name"], content_type=content_type, unit=unit), size or 0
 
 
 def _size(parameters: Mapping[str, Any], name: str) -> int | None:
     if any(str(key).startswith("shared_memory") for key in parameters):
-        raise InputRefused(f"{name!r}: tensors are not read from or written to shared memory here.")
+        raise InvalidInput(f"{name!r}: tensors are not read from or written to shared memory here.")
     size = parameters.get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
-        raise InputRefused(f"{name!r}: binary_data_size must be a whole number of bytes.")
+        raise InvalidInput(f"{name!r}: binary_data_size must be a whole number of bytes.")
     return size
 
 
@@ -130,7 +130,7 @@ def _is_protocols(name: str) -> bool:
 def _asked(document: Mapping[str, Any], parameters: Mapping[str, Any], plan: Plan) -> Asked:
     given = document.get("id")
     if given is not None and not isinstance(given, str):
-        raise InputRefused("id must be a string.")
+        raise InvalidInput("id must be a string.")
     binary = _flag(parameters, "binary_data_output", default=False)
     outputs = document.get("outputs")
     wanted: dict[str, bool] | None = None
@@ -141,19 +141,19 @@ def _asked(document: Mapping[str, Any], parameters: Mapping[str, Any], plan: Pla
 
 def _outputs(outputs: object, *, binary: bool) -> dict[str, bool]:
     if not isinstance(outputs, list):
-        raise InputRefused("outputs must be a list of objects, each with a name.")
+        raise InvalidInput("outputs must be a list of objects, each with a name.")
     wanted: dict[str, bool] = {}
     for number, output in enumerate(outputs):
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
-            raise InputRefused(f"outputs[{number}] must be an object with a name.")
+            raise InvalidInput(f"outputs[{number}] must be an object with a name.")
         name = short(output["name"])
         _known(output, _OUTPUT, what=f"The output {name!r}")
         parameters = _object(output.get("parameters"), what=f"The parameters of {name!r}")
         _size(parameters, name)
         if "classification" in parameters:
-            raise InputRefused(f"{name!r}: the classification of outputs is not offered here.")
+            raise InvalidInput(f"{name!r}: the classification of outputs is not offered here.")
         if output["name"] in wanted:
-            raise InputRefused(f"The output {name!r} is asked for twice.")
+            raise InvalidInput(f"The output {name!r} is asked for twice.")
         wanted[output["name"]] = _flag(parameters, "binary_data", default=binary)
     return wanted
 
@@ -162,24 +162,24 @@ def _object(value: object, *, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InputRefused(f"{what} must be an object.")
+        raise InvalidInput(f"{what} must be an object.")
     return value
 
 
 def _known(given: Mapping[str, Any], names: Collection[str], *, what: str) -> None:
     if unknown := [repr(short(name)) for name in given if name not in names]:
-        raise InputRefused(f"{what} has {', '.join(unknown[:DETAILS])}; it can have {', '.join(names)}.")
+        raise InvalidInput(f"{what} has {', '.join(unknown[:DETAILS])}; it can have {', '.join(names)}.")
 
 
 def _choice(parameters: Mapping[str, Any], choices: Collection[str], *, what: str) -> str | None:
     value = parameters.get("content_type")
     if value is not None and (not isinstance(value, str) or value not in choices):
-        raise InputRefused(f"The content_type of {what} can be {', '.join(choices)}.")
+        raise InvalidInput(f"The content_type of {what} can be {', '.join(choices)}.")
     return value
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise InputRefused(f"{name} must be true or false.")
+        raise InvalidInput(f"{name} must be true or false.")
     return value

@@ -13,7 +13,7 @@ import pandas as pd
 from workers.codec.inputs.tensors import flattened
 from workers.codec.json import answer as json_answer
 from workers.codec.v2.tensors import BYTES, DTYPES
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def _of_list(values: list[Any]) -> Cells:
         return _of_leaves((len(values),), values)
     try:
         shape, leaves = flattened(values, what="the answer")
-    except InputRefused:
+    except InvalidInput:
         return _of_leaves((len(values),), values)
     return _of_leaves(shape, leaves)
 

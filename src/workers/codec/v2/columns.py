@@ -13,7 +13,7 @@ from mlflow.types.schema import DataType
 from workers.codec.input_errors import short
 from workers.codec.json import text as json_text
 from workers.codec.v2.tensors import BYTES
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def column(tensor: Tensor, kind: Any) -> Sequence[object] | np.ndarray[Any, Any]
         rows: list[object] = tensor.array.tolist()  # each row is a list, which the type may be
         return rows
     if not _flat(tensor):
-        raise InputRefused(
+        raise InvalidInput(
             f"{short(tensor.name)!r} has the shape {list(tensor.shape)}, where a column takes "
             "one value per row: [rows] or [rows, 1]."
         )
@@ -48,7 +48,7 @@ def flat(tensor: Tensor, kind: Any) -> Sequence[object] | np.ndarray[Any, Any]:
         return _times(tensor, kind)
     if isinstance(tensor.values, np.ndarray):
         if tensor.content_type not in {None, "np"}:
-            raise InputRefused(
+            raise InvalidInput(
                 f"{short(tensor.name)!r}: content_type {tensor.content_type} is for BYTES alone."
             )
         return tensor.values
@@ -69,7 +69,7 @@ def _default(kind: Any) -> str:
 def texts(tensor: Tensor) -> list[Any]:
     """The elements of a BYTES tensor as text. Raises InputRefused where one is not UTF-8."""
     if isinstance(tensor.values, np.ndarray):
-        raise InputRefused(f"{short(tensor.name)!r} is {tensor.datatype}, where BYTES are wanted.")
+        raise InvalidInput(f"{short(tensor.name)!r} is {tensor.datatype}, where BYTES are wanted.")
     return _each(tensor, _text, "not UTF-8")
 
 
@@ -86,7 +86,7 @@ def _flat(tensor: Tensor) -> bool:
 def _binary(tensor: Tensor, kind: Any, *, said: bool) -> Sequence[object] | np.ndarray[Any, Any]:
     """Base64 as text for a binary column; raw bytes, where they came so and are not said to be base64."""
     if kind is not None and kind != DataType.binary:
-        raise InputRefused(f"{short(tensor.name)!r}: content_type base64 is for binary columns.")
+        raise InvalidInput(f"{short(tensor.name)!r}: content_type base64 is for binary columns.")
     raw = not said and any(isinstance(value, bytes) for value in tensor.values)
     if not raw and kind is not None:
         return texts(tensor)
@@ -101,7 +101,7 @@ def _times(tensor: Tensor, kind: Any) -> np.ndarray[Any, Any]:
     name = short(tensor.name)
     factor = UNITS.get(tensor.unit or "")
     if factor is None or tensor.datatype != "INT64" or kind not in (None, DataType.datetime):
-        raise InputRefused(
+        raise InvalidInput(
             f"{name!r}: a datetime is BYTES in ISO 8601, or INT64 with parameters.unit ({', '.join(UNITS)})."
         )
     values = np.asarray(tensor.values)
@@ -121,7 +121,7 @@ def _each(tensor: Tensor, read: Callable[[Any], object], reason: str) -> list[An
     for at, value in enumerate(tensor.values):
         try:
             made.append(None if value is None else read(value))
-        except (ValueError, InputRefused):
+        except (ValueError, InvalidInput):
             bad.append((at, reason))
     if bad:
         raise tensor.refused(bad)

@@ -16,8 +16,8 @@ from workers.codec.inputs.frames import frame
 from workers.codec.inputs.inferred import series
 from workers.codec.v2.columns import base64_texts, column, flat, texts
 from workers.codec.v2.tensors import BYTES, Tensor
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def _pd(given: Tensors, plan: Plan) -> object:
 def _framed(given: Tensors, plan: Plan) -> object:
     """A frame with one column per tensor."""
     if (uneven := {tensor.rows for tensor in given}) and len(uneven) != 1:
-        raise InputRefused(f"The inputs have different numbers of rows: {sorted(uneven)[:5]}.")
+        raise InvalidInput(f"The inputs have different numbers of rows: {sorted(uneven)[:5]}.")
     columns = _columns(given, plan)
     values = [_values(tensor, kind, plan) for tensor, kind in columns]
     names = [tensor.name for tensor, _ in columns]
@@ -91,12 +91,12 @@ def _columns(given: Tensors, plan: Plan) -> list[tuple[Tensor, Column | None]]:
         return [(given[0], known[0])]
     names = [f"input-{at}" for at in range(len(known))]
     problems = [
-        Cell(None, short(tensor.name), "not an input of the model")
+        InputProblem(None, short(tensor.name), "not an input of the model")
         for tensor in given
         if tensor.name not in names
     ]
     by_input = {tensor.name: tensor for tensor in given}
-    problems += [Cell(None, name, "missing") for name in names if name not in by_input]
+    problems += [InputProblem(None, name, "missing") for name in names if name not in by_input]
     if problems:
         raise refusal(problems, what="The model's inputs have no names and are input-0, input-1, … here")
     return [(by_input[name], kind) for name, kind in zip(names, known, strict=True)]
@@ -115,12 +115,12 @@ def _np(given: Tensors, plan: Plan) -> object:
 
 def _by_position(tensor: Tensor, plan: Plan) -> object:
     if len(tensor.shape) > 2 or not tensor.shape:
-        raise InputRefused(
+        raise InvalidInput(
             f"{short(tensor.name)!r} must have the shape [rows, columns]; the model takes a table."
         )
     width, kinds = tensor.shape[1] if len(tensor.shape) == 2 else 1, plan.columns or ()
     if width != len(kinds):
-        raise InputRefused(f"The model takes {len(kinds)} columns; {short(tensor.name)!r} has {width}.")
+        raise InvalidInput(f"The model takes {len(kinds)} columns; {short(tensor.name)!r} has {width}.")
     parts = [
         replace(tensor, shape=(tensor.rows,), values=part if tensor.datatype != BYTES else part.tolist())
         for part in tensor.array.reshape(tensor.rows, width).T
@@ -168,7 +168,7 @@ def _hinted(tensor: Tensor, plan: Plan) -> list[Any]:
 def _only(given: Tensors) -> Tensor:
     if len(given) != 1:
         names = ", ".join(repr(short(tensor.name)) for tensor in given[1:6])
-        raise InputRefused(
+        raise InvalidInput(
             f"The model takes one input; the body has {len(given)}{f': also {names}' if given else ''}."
         )
     return given[0]
@@ -202,7 +202,7 @@ def _takes_times(tensor: Tensor, plan: Plan) -> bool:
         return True
     if plan.schema is None:
         return True
-    raise InputRefused(f"{short(tensor.name)!r}: parameters.unit is for datetimes.")
+    raise InvalidInput(f"{short(tensor.name)!r}: parameters.unit is for datetimes.")
 
 
 _READERS: dict[str, Callable[[Tensors, Plan], object]] = {"pd": _pd, "np": _np, "dict": _dict, "str": _str}

@@ -13,8 +13,8 @@ from workers.codec.input_errors import refusal, short
 from workers.codec.inputs.arrays import cells
 from workers.codec.inputs.scalars import BOOLEAN, Rule, floats, integers
 from workers.codec.inputs.tensors import flattened
-from workers.errors import InputRefused
-from workers.protocol.messages import Cell
+from workers.errors import InvalidInput
+from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,28 +75,28 @@ class Tensor:
         """The flat values as JSON has them."""
         return cells(self.values) if isinstance(self.values, np.ndarray) else self.values
 
-    def refused(self, bad: list[tuple[int, str]]) -> InputRefused:
+    def refused(self, bad: list[tuple[int, str]]) -> InvalidInput:
         """The refusal of these positions of `values`."""
         step = prod(self.shape[1:]) or 1
         what = f"The data of {short(self.name)!r} do not fit {self.datatype}"
-        return refusal([Cell(position // step, short(self.name), why) for position, why in bad], what=what)
+        return refusal([InputProblem(position // step, short(self.name), why) for position, why in bad], what=what)
 
 
 def shape_of(value: object, name: str) -> tuple[int, ...]:
     """A tensor's shape. Raises InputRefused for what no body of any size could hold."""
     if not isinstance(value, list) or len(value) > _RANK or not {int}.issuperset(map(type, value)):
-        raise InputRefused(f"{name!r} must have a shape: a list of at most {_RANK} whole numbers.")
+        raise InvalidInput(f"{name!r} must have a shape: a list of at most {_RANK} whole numbers.")
     if min(value, default=1) < 0:
-        raise InputRefused(f"{name!r} has a negative number in its shape.")
+        raise InvalidInput(f"{name!r} has a negative number in its shape.")
     if 0 in value and prod(size for size in value if size) > _EMPTY:
-        raise InputRefused(f"{name!r} holds no values, and yet has a shape of more than {_EMPTY} rows.")
+        raise InvalidInput(f"{name!r} holds no values, and yet has a shape of more than {_EMPTY} rows.")
     return tuple(value)
 
 
 def from_json(data: object, datatype: str, shape: tuple[int, ...], *, name: str) -> Tensor:
     """A tensor of flat or nested JSON values. Raises InputRefused."""
     if not isinstance(data, list):
-        raise InputRefused(f"The data of {name!r} must be a list.")
+        raise InvalidInput(f"The data of {name!r} must be a list.")
     found, flat = flattened(data, what=f"The data of {name!r}")
     _expect(
         name, shape, found=len(flat), fits=found == shape or (len(found) == 1 and len(flat) == prod(shape))
@@ -121,11 +121,11 @@ def from_binary(raw: memoryview, datatype: str, shape: tuple[int, ...], *, name:
         return Tensor(name, datatype, shape, elements)
     dtype = DTYPES[datatype]
     if len(raw) != prod(shape) * dtype.itemsize:
-        raise InputRefused(
+        raise InvalidInput(
             f"{name!r} has {len(raw)} bytes, where its shape and {datatype} take {_told(shape, dtype)}."
         )
     if datatype == "BOOL" and (np.frombuffer(raw, dtype=np.uint8) > 1).any():
-        raise InputRefused(f"{name!r} has bytes that are neither 0 nor 1, where BOOL is wanted.")
+        raise InvalidInput(f"{name!r} has bytes that are neither 0 nor 1, where BOOL is wanted.")
     # copied: models may write into their input, and the body's bytes need not be aligned
     return Tensor(name, datatype, shape, np.frombuffer(raw, dtype=dtype.newbyteorder("<")).astype(dtype))
 
@@ -153,7 +153,7 @@ def _elements(raw: memoryview, name: str) -> list[bytes]:
         begin = at + _LENGTH.size
         end = begin + _LENGTH.unpack_from(raw, at)[0] if begin <= len(raw) else begin
         if end > len(raw):
-            raise InputRefused(f"{name!r} ends within an element: its lengths do not add up to its size.")
+            raise InvalidInput(f"{name!r} ends within an element: its lengths do not add up to its size.")
         elements.append(bytes(raw[begin:end]))
         at = end
     return elements
@@ -161,7 +161,7 @@ def _elements(raw: memoryview, name: str) -> list[bytes]:
 
 def _expect(name: str, shape: tuple[int, ...], *, found: int, fits: bool) -> None:
     if not fits:
-        raise InputRefused(
+        raise InvalidInput(
             f"{name!r} has {found} values, flat or nested, which is not what its shape {_shown(shape)} says."
         )
 

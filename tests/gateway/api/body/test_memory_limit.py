@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.api.body.memory_limit import BODIES_REFUSED, Intake, IntakeFull
-from workers.metrics import Tally
+from workers.metrics import Counters
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -22,7 +22,7 @@ def connections() -> list[web.RequestHandler]:
 def test_what_is_held(connections: list[web.RequestHandler]) -> None:
     """The size of each body so far, until its answer is made; one that shrinks gives back the rest."""
     first, second = connections
-    intake = Intake(100, tally=Tally())
+    intake = Intake(100, tally=Counters())
     intake.hold(first, 30)
     intake.hold(first, 60)
     intake.hold(second, 40)
@@ -39,7 +39,7 @@ def test_what_is_held(connections: list[web.RequestHandler]) -> None:
 def test_what_does_not_fit(connections: list[web.RequestHandler]) -> None:
     """It is refused and counted; what was held of that body is given back with its answer."""
     first, second = connections
-    tally = Tally()
+    tally = Counters()
     intake = Intake(100, tally=tally)
     intake.hold(first, 60)
     intake.hold(second, 40)
@@ -49,7 +49,7 @@ def test_what_does_not_fit(connections: list[web.RequestHandler]) -> None:
     with pytest.raises(IntakeFull):
         intake.expect(1)
     assert intake.held == 100
-    assert tally.of(BODIES_REFUSED, "full") == 2
+    assert tally.value(BODIES_REFUSED, "full") == 2
     intake.release(second)
     intake.expect(40)
     assert intake.held == 60

@@ -12,7 +12,7 @@ from gateway.api.handlers.metrics import FAMILIES
 from gateway.telemetry.metrics import definitions
 from tests.support.gateways import ROOT, Gateway, invoke
 from tests.support.metrics_page import Shown, shown
-from workers.metrics import EVENTS
+from workers.metrics import COUNTER_SPECS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ async def test_everything_is_there_from_the_beginning(gateway: Gateway) -> None:
     _, text = await page(gateway)
     found = {family.name: family for family in Shown(text).families}
     assert {family.name for family in FAMILIES} == set(found)
-    assert {f"gateway_{event.name}" for event in EVENTS} <= set(found)
+    assert {f"gateway_{event.name}" for event in COUNTER_SPECS} <= set(found)
     for family in FAMILIES:
         assert found[family.name].documentation == family.meaning
         labels = [set(sample.labels) - {"le"} for sample in found[family.name].samples]

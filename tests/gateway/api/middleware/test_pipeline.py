@@ -23,7 +23,7 @@ from gateway.server.shutdown import Shutdown
 from gateway.settings import Current
 from gateway.telemetry.metrics.requests import Traffic
 from tests.support.waiting import until
-from workers.metrics import Tally
+from workers.metrics import Counters
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
@@ -41,7 +41,7 @@ async def breaks(request: web.Request) -> web.Response:
     raise KeyError("s3cr3t")
 
 
-def layer(drain: Drain, tally: Tally, traffic: Traffic) -> Middleware:
+def layer(drain: Drain, tally: Counters, traffic: Traffic) -> Middleware:
     """The middleware, with rooms that refuse nothing."""
     return pipeline.around(
         RequestIds(),
@@ -55,7 +55,7 @@ def layer(drain: Drain, tally: Tally, traffic: Traffic) -> Middleware:
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain, tally, traffic = Drain(), Tally(), Traffic()
+    drain, tally, traffic = Drain(), Counters(), Traffic()
     app = web.Application(middlewares=[layer(drain, tally, traffic)])
     app[keys.TALLY] = tally
     app.router.add_get("/{name}", breaks)
@@ -71,7 +71,7 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
     assert drain.in_flight == 0
-    assert tally.of(UNEXPECTED_ERRORS, "request") == 1
+    assert tally.value(UNEXPECTED_ERRORS, "request") == 1
     assert list(traffic.requests()) == [(("GET", "/{name}", "500"), 1)]
 
 
@@ -120,7 +120,7 @@ async def test_a_client_that_goes_away_within_its_body(
 @pytest.mark.parametrize("gone", [True, False])
 async def test_what_a_shutdown_gives_up(gone: bool) -> None:
     """It counts as turned away; where the client had gone before, as that."""
-    drain, tally, traffic, begun = Drain(), Tally(), Traffic(), asyncio.Event()
+    drain, tally, traffic, begun = Drain(), Counters(), Traffic(), asyncio.Event()
 
     async def never(_: web.Request) -> web.Response:
         begun.set()

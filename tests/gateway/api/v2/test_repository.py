@@ -79,7 +79,7 @@ async def test_a_busy_model_answers_first(gateway: Gateway) -> None:
     asked = asyncio.create_task(invoke(gateway, "/model/api-commands/1/invocation", SLEEPS))
     pool = gateway.app[keys.POOL]
     await until(
-        lambda: any(held.crew.busy for key, held in pool._places.held.items() if key.name == "api-commands")
+        lambda: any(held.group.busy for key, held in pool._slots.loaded.items() if key.name == "api-commands")
     )
     started = time.monotonic()
     assert (await post(gateway, "models/api-commands/unload"))[1]["unloaded"] == ["1"]

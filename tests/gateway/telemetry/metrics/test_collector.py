@@ -12,7 +12,7 @@ from gateway.telemetry.metrics.collector import Metrics, Seat
 from gateway.telemetry.metrics.exposition import registry
 from gateway.telemetry.metrics.requests import Place, Traffic
 from gateway.telemetry.metrics.shared import Slates
-from workers.metrics import EVENTS, Tally
+from workers.metrics import COUNTER_SPECS, Counters
 from workers.protocol.messages import ModelKey
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.metrics.gauges import Level
 
-REFUSALS = next(event for event in EVENTS if event.name == "queue_refusals")
+REFUSALS = next(event for event in COUNTER_SPECS if event.name == "queue_refusals")
 INVOKE = Place("POST", "/x", predicts=True)
 KEY = ModelKey("a", "1", "")
 
@@ -29,7 +29,7 @@ class Process:
     """What one process has of metrics."""
 
     def __init__(self, slates: Slates, number: int, *, ready: bool = True) -> None:
-        self.tally, self.traffic = Tally(), Traffic()
+        self.tally, self.traffic = Counters(), Traffic()
         level: Level = (definitions.READY, (), ready)
         seat = Seat(slates, number)
         self.metrics = Metrics(self.tally, self.traffic, levels=lambda: [level], seat=seat)
@@ -48,8 +48,8 @@ async def test_whoever_is_asked_answers_for_all() -> None:
     """Counters and the histogram are summed; gauges are each process' own."""
     slates = Slates(2)
     one, two = Process(slates, 1), Process(slates, 2, ready=False)
-    one.tally.count(REFUSALS, "a", "1")
-    two.tally.count(REFUSALS, "a", "1", times=2)
+    one.tally.increment(REFUSALS, "a", "1")
+    two.tally.increment(REFUSALS, "a", "1", times=2)
     for process, bucket in ((one, 0), (two, 1), (two, -2)):
         cell = process.traffic.cell(INVOKE, 200, key=KEY)
         cell[bucket] += 1
@@ -73,11 +73,11 @@ async def test_the_next_one_goes_on_from_the_last_totals() -> None:
     """Of its own seat, and of that alone."""
     slates = Slates(2)
     first, other = Process(slates, 1), Process(slates, 2)
-    first.tally.count(REFUSALS, "a", "1", times=5)
+    first.tally.increment(REFUSALS, "a", "1", times=5)
     await first.shows()
     second = Process(slates, 1)
     assert (await other.shows())["gateway_queue_refusals_total", "a,1"] == 5
-    second.tally.count(REFUSALS, "a", "1")
+    second.tally.increment(REFUSALS, "a", "1")
     shown = await second.shows()
     assert shown["gateway_queue_refusals_total", "a,1"] == 6
     assert shown["gateway_process_starts_total", ""] == 3
@@ -90,7 +90,7 @@ async def test_one_that_writes_no_more() -> None:
     now = 0.0
     slates = Slates(2, clock=lambda: now)
     one, two = Process(slates, 1), Process(slates, 2)
-    two.tally.count(REFUSALS, "a", "1")
+    two.tally.increment(REFUSALS, "a", "1")
     await two.shows()
     now = 9.0
     assert (await one.shows())["gateway_ready", "2"] == 1
@@ -105,10 +105,10 @@ async def test_more_than_a_slate_takes(caplog: pytest.LogCaptureFixture) -> None
     """It is said once; whoever is asked still shows its own, and what it last had of the other."""
     slates = Slates(2, half_bytes=4096)
     one, two = Process(slates, 1), Process(slates, 2)
-    one.tally.count(REFUSALS, "a", "1")
+    one.tally.increment(REFUSALS, "a", "1")
     await one.shows()
     for number in range(200):
-        one.tally.count(REFUSALS, "b", str(number))
+        one.tally.increment(REFUSALS, "b", str(number))
     assert (await one.shows())["gateway_queue_refusals_total", "b,199"] == 1
     await one.shows()
     assert [record.message for record in caplog.records if "too many" in record.message] == [

@@ -16,7 +16,7 @@ from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
 from tests.support.codec.tabular import arrow, csv_text, parquet_file, refused
 from workers.codec import formats
 from workers.codec.arrow import size_limits
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def said(body: bytes, media_type: str, held_against: Plan) -> str:
     """The message and the details of the refusal, empty where the body was read."""
     try:
         formats.read(Job(body, media_type), held_against)
-    except InputRefused as error:
+    except InvalidInput as error:
         return f"{error} {error.details}"
     return ""
 
@@ -190,7 +190,7 @@ def test_columns_that_share_their_bytes() -> None:
     array = pa.array(np.zeros(2**20))
     table = pa.table({f"x{number}": array for number in range(40)})
     assert pa.total_allocated_bytes() < size_limits.limit(b"")
-    with pytest.raises(InputRefused, match="when decoded"):
+    with pytest.raises(InvalidInput, match="when decoded"):
         size_limits.check(table, most=size_limits.limit(b""))
 
 

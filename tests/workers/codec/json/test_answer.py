@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.codec.shapes import SHAPES
 from workers.codec.json.answer import write
-from workers.errors import ModelFailed
+from workers.errors import ModelError
 
 
 def strict(text: bytes) -> Any:
@@ -50,7 +50,7 @@ class Odd:
 @pytest.mark.parametrize("answer", [Odd(), [Odd()], {"a": [Odd()]}, pd.Series([Odd()]), [2**70, Odd()], len])
 def test_no_json_form(answer: Any) -> None:
     """The type is named; it is the model that failed."""
-    with pytest.raises(ModelFailed) as caught:
+    with pytest.raises(ModelError) as caught:
         write(answer)
     assert caught.value.exception in {"Odd", "builtin_function_or_method"}
     assert caught.value.exception in str(caught.value)
@@ -64,5 +64,5 @@ def test_an_answer_that_holds_itself() -> None:
     for _ in range(5000):
         deep = [deep]
     for answer in (loop, deep):
-        with pytest.raises(ModelFailed, match="too deeply"):
+        with pytest.raises(ModelError, match="too deeply"):
             write(answer)

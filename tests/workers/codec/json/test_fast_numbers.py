@@ -16,7 +16,7 @@ from mlflow.types.schema import DataType
 from tests.support.codec.plans import columns, plan
 from workers.codec import formats
 from workers.codec.json import fast_numbers
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import Job
 
 DOUBLES = columns((DataType.double, "a"), (DataType.double, "b,["), (DataType.double, "c"))
@@ -40,7 +40,7 @@ def exactly(body: bytes, schema: Any) -> pd.DataFrame | None:
     """What the exact way makes of it; None where it refuses."""
     try:
         made: pd.DataFrame = formats.read(Job(body), replace(plan(schema), numeric=False)).data
-    except InputRefused:
+    except InvalidInput:
         return None
     return made
 

@@ -21,7 +21,7 @@ from tests.support.codec.plans import columns
 from tests.support.codec.shapes import SHAPES
 from tests.support.codec.v2_bodies import DTYPES, answered, elements, job, read, tensor, told
 from workers.codec import formats
-from workers.errors import InputRefused, ModelFailed
+from workers.errors import InvalidInput, ModelError
 from workers.protocol.messages import JSON
 
 ALL_BINARY: dict[str, Any] = {"parameters": {"binary_data_output": True}}
@@ -95,7 +95,7 @@ def test_every_shape_has_a_form(case: str) -> None:
 
 def test_no_form() -> None:
     """What has no JSON form is named by its type."""
-    with pytest.raises(ModelFailed, match="object"):
+    with pytest.raises(ModelError, match="object"):
         answered([object()])
 
 
@@ -161,7 +161,7 @@ def test_outputs_that_are_asked_for() -> None:
     assert "data" not in document["outputs"][1]
     assert answer.body[answer.json_length :] == struct.pack("<qq", 1, 2)
     request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
-    with pytest.raises(InputRefused, match="nope"):
+    with pytest.raises(InvalidInput, match="nope"):
         formats.write(FRAME, request, body)
 
 

@@ -32,7 +32,7 @@ from tests.support.codec import plans
 from tests.support.codec.plans import SENTINEL, column, columns
 from tests.support.codec.v2_bodies import DTYPES, binary, data, job, read, refused, tensor
 from workers.codec import formats
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 
 NUMBERS = sorted(DTYPES)
 EXTREMES = {
@@ -129,7 +129,7 @@ def test_numbers_in_columns_as_in_json(datatype: str, kind: DataType, draw: Any)
     listed = [None if value != value else value for value in array.tolist()]  # noqa: PLR0124 - NaN
     try:
         expected = plans.data(plans.split(listed), column(kind))
-    except InputRefused:
+    except InvalidInput:
         expected = None
     for given_ in (tensor("x", datatype, listed), binary("x", datatype, array.reshape(-1, 1))):
         if expected is None:
@@ -364,7 +364,7 @@ def test_params() -> None:
     assert formats.read(body, held).params == {"p": 5, "timeout": 2.5}
     assert read(tensor("x", "FP64", [1.5]), schema=None, parameters={"timeout": 5}).params is None
     for wrong in ({"p": 1.5}, {"q": 1}, {"sequence_id": 3}):
-        with pytest.raises(InputRefused, match=next(iter(wrong))):
+        with pytest.raises(InvalidInput, match=next(iter(wrong))):
             formats.read(job(tensor("x", "FP64", [1.5]), parameters=wrong), held)
 
 
@@ -408,5 +408,5 @@ def test_type_hints(kind: Any, given_: Any, expected: list[Any]) -> None:
     """A model with type hints gets the list that MLflow's `inputs` would be; it checks that itself."""
     held = dataclasses.replace(plans.plan(columns((kind, None))), type_hinted=True)
     assert formats.read(job(given_), held).data == expected
-    with pytest.raises(InputRefused, match="'y'"):
+    with pytest.raises(InvalidInput, match="'y'"):
         formats.read(job(given_, tensor("y", "INT64", [1])), held)

@@ -16,7 +16,7 @@ from tests.support.codec.plans import column, plan
 from tests.support.codec.v2_bodies import binary, elements, job, refused, tensor
 from tests.workers.codec.test_malformed import PARAMS, SCHEMAS, mutated
 from workers.codec import formats
-from workers.errors import InputRefused
+from workers.errors import InvalidInput
 from workers.protocol.messages import OPEN_INFERENCE, Job
 
 DOUBLE = column(DataType.double)
@@ -107,14 +107,14 @@ def test_refused_as_input(case: str) -> None:
 )
 def test_no_document(body: bytes) -> None:
     """What is no JSON object with inputs is refused."""
-    with pytest.raises(InputRefused):
+    with pytest.raises(InvalidInput):
         formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
 
 
 @pytest.mark.parametrize("length", [0, 5, 10**15])
 def test_wrong_json_length(length: int) -> None:
     """JSON that ends elsewhere than the header says is refused."""
-    with pytest.raises(InputRefused):
+    with pytest.raises(InvalidInput):
         formats.read(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
 
 
@@ -218,7 +218,7 @@ def refusals(made: list[tuple[bytes, int | None]]) -> int:
         held = plan(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
         try:
             formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
-        except InputRefused as error:
+        except InvalidInput as error:
             assert str(error)  # noqa: PT017 - it need not be raised
             refused_ones += 1
     return refused_ones
