@@ -12,7 +12,7 @@ from sklearn.linear_model import ElasticNet
 
 from benchmarks.bodies import Body
 from workers.codec import formats
-from workers.codec.signature import Plan
+from workers.codec.signature import InputSpec
 from workers.protocol.messages import JSON, OPEN_INFERENCE, Job
 
 if TYPE_CHECKING:
@@ -34,21 +34,21 @@ def wine() -> tuple[pd.DataFrame, pd.Series]:
 
 
 @pytest.fixture(scope="module")
-def plan(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPathFactory) -> InputSpec:
     """The plan of a model that MLflow saved and loaded."""
     features, target = wine
     model = ElasticNet(alpha=0.1).fit(features, target)
     folder: Path = tmp_path_factory.mktemp("model") / "wine"
     signature = mlflow.models.infer_signature(features, model.predict(features))
     mlflow.sklearn.save_model(model, folder, signature=signature, pip_requirements=["scikit-learn"])
-    return Plan.of(mlflow.pyfunc.load_model(str(folder)).metadata, checks="strict")
+    return InputSpec.from_model(mlflow.pyfunc.load_model(str(folder)).metadata, input_checks="strict")
 
 
 @pytest.mark.parametrize("rows", [1, 1_000])
 @pytest.mark.parametrize("kind", KINDS, ids=[form for form, _ in KINDS])
 def test_read(
     benchmark: BenchmarkFixture,
-    plan: Plan,
+    plan: InputSpec,
     wine: tuple[pd.DataFrame, pd.Series],
     rows: int,
     kind: tuple[Form, str],
@@ -58,5 +58,5 @@ def test_read(
     form, media_type = kind
     split = orjson.loads(features.to_json(orient="split", index=False))
     body = Body.of(split["columns"], split["data"], rows=rows)
-    request = benchmark(formats.read, Job(body.forms[form], media_type), plan)
+    request = benchmark(formats.decode, Job(body.forms[form], media_type), plan)
     assert request.data.shape == (rows, 13)

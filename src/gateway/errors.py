@@ -21,7 +21,7 @@ from typing import Final
 
 from workers.metrics import CounterSpec
 
-UNEXPECTED_ERRORS: Final = CounterSpec(
+INTERNAL_ERRORS: Final = CounterSpec(
     "unexpected_errors",
     "Errors that nothing was prepared for, by where: a request, a task of the gateway's own, the event loop.",
     ("where",),
@@ -40,7 +40,7 @@ class BadRequest(GatewayError):
     """A query parameter is not of its form or out of range."""
 
 
-class NotServable(GatewayError):
+class VersionNotServable(GatewayError):
     """The version exists, but there is nothing in it that could predict now."""
 
 
@@ -48,27 +48,27 @@ class TooManyRuns(GatewayError):
     """The experiment has more runs than are read of one, so that they have no numbers here."""
 
 
-class BestUndecided(GatewayError):
+class BestMetricUndecided(GatewayError):
     """No metric or no order could be chosen; the message names the metrics there are."""
 
 
-class ArtifactsRefused(GatewayError):
+class ArtifactLocationForbidden(GatewayError):
     """The version's files lie where the operator does not allow reading."""
 
 
-class ArtifactsGone(GatewayError):
+class ArtifactsNotFound(GatewayError):
     """The version's files are missing from their store."""
 
 
-class UpstreamWrong(GatewayError):
+class BadUpstreamResponse(GatewayError):
     """A server that we depend on answered something that we cannot use."""
 
 
-class UpstreamAway(GatewayError):
+class UpstreamUnavailable(GatewayError):
     """A server that we depend on cannot be reached."""
 
 
-class UpstreamSlow(GatewayError):
+class UpstreamTimeout(GatewayError):
     """A server that we depend on did not answer in time."""
 
 
@@ -81,16 +81,16 @@ class CacheUnusable(GatewayError):
 
 
 _KINDS: Final = {
-    ArtifactsRefused: "refused",
-    ArtifactsGone: "gone",
-    UpstreamWrong: "wrong",
-    UpstreamAway: "away",
-    UpstreamSlow: "slow",
+    ArtifactLocationForbidden: "refused",
+    ArtifactsNotFound: "gone",
+    BadUpstreamResponse: "wrong",
+    UpstreamUnavailable: "away",
+    UpstreamTimeout: "slow",
     CacheFull: "cache_full",
     CacheUnusable: "cache_unusable",
 }
 
 
-def kind_of(error: BaseException) -> str:
+def error_kind(error: BaseException) -> str:
     """One word for the error's class, or that of the error it is a kind of; `failed` for all others."""
     return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), "failed")

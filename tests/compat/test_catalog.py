@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.catalog import Catalog
-from gateway.catalog.locations import locate
+from gateway.catalog.locations import resolve_uri
 from gateway.domain.models import BestChoice
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
-from gateway.errors import ArtifactsGone, NotServable
-from gateway.mlflow_client import CallUnknown, MlflowClient
+from gateway.errors import ArtifactsNotFound, VersionNotServable
+from gateway.mlflow_client import EndpointNotFound, MlflowClient
 from gateway.settings import load
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ async def catalog(client: MlflowClient, ids: Any) -> AsyncIterator[Catalog]:
 async def test_the_server_is_of_the_older_major_version(client: MlflowClient) -> None:
     """Otherwise these tests would show nothing; it has no logged models."""
     assert (await client.server_version()).startswith("2.")
-    with pytest.raises(CallUnknown):
-        await client.logged_model("m-1")
+    with pytest.raises(EndpointNotFound):
+        await client.get_logged_model("m-1")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_every_selector_finds_its_version(catalog: Catalog, selector: Sele
 
 async def test_a_model_lists_its_versions(catalog: Catalog) -> None:
     """With the metrics of their runs; there are no logged models to have any."""
-    details = await catalog.model("wine")
+    details = await catalog.get_model("wine")
     assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
     assert details.best == BestChoice("2", "rmse", 0.5, "min")
     assert [version.model_id for version in details.versions] == [""] * 3
@@ -87,7 +87,7 @@ async def test_files_are_found(catalog: Catalog, client: MlflowClient, ref: Mode
     """Whatever form the source has, the MLmodel lies where the catalog says."""
     version = (await catalog.resolve(ref)).version
     assert version.uri.startswith(scheme)
-    path = (await catalog.locate(version)).removeprefix("mlflow-artifacts:/")
+    path = (await catalog.resolve_uri(version)).removeprefix("mlflow-artifacts:/")
     assert "MLmodel" in {entry.path for entry in await client.list_artifacts(path)}
     async with client.stream_artifact(f"{path}/MLmodel") as stream:
         assert b"python_function" in b"".join([chunk async for chunk in stream]) or ref.selector == Number(2)
@@ -95,27 +95,27 @@ async def test_files_are_found(catalog: Catalog, client: MlflowClient, ref: Mode
 
 async def test_an_experiments_runs_are_versions(catalog: Catalog, ids: Any) -> None:
     """By the tag mlflow.log-model.history; the newest of two models in run 4."""
-    details = await catalog.model("forest")
+    details = await catalog.get_model("forest")
     assert [version.run_id for version in details.versions][::-1] == ids["forest"]["runs"]
     statuses = [version.status for version in details.versions][::-1]
     assert statuses == ["READY", "FINISHED", "DELETED", "READY", "READY", "FAILED"]
     assert details.versions[2].uri == f"runs:/{ids['forest']['runs'][3]}/second"
     assert details.model.latest == "5"
-    with pytest.raises(NotServable, match="has no model"):
+    with pytest.raises(VersionNotServable, match="has no model"):
         await catalog.resolve(ModelRef("forest", Number(2)))
 
 
 async def test_the_list_and_prompts(catalog: Catalog) -> None:
     """Prompts are hidden from the list and refused by name, as with MLflow 3."""
-    page = await catalog.models(max_results=100, page_token=None, name_contains="")
+    page = await catalog.list_models(max_results=100, page_token=None, name_contains="")
     sources = {model.name: model.source for model in page.models}
     assert (sources["wine"], sources["forest"]) == ("registry", "experiment")
     assert "a-prompt" not in sources
-    with pytest.raises(NotServable, match="prompt"):
+    with pytest.raises(VersionNotServable, match="prompt"):
         await catalog.resolve(ModelRef("a-prompt", Latest()))
 
 
 async def test_a_model_of_mlflow_3_is_gone(client: MlflowClient) -> None:
     """A source copied from a newer server leads nowhere here."""
-    with pytest.raises(ArtifactsGone):
-        await locate(client, "models:/m-0123456789abcdef")
+    with pytest.raises(ArtifactsNotFound):
+        await resolve_uri(client, "models:/m-0123456789abcdef")

@@ -137,7 +137,7 @@ async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None
     await refused(served, UNKNOWN)
     mlflow.fault = ""
     calls = len(mlflow.calls)
-    await waiting.until(lambda: served.app[keys.CATALOG].away is None, within=60)
+    await waiting.until(lambda: served.app[keys.CATALOG].unavailable_reason is None, within=60)
     assert mlflow.calls[calls:]
 
 

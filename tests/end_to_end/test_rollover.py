@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gateway.api import keys
-from gateway.serving.rollover import SUCCESSIONS
+from gateway.serving.rollover import VERSION_SWITCHES
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.waiting import until
 
@@ -143,7 +143,7 @@ async def test_a_moved_alias(mlflow_server: MlflowServer, registered: list[str],
         assert answers.failed() == []
         assert answers.versions() == [quick, slow, quick]
         assert answers.waited == 0
-        assert gateway.app[keys.TALLY].value(SUCCESSIONS, "switched") == 2
+        assert gateway.app[keys.TALLY].value(VERSION_SWITCHES, "switched") == 2
 
 
 async def test_an_alias_moved_on_meanwhile(
@@ -199,13 +199,13 @@ async def test_a_new_version_that_cannot_be_loaded(
         tally = gateway.app[keys.TALLY]
         async with load(gateway, path) as answers:
             await registry.alias(broken)
-            await answers.until(lambda *_: tally.value(SUCCESSIONS, "failed") > 0)
+            await answers.until(lambda *_: tally.value(VERSION_SWITCHES, "failed") > 0)
             await answers.until(of(good))
             await registry.alias(good)
             await asyncio.sleep(2 * _TTL)
         assert answers.failed() == []
         assert answers.versions() == [good]
-        assert tally.value(SUCCESSIONS, "failed") == 1
+        assert tally.value(VERSION_SWITCHES, "failed") == 1
 
 
 async def test_a_model_made_anew(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:

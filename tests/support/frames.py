@@ -9,16 +9,16 @@ import hypothesis.strategies as st
 from workers.protocol import framing
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    InputProblem,
     Chunk,
+    CloseStream,
     Failure,
+    InputProblem,
     Job,
     LoadReport,
-    RowBatching,
     NextChunk,
     OpenStream,
     Reply,
-    CloseStream,
+    RowBatching,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ SURROGATES = st.text(st.characters(categories=["Cs", "L"]), max_size=12)
 KINDS = st.sampled_from(["input", "type", "answer", "model", "load"])
 
 JOBS = st.builds(Job, BODIES, TYPES, TYPES, st.none() | st.integers(0, 2**63 - 1))
-ASKS = st.one_of(JOBS, st.builds(OpenStream, JOBS, STREAMS), st.builds(NextChunk, STREAMS), st.builds(CloseStream, STREAMS))
+ASKS = st.one_of(
+    JOBS, st.builds(OpenStream, JOBS, STREAMS), st.builds(NextChunk, STREAMS), st.builds(CloseStream, STREAMS)
+)
 
 
 @st.composite

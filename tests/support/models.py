@@ -206,7 +206,7 @@ class Commands(PythonModel):
 
     def do_lifeline(self, rest: str) -> list[str]:
         child = importlib.import_module("workers.runtime.main")
-        child._Process.lifeline.send(_Touches(rest))
+        child._WorkerState.watcher_pipe.send(_Touches(rest))
         return ["sent"]
 
     def do_results(self, rest: str) -> list[str]:

@@ -60,7 +60,9 @@ class Line:
         """Send bytes as the worker would."""
         await asyncio.get_running_loop().sock_sendall(self.far, b"".join(parts))
 
-    def serve(self, answer: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]) -> Any:
+    def serve(
+        self, answer: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
+    ) -> Any:
         """Have a real service answer, in a thread; the future of its run."""
         self.far.setblocking(True)
         return asyncio.get_running_loop().run_in_executor(None, WorkerConnection(self.far).run, answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.metrics import MODEL_LOADS, MODEL_UNLOADS, WORKER_STARTS, CounterSpec, Counters
+from workers.metrics import MODEL_LOADS, MODEL_UNLOADS, WORKER_STARTS, Counters, CounterSpec
 
 PLAIN = CounterSpec("plain", "Something that has no version.")
 
@@ -13,7 +13,11 @@ def test_counts() -> None:
     tally.increment(PLAIN)
     tally.increment(MODEL_LOADS, "a", "1", "loaded", times=2)
     tally.increment(MODEL_LOADS, "a", "1", "failed")
-    assert (tally.value(PLAIN), tally.value(MODEL_LOADS, "a", "1", "loaded"), tally.value(MODEL_LOADS, "a", "2", "loaded")) == (
+    assert (
+        tally.value(PLAIN),
+        tally.value(MODEL_LOADS, "a", "1", "loaded"),
+        tally.value(MODEL_LOADS, "a", "2", "loaded"),
+    ) == (
         1,
         2,
         0,

@@ -9,27 +9,27 @@ import orjson
 from aiohttp import web
 
 from gateway import errors as gateway
-from gateway.concurrency.singleflight import OnceClosed
+from gateway.concurrency.singleflight import SingleFlightClosed
 from workers.pool import pool as workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SHORTEST_RETRY_SECONDS: Final = 1
-_LONGEST_RETRY_SECONDS: Final = 30
-_OPEN_INFERENCE: Final = "/v2"
+_MIN_RETRY_SECONDS: Final = 1
+_MAX_RETRY_SECONDS: Final = 30
+_V2_PREFIX: Final = "/v2"
 
-_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
+_STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
     gateway.NotFound: (404, "RESOURCE_DOES_NOT_EXIST"),
-    gateway.NotServable: (409, "RESOURCE_CONFLICT"),
+    gateway.VersionNotServable: (409, "RESOURCE_CONFLICT"),
     gateway.TooManyRuns: (409, "RESOURCE_LIMIT_EXCEEDED"),
-    gateway.BestUndecided: (422, "INVALID_PARAMETER_VALUE"),
-    gateway.ArtifactsRefused: (424, "PERMISSION_DENIED"),
-    gateway.ArtifactsGone: (424, "INVALID_STATE"),
-    gateway.UpstreamWrong: (502, "UNPARSEABLE_HTTP_ERROR"),
-    gateway.UpstreamAway: (503, "TEMPORARILY_UNAVAILABLE"),
-    gateway.UpstreamSlow: (504, "DEADLINE_EXCEEDED"),
+    gateway.BestMetricUndecided: (422, "INVALID_PARAMETER_VALUE"),
+    gateway.ArtifactLocationForbidden: (424, "PERMISSION_DENIED"),
+    gateway.ArtifactsNotFound: (424, "INVALID_STATE"),
+    gateway.BadUpstreamResponse: (502, "UNPARSEABLE_HTTP_ERROR"),
+    gateway.UpstreamUnavailable: (503, "TEMPORARILY_UNAVAILABLE"),
+    gateway.UpstreamTimeout: (504, "DEADLINE_EXCEEDED"),
     gateway.CacheFull: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.CacheUnusable: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.InvalidInput: (400, "INVALID_PARAMETER_VALUE"),
@@ -46,10 +46,10 @@ _TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.ModelNotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelPinned: (409, "RESOURCE_CONFLICT"),
     workers.PoolClosed: (503, "TEMPORARILY_UNAVAILABLE"),
-    OnceClosed: (503, "TEMPORARILY_UNAVAILABLE"),
+    SingleFlightClosed: (503, "TEMPORARILY_UNAVAILABLE"),
 }
 
-_OF_HTTP: Final[Mapping[int, tuple[str, str]]] = {
+_HTTP_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("BAD_REQUEST", "The request is not valid HTTP."),
     404: ("ENDPOINT_NOT_FOUND", "There is no such route; GET /docs shows those there are."),
     405: ("BAD_REQUEST", "This route does not take this method; the header Allow names those it takes."),
@@ -57,7 +57,7 @@ _OF_HTTP: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
-class HttpRefusal(Exception):
+class HttpError(Exception):
     """A request refused for what its HTTP says, before any model is asked; the text is for the client."""
 
     def __init__(self, status: int, code: str, *, message: str) -> None:
@@ -86,11 +86,11 @@ class Problem:
     def response(self, request_id: str, path: str) -> web.Response:
         """The answer, in the form of the protocol that the request's path belongs to."""
         headers = {**self.headers, "Content-Type": "application/json", "X-Request-Id": request_id}
-        is_open_inference = path == _OPEN_INFERENCE or path.startswith(f"{_OPEN_INFERENCE}/")
-        body = orjson.dumps({"error": self._whole()}) if is_open_inference else self.body(request_id)
+        is_open_inference = path == _V2_PREFIX or path.startswith(f"{_V2_PREFIX}/")
+        body = orjson.dumps({"error": self._full_message()}) if is_open_inference else self.body(request_id)
         return web.Response(status=self.status, body=body, headers=headers)
 
-    def _whole(self) -> str:
+    def _full_message(self) -> str:
         """The message, and the cells beside the first one, which the message itself names."""
         more = [
             f"{'' if cell.column is None else f'column {cell.column!r}, '}"
@@ -100,32 +100,32 @@ class Problem:
         return f"{self.message} Also: {'; '.join(more)}." if more else self.message
 
 
-def problem_of(error: Exception, *, model_error_text: bool) -> Problem | None:
+def to_problem(error: Exception, *, model_error_text: bool) -> Problem | None:
     """What `error` means for the client, None where the table does not know it (a fault of ours).
 
     The text of a model's own exception is told only where `model_error_text` allows it.
     """
-    if isinstance(error, HttpRefusal):
+    if isinstance(error, HttpError):
         return Problem(error.status, error.code, str(error), headers=_headers(error, error.status))
     if isinstance(error, web.HTTPException):
-        return _of_http(error)
+        return _from_http_exception(error)
     for kind in type(error).__mro__:
-        if kind in _TABLE:
-            status, code = _TABLE[kind]
+        if kind in _STATUS_BY_ERROR:
+            status, code = _STATUS_BY_ERROR[kind]
             message = _message(error, model_error_text)
             return Problem(status, code, message, _details(error), _headers(error, status))
     return None
 
 
-def internal() -> Problem:
+def internal_error() -> Problem:
     """What a client is told of a fault of ours: nothing but where to look."""
     return Problem(
         500, "INTERNAL_ERROR", "The gateway failed on this request; its log has more under the request id."
     )
 
 
-def _of_http(error: web.HTTPException) -> Problem:
-    code, message = _OF_HTTP.get(error.status, ("BAD_REQUEST", f"{error.reason}."))
+def _from_http_exception(error: web.HTTPException) -> Problem:
+    code, message = _HTTP_PROBLEMS.get(error.status, ("BAD_REQUEST", f"{error.reason}."))
     if isinstance(error, web.HTTPMethodNotAllowed):
         return Problem(error.status, code, message, headers={"Allow": error.headers["Allow"]})
     return Problem(error.status, code, message)
@@ -148,4 +148,4 @@ def _headers(error: Exception, status: int) -> Mapping[str, str]:
 def _retry_after(error: Exception) -> str:
     """When to try again, in whole seconds: half of what waits will be done by then."""
     seconds = error.wait_seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
-    return str(min(_LONGEST_RETRY_SECONDS, max(_SHORTEST_RETRY_SECONDS, round(seconds))))
+    return str(min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, round(seconds))))

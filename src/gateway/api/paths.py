@@ -6,25 +6,25 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gateway.domain.refs import ModelRef, selector
+from gateway.domain.refs import ModelRef, parse_selector
 from gateway.errors import NotFound
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 
-def name_of(request: web.Request) -> str:
+def get_model_name(request: web.Request) -> str:
     """The model's name, percent-decoded once; raises NotFound for bytes that are no text.
 
     A name is never part of a file path here, so whatever MLflow allows may stand in it.
     """
     name = request.match_info["name"]
-    if "\x00" in name or ("%" in name and not _is_text(request.rel_url.raw_path)):
+    if "\x00" in name or ("%" in name and not _is_utf8(request.rel_url.raw_path)):
         raise NotFound("No such model: its name is not valid text.")
     return name
 
 
-def _is_text(raw_path: str) -> bool:
+def _is_utf8(raw_path: str) -> bool:
     """Whether a path's percent-encoded bytes are UTF-8; those that are not stay encoded in `match_info`."""
     try:
         unquote(raw_path, errors="strict")
@@ -33,18 +33,20 @@ def _is_text(raw_path: str) -> bool:
     return True
 
 
-def ref_of(request: web.Request) -> ModelRef:
+def get_model_ref(request: web.Request) -> ModelRef:
     """The model's name and which of its versions, the latest where none is named.
 
     Raises NotFound, and BadRequest for a wrong `order`.
     """
     version = request.match_info.get("version", "latest")
     if version != "best":
-        return _ref(name_of(request), version)
+        return _cached_ref(get_model_name(request), version)
     query = request.query
-    return ModelRef(name_of(request), selector(version, metric=query.get("metric"), order=query.get("order")))
+    return ModelRef(
+        get_model_name(request), parse_selector(version, metric=query.get("metric"), order=query.get("order"))
+    )
 
 
 @lru_cache(maxsize=4096)
-def _ref(name: str, version: str) -> ModelRef:
-    return ModelRef(name, selector(version))
+def _cached_ref(name: str, version: str) -> ModelRef:
+    return ModelRef(name, parse_selector(version))

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 _CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8"}
-_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+_ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
-def json(value: object, *, status: int = 200) -> web.Response:
+def json_response(value: object, *, status: int = 200) -> web.Response:
     """`value` as a JSON answer; times are written in UTC with a Z, NaN and infinities as null."""
     headers = {"Content-Type": "application/json"}
-    return web.Response(status=status, body=orjson.dumps(value, option=_OPTIONS), headers=headers)
+    return web.Response(status=status, body=orjson.dumps(value, option=_ORJSON_OPTIONS), headers=headers)
 
 
-def prediction(made: Prediction) -> web.Response:
+def prediction_response(made: Prediction) -> web.Response:
     """The reply's predictions and which version made them, or the reply alone where it is whole."""
     resolution, reply = made.resolution, made.reply
     version = resolution.version
-    tail, constant = _constant(version.key, version.source, resolution.best)
+    tail, constant = _per_version_parts(version.key, version.source, resolution.best)
     headers = constant.copy()
     headers["Server-Timing"] = server_timing(made.timing)
     if reply.content_type != JSON:
@@ -40,10 +40,10 @@ def prediction(made: Prediction) -> web.Response:
     return web.Response(body=body, headers=headers)
 
 
-def headers(resolution: Resolution, timing: Timing) -> CIMultiDict[str]:
+def version_headers(resolution: Resolution, timing: Timing) -> CIMultiDict[str]:
     """Which version answers, and what it has taken so far."""
     version = resolution.version
-    told = _constant(version.key, version.source, resolution.best)[1].copy()
+    told = _per_version_parts(version.key, version.source, resolution.best)[1].copy()
     told["Server-Timing"] = server_timing(timing)
     return told
 
@@ -62,7 +62,9 @@ def server_timing(timing: Timing) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _constant(key: ModelKey, source: SourceKind, best: BestChoice | None) -> tuple[bytes, CIMultiDict[str]]:
+def _per_version_parts(
+    key: ModelKey, source: SourceKind, best: BestChoice | None
+) -> tuple[bytes, CIMultiDict[str]]:
     """What all answers of one version share: the body's end, and the headers (copy before use)."""
     told: dict[str, object] = {"model": {"name": key.name, "version": key.version, "source": source}}
     if best is not None:

@@ -28,7 +28,7 @@ MODEL_PATHS: Final = ("/model", "/models")
 _NAME = "{name:[^/]+}"
 _VERSION = "{version:[^/]+}"
 
-_OF_MODELS: Final = (
+_MODEL_ROUTES: Final = (
     Route("POST", f"/{_NAME}/{_VERSION}/invocation", predict.invoke),
     Route("POST", f"/{_NAME}/invocation/{_VERSION}", predict.invoke),
     Route("GET", f"/{_NAME}/{_VERSION}", models.show_version),
@@ -39,7 +39,7 @@ _OF_MODELS: Final = (
 _V2_MODEL: Final = f"/v2/models/{_NAME}"
 _V2_VERSION: Final = f"{_V2_MODEL}/versions/{_VERSION}"
 
-_OF_OPEN_INFERENCE: Final = (
+_V2_ROUTES: Final = (
     Route("POST", f"{_V2_MODEL}/infer", v2.infer),
     Route("POST", f"{_V2_VERSION}/infer", v2.infer),
     Route("GET", f"{_V2_MODEL}/ready", v2.model_ready),
@@ -54,7 +54,7 @@ _OF_OPEN_INFERENCE: Final = (
     Route("GET", "/v2", v2.server),
 )
 
-_OF_GATEWAY: Final = (
+_GATEWAY_ROUTES: Final = (
     Route("GET", "/health/live", health.live),
     Route("GET", "/health/ready", health.ready),
     Route("GET", "/version", health.version),
@@ -64,23 +64,23 @@ _OF_GATEWAY: Final = (
 )
 
 
-def table() -> tuple[Route, ...]:
+def all_routes() -> tuple[Route, ...]:
     """Every route, once without and once with a trailing slash; the busiest come first."""
     of_models = tuple(
-        route._replace(path=prefix + route.path) for prefix in MODEL_PATHS for route in _OF_MODELS
+        route._replace(path=prefix + route.path) for prefix in MODEL_PATHS for route in _MODEL_ROUTES
     )
-    plain = of_models + _OF_OPEN_INFERENCE + _OF_GATEWAY
+    plain = of_models + _V2_ROUTES + _GATEWAY_ROUTES
     slashed = tuple(route._replace(path=f"{route.path}/") for route in plain)
     return (*plain, *slashed, Route("GET", "/docs/{file}", docs.file))
 
 
-PREDICTING: Final = (predict.invoke, v2.infer)
+PREDICTION_HANDLERS: Final = (predict.invoke, v2.infer)
 """The handlers that predict."""
 
 
-def add_to(router: web.UrlDispatcher) -> None:
+def add_routes(router: web.UrlDispatcher) -> None:
     """Add every route to `router`."""
-    for method, path, handler in table():
-        router.add_route(method, path, handler, expect_handler=reader.invite)
+    for method, path, handler in all_routes():
+        router.add_route(method, path, handler, expect_handler=reader.handle_expect_continue)
         if method == "GET":
-            router.add_route("HEAD", path, handler, expect_handler=reader.invite)
+            router.add_route("HEAD", path, handler, expect_handler=reader.handle_expect_continue)

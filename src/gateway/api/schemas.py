@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from gateway.serving.details import VersionDetails
     from workers.pool.status import ModelStatus
 
-Shape = dict[str, object]
+JsonObject = dict[str, object]
 
 
-def page(models: ModelPage) -> Shape:
+def model_page_json(models: ModelPage) -> JsonObject:
     """A list of models; `next_page_token` only where there are more."""
-    shape: Shape = {"models": [model(each) for each in models.models]}
+    shape: JsonObject = {"models": [model_json(each) for each in models.models]}
     if models.next_page_token:
         shape["next_page_token"] = models.next_page_token
     return shape
 
 
-def model(one: Model) -> Shape:
+def model_json(one: Model) -> JsonObject:
     """A model without its versions."""
     return {
         "name": one.name,
@@ -37,13 +37,13 @@ def model(one: Model) -> Shape:
     }
 
 
-def details(one: ModelDetails) -> Shape:
+def model_details_json(one: ModelDetails) -> JsonObject:
     """A model with its versions, newest first."""
-    versions = [version(each) for each in one.versions]
-    return {**model(one.model), "best": _best(one.best), "versions": versions}
+    versions = [version_json(each) for each in one.versions]
+    return {**model_json(one.model), "best": _best_json(one.best), "versions": versions}
 
 
-def version(one: ModelVersion) -> Shape:
+def version_json(one: ModelVersion) -> JsonObject:
     """A version without what its run and its files say."""
     return {
         "name": one.name,
@@ -61,30 +61,30 @@ def version(one: ModelVersion) -> Shape:
     }
 
 
-def version_details(one: VersionDetails) -> Shape:
+def version_details_json(one: VersionDetails) -> JsonObject:
     """A version, whole; null stands for what could not be read."""
     parsed = one.mlmodel
     return {
-        **version(one.version),
-        "run": _run(one.run),
-        "signature": _signature(parsed.signature) if parsed else None,
+        **version_json(one.version),
+        "run": _run_json(one.run),
+        "signature": _signature_json(parsed.signature) if parsed else None,
         "flavors": list(parsed.flavors) if parsed else None,
         "mlflow_version": parsed.mlflow_version if parsed else None,
-        "requirements": _listed(one.requirements),
-        "requirements_missing": _listed(one.requirements_missing),
+        "requirements": _to_list(one.requirements),
+        "requirements_missing": _to_list(one.requirements_missing),
         "input_example": orjson.Fragment(one.input_example) if one.input_example is not None else None,
         "artifact_uri": one.artifact_uri,
-        "serving": _serving(one.serving),
+        "serving": _serving_json(one.serving),
     }
 
 
-def _best(choice: BestChoice | None) -> Shape | None:
+def _best_json(choice: BestChoice | None) -> JsonObject | None:
     if choice is None:
         return None
     return {"version": choice.version, "metric": choice.metric, "value": choice.value, "order": choice.order}
 
 
-def _run(run: RunDetails | None) -> Shape | None:
+def _run_json(run: RunDetails | None) -> JsonObject | None:
     if run is None:
         return None
     return {
@@ -98,14 +98,14 @@ def _run(run: RunDetails | None) -> Shape | None:
     }
 
 
-def _signature(signature: Signature | None) -> Shape | None:
+def _signature_json(signature: Signature | None) -> JsonObject | None:
     if signature is None:
         return None
     return {"inputs": signature.inputs, "outputs": signature.outputs, "params": signature.params}
 
 
-def _serving(state: ModelStatus) -> Shape:
-    shape: Shape = {"state": state.state, "workers": state.workers}
+def _serving_json(state: ModelStatus) -> JsonObject:
+    shape: JsonObject = {"state": state.state, "workers": state.workers}
     if state.row_batching is not None:
         shape["batching"] = {"rows_together": state.row_batching.enabled, "reason": state.row_batching.reason}
     if state.reason:
@@ -113,5 +113,5 @@ def _serving(state: ModelStatus) -> Shape:
     return shape
 
 
-def _listed(lines: tuple[str, ...] | None) -> list[str] | None:
+def _to_list(lines: tuple[str, ...] | None) -> list[str] | None:
     return None if lines is None else list(lines)

@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FD_EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE})
+_DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def is_full(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
     """Whether `error` means that there is no space left."""
-    return error.errno in _NO_ROOM
+    return error.errno in _DISK_FULL_ERRNOS
 
 
-def is_of_the_moment(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether `error`, as `told` tells it, says nothing of the files: no descriptor was left to look."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_DESCRIPTOR
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FD_EXHAUSTED_ERRNOS
 
 
-def free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """The bytes that this process may still write where `folder` is."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def translate_os_errors() -> Iterator[None]:
     """Every OSError inside as CacheFull or CacheUnusable."""
     try:
         yield
     except OSError as error:
-        if is_full(error):
+        if is_disk_full(error):
             raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
         reason = error.strerror or type(error).__name__
         raise CacheUnusable(

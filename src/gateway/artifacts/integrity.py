@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 
-Stamp = frozenset[tuple[str, int, int, int, int, int]]
+StatFingerprint = frozenset[tuple[str, int, int, int, int, int]]
 
 
-def stamp(folder: Path) -> Stamp:
+def stat_fingerprint(folder: Path) -> StatFingerprint:
     """Each file's path, inode, mode, size and times; empty where the folder is not here.
 
     The time of the last change of an inode cannot be set back by hand, as that of the content can.
@@ -34,27 +34,27 @@ def stamp(folder: Path) -> Stamp:
     return frozenset(found)
 
 
-_MOST: Final = 2000  # kilobytes each; one that was forgotten is only digested again
+_MAX_ENTRIES: Final = 2000  # kilobytes each; one that was forgotten is only digested again
 
 
-class Intact:
+class VerifiedFiles:
     """The last stamp of each folder that was digested; threads may share it."""
 
-    def __init__(self, *, most: int = _MOST) -> None:
-        self._most = most
-        self._stamps: OrderedDict[ModelKey, Stamp] = OrderedDict()
+    def __init__(self, *, max_entries: int = _MAX_ENTRIES) -> None:
+        self._max_entries = max_entries
+        self._fingerprints: OrderedDict[ModelKey, StatFingerprint] = OrderedDict()
         self._lock = Lock()
 
-    def note(self, key: ModelKey, found: Stamp) -> None:
+    def record(self, key: ModelKey, found: StatFingerprint) -> None:
         """The model was found intact with this stamp. The one that was noted first is forgotten."""
         with self._lock:
-            self._stamps[key] = found
-            self._stamps.move_to_end(key)
-            if len(self._stamps) > self._most:
-                self._stamps.popitem(last=False)
+            self._fingerprints[key] = found
+            self._fingerprints.move_to_end(key)
+            if len(self._fingerprints) > self._max_entries:
+                self._fingerprints.popitem(last=False)
 
-    def holds(self, key: ModelKey, folder: Path) -> bool:
+    def is_unchanged(self, key: ModelKey, folder: Path) -> bool:
         """Whether the model in `folder` was found intact, and is as it was then. Reads the disk."""
         with self._lock:
-            known = self._stamps.get(key)
-        return known is not None and known == stamp(folder)
+            known = self._fingerprints.get(key)
+        return known is not None and known == stat_fingerprint(folder)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-_FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.25
+_MIN_POLL_SECONDS = 0.01
+_MAX_POLL_SECONDS = 0.25
 
 
 class FileLock:
@@ -31,7 +31,7 @@ class FileLock:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, self._kind | fcntl.LOCK_NB)
-            if _is_at(file, self._path):
+            if _is_same_file(file, self._path):
                 self._file = file
         except BlockingIOError:
             return False
@@ -52,7 +52,7 @@ class FileLock:
             os.close(file)
 
 
-def _is_at(file: int, path: Path) -> bool:
+def _is_same_file(file: int, path: Path) -> bool:
     # The last holder may have removed the file between our opening and our locking it.
     try:
         return os.path.samestat(os.fstat(file), path.stat())
@@ -61,16 +61,16 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 @asynccontextmanager
-async def held(path: Path, *, shared: bool = False, remove: bool = False) -> AsyncIterator[None]:
+async def hold_lock(path: Path, *, shared: bool = False, remove: bool = False) -> AsyncIterator[None]:
     """Hold the lock at `path`, waiting for it; `remove` takes its file away afterwards."""
     lock = FileLock(path, shared=shared)
-    pause = _FIRST_PAUSE
+    pause = _MIN_POLL_SECONDS
     try:
         # Polling, since flock knows no event to wait for: a blocking flock would sit in a thread
         # of the shared executor for as long as another process downloads, and could not be cancelled.
         while not await in_thread(lock.try_acquire):
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _MAX_POLL_SECONDS)
         yield
     finally:
         await in_thread(lock.release, remove=remove)

@@ -8,14 +8,14 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.artifacts.stores.base import MODEL_FILE, StoredFile, digest, joined
-from gateway.errors import UpstreamWrong
+from gateway.artifacts.stores.base import MODEL_FILE, StoredFile, digest_file, safe_join
+from gateway.errors import BadUpstreamResponse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_BYTES = 16 << 20
-_NO_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_RESOURCE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Manifest:
         """Bytes of all files together."""
         return sum(file.size for file in self.files)
 
-    def file(self, path: str) -> StoredFile | None:
+    def find_file(self, path: str) -> StoredFile | None:
         """The file at `path`, None where there is none."""
         return next((file for file in self.files if file.path == path), None)
 
@@ -44,31 +44,31 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
 
-    def problem(self, folder: Path) -> str | None:
+    def verify(self, folder: Path) -> str | None:
         """What is wrong with the files in `folder`, None where each is as it was stored."""
-        if self.file(MODEL_FILE) is None:
+        if self.find_file(MODEL_FILE) is None:
             return "the manifest names no model"
-        found = (_problem(folder, file) for file in self.files)
+        found = (_verify_file(folder, file) for file in self.files)
         return next((problem for problem in found if problem is not None), None)
 
-    def strangers(self, folder: Path) -> list[Path]:
+    def unexpected_files(self, folder: Path) -> list[Path]:
         """The files and links in `folder` that do not belong to the model."""
-        own = {joined(folder, file.path) for file in self.files}
+        own = {safe_join(folder, file.path) for file in self.files}
         return [path for path in folder.rglob("*") if path not in own and not _is_folder(path)]
 
 
-def _problem(folder: Path, file: StoredFile) -> str | None:
+def _verify_file(folder: Path, file: StoredFile) -> str | None:
     try:
-        path = joined(folder, file.path)
+        path = safe_join(folder, file.path)
         if path.is_symlink() or not path.is_file():
             return f"{file.path!r} is no file any more"
         if path.stat().st_size != file.size:
             return f"{file.path!r} has another size"
-        return None if digest(path) == file.sha256 else f"{file.path!r} has another digest"
-    except UpstreamWrong:
+        return None if digest_file(path) == file.sha256 else f"{file.path!r} has another digest"
+    except BadUpstreamResponse:
         return f"{file.path!r} cannot be read"
     except OSError as error:
-        _require_means(error)
+        _raise_if_resources_exhausted(error)
         return f"{file.path!r} cannot be read"
 
 
@@ -76,7 +76,7 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def load(path: Path) -> Manifest | None:
+def load_manifest(path: Path) -> Manifest | None:
     """The manifest at `path`; None where there is none that can be read.
 
     Raises OSError where descriptors or memory for reading it are used up.
@@ -92,23 +92,23 @@ def load(path: Path) -> Manifest | None:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     except OSError as error:
-        _require_means(error)
+        _raise_if_resources_exhausted(error)
         return None
 
 
-def _require_means(error: OSError) -> None:
+def _raise_if_resources_exhausted(error: OSError) -> None:
     """Raise what says nothing of the file: this process lacks what it takes to look at it."""
-    if error.errno in _NO_MEANS:
+    if error.errno in _RESOURCE_ERRNOS:
         raise error
 
 
-def sync_folders(top: Path) -> None:
+def fsync_folders(top: Path) -> None:
     """Have the names in `top` and in every folder below it on disk for certain."""
     for folder, _, _ in os.walk(top):
-        sync_folder(folder)
+        fsync_folder(folder)
 
 
-def sync_folder(folder: Path | str) -> None:
+def fsync_folder(folder: Path | str) -> None:
     """Have the names in `folder` on disk for certain."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

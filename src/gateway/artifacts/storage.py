@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk_errors, manifest
-from gateway.artifacts.layout import Partial, Place, remove
-from gateway.artifacts.locks import FileLock, held
+from gateway.artifacts.layout import ModelPaths, PartialDownload, remove_tree
+from gateway.artifacts.locks import FileLock, hold_lock
 from gateway.concurrency.threads import in_thread
 from gateway.errors import CacheFull
 from workers.metrics import CounterSpec
@@ -30,122 +30,124 @@ EVICTIONS: Final = CounterSpec(
 )
 
 logger = logging.getLogger(__name__)
-_LAYOUT = "v1"
+_LAYOUT_VERSION = "v1"
 
 
-class Room:
+class CacheDirectory:
     """Everything below the cache's folder, shared with other processes that use the same one.
 
     Models and downloads together take `max_bytes` at most; a model that anybody has on lease
     stays, of the others the least recently used goes first.
     """
 
-    def __init__(self, top: Path, *, max_bytes: int, tally: Counters) -> None:
-        self._top = top / _LAYOUT
-        self._models = self._top / "models"
-        self._partials = self._top / "partial"
-        self._locks = self._top / "locks"
-        self._gate = self._top / "room.lock"
-        self._tally = tally
-        self._evicted = 0
+    def __init__(self, top: Path, *, max_bytes: int, counters: Counters) -> None:
+        self._root = top / _LAYOUT_VERSION
+        self._models = self._root / "models"
+        self._downloads = self._root / "partial"
+        self._locks = self._root / "locks"
+        self._lock_path = self._root / "room.lock"
+        self._counters = counters
+        self._evicted_count = 0
         self.max_bytes = max_bytes
 
     async def open(self) -> None:
         """Make the folder, and remove what dead processes left half done."""
-        await self.make()
-        async with held(self._gate):
-            await in_thread(self._sweep)
+        await self.ensure_exists()
+        async with hold_lock(self._lock_path):
+            await in_thread(self._remove_abandoned)
 
-    async def make(self) -> None:
+    async def ensure_exists(self) -> None:
         """Make the folder where it is not there, or not any more: some system cleans up old files."""
-        await in_thread(self._make)
+        await in_thread(self._create_folders)
 
-    def place(self, key: ModelKey) -> Place:
+    def paths(self, key: ModelKey) -> ModelPaths:
         """Where the model `key` belongs; its name is never part of a path."""
         name = hashlib.sha256(json.dumps([key.name, key.version, key.fingerprint]).encode()).hexdigest()[:40]
-        return self._place(name)
+        return self._paths(name)
 
     @asynccontextmanager
-    async def partial(self, size: int) -> AsyncIterator[Partial]:
+    async def begin_download(self, size: int) -> AsyncIterator[PartialDownload]:
         """A new folder with room for `size` bytes, gone afterwards; raises CacheFull."""
-        partial = Partial(self._partials / secrets.token_hex(16))
+        partial = PartialDownload(self._downloads / secrets.token_hex(16))
         lock = FileLock(partial.lock)
         try:
-            async with self._gated():
-                await in_thread(self._begin, partial, size, lock=lock)
+            async with self._locked():
+                await in_thread(self._create_download, partial, size, lock=lock)
             yield partial
         finally:
-            await in_thread(remove, partial.top)
+            await in_thread(remove_tree, partial.root)
             await in_thread(lock.release)
 
-    async def settle(self, partial: Partial, place: Place, *, size: int) -> None:
+    async def publish(self, partial: PartialDownload, place: ModelPaths, *, size: int) -> None:
         """Put a complete model of `size` bytes in its place; raises CacheFull."""
-        await in_thread(manifest.sync_folders, partial.folder)
-        async with self._gated():
-            await in_thread(self._clear, size, keep=partial)
-            await in_thread(self._move, partial.folder, place.folder)
+        await in_thread(manifest.fsync_folders, partial.folder)
+        async with self._locked():
+            await in_thread(self._make_space, size, keep=partial)
+            await in_thread(self._move_into_place, partial.folder, place.folder)
 
-    async def relieve(self, size: int | None) -> bool:
+    async def free_space(self, size: int | None) -> bool:
         """Remove models nobody has on lease until `size` bytes are free, all of them where it is unknown.
 
         For a disk that was found full; False where there was none to remove.
         """
-        async with self._gated():
-            return await in_thread(self._relieve, size)
+        async with self._locked():
+            return await in_thread(self._free_space, size)
 
-    async def discard(self, place: Place) -> None:
+    async def discard(self, place: ModelPaths) -> None:
         """Remove the model at `place`, leased or not: it is damaged."""
-        async with held(self._gate):
-            await in_thread(self._drop, place.folder)
+        async with hold_lock(self._lock_path):
+            await in_thread(self._remove_model, place.folder)
 
     @asynccontextmanager
-    async def _gated(self) -> AsyncIterator[None]:
+    async def _locked(self) -> AsyncIterator[None]:
         """Hold the gate, and count what was evicted meanwhile: threads do not."""
-        async with held(self._gate):
+        async with hold_lock(self._lock_path):
             try:
                 yield
             finally:
-                evicted, self._evicted = self._evicted, 0
+                evicted, self._evicted_count = self._evicted_count, 0
                 if evicted:
-                    self._tally.increment(EVICTIONS, times=evicted)
+                    self._counters.increment(EVICTIONS, times=evicted)
 
-    def _place(self, name: str) -> Place:
-        return Place(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
+    def _paths(self, name: str) -> ModelPaths:
+        return ModelPaths(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
 
-    def _make(self) -> None:
-        self._top.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self._top, self._models, self._partials, self._locks):
+    def _create_folders(self) -> None:
+        self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._root, self._models, self._downloads, self._locks):
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
             folder.chmod(0o700)
 
-    def _begin(self, partial: Partial, size: int, *, lock: FileLock) -> None:
-        self._sweep()
-        self._clear(size)
-        partial.top.mkdir(mode=0o700)
+    def _create_download(self, partial: PartialDownload, size: int, *, lock: FileLock) -> None:
+        self._remove_abandoned()
+        self._make_space(size)
+        partial.root.mkdir(mode=0o700)
         if not lock.try_acquire():
             raise RuntimeError("a new folder is locked already")
         partial.lock.write_text(str(size))
         partial.folder.mkdir(mode=0o700)
         partial.files.mkdir(mode=0o700)
 
-    def _clear(self, size: int, *, keep: Partial | None = None) -> None:
+    def _make_space(self, size: int, *, keep: PartialDownload | None = None) -> None:
         """Have room for `size` bytes, besides what `keep` has; called with the gate held."""
         if size > self.max_bytes:
             raise CacheFull(
                 f"This version's files are larger than the artifact cache: {size} of {self.max_bytes} bytes. "
                 "GATEWAY_CACHE_MAX_BYTES sets its size."
             )
-        others = [Partial(top) for top in self._partials.iterdir() if keep is None or top != keep.top]
-        sizes = self._sizes()
-        taken = sum(sizes.values()) + sum(other.reserved() for other in others)
+        others = [
+            PartialDownload(top) for top in self._downloads.iterdir() if keep is None or top != keep.root
+        ]
+        sizes = self._model_sizes()
+        taken = sum(sizes.values()) + sum(other.reserved_bytes() for other in others)
         # What `keep` has is on the disk already.
-        coming = size + sum(other.missing() for other in others) if keep is None else 0
-        if disk_errors.free(self._top) + sum(sizes.values()) < coming:
+        coming = size + sum(other.missing_bytes() for other in others) if keep is None else 0
+        if disk_errors.free_bytes(self._root) + sum(sizes.values()) < coming:
             raise _disk_full(size)
         for place, bytes_there in sizes.items():
-            if taken + size <= self.max_bytes and coming <= disk_errors.free(self._top):
+            if taken + size <= self.max_bytes and coming <= disk_errors.free_bytes(self._root):
                 return
             if self._evict(place):
                 taken -= bytes_there
@@ -154,30 +156,30 @@ class Room:
                 f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
                 "GATEWAY_CACHE_MAX_BYTES sets its size."
             )
-        if coming > disk_errors.free(self._top):
+        if coming > disk_errors.free_bytes(self._root):
             raise _disk_full(size)
 
-    def _relieve(self, size: int | None) -> bool:
+    def _free_space(self, size: int | None) -> bool:
         removed = False
-        for place in self._sizes():
-            if size is not None and removed and disk_errors.free(self._top) >= size:
+        for place in self._model_sizes():
+            if size is not None and removed and disk_errors.free_bytes(self._root) >= size:
                 break
             removed = self._evict(place) or removed
         return removed
 
-    def _sizes(self) -> dict[Place, int]:
+    def _model_sizes(self) -> dict[ModelPaths, int]:
         """The cached models' bytes, the least recently used model first."""
-        places = [self._place(folder.name) for folder in self._models.iterdir()]
-        return {place: place.size() for place in sorted(places, key=Place.used)}
+        places = [self._paths(folder.name) for folder in self._models.iterdir()]
+        return {place: place.size() for place in sorted(places, key=ModelPaths.last_used)}
 
-    def _evict(self, place: Place) -> bool:
-        lock = FileLock(place.lease)
+    def _evict(self, place: ModelPaths) -> bool:
+        lock = FileLock(place.lease_lock)
         if not lock.try_acquire():
             return False
         try:
-            known = manifest.load(place.manifest)
-            self._drop(place.folder)
-            self._evicted += 1
+            known = manifest.load_manifest(place.manifest)
+            self._remove_model(place.folder)
+            self._evicted_count += 1
             logger.info(
                 "the cached files of %s gave way to others", known.model if known else "an unknown model"
             )
@@ -185,31 +187,31 @@ class Room:
             lock.release(remove=True)
         return True
 
-    def _drop(self, folder: Path) -> None:
+    def _remove_model(self, folder: Path) -> None:
         # Away by one rename, so that nobody sees half of it; under a name that `_sweep` knows as dead.
-        trash = self._partials / secrets.token_hex(16)
+        trash = self._downloads / secrets.token_hex(16)
         try:
             if folder.is_dir() and not folder.is_symlink():
                 folder.chmod(0o700)  # a folder that is not ours to write in cannot be moved
             folder.rename(trash)
         except FileNotFoundError:
             return
-        remove(trash)
+        remove_tree(trash)
 
-    def _move(self, folder: Path, place: Path) -> None:
+    def _move_into_place(self, folder: Path, place: Path) -> None:
         folder.rename(place)
-        manifest.sync_folder(self._models)
+        manifest.fsync_folder(self._models)
 
-    def _sweep(self) -> None:
+    def _remove_abandoned(self) -> None:
         """Remove the partial folders whose owner is gone; called with the gate held."""
-        for top in self._partials.iterdir():
-            lock = FileLock(Partial(top).lock)
+        for top in self._downloads.iterdir():
+            lock = FileLock(PartialDownload(top).lock)
             # Whoever ends a download removes its folder without the gate: it may go at any moment.
             with suppress(FileNotFoundError):
                 if not top.is_dir() or top.is_symlink():
-                    remove(top)  # nothing of ours
+                    remove_tree(top)  # nothing of ours
                 elif lock.try_acquire():
-                    remove(top)
+                    remove_tree(top)
                     lock.release()
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong, kind_of
-from gateway.mlflow_client import CallRefused
+from gateway.errors import BadUpstreamResponse, GatewayError, UpstreamTimeout, UpstreamUnavailable, error_kind
+from gateway.mlflow_client import RequestRejected
 from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workers.metrics import Counters
 
-LOOKUPS: Final = CounterSpec(
+MLFLOW_REQUESTS: Final = CounterSpec(
     "mlflow_lookups",
     "What was asked of MLflow, by how that ended: answered (a refusal in MLflow's own words, too), away, "
     "slow, or wrong.",
@@ -27,49 +27,49 @@ LOOKUPS: Final = CounterSpec(
 logger = logging.getLogger(__name__)
 
 
-class Standing:
+class UpstreamAvailability:
     """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not.
 
     `since` is when that began; `doubtful` is set until MLflow was reached, and while it is away.
     """
 
-    def __init__(self, tally: Counters) -> None:
-        self._tally = tally
-        self.reached = False
-        self.away: str | None = None
-        self.since: datetime | None = None
-        self.doubtful = asyncio.Event()
-        self.doubtful.set()
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self.ever_reached = False
+        self.unavailable_reason: str | None = None
+        self.unavailable_since: datetime | None = None
+        self.unavailable = asyncio.Event()
+        self.unavailable.set()
 
     @contextmanager
-    def watch(self) -> Iterator[None]:
+    def observe(self) -> Iterator[None]:
         """Learn from how the calls inside end; a refusal in MLflow's own words is an answer too."""
         try:
             yield
-        except CallRefused:
-            self._answers()
+        except RequestRejected:
+            self._record_success()
             raise
-        except (UpstreamWrong, UpstreamAway, UpstreamSlow) as error:
-            self._fails(error)
+        except (BadUpstreamResponse, UpstreamUnavailable, UpstreamTimeout) as error:
+            self._record_failure(error)
             raise
         except GatewayError:
-            self._answers()
+            self._record_success()
             raise
         else:
-            self._answers()
+            self._record_success()
 
-    def _answers(self) -> None:
-        self._tally.increment(LOOKUPS, "answered")
-        if self.away is not None:
+    def _record_success(self) -> None:
+        self._counters.increment(MLFLOW_REQUESTS, "answered")
+        if self.unavailable_reason is not None:
             logger.info("MLflow answers again")
-        self.reached, self.away, self.since = True, None, None
-        self.doubtful.clear()
+        self.ever_reached, self.unavailable_reason, self.unavailable_since = True, None, None
+        self.unavailable.clear()
 
-    def _fails(self, error: UpstreamWrong | UpstreamAway | UpstreamSlow) -> None:
-        self._tally.increment(LOOKUPS, kind_of(error))
+    def _record_failure(self, error: BadUpstreamResponse | UpstreamUnavailable | UpstreamTimeout) -> None:
+        self._counters.increment(MLFLOW_REQUESTS, error_kind(error))
         reason = str(error)
-        if self.away is None:
-            logger.warning("%s What is known of its models serves on" if self.reached else "%s", reason)
-            self.since = datetime.now(UTC)
-            self.doubtful.set()
-        self.away = reason
+        if self.unavailable_reason is None:
+            logger.warning("%s What is known of its models serves on" if self.ever_reached else "%s", reason)
+            self.unavailable_since = datetime.now(UTC)
+            self.unavailable.set()
+        self.unavailable_reason = reason

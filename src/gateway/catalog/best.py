@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.catalog.extremes import Extremes
+from gateway.catalog.extremes import MetricExtremes
 from gateway.domain.models import BestChoice
 from gateway.domain.refs import ORDERS
-from gateway.errors import BestUndecided
+from gateway.errors import BestMetricUndecided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 METRIC_TAG = "gateway.best.metric"
 ORDER_TAG = "gateway.best.order"
 
-WELL_KNOWN: dict[str, Order] = {
+WELL_KNOWN_METRICS: dict[str, Order] = {
     "rmse": "min",
     "root_mean_squared_error": "min",
     "mse": "min",
@@ -57,9 +57,9 @@ WELL_KNOWN: dict[str, Order] = {
 }
 """Well-known metrics and their order; of those that a model has, the first decides by default."""
 
-_FORMS = ("val_", "test_", "")
-_OTHER_FORMS = ("validation_", "eval_", "train_", "training_")
-_NAMED_AT_MOST = 50
+_PREFIXES = ("val_", "test_", "")
+_OTHER_PREFIXES = ("validation_", "eval_", "train_", "training_")
+_MAX_LISTED_METRICS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,87 +70,95 @@ class Preference:
     order: str = ""
 
     @classmethod
-    def of(cls, tags: Mapping[str, str]) -> Preference:
+    def from_tags(cls, tags: Mapping[str, str]) -> Preference:
         """What a model's own tags prefer."""
         return cls(tags.get(METRIC_TAG, "").strip(), tags.get(ORDER_TAG, "").strip())
 
 
-def choose(versions: Sequence[ModelVersion], wish: Best, *, preferences: Iterable[Preference]) -> BestChoice:
+def choose_from_versions(
+    versions: Sequence[ModelVersion], wish: Best, *, preferences: Iterable[Preference]
+) -> BestChoice:
     """The best of `versions`, which are READY and come newest first; as `decide`."""
-    return decide(extremes_of(versions), wish, preferences=preferences)
+    return choose_from_extremes(collect_extremes(versions), wish, preferences=preferences)
 
 
-def extremes_of(versions: Iterable[ModelVersion]) -> Extremes[int]:
+def collect_extremes(versions: Iterable[ModelVersion]) -> MetricExtremes[int]:
     """The extremes of the versions' metrics, by the versions' numbers."""
-    found: Extremes[int] = Extremes()
+    found: MetricExtremes[int] = MetricExtremes()
     for version in versions:
         found.add(int(version.version), version.metrics)
     return found
 
 
-def decide(extremes: Extremes[int], wish: Best, *, preferences: Iterable[Preference]) -> BestChoice:
+def choose_from_extremes(
+    extremes: MetricExtremes[int], wish: Best, *, preferences: Iterable[Preference]
+) -> BestChoice:
     """The best of the versions whose numbers and metrics `extremes` are of.
 
     What `wish` leaves open is decided by the first of `preferences` that names it, then by what
     metrics there are. Raises BestUndecided naming the metrics there are.
     """
-    preferences, there = tuple(preferences), extremes.metrics
-    metric = wish.metric or _preferred(preferences) or _usual(there)
+    preferences, there = tuple(preferences), extremes.metric_names
+    metric = wish.metric or _preferred_metric(preferences) or _default_metric(there)
     if metric not in there:
-        raise BestUndecided(f"No READY version has a finite value of the metric {metric!r}. {_naming(there)}")
-    order = wish.order or _order(metric, preferences)
+        raise BestMetricUndecided(
+            f"No READY version has a finite value of the metric {metric!r}. {_list_available_metrics(there)}"
+        )
+    order = wish.order or _resolve_order(metric, preferences)
     value, number = extremes.best(metric, order)
     return BestChoice(str(number), metric, value, order)
 
 
-def _preferred(preferences: Iterable[Preference]) -> str:
+def _preferred_metric(preferences: Iterable[Preference]) -> str:
     return next((preference.metric for preference in preferences if preference.metric), "")
 
 
-def _usual(there: Sequence[str]) -> str:
+def _default_metric(there: Sequence[str]) -> str:
     if len(there) == 1:
         return there[0]
     spelled = {name.lower(): name for name in reversed(there)}
-    for name in _well_known_forms():
+    for name in _well_known_names():
         if name in spelled:
             return spelled[name]
-    raise BestUndecided(f"Say by which metric: ?metric=…&order=min or max. {_naming(there)}")
+    raise BestMetricUndecided(
+        f"Say by which metric: ?metric=…&order=min or max. {_list_available_metrics(there)}"
+    )
 
 
-def _well_known_forms() -> Iterator[str]:
-    for name in WELL_KNOWN:
-        for form in _FORMS:
+def _well_known_names() -> Iterator[str]:
+    for name in WELL_KNOWN_METRICS:
+        for form in _PREFIXES:
             yield form + name
 
 
-def _order(metric: str, preferences: Iterable[Preference]) -> Order:
+def _resolve_order(metric: str, preferences: Iterable[Preference]) -> Order:
     for preference in preferences:
         # An order that was written beside one metric says nothing about another.
         if preference.order and preference.metric in {"", metric}:
-            return _checked(preference.order)
-    known = _known_order(metric.lower())
+            return _validate_order(preference.order)
+    known = _well_known_order(metric.lower())
     if known is None:
-        raise BestUndecided(
+        raise BestMetricUndecided(
             f"Say whether the metric {metric!r} is better small or large: order=min or order=max."
         )
     return known
 
 
-def _checked(order: str) -> Order:
+def _validate_order(order: str) -> Order:
     if order not in ORDERS:
-        raise BestUndecided(f"The tag {ORDER_TAG} must be min or max.")
+        raise BestMetricUndecided(f"The tag {ORDER_TAG} must be min or max.")
     return ORDERS[order]
 
 
-def _known_order(metric: str) -> Order | None:
-    for form in (*_FORMS, *_OTHER_FORMS):
-        if metric.startswith(form) and metric.removeprefix(form) in WELL_KNOWN:
-            return WELL_KNOWN[metric.removeprefix(form)]
+def _well_known_order(metric: str) -> Order | None:
+    for form in (*_PREFIXES, *_OTHER_PREFIXES):
+        if metric.startswith(form) and metric.removeprefix(form) in WELL_KNOWN_METRICS:
+            return WELL_KNOWN_METRICS[metric.removeprefix(form)]
     return None
 
 
-def _naming(there: Sequence[str]) -> str:
+def _list_available_metrics(there: Sequence[str]) -> str:
     if not there:
         return "No READY version has any metric with a finite value."
-    more = f" and {len(there) - _NAMED_AT_MOST} more" if len(there) > _NAMED_AT_MOST else ""
-    return f"There are: {', '.join(there[:_NAMED_AT_MOST])}{more}."
+    more = f" and {len(there) - _MAX_LISTED_METRICS} more" if len(there) > _MAX_LISTED_METRICS else ""
+    return f"There are: {', '.join(there[:_MAX_LISTED_METRICS])}{more}."

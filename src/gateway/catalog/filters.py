@@ -9,28 +9,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _UNSAFE = re.compile(r"['\"\\]")
-_IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def named(name: str) -> str:
+def name_equals(name: str) -> str:
     """Finds everything of that name; other names too where it holds quotes, so compare again."""
     if _UNSAFE.search(name):
-        return f"name LIKE '{_wildcards(name)}'"
+        return f"name LIKE '{_quotes_to_wildcards(name)}'"
     return f"name = '{name}'"
 
 
-def containing(text: str) -> str:
+def name_contains(text: str) -> str:
     """Finds every name that holds `text`, and perhaps others: compare again."""
-    return f"name LIKE '%{_wildcards(text)}%'" if text else ""
+    return f"name LIKE '%{_quotes_to_wildcards(text)}%'" if text else ""
 
 
-def among(field: str, identities: Iterable[str]) -> str:
+def id_in(field: str, identities: Iterable[str]) -> str:
     """Finds what has one of these ids; ids that are none are left out. Empty where none is left."""
-    quoted = [f"'{identity}'" for identity in identities if _IDENTITY.fullmatch(identity)]
+    quoted = [f"'{identity}'" for identity in identities if _ID.fullmatch(identity)]
     if len(quoted) > 1:
         return f"{field} IN ({', '.join(quoted)})"
     return f"{field} = {quoted[0]}" if quoted else ""
 
 
-def _wildcards(text: str) -> str:
+def _quotes_to_wildcards(text: str) -> str:
     return _UNSAFE.sub("_", text)

@@ -6,69 +6,71 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.catalog import filters
-from gateway.errors import ArtifactsGone, ArtifactsRefused, NotFound, UpstreamWrong
-from gateway.mlflow_client import CallUnknown, every
+from gateway.errors import ArtifactLocationForbidden, ArtifactsNotFound, BadUpstreamResponse, NotFound
+from gateway.mlflow_client import EndpointNotFound, all_pages
 
 if TYPE_CHECKING:
     from gateway.mlflow_client import LoggedModel, MlflowClient, Page, Run
 
-_STEPS = 5
-_NUMBERED = re.compile(r"(?P<name>.+)/(?P<version>[1-9][0-9]{0,17})")
+_MAX_INDIRECTIONS = 5
+_MODEL_VERSION = re.compile(r"(?P<name>.+)/(?P<version>[1-9][0-9]{0,17})")
 
 
-async def locate(client: MlflowClient, uri: str) -> str:
+async def resolve_uri(client: MlflowClient, uri: str) -> str:
     """The store's own URI for `uri`: `models:/…` and `runs:/…` are followed, all else is returned.
 
     Raises ArtifactsGone where a step leads nowhere, ArtifactsRefused where it does not name one
     fixed version.
     """
-    for _ in range(_STEPS):
+    for _ in range(_MAX_INDIRECTIONS):
         if uri.startswith("models:/"):
-            uri = await _of_model(client, uri.removeprefix("models:/").strip("/"))
+            uri = await _resolve_model_uri(client, uri.removeprefix("models:/").strip("/"))
         elif uri.startswith("runs:/"):
-            uri = await _of_run(client, uri.removeprefix("runs:/").strip("/"))
+            uri = await _resolve_run_uri(client, uri.removeprefix("runs:/").strip("/"))
         else:
             return uri
         if not uri:
-            raise UpstreamWrong("MLflow does not say where the version's files are.")
-    raise ArtifactsRefused("The version's location leads from one model to another without an end.")
+            raise BadUpstreamResponse("MLflow does not say where the version's files are.")
+    raise ArtifactLocationForbidden("The version's location leads from one model to another without an end.")
 
 
-async def _of_model(client: MlflowClient, name: str) -> str:
+async def _resolve_model_uri(client: MlflowClient, name: str) -> str:
     try:
         if name.startswith("m-") and "/" not in name:
-            return (await client.logged_model(name)).artifact_uri
-        match = _NUMBERED.fullmatch(name)
+            return (await client.get_logged_model(name)).artifact_uri
+        match = _MODEL_VERSION.fullmatch(name)
         if match is None:
-            raise ArtifactsRefused("The version's location names a model, but no fixed version of it.")
-        return (await client.version(match["name"], match["version"])).source
-    except (NotFound, CallUnknown) as error:
-        raise ArtifactsGone("The model that the version's files belong to is gone.") from error
+            raise ArtifactLocationForbidden(
+                "The version's location names a model, but no fixed version of it."
+            )
+        return (await client.get_model_version(match["name"], match["version"])).source
+    except (NotFound, EndpointNotFound) as error:
+        raise ArtifactsNotFound("The model that the version's files belong to is gone.") from error
 
 
-async def _of_run(client: MlflowClient, location: str) -> str:
+async def _resolve_run_uri(client: MlflowClient, location: str) -> str:
     run_id, _, path = location.partition("/")
     first, _, rest = path.partition("/")
     if not first:
-        raise ArtifactsGone("The version's location names a run, but no files of it.")
+        raise ArtifactsNotFound("The version's location names a run, but no files of it.")
     try:
-        run = await client.run(run_id)
+        run = await client.get_run(run_id)
     except NotFound as error:
-        raise ArtifactsGone("The run that the version's files belong to is gone.") from error
-    model = await _logged(client, run, first)
+        raise ArtifactsNotFound("The run that the version's files belong to is gone.") from error
+    model = await _find_logged_model(client, run, first)
     base, inner = (run.artifact_uri, path) if model is None else (model.artifact_uri, rest)
     return f"{base.rstrip('/')}/{inner}".rstrip("/")
 
 
-async def _logged(client: MlflowClient, run: Run, name: str) -> LoggedModel | None:
+async def _find_logged_model(client: MlflowClient, run: Run, name: str) -> LoggedModel | None:
     """The newest model of that name that MLflow 3 keeps for the run; None on MLflow 2."""
-    text = filters.among("source_run_id", [run.run_id])
+    text = filters.id_in("source_run_id", [run.run_id])
 
     async def page(token: str) -> Page[LoggedModel]:
         return await client.search_logged_models([run.experiment_id], text, token=token)
 
     try:
-        models = [model for model in await every(page) if model.name == name] if text else []
-    except CallUnknown:
+        models = [model for model in await all_pages(page) if model.name == name] if text else []
+    except EndpointNotFound:
         return None
     return max(models, key=lambda model: (model.ready, model.created), default=None)

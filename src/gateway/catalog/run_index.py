@@ -6,14 +6,14 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.catalog.extremes import Extremes
+from gateway.catalog.extremes import MetricExtremes
 from gateway.catalog.versions import is_ready
 
 if TYPE_CHECKING:
     from gateway.mlflow_client import Run
 
 
-class Mark(NamedTuple):
+class RunEntry(NamedTuple):
     """A run's place among the others: by its start, then by its id. `ready` where it could predict."""
 
     started: int
@@ -22,30 +22,32 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class RunIndex:
     """A mark for each run, the oldest first once `sort` was called; of READY ones' metrics the extremes.
 
     A small part of what MLflow tells of the runs, whose parameters, tags and other values are not kept.
     """
 
-    marks: list[Mark] = field(default_factory=list)
-    extremes: Extremes[Mark] = field(default_factory=Extremes)
+    entries: list[RunEntry] = field(default_factory=list)
+    extremes: MetricExtremes[RunEntry] = field(default_factory=MetricExtremes)
 
     def add(self, run: Run) -> None:
         """Note one more run."""
-        mark = Mark(run.started, run.run_id, is_ready(run))
-        self.marks.append(mark)
+        mark = RunEntry(run.started, run.run_id, is_ready(run))
+        self.entries.append(mark)
         if mark.ready:
             self.extremes.add(mark, run.metrics)
 
     def sort(self) -> None:
         """Have the runs in the order of their numbers."""
-        self.marks.sort()
+        self.entries.sort()
 
-    def number(self, mark: Mark) -> int:
+    def get_number(self, mark: RunEntry) -> int:
         """The number of a run: 1 is the oldest."""
-        return bisect_left(self.marks, mark) + 1
+        return bisect_left(self.entries, mark) + 1
 
-    def latest(self) -> int | None:
+    def latest_ready(self) -> int | None:
         """The number of the newest READY run."""
-        return next((place for place in range(len(self.marks), 0, -1) if self.marks[place - 1].ready), None)
+        return next(
+            (place for place in range(len(self.entries), 0, -1) if self.entries[place - 1].ready), None
+        )

@@ -6,7 +6,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.domain.refs import text
+from gateway.domain.refs import format_ref
 
 if TYPE_CHECKING:
     from gateway.domain.refs import ModelRef
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Staleness:
+class StaleLog:
     """A spell of old answers: begun by the first, over when none was given for `quiet` seconds."""
 
     def __init__(self, *, quiet: float = 30.0) -> None:
@@ -22,7 +22,7 @@ class Staleness:
         self._count = 0
         self._first = self._last = 0.0
 
-    def given(self, ref: ModelRef, age: float) -> None:
+    def record_stale(self, ref: ModelRef, age: float) -> None:
         """An answer that is `age` seconds old was given, since MLflow could not be asked in time."""
         self._last = monotonic()
         self._count += 1
@@ -30,11 +30,11 @@ class Staleness:
             self._first = self._last
             logger.warning(
                 "MLflow does not answer now: requests get what it said before (the first: %s, %.0f s old)",
-                text(ref),
+                format_ref(ref),
                 age,
             )
 
-    def answered(self) -> None:
+    def record_fresh(self) -> None:
         """MLflow answered."""
         if self._count and monotonic() - self._last >= self._quiet:
             logger.info(

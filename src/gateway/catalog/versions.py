@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.domain.models import ModelVersion
-from gateway.errors import NotServable
+from gateway.errors import VersionNotServable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from gateway.mlflow_client import Run, Version
 
 READY = "READY"
-NOTE = "mlflow.note.content"
-_PROMPT = "mlflow.prompt.is_prompt"
-_LATEST_MOMENT = 253_402_300_799_000
+DESCRIPTION_TAG = "mlflow.note.content"
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
+_MAX_TIMESTAMP_MS = 253_402_300_799_000
 
 
-def moment(milliseconds: int) -> datetime | None:
+def to_datetime(milliseconds: int) -> datetime | None:
     """A time of MLflow's in UTC; None where there is none."""
-    if not 0 < milliseconds <= _LATEST_MOMENT:
+    if not 0 < milliseconds <= _MAX_TIMESTAMP_MS:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:
     """Whether a registered model is a prompt, which has no files and predicts nothing."""
-    return tags.get(_PROMPT, "").lower() == "true"
+    return tags.get(_PROMPT_TAG, "").lower() == "true"
 
 
 def fingerprint(*parts: str | int) -> str:
@@ -37,7 +37,7 @@ def fingerprint(*parts: str | int) -> str:
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()[:32]
 
 
-def registered(
+def from_registered_version(
     version: Version, *, aliases: tuple[str, ...] | None = None, metrics: Mapping[str, float] | None = None
 ) -> ModelVersion:
     """One version of a registered model; `aliases` where MLflow's search left them out."""
@@ -55,12 +55,12 @@ def registered(
         aliases=version.aliases if aliases is None else aliases,
         tags=version.tags,
         metrics=metrics or {},
-        created=moment(version.created),
-        updated=moment(version.updated),
+        created=to_datetime(version.created),
+        updated=to_datetime(version.updated),
     )
 
 
-def of_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVersion:
+def from_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVersion:
     """Run `number` of the experiment `name`; `model_id` is the MLflow 3 model it stands for."""
     uri = f"models:/{model_id}" if model_id else _logged_uri(run)
     return ModelVersion(
@@ -72,34 +72,36 @@ def of_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVers
         fingerprint=fingerprint(uri, model_id or run.run_id, run.started),
         run_id=run.run_id,
         model_id=model_id,
-        description=run.tags.get(NOTE, ""),
-        tags=own_tags(run.tags),
+        description=run.tags.get(DESCRIPTION_TAG, ""),
+        tags=user_tags(run.tags),
         metrics=run.metrics,
-        created=moment(run.started),
-        updated=moment(run.ended),
+        created=to_datetime(run.started),
+        updated=to_datetime(run.ended),
     )
 
 
-def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that are not MLflow's own."""
     return {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
 
 
-def told_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def visible_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that anything of a version is told by: MLflow's own are kilobytes of others."""
-    return {key: value for key, value in tags.items() if key == NOTE or not key.startswith("mlflow.")}
+    return {
+        key: value for key, value in tags.items() if key == DESCRIPTION_TAG or not key.startswith("mlflow.")
+    }
 
 
 def is_ready(run: Run) -> bool:
     """Whether the version that the run stands for is READY."""
-    return run.active and run.status == "FINISHED" and bool(run.outputs or run.logged)
+    return run.active and run.status == "FINISHED" and bool(run.outputs or run.logged_models)
 
 
 def _logged_uri(run: Run) -> str:
-    if not run.logged:
+    if not run.logged_models:
         return ""
     # The later of two equal times is the later in the list: a client appends.
-    newest = max(enumerate(run.logged), key=lambda entry: (entry[1].created, entry[0]))[1]
+    newest = max(enumerate(run.logged_models), key=lambda entry: (entry[1].created, entry[0]))[1]
     return f"runs:/{run.run_id}/{newest.path}"
 
 
@@ -109,21 +111,21 @@ def _status(run: Run, uri: str) -> str:
     return READY if run.status == "FINISHED" and uri else run.status
 
 
-def servable(version: ModelVersion) -> ModelVersion:
+def require_ready(version: ModelVersion) -> ModelVersion:
     """The version itself; raises NotServable saying why it cannot predict now."""
     if version.status == "DELETED":
-        raise NotServable(f"{_what(version)} is a run that was deleted.")
-    if with_model(version).status != READY:
-        raise NotServable(f"{_what(version)} is not READY: its status is {version.status}.")
+        raise VersionNotServable(f"{_describe(version)} is a run that was deleted.")
+    if require_artifacts(version).status != READY:
+        raise VersionNotServable(f"{_describe(version)} is not READY: its status is {version.status}.")
     return version
 
 
-def with_model(version: ModelVersion) -> ModelVersion:
+def require_artifacts(version: ModelVersion) -> ModelVersion:
     """The version itself; raises NotServable where there is no model in it."""
     if not version.uri:
-        raise NotServable(f"{_what(version)} has no model.")
+        raise VersionNotServable(f"{_describe(version)} has no model.")
     return version
 
 
-def _what(version: ModelVersion) -> str:
+def _describe(version: ModelVersion) -> str:
     return f"Version {version.version} of {version.name!r}"

@@ -14,26 +14,34 @@ from typing import TYPE_CHECKING
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.domain import refs
-from gateway.errors import ArtifactsRefused, GatewayError, NotServable, UpstreamAway, UpstreamWrong
-from gateway.mlflow_client import MlflowClient, tracking_url
+from gateway.errors import (
+    ArtifactLocationForbidden,
+    BadUpstreamResponse,
+    GatewayError,
+    UpstreamUnavailable,
+    VersionNotServable,
+)
+from gateway.mlflow_client import MlflowClient, parse_tracking_url
 
 if TYPE_CHECKING:
     from gateway.domain.models import Model, ModelVersion
     from gateway.settings import Settings
 
-PAGE = 1000
-MAY_TRY = 20
+PAGE_SIZE = 1000
+MODELS_TO_TRY = 20
 _FIXES: dict[type[GatewayError], str] = {
-    ArtifactsRefused: "allow where it lies: GATEWAY_ARTIFACT_SCHEMES, for file: GATEWAY_ARTIFACT_ROOTS",
-    UpstreamAway: "see that it runs, and that its address is right: {address}",
-    UpstreamWrong: "see that this is the server that is meant, and that its credentials are right: {address}",
+    ArtifactLocationForbidden: "allow where it lies: GATEWAY_ARTIFACT_SCHEMES, for file: GATEWAY_ARTIFACT_ROOTS",
+    UpstreamUnavailable: "see that it runs, and that its address is right: {address}",
+    BadUpstreamResponse: "see that this is the server that is meant, and that its credentials are right: {address}",
 }
-_MLFLOW = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
-_STORE = "MLFLOW_S3_ENDPOINT_URL and AWS_ settings for s3, else the MLflow server's own artifact store"
+_MLFLOW_SETTINGS = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
+_STORE_SETTINGS = (
+    "MLFLOW_S3_ENDPOINT_URL and AWS_ settings for s3, else the MLflow server's own artifact store"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What one check found, and what would put it right where it failed."""
 
     subject: str
@@ -47,15 +55,15 @@ class Finding:
         return f"{line}\n{'':24} fix: {self.fix}" if self.fix else line
 
 
-def report(settings: Settings) -> int:
+def run_checks(settings: Settings) -> int:
     """Print what every check found; 1 where one failed, else 0."""
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the findings say it all
-    findings = [_cache_folder(settings.cache_dir), *asyncio.run(_servers(settings))]
+    findings = [_check_cache_folder(settings.cache_dir), *asyncio.run(_check_upstreams(settings))]
     sys.stdout.write("".join(f"{finding}\n" for finding in findings))
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def _cache_folder(folder: Path) -> Finding:
+def _check_cache_folder(folder: Path) -> CheckResult:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder) as probe:
@@ -63,11 +71,11 @@ def _cache_folder(folder: Path) -> Finding:
             probe.flush()
     except OSError as error:
         fix = "make the folder writable for this user, or set GATEWAY_CACHE_DIR to another"
-        return Finding("cache folder", ok=False, text=f"{folder}: {error.strerror}", fix=fix)
-    return Finding("cache folder", ok=True, text=f"{folder} can be written")
+        return CheckResult("cache folder", ok=False, text=f"{folder}: {error.strerror}", fix=fix)
+    return CheckResult("cache folder", ok=True, text=f"{folder} can be written")
 
 
-async def _servers(settings: Settings) -> list[Finding]:
+async def _check_upstreams(settings: Settings) -> list[CheckResult]:
     """MLflow, and the artifact store by way of it."""
     async with AsyncExitStack() as stack:
         # a folder of its own: what is in the cache already would be read without asking the store
@@ -79,55 +87,64 @@ async def _servers(settings: Settings) -> list[Finding]:
         stack.push_async_callback(cache.close)
         await cache.open()
         try:
-            models = await _models(catalog)
+            models = await _list_models(catalog)
             version = await mlflow.server_version()
         except GatewayError as error:
-            skipped = Finding("artifact store", ok=False, text="not tried, since MLflow names its place")
-            return [_failed("MLflow", error, address=_MLFLOW), skipped]
-        address = tracking_url(settings.mlflow.tracking_uri).with_user(None)  # and without its password
+            skipped = CheckResult("artifact store", ok=False, text="not tried, since MLflow names its place")
+            return [_failed_result("MLflow", error, address=_MLFLOW_SETTINGS), skipped]
+        address = parse_tracking_url(settings.mlflow.tracking_uri).with_user(None)  # and without its password
         told = f"{address} answers: version {version}, {len(models)} models"
-        return [Finding("MLflow", ok=True, text=told), await _store(catalog, cache, models=models)]
+        return [
+            CheckResult("MLflow", ok=True, text=told),
+            await _check_artifact_store(catalog, cache, models=models),
+        ]
 
 
-async def _models(catalog: Catalog) -> list[Model]:
-    page = await catalog.models(max_results=PAGE, page_token=None, name_contains="")
+async def _list_models(catalog: Catalog) -> list[Model]:
+    page = await catalog.list_models(max_results=PAGE_SIZE, page_token=None, name_contains="")
     found = list(page.models)
     while page.next_page_token:
-        page = await catalog.models(max_results=PAGE, page_token=page.next_page_token, name_contains="")
+        page = await catalog.list_models(
+            max_results=PAGE_SIZE, page_token=page.next_page_token, name_contains=""
+        )
         found += page.models
     return found
 
 
-async def _store(catalog: Catalog, cache: ArtifactCache, *, models: list[Model]) -> Finding:
+async def _check_artifact_store(
+    catalog: Catalog, cache: ArtifactCache, *, models: list[Model]
+) -> CheckResult:
     """The store, by reading a small file of the first version there is."""
     subject = "artifact store"
     try:
-        version = await _some_version(catalog, models[:MAY_TRY])
+        version = await _first_ready_version(catalog, models[:MODELS_TO_TRY])
         if version is None:
-            return Finding(subject, ok=True, text="not tried: there is no model version that is READY yet")
-        content = await cache.read(version.key, lambda: catalog.locate(version), "MLmodel")
+            return CheckResult(
+                subject, ok=True, text="not tried: there is no model version that is READY yet"
+            )
+        content = await cache.read_file(version.key, lambda: catalog.resolve_uri(version), "MLmodel")
     except GatewayError as error:
-        return _failed(subject, error, address=_STORE)
+        return _failed_result(subject, error, address=_STORE_SETTINGS)
     if content is None:
         fix = "see that the version's files were not deleted from the store"
-        return Finding(subject, ok=False, text=f"{version.key} has no MLmodel file there", fix=fix)
-    return Finding(subject, ok=True, text=f"read {len(content)} bytes of {version.key}")
+        return CheckResult(subject, ok=False, text=f"{version.key} has no MLmodel file there", fix=fix)
+    return CheckResult(subject, ok=True, text=f"read {len(content)} bytes of {version.key}")
 
 
-async def _some_version(catalog: Catalog, models: list[Model]) -> ModelVersion | None:
+async def _first_ready_version(catalog: Catalog, models: list[Model]) -> ModelVersion | None:
     for model in models:
         if model.latest is None:
             continue
         try:
             resolution = await catalog.resolve(refs.ModelRef(model.name, refs.Latest()))
-        except NotServable:
+        except VersionNotServable:
             continue
         return resolution.version
     return None
 
 
-def _failed(subject: str, error: GatewayError, *, address: str) -> Finding:
+def _failed_result(subject: str, error: GatewayError, *, address: str) -> CheckResult:
     # The catalog tells whatever is wrong with MLflow as UpstreamAway: what it was is the cause.
     cause = error.__cause__ if isinstance(error.__cause__, GatewayError) else error
     fix = next((text for kind, text in _FIXES.items() if isinstance(cause, kind)), "")
-    return Finding(subject, ok=False, text=str(error), fix=fix.format(address=address))
+    return CheckResult(subject, ok=False, text=str(error), fix=fix.format(address=address))

@@ -7,7 +7,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import UNEXPECTED_ERRORS
+from gateway.errors import INTERNAL_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,25 +16,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 30.0
-_LONG_LIFE_SECONDS: Final = 60.0  # after which an error counts as the first again
+_INITIAL_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 30.0
+_BACKOFF_RESET_SECONDS: Final = 60.0  # after which an error counts as the first again
 
 
 @asynccontextmanager
-async def kept(
+async def supervised_task(
     work: Callable[[], Coroutine[Any, Any, None]],
     *,
     name: str,
-    tally: Counters,
-    first_pause: float = _FIRST_PAUSE_SECONDS,
+    counters: Counters,
+    initial_backoff: float = _INITIAL_BACKOFF_SECONDS,
 ) -> AsyncIterator[None]:
     """`work` runs meanwhile, to its end; it is cancelled and awaited when the context is left.
 
     Where it raises it is logged, counted, and begun anew, after a pause that grows.
     """
-    tally.increment(UNEXPECTED_ERRORS, name, times=0)  # so that the first one is seen as an increase
-    task = asyncio.create_task(_begun_again(work, name=name, tally=tally, pause=first_pause), name=name)
+    counters.increment(INTERNAL_ERRORS, name, times=0)  # so that the first one is seen as an increase
+    task = asyncio.create_task(
+        _restart_forever(work, name=name, counters=counters, pause=initial_backoff), name=name
+    )
     try:
         yield
     finally:
@@ -42,8 +44,8 @@ async def kept(
         await asyncio.wait([task])
 
 
-async def _begun_again(
-    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, tally: Counters, pause: float
+async def _restart_forever(
+    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, counters: Counters, pause: float
 ) -> None:
     loop, first = asyncio.get_running_loop(), pause
     while True:
@@ -51,16 +53,16 @@ async def _begun_again(
         try:
             await work()
         except Exception:
-            pause = first if loop.time() - began > _LONG_LIFE_SECONDS else pause
+            pause = first if loop.time() - began > _BACKOFF_RESET_SECONDS else pause
             logger.exception("%s: unexpected error, begun again in %g s", name, pause)
-            tally.increment(UNEXPECTED_ERRORS, name)
+            counters.increment(INTERNAL_ERRORS, name)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, _MAX_BACKOFF_SECONDS)
         else:
             return
 
 
-def hear_the_loop(tally: Counters) -> None:
+def install_exception_handler(counters: Counters) -> None:
     """Have what the running loop's callbacks and forgotten tasks raise logged as ours, and counted."""
 
     def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -69,7 +71,7 @@ def hear_the_loop(tally: Counters) -> None:
         }
         message, error = context.get("message", "unexpected error"), context.get("exception")
         logger.error("event loop: %s", message, exc_info=error, extra=about)
-        tally.increment(UNEXPECTED_ERRORS, "event loop")
+        counters.increment(INTERNAL_ERRORS, "event loop")
 
-    tally.increment(UNEXPECTED_ERRORS, "event loop", times=0)
+    counters.increment(INTERNAL_ERRORS, "event loop", times=0)
     asyncio.get_running_loop().set_exception_handler(note)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def together() -> AsyncIterator[asyncio.TaskGroup]:
+async def unwrapping_task_group() -> AsyncIterator[asyncio.TaskGroup]:
     """A task group whose first failure is raised as itself, the others having been ended by it."""
     try:
         async with asyncio.TaskGroup() as group:

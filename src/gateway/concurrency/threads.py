@@ -17,10 +17,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Of their own: a disk that hangs must not hold up what the loop's own threads do for requests.
-_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="files")
+_FILE_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="files")
 # A digest reads a model whole, for minutes where it is large: many at once would leave no thread for the
 # short work on files, and no core for the requests.
-_DIGESTS: Final = ThreadPoolExecutor(2, thread_name_prefix="digests")
+_DIGEST_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="digests")
 
 
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -29,22 +29,24 @@ async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     Other than with `asyncio.to_thread`, a cancelled caller goes on only when the thread is done
     with the file: what follows may close the file or remove its folder.
     """
-    return await _ended(_begun(_THREADS, partial(call, *args, **kwargs)))
+    return await _wait_uncancellable(_submit(_FILE_THREADS, partial(call, *args, **kwargs)))
 
 
-async def digesting(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_digest_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """As `in_thread`, for what digests whole models: of these there are two at once in the process.
 
     A caller that is cancelled before its turn does not wait for it: `call` is then never run.
     """
-    return await _ended(_begun(_DIGESTS, partial(call, *args, **kwargs)), waits_its_turn=False)
+    return await _wait_uncancellable(
+        _submit(_DIGEST_THREADS, partial(call, *args, **kwargs)), waits_its_turn=False
+    )
 
 
-def _begun(threads: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
+def _submit(threads: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
     return threads.submit(contextvars.copy_context().run, call)
 
 
-async def _ended(work: Future[T], *, waits_its_turn: bool = True) -> T:
+async def _wait_uncancellable(work: Future[T], *, waits_its_turn: bool = True) -> T:
     # A future of the executor, not a task: a task could itself be cancelled when the loop ends.
     waiting = asyncio.wrap_future(work)
     try:

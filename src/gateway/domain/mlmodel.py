@@ -11,13 +11,13 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LIMIT: Final = 1 << 20
-_DEPTH: Final = 32
-_OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
-_CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+MAX_BYTES: Final = 1 << 20
+_MAX_DEPTH: Final = 32
+_START_EVENTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+_END_EVENTS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
-class MlmodelUnreadable(ValueError):
+class InvalidMlmodel(ValueError):
     """The file is not an MLmodel file, or is too large or too deep to be one."""
 
 
@@ -39,55 +39,57 @@ class Mlmodel:
     signature: Signature | None = None
 
 
-def parse(data: bytes) -> Mlmodel:
+def parse_mlmodel(data: bytes) -> Mlmodel:
     """The MLmodel file in `data`; raises MlmodelUnreadable.
 
     Nesting is measured first: libyaml's recursion over a hostile file ends the whole process. Every
     scalar is read as text, which leaves no room for tags, merges and the like.
     """
-    if len(data) > LIMIT:
-        raise MlmodelUnreadable(f"MLmodel is larger than {LIMIT} bytes")
+    if len(data) > MAX_BYTES:
+        raise InvalidMlmodel(f"MLmodel is larger than {MAX_BYTES} bytes")
     try:
         _check_depth(data)
         document = yaml.load(data, yaml.CBaseLoader)  # noqa: S506 - makes nothing but text, lists and dicts
     except (yaml.YAMLError, UnicodeError) as error:
-        raise MlmodelUnreadable("MLmodel is not YAML") from error
+        raise InvalidMlmodel("MLmodel is not YAML") from error
     if not isinstance(document, dict):
-        raise MlmodelUnreadable("MLmodel is not a YAML mapping")
+        raise InvalidMlmodel("MLmodel is not a YAML mapping")
     flavors = document.get("flavors")
     version = document.get("mlflow_version")
     return Mlmodel(
         flavors=tuple(str(name) for name in flavors) if isinstance(flavors, dict) else (),
         mlflow_version=version if isinstance(version, str) and version else None,
-        signature=_signature(document.get("signature")),
+        signature=_parse_signature(document.get("signature")),
     )
 
 
 def _check_depth(data: bytes) -> None:
     depth = 0
     for event in yaml.parse(data, yaml.CBaseLoader):
-        if isinstance(event, _OPENING):
+        if isinstance(event, _START_EVENTS):
             depth += 1
-        elif isinstance(event, _CLOSING):
+        elif isinstance(event, _END_EVENTS):
             depth -= 1
-        if depth > _DEPTH:
-            raise MlmodelUnreadable(f"MLmodel is nested deeper than {_DEPTH} levels")
+        if depth > _MAX_DEPTH:
+            raise InvalidMlmodel(f"MLmodel is nested deeper than {_MAX_DEPTH} levels")
 
 
-def _signature(value: object) -> Signature | None:
+def _parse_signature(value: object) -> Signature | None:
     if not isinstance(value, dict):
         return None
     return Signature(
-        inputs=_json(value, "inputs"), outputs=_json(value, "outputs"), params=_json(value, "params")
+        inputs=_parse_signature_part(value, "inputs"),
+        outputs=_parse_signature_part(value, "outputs"),
+        params=_parse_signature_part(value, "params"),
     )
 
 
-def _json(signature: Mapping[str, object], part: str) -> object:
+def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:
     text = signature.get(part)
     if not isinstance(text, str) or text in {"", "~"}:
         return None
     try:
         parsed: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MlmodelUnreadable(f"the signature's {part} are not JSON") from error
+        raise InvalidMlmodel(f"the signature's {part} are not JSON") from error
     return parsed

@@ -11,7 +11,7 @@ from gateway.errors import BadRequest, NotFound
 
 Order = Literal["min", "max"]
 ORDERS: dict[str, Order] = {"min": "min", "max": "max"}
-LONGEST_SHOWN = 256
+MAX_QUOTED_LENGTH = 256
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -66,14 +66,14 @@ class ModelRef:
 
 
 @lru_cache(maxsize=4096)
-def selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
+def parse_selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
     """The version that `text` stands for: a number, `latest`, `best` or `@alias`.
 
     MLflow itself takes `01` and `+1` for 1; here a version has one spelling only, since it
     becomes part of cache keys. Raises NotFound, and BadRequest for a wrong `order`.
     """
     if text == "best":
-        return Best(metric or None, _order(order))
+        return Best(metric or None, _parse_order(order))
     if text == "latest":
         return Latest()
     if _NUMBER.fullmatch(text):
@@ -83,7 +83,7 @@ def selector(text: str, *, metric: str | None = None, order: str | None = None) 
     raise NotFound("No such version: a version is a number such as 3, latest, best or @alias.")
 
 
-def _order(text: str | None) -> Order | None:
+def _parse_order(text: str | None) -> Order | None:
     if not text:
         return None
     if text not in ORDERS:
@@ -91,7 +91,7 @@ def _order(text: str | None) -> Order | None:
     return ORDERS[text]
 
 
-def pinned(text: str) -> ModelRef:
+def parse_pinned(text: str) -> ModelRef:
     """One entry of `GATEWAY_PINNED_MODELS`: `name@alias`, `name/number`, `name/latest`, `name/best`.
 
     Raises ValueError saying what would be right.
@@ -99,15 +99,15 @@ def pinned(text: str) -> ModelRef:
     match = _PINNED.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not name@alias, name/number, name/latest or name/best")
-    return ModelRef(match["name"], selector(match["version"] or match["alias"]))
+    return ModelRef(match["name"], parse_selector(match["version"] or match["alias"]))
 
 
-def shown(name: str) -> str:
+def quote_name(name: str) -> str:
     """`name` in quotes for a message to people, shortened where no name of MLflow's is so long."""
-    return repr(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…")
+    return repr(name if len(name) <= MAX_QUOTED_LENGTH else f"{name[:MAX_QUOTED_LENGTH]}…")
 
 
-def text(ref: ModelRef) -> str:
+def format_ref(ref: ModelRef) -> str:
     """The ref as `GATEWAY_PINNED_MODELS` has it."""
     match ref.selector:
         case Number(value):

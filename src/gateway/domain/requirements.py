@@ -10,11 +10,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
-_SHOWN = 10
-_USER = re.compile(r"//[^/@\s]*@")
+_MAX_LISTED = 10
+_USERINFO = re.compile(r"//[^/@\s]*@")
 
 
-def parse(data: bytes) -> tuple[str, ...]:
+def parse_requirements(data: bytes) -> tuple[str, ...]:
     """The lines of a requirements.txt that name a package.
 
     Options are left out and credentials in addresses are cut, since an index's address often
@@ -23,11 +23,13 @@ def parse(data: bytes) -> tuple[str, ...]:
     text = data.decode("utf-8", "replace").replace("\\\r\n", "").replace("\\\n", "")
     lines = (_COMMENT.sub("", line).strip() for line in text.splitlines())
     return tuple(
-        _USER.sub("//", line.split(" --")[0].strip()) for line in lines if line and not line.startswith("-")
+        _USERINFO.sub("//", line.split(" --")[0].strip())
+        for line in lines
+        if line and not line.startswith("-")
     )
 
 
-def missing(requirements: tuple[str, ...]) -> tuple[str, ...]:
+def find_missing(requirements: tuple[str, ...]) -> tuple[str, ...]:
     """Those that are not installed here, or not as the version wants them.
 
     A pinned version is satisfied by any of the same major number, since MLflow pins to the last
@@ -35,32 +37,32 @@ def missing(requirements: tuple[str, ...]) -> tuple[str, ...]:
     satisfied; one that is no requirement by name and version (a path, a repository) as missing,
     since nothing here tells. Reads the disk.
     """
-    return tuple(line for line in requirements if not _satisfied(line))
+    return tuple(line for line in requirements if not _is_satisfied(line))
 
 
-def _satisfied(line: str) -> bool:
+def _is_satisfied(line: str) -> bool:
     try:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate():
             return True
         installed = metadata.version(wanted.name)
-        return wanted.specifier.contains(installed, prereleases=True) or _near(wanted, installed)
+        return wanted.specifier.contains(installed, prereleases=True) or _has_same_major(wanted, installed)
     except (InvalidRequirement, InvalidVersion, metadata.PackageNotFoundError):
         return False
 
 
-def _near(wanted: Requirement, installed: str) -> bool:
+def _has_same_major(wanted: Requirement, installed: str) -> bool:
     pins = [clause.version for clause in wanted.specifier if clause.operator in {"==", "~="}]
     return len(pins) == len(wanted.specifier) == 1 and (
         Version(pins[0].removesuffix(".*")).major == Version(installed).major
     )
 
 
-def remedy(lines: tuple[str, ...]) -> str:
+def install_hint(lines: tuple[str, ...]) -> str:
     """What to say of a model that does not load where these of its requirements are missing."""
     if not lines:
         return ""
-    first = lines[:_SHOWN]
-    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    first = lines[:_MAX_LISTED]
+    more = f" and {len(lines) - _MAX_LISTED} more" if len(lines) > _MAX_LISTED else ""
     command = shlex.join(("pip", "install", *first))
     return f" Its requirements are not met here: {', '.join(first)}{more}; to install them: {command}"

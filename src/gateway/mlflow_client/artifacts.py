@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import aiohttp
 
-from gateway.errors import UpstreamWrong
-from gateway.mlflow_client.errors import translated
+from gateway.errors import BadUpstreamResponse
+from gateway.mlflow_client.errors import translate_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,23 @@ class ArtifactStream:
     """
 
     def __init__(self, reply: aiohttp.ClientResponse) -> None:
-        self._reply = reply
+        self._response = reply
         self.size = reply.content_length
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._reply.content.iter_chunked(CHUNK):
+            async for chunk in self._response.content.iter_chunked(CHUNK_BYTES):
                 yield chunk
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise translated(error) from error
+            raise translate_error(error) from error
 
 
-def quoted(path: str) -> str:
+def quote_path(path: str) -> str:
     """A path in the store as a piece of an address.
 
     Raises UpstreamWrong where a segment would lead out of it: such a path may come from a store.
     """
     segments = path.strip("/").split("/")
     if any(segment in {"", ".", ".."} or "\\" in segment or "\0" in segment for segment in segments):
-        raise UpstreamWrong("An artifact's path leads out of its folder.")
+        raise BadUpstreamResponse("An artifact's path leads out of its folder.")
     return "/".join(quote(segment, safe="") for segment in segments)

@@ -32,13 +32,13 @@ class Credentials:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Credentials:
+def load_credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Credentials:
     """The settings' credentials; what they leave out comes from `file`, then from the address itself.
 
     `file` is an INI file with a section `[mlflow]` as MLflow's client reads it. Raises ValueError
     where it cannot be parsed.
     """
-    written = _written(file) if file is not None else {}
+    written = _read_credentials_file(file) if file is not None else {}
     return Credentials(
         username=settings.username or written.get("mlflow_tracking_username", "") or url.user or "",
         password=settings.password.get_secret_value()
@@ -49,7 +49,7 @@ def credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Cre
     )
 
 
-def _written(file: Path) -> dict[str, str]:
+def _read_credentials_file(file: Path) -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(file, encoding="utf-8")
@@ -61,12 +61,12 @@ def _written(file: Path) -> dict[str, str]:
     return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
 
 
-def tls(settings: MlflowSettings) -> ssl.SSLContext:
+def create_ssl_context(settings: MlflowSettings) -> ssl.SSLContext:
     """How to verify the server, and the client's own certificate where one is set.
 
     Raises ValueError naming the setting whose file cannot be used.
     """
-    context = _verifying(settings.server_cert_path)
+    context = _default_ssl_context(settings.server_cert_path)
     if settings.insecure_tls:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -80,7 +80,7 @@ def tls(settings: MlflowSettings) -> ssl.SSLContext:
     return context
 
 
-def _verifying(authority: Path | None) -> ssl.SSLContext:
+def _default_ssl_context(authority: Path | None) -> ssl.SSLContext:
     if authority is None:
         return ssl.create_default_context()
     try:
@@ -93,19 +93,19 @@ def _verifying(authority: Path | None) -> ssl.SSLContext:
         ) from error
 
 
-_HOW = (
+_HINT = (
     "Run `mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000` over that store "
     "and set {name} to its address, for example http://127.0.0.1:5000."
 )
 
 
-def tracking_url(text: str, *, name: str = "MLFLOW_TRACKING_URI") -> URL:
+def parse_tracking_url(text: str, *, name: str = "MLFLOW_TRACKING_URI") -> URL:
     """The address of an MLflow server, with whatever path prefix it has.
 
     Raises ValueError saying what to run and what to set where `text` is anything but an http(s)
     address; the text never holds the address's own user name and password.
     """
-    how = _HOW.format(name=name)
+    how = _HINT.format(name=name)
     if not text.strip():
         raise ValueError(f"{name} is not set. {how}")
     try:

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.errors import UpstreamAway
+from gateway.errors import UpstreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_SECONDS = 5.0
-_REST_SECONDS = 1.0
-_FADES = 0.9  # what is left of the usual time with each quicker answer
+OPEN_AFTER_SECONDS = 5.0
+_RESET_TIMEOUT_SECONDS = 1.0
+_LATENCY_DECAY = 0.9  # what is left of the usual time with each quicker answer
 
 
-class Silence:
+class CircuitBreaker:
     """Learns from how the calls to one server end; each may take `limit` seconds.
 
     It begins when a call runs out of its time, or others have waited for `patience` seconds (or twice what
@@ -26,74 +26,80 @@ class Silence:
     """
 
     def __init__(
-        self, limit: float, *, patience: float = PATIENCE_SECONDS, rest: float = _REST_SECONDS
+        self,
+        timeout: float,
+        *,
+        open_after: float = OPEN_AFTER_SECONDS,
+        reset_timeout: float = _RESET_TIMEOUT_SECONDS,
     ) -> None:
-        self._limit = limit
-        self._least_patience = min(patience, limit)
-        self._usual = 0.0
-        self._rest = rest
-        self._waiting: dict[object, float] = {}
-        self._heard = monotonic()
-        self._since = self._heard
-        self._silent = False
-        self._trying = False
-        self._tries = 0
-        self._rest_until = 0.0
+        self._timeout = timeout
+        self._min_open_after = min(open_after, timeout)
+        self._usual_latency = 0.0
+        self._reset_timeout = reset_timeout
+        self._pending: dict[object, float] = {}
+        self._last_response = monotonic()
+        self._unresponsive_since = self._last_response
+        self._open = False
+        self._probing = False
+        self._failed_probes = 0
+        self._retry_at = 0.0
 
     @contextmanager
     def call(self) -> Iterator[float]:
         """One call, made inside: gives the seconds it may take; UpstreamAway where it must not be made."""
         began = monotonic()
-        tries = self._admitted(began)
+        tries = self._before_call(began)
         mark = object()
-        self._waiting[mark] = began
+        self._pending[mark] = began
         try:
-            yield self._seconds() if tries else self._limit
+            yield self._probe_timeout() if tries else self._timeout
         except TimeoutError:
-            self._hears_nothing(began)
+            self._on_timeout(began)
             raise
         except Exception:
-            self._hears(began)
+            self._on_response(began)
             raise
         else:
-            self._hears(began)
+            self._on_response(began)
         finally:
-            del self._waiting[mark]
+            del self._pending[mark]
             if tries:
-                self._trying = False
+                self._probing = False
 
-    def _admitted(self, now: float) -> bool:
+    def _before_call(self, now: float) -> bool:
         """Whether the call is one that tries a silent server; False for any other."""
-        if not self._silent and self._waiting:
-            self._since = max(next(iter(self._waiting.values())), self._heard)
-            self._silent = now - self._since >= self._patience
-        if not self._silent:
+        if not self._open and self._pending:
+            self._unresponsive_since = max(next(iter(self._pending.values())), self._last_response)
+            self._open = now - self._unresponsive_since >= self._open_after
+        if not self._open:
             return False
-        if self._trying or now < self._rest_until:
-            raise UpstreamAway(f"MLflow has not answered for {now - self._since:.0f} s, and is being tried.")
-        self._trying = True
+        if self._probing or now < self._retry_at:
+            raise UpstreamUnavailable(
+                f"MLflow has not answered for {now - self._unresponsive_since:.0f} s, and is being tried."
+            )
+        self._probing = True
         return True
 
-    def _seconds(self) -> float:
+    def _probe_timeout(self) -> float:
         # Little at first, since the connection itself may be what is dead; more each time, since the
         # server may only have become slow.
-        return min(self._limit, self._patience * 2.0**self._tries)
+        return min(self._timeout, self._open_after * 2.0**self._failed_probes)
 
     @property
-    def _patience(self) -> float:
+    def _open_after(self) -> float:
         # A server that always takes long is not silent for that.
-        return min(self._limit, max(self._least_patience, 2 * self._usual))
+        return min(self._timeout, max(self._min_open_after, 2 * self._usual_latency))
 
-    def _hears(self, began: float) -> None:
-        self._heard = monotonic()
-        self._usual = max(_FADES * self._usual, self._heard - began)
-        self._silent, self._tries, self._rest_until = False, 0, 0.0
+    def _on_response(self, began: float) -> None:
+        self._last_response = monotonic()
+        self._usual_latency = max(_LATENCY_DECAY * self._usual_latency, self._last_response - began)
+        self._open, self._failed_probes, self._retry_at = False, 0, 0.0
 
-    def _hears_nothing(self, since: float) -> None:
-        if self._heard > since:
+    def _on_timeout(self, since: float) -> None:
+        if self._last_response > since:
             return
-        if self._silent:
-            self._tries = min(self._tries + 1, 10)
+        if self._open:
+            self._failed_probes = min(self._failed_probes + 1, 10)
         else:
-            self._silent, self._tries, self._since = True, 0, since
-        self._rest_until = monotonic() + self._rest
+            self._open, self._failed_probes, self._unresponsive_since = True, 0, since
+        self._retry_at = monotonic() + self._reset_timeout

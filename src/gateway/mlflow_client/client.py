@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
-from gateway.errors import UpstreamWrong
+from gateway.errors import BadUpstreamResponse
 from gateway.mlflow_client import records
-from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quoted
-from gateway.mlflow_client.auth import credentials, tls, tracking_url
+from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quote_path
+from gateway.mlflow_client.auth import create_ssl_context, load_credentials, parse_tracking_url
 from gateway.mlflow_client.transport import Json, Transport
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gateway.settings import MlflowSettings
 
 T = TypeVar("T")
-View = Literal["ACTIVE_ONLY", "ALL"]
+RunView = Literal["ACTIVE_ONLY", "ALL"]
 
-PAGES_AT_MOST = 1000
+MAX_PAGES = 1000
 _API = "/api/2.0/mlflow"
-_FILES = "/api/2.0/mlflow-artifacts/artifacts"
+_ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
 _CREDENTIALS_FILE = Path(".mlflow") / "credentials"
-_CALLS = 32
-_DOWNLOADS = 32
+_API_CONNECTIONS = 32
+_DOWNLOAD_CONNECTIONS = 32
 
 
 class MlflowClient:
@@ -43,27 +43,31 @@ class MlflowClient:
     def __init__(self, settings: MlflowSettings, *, credentials_file: Path | None = None) -> None:
         """Raises ValueError naming the setting that is wrong; opens nothing yet."""
         self._settings = settings
-        self._file = credentials_file or Path.home() / _CREDENTIALS_FILE
-        self._url = tracking_url(settings.tracking_uri)
+        self._credentials_file = credentials_file or Path.home() / _CREDENTIALS_FILE
+        self._tracking_url = parse_tracking_url(settings.tracking_uri)
         other = settings.registry_uri
-        self._registry_url = tracking_url(other, name="MLFLOW_REGISTRY_URI") if other else self._url
-        context = tls(settings)
-        self._tracking = self._transport(self._url, context, connections=_CALLS)
+        self._registry_url = (
+            parse_tracking_url(other, name="MLFLOW_REGISTRY_URI") if other else self._tracking_url
+        )
+        context = create_ssl_context(settings)
+        self._tracking = self._create_transport(self._tracking_url, context, connections=_API_CONNECTIONS)
         self._registry = (
             self._tracking
-            if self._registry_url == self._url
-            else self._transport(self._registry_url, context, connections=_CALLS)
+            if self._registry_url == self._tracking_url
+            else self._create_transport(self._registry_url, context, connections=_API_CONNECTIONS)
         )
-        self._files = self._transport(self._url, context, connections=_DOWNLOADS)
-        self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._files)))
+        self._artifacts = self._create_transport(
+            self._tracking_url, context, connections=_DOWNLOAD_CONNECTIONS
+        )
+        self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._artifacts)))
 
-    def _transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
-        who = credentials(self._settings, url=url, file=self._file)
+    def _create_transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
+        who = load_credentials(self._settings, url=url, file=self._credentials_file)
         headers = who.headers()
         if self._settings.workspace:
             headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
         return Transport(
-            url, headers=headers, tls=context, seconds=self._settings.request_timeout, connections=connections
+            url, headers=headers, tls=context, timeout=self._settings.request_timeout, connections=connections
         )
 
     async def open(self) -> Self:
@@ -91,35 +95,39 @@ class MlflowClient:
 
     # --- the registry
 
-    async def registered_model(self, name: str) -> RegisteredModel:
+    async def get_registered_model(self, name: str) -> RegisteredModel:
         """The registered model, its aliases included."""
         return await self._registry.get(
             f"{_API}/registered-models/get",
             {"name": name},
-            read=lambda reply: records.one(reply, "registered_model", records.registered_model),
+            read=lambda reply: records.parse_object(
+                reply, "registered_model", records.parse_registered_model
+            ),
         )
 
     async def search_registered_models(
         self, filter_text: str = "", *, max_results: int, token: str = ""
     ) -> Page[RegisteredModel]:
         """One page of the registered models that are no prompts, at most 1000, by name."""
-        params = _given({"filter": filter_text, "max_results": str(max_results), "page_token": token})
+        params = _drop_empty({"filter": filter_text, "max_results": str(max_results), "page_token": token})
         return await self._registry.get(
             f"{_API}/registered-models/search",
             params,
-            read=lambda reply: records.page(reply, "registered_models", records.registered_model),
+            read=lambda reply: records.parse_page(reply, "registered_models", records.parse_registered_model),
         )
 
-    async def version(self, name: str, number: str) -> Version:
+    async def get_model_version(self, name: str, number: str) -> Version:
         """One version of a registered model, its aliases included."""
         params = {"name": name, "version": number}
         return await self._registry.get(
             f"{_API}/model-versions/get",
             params,
-            read=lambda reply: records.one(reply, "model_version", records.version),
+            read=lambda reply: records.parse_object(reply, "model_version", records.parse_version),
         )
 
-    async def search_versions(self, filter_text: str, *, max_results: int, token: str = "") -> Page[Version]:
+    async def search_model_versions(
+        self, filter_text: str, *, max_results: int, token: str = ""
+    ) -> Page[Version]:
         """One page of versions, the highest number first; MLflow leaves their aliases out."""
         params = {
             "filter": filter_text,
@@ -129,18 +137,18 @@ class MlflowClient:
         }
         return await self._registry.get(
             f"{_API}/model-versions/search",
-            _given(params),
-            read=lambda reply: records.page(reply, "model_versions", records.version),
+            _drop_empty(params),
+            read=lambda reply: records.parse_page(reply, "model_versions", records.parse_version),
         )
 
     # --- experiments, runs and logged models
 
-    async def experiment_named(self, name: str) -> Experiment:
+    async def get_experiment_by_name(self, name: str) -> Experiment:
         """The experiment of that name, deleted or not."""
         return await self._tracking.get(
             f"{_API}/experiments/get-by-name",
             {"experiment_name": name},
-            read=lambda reply: records.one(reply, "experiment", records.experiment),
+            read=lambda reply: records.parse_object(reply, "experiment", records.parse_experiment),
         )
 
     async def search_experiments(
@@ -148,17 +156,19 @@ class MlflowClient:
     ) -> Page[Experiment]:
         """One page of the experiments that are not deleted, by name."""
         body: Json = {"max_results": max_results, "view_type": "ACTIVE_ONLY", "order_by": ["name ASC"]}
-        body |= _given({"filter": filter_text, "page_token": token})
+        body |= _drop_empty({"filter": filter_text, "page_token": token})
         return await self._tracking.post(
             f"{_API}/experiments/search",
             body,
-            read=lambda reply: records.page(reply, "experiments", records.experiment),
+            read=lambda reply: records.parse_page(reply, "experiments", records.parse_experiment),
         )
 
-    async def run(self, run_id: str) -> Run:
+    async def get_run(self, run_id: str) -> Run:
         """One run, deleted or not."""
         return await self._tracking.get(
-            f"{_API}/runs/get", {"run_id": run_id}, read=lambda reply: records.one(reply, "run", records.run)
+            f"{_API}/runs/get",
+            {"run_id": run_id},
+            read=lambda reply: records.parse_object(reply, "run", records.parse_run),
         )
 
     async def search_runs(
@@ -166,7 +176,7 @@ class MlflowClient:
         experiment_ids: Sequence[str],
         filter_text: str = "",
         *,
-        view: View = "ACTIVE_ONLY",
+        view: RunView = "ACTIVE_ONLY",
         max_results: int = 1000,
         token: str = "",
     ) -> Page[Run]:
@@ -177,28 +187,30 @@ class MlflowClient:
             "max_results": max_results,
             "order_by": ["attributes.start_time ASC"],
         }
-        body |= _given({"filter": filter_text, "page_token": token})
+        body |= _drop_empty({"filter": filter_text, "page_token": token})
         return await self._tracking.post(
-            f"{_API}/runs/search", body, read=lambda reply: records.page(reply, "runs", records.run)
+            f"{_API}/runs/search",
+            body,
+            read=lambda reply: records.parse_page(reply, "runs", records.parse_run),
         )
 
-    async def logged_model(self, model_id: str) -> LoggedModel:
-        """One model of MLflow 3; CallUnknown from a server of MLflow 2."""
+    async def get_logged_model(self, model_id: str) -> LoggedModel:
+        """One model of MLflow 3; EndpointNotFound from a server of MLflow 2."""
         return await self._tracking.get(
-            f"{_API}/logged-models/{quoted(model_id)}",
-            read=lambda reply: records.one(reply, "model", records.logged_model),
+            f"{_API}/logged-models/{quote_path(model_id)}",
+            read=lambda reply: records.parse_object(reply, "model", records.parse_logged_model),
         )
 
     async def search_logged_models(
         self, experiment_ids: Sequence[str], filter_text: str = "", *, max_results: int = 100, token: str = ""
     ) -> Page[LoggedModel]:
-        """One page of models of MLflow 3; CallUnknown from a server of MLflow 2."""
+        """One page of models of MLflow 3; EndpointNotFound from a server of MLflow 2."""
         body: Json = {"experiment_ids": list(experiment_ids), "max_results": max_results}
-        body |= _given({"filter": filter_text, "page_token": token})
+        body |= _drop_empty({"filter": filter_text, "page_token": token})
         return await self._tracking.post(
             f"{_API}/logged-models/search",
             body,
-            read=lambda reply: records.page(reply, "models", records.logged_model),
+            read=lambda reply: records.parse_page(reply, "models", records.parse_logged_model),
         )
 
     # --- artifacts through the server
@@ -206,42 +218,42 @@ class MlflowClient:
     async def list_artifacts(self, path: str) -> list[ArtifactEntry]:
         """What lies directly in the folder `path` of the server's store; nothing where it is missing."""
         params = {"path": path.strip("/")} if path.strip("/") else None
-        return await self._files.get(_FILES, params, read=_listed)
+        return await self._artifacts.get(_ARTIFACTS_API, params, read=_parse_artifacts)
 
     @asynccontextmanager
     async def stream_artifact(self, path: str) -> AsyncIterator[ArtifactStream]:
         """The file `path` of the server's store, as it arrives; NotFound where it is missing."""
-        async with self._files.stream(f"{_FILES}/{quoted(path)}") as stream:
+        async with self._artifacts.stream(f"{_ARTIFACTS_API}/{quote_path(path)}") as stream:
             yield stream
 
 
-def _given(params: dict[str, str]) -> dict[str, str]:
+def _drop_empty(params: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
 
 
-def _listed(reply: Json) -> list[ArtifactEntry]:
+def _parse_artifacts(reply: Json) -> list[ArtifactEntry]:
     return [
-        ArtifactEntry(item["path"], item.get("is_dir") is True, _size(item))
-        for item in records.entries(reply, "files")
+        ArtifactEntry(item["path"], item.get("is_dir") is True, _parse_size(item))
+        for item in records.get_entries(reply, "files")
         if isinstance(item.get("path"), str)
     ]
 
 
-def _size(item: Json) -> int | None:
+def _parse_size(item: Json) -> int | None:
     size = item.get("file_size")
     if isinstance(size, str) and size.isascii() and size.isdigit():
         return int(size)
     return size if isinstance(size, int) else None
 
 
-async def every(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
+async def all_pages(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
     """All that a search finds; `page` asks for the page of a token.
 
     Raises UpstreamWrong where the tokens repeat, or do not come to an end.
     """
     found: list[T] = []
     token, seen = "", set[str]()
-    for _ in range(PAGES_AT_MOST):
+    for _ in range(MAX_PAGES):
         answer = await page(token)
         found += answer.items
         token = answer.token
@@ -250,4 +262,4 @@ async def every(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
         if token in seen:
             break
         seen.add(token)
-    raise UpstreamWrong("MLflow's list does not come to an end.")
+    raise BadUpstreamResponse("MLflow's list does not come to an end.")

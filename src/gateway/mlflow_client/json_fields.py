@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gateway.errors import UpstreamWrong
+from gateway.errors import BadUpstreamResponse
 
 Json = dict[str, Any]
 
 
-def metrics(data: Json) -> dict[str, float]:
+def get_metrics(data: Json) -> dict[str, float]:
     """The last value of each metric; MLflow writes NaN as text and infinity as the largest double."""
     newest: dict[str, tuple[int, int, float]] = {}
-    for entry in objects(data, "metrics"):
-        key, value = text(entry, "key"), number(entry.get("value"))
-        point = (integer(entry, "step"), integer(entry, "timestamp"), value)
+    for entry in get_objects(data, "metrics"):
+        key, value = get_text(entry, "key"), to_float(entry.get("value"))
+        point = (get_integer(entry, "step"), get_integer(entry, "timestamp"), value)
         if key not in newest or newest[key][:2] <= point[:2]:
             newest[key] = point
     return {key: point[2] for key, point in newest.items()}
 
 
-def number(value: object) -> float:
+def to_float(value: object) -> float:
     """A double, NaN where it is none."""
     try:
         return float(value) if isinstance(value, int | float | str) else math.nan
@@ -29,15 +29,15 @@ def number(value: object) -> float:
         return math.nan
 
 
-def identity(item: Json, key: str) -> str:
+def required_text(item: Json, key: str) -> str:
     """A name or an id; raises UpstreamWrong where it is missing, since nothing can be said of nobody."""
-    value = text(item, key)
+    value = get_text(item, key)
     if not value:
-        raise UpstreamWrong(f"MLflow's answer has no {key} where it must have one.")
+        raise BadUpstreamResponse(f"MLflow's answer has no {key} where it must have one.")
     return value
 
 
-def text(item: Json, key: str) -> str:
+def get_text(item: Json, key: str) -> str:
     """A text, or an integer as one."""
     value = item.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -45,7 +45,7 @@ def text(item: Json, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def integer(item: Json, key: str) -> int:
+def get_integer(item: Json, key: str) -> int:
     """An integer, which MLflow may write as text; 0 where there is none."""
     value = item.get(key)
     if isinstance(value, str):
@@ -53,23 +53,23 @@ def integer(item: Json, key: str) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
-def items(item: Json, key: str) -> list[Any]:
+def get_list(item: Json, key: str) -> list[Any]:
     """A list of whatever it holds."""
     value = item.get(key)
     return value if isinstance(value, list) else []
 
 
-def inner(item: Json, key: str) -> Json:
+def get_object(item: Json, key: str) -> Json:
     """An object."""
     value = item.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def objects(item: Json, key: str) -> list[Json]:
+def get_objects(item: Json, key: str) -> list[Json]:
     """A list of objects; what is none is left out."""
-    return [entry for entry in items(item, key) if isinstance(entry, dict)]
+    return [entry for entry in get_list(item, key) if isinstance(entry, dict)]
 
 
-def texts(item: Json, key: str) -> dict[str, str]:
+def get_key_values(item: Json, key: str) -> dict[str, str]:
     """A list of `key` and `value`, as MLflow writes tags and parameters."""
-    return {text(entry, "key"): text(entry, "value") for entry in objects(item, key)}
+    return {get_text(entry, "key"): get_text(entry, "value") for entry in get_objects(item, key)}

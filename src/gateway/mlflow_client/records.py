@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 T = TypeVar("T")
 
-_HISTORY = "mlflow.log-model.history"
+_HISTORY_TAG = "mlflow.log-model.history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RegisteredModel:
     updated: int
     aliases: Mapping[str, str]
     tags: Mapping[str, str]
-    newest: tuple[Version, ...]
+    latest_versions: tuple[Version, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class RunLoggedModel:
     """A model that a 2.x client logged into its run's own artifacts."""
 
     path: str
@@ -97,7 +97,7 @@ class Run:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     outputs: tuple[str, ...]
-    logged: tuple[Logged, ...]
+    logged_models: tuple[RunLoggedModel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +114,24 @@ class LoggedModel:
     metrics: Mapping[str, float]
 
 
-def version(item: Json) -> Version:
+def parse_version(item: Json) -> Version:
     """From `model_version`."""
-    source = json_fields.text(item, "source")
+    source = json_fields.get_text(item, "source")
     return Version(
-        name=json_fields.identity(item, "name"),
-        version=json_fields.identity(item, "version"),
-        status=json_fields.text(item, "status") or "READY",
+        name=json_fields.required_text(item, "name"),
+        version=json_fields.required_text(item, "version"),
+        status=json_fields.get_text(item, "status") or "READY",
         source=source,
-        run_id=json_fields.text(item, "run_id"),
-        model_id=json_fields.text(item, "model_id") or _model_id(source),
-        stage=json_fields.text(item, "current_stage") or "None",
-        description=json_fields.text(item, "description"),
-        created=json_fields.integer(item, "creation_timestamp"),
-        updated=json_fields.integer(item, "last_updated_timestamp"),
+        run_id=json_fields.get_text(item, "run_id"),
+        model_id=json_fields.get_text(item, "model_id") or _model_id(source),
+        stage=json_fields.get_text(item, "current_stage") or "None",
+        description=json_fields.get_text(item, "description"),
+        created=json_fields.get_integer(item, "creation_timestamp"),
+        updated=json_fields.get_integer(item, "last_updated_timestamp"),
         aliases=tuple(
-            sorted(alias for alias in json_fields.items(item, "aliases") if isinstance(alias, str))
+            sorted(alias for alias in json_fields.get_list(item, "aliases") if isinstance(alias, str))
         ),
-        tags=json_fields.texts(item, "tags"),
+        tags=json_fields.get_key_values(item, "tags"),
     )
 
 
@@ -140,100 +140,102 @@ def _model_id(source: str) -> str:
     return name if source.startswith("models:/m-") and "/" not in name else ""
 
 
-def registered_model(item: Json) -> RegisteredModel:
+def parse_registered_model(item: Json) -> RegisteredModel:
     """From `registered_model`."""
     return RegisteredModel(
-        name=json_fields.identity(item, "name"),
-        description=json_fields.text(item, "description"),
-        created=json_fields.integer(item, "creation_timestamp"),
-        updated=json_fields.integer(item, "last_updated_timestamp"),
+        name=json_fields.required_text(item, "name"),
+        description=json_fields.get_text(item, "description"),
+        created=json_fields.get_integer(item, "creation_timestamp"),
+        updated=json_fields.get_integer(item, "last_updated_timestamp"),
         aliases={
-            json_fields.text(entry, "alias"): json_fields.text(entry, "version")
-            for entry in json_fields.objects(item, "aliases")
+            json_fields.get_text(entry, "alias"): json_fields.get_text(entry, "version")
+            for entry in json_fields.get_objects(item, "aliases")
         },
-        tags=json_fields.texts(item, "tags"),
-        newest=tuple(version(entry) for entry in json_fields.objects(item, "latest_versions")),
+        tags=json_fields.get_key_values(item, "tags"),
+        latest_versions=tuple(
+            parse_version(entry) for entry in json_fields.get_objects(item, "latest_versions")
+        ),
     )
 
 
-def experiment(item: Json) -> Experiment:
+def parse_experiment(item: Json) -> Experiment:
     """From `experiment`."""
     return Experiment(
-        experiment_id=json_fields.identity(item, "experiment_id"),
-        name=json_fields.identity(item, "name"),
-        active=json_fields.text(item, "lifecycle_stage") != "deleted",
-        created=json_fields.integer(item, "creation_time"),
-        updated=json_fields.integer(item, "last_update_time"),
-        tags=json_fields.texts(item, "tags"),
+        experiment_id=json_fields.required_text(item, "experiment_id"),
+        name=json_fields.required_text(item, "name"),
+        active=json_fields.get_text(item, "lifecycle_stage") != "deleted",
+        created=json_fields.get_integer(item, "creation_time"),
+        updated=json_fields.get_integer(item, "last_update_time"),
+        tags=json_fields.get_key_values(item, "tags"),
     )
 
 
-def run(item: Json) -> Run:
+def parse_run(item: Json) -> Run:
     """From `run`."""
-    info, data = json_fields.inner(item, "info"), json_fields.inner(item, "data")
-    tags = json_fields.texts(data, "tags")
+    info, data = json_fields.get_object(item, "info"), json_fields.get_object(item, "data")
+    tags = json_fields.get_key_values(data, "tags")
     outputs = (
-        json_fields.text(entry, "model_id")
-        for entry in json_fields.objects(json_fields.inner(item, "outputs"), "model_outputs")
+        json_fields.get_text(entry, "model_id")
+        for entry in json_fields.get_objects(json_fields.get_object(item, "outputs"), "model_outputs")
     )
     return Run(
-        run_id=json_fields.text(info, "run_id") or json_fields.identity(info, "run_uuid"),
-        experiment_id=json_fields.identity(info, "experiment_id"),
-        name=json_fields.text(info, "run_name") or tags.get("mlflow.runName", ""),
-        status=json_fields.text(info, "status"),
-        active=json_fields.text(info, "lifecycle_stage") != "deleted",
-        started=json_fields.integer(info, "start_time"),
-        ended=json_fields.integer(info, "end_time"),
-        artifact_uri=json_fields.text(info, "artifact_uri"),
-        params=json_fields.texts(data, "params"),
-        metrics=json_fields.metrics(data),
+        run_id=json_fields.get_text(info, "run_id") or json_fields.required_text(info, "run_uuid"),
+        experiment_id=json_fields.required_text(info, "experiment_id"),
+        name=json_fields.get_text(info, "run_name") or tags.get("mlflow.runName", ""),
+        status=json_fields.get_text(info, "status"),
+        active=json_fields.get_text(info, "lifecycle_stage") != "deleted",
+        started=json_fields.get_integer(info, "start_time"),
+        ended=json_fields.get_integer(info, "end_time"),
+        artifact_uri=json_fields.get_text(info, "artifact_uri"),
+        params=json_fields.get_key_values(data, "params"),
+        metrics=json_fields.get_metrics(data),
         tags=tags,
         outputs=tuple(dict.fromkeys(model_id for model_id in outputs if model_id)),
-        logged=tuple(_history(tags.get(_HISTORY, ""))),
+        logged_models=tuple(_parse_history(tags.get(_HISTORY_TAG, ""))),
     )
 
 
-def _history(text: str) -> Iterator[Logged]:
+def _parse_history(text: str) -> Iterator[RunLoggedModel]:
     try:
         entries = orjson.loads(text) if text else []
     except orjson.JSONDecodeError:
         # MLflow cuts long tags off; such a run still has its model, but nobody can say where.
         return
     for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and json_fields.text(entry, "artifact_path"):
-            yield Logged(
-                json_fields.text(entry, "artifact_path"), json_fields.text(entry, "utc_time_created")
+        if isinstance(entry, dict) and json_fields.get_text(entry, "artifact_path"):
+            yield RunLoggedModel(
+                json_fields.get_text(entry, "artifact_path"), json_fields.get_text(entry, "utc_time_created")
             )
 
 
-def logged_model(item: Json) -> LoggedModel:
+def parse_logged_model(item: Json) -> LoggedModel:
     """From `model` of the logged-models calls."""
-    info = json_fields.inner(item, "info")
+    info = json_fields.get_object(item, "info")
     return LoggedModel(
-        model_id=json_fields.identity(info, "model_id"),
-        experiment_id=json_fields.text(info, "experiment_id"),
-        name=json_fields.text(info, "name"),
-        run_id=json_fields.text(info, "source_run_id"),
-        artifact_uri=json_fields.text(info, "artifact_uri"),
-        ready=json_fields.text(info, "status") in {"", "READY", "LOGGED_MODEL_READY"},
-        created=json_fields.integer(info, "creation_timestamp_ms"),
-        metrics=json_fields.metrics(json_fields.inner(item, "data")),
+        model_id=json_fields.required_text(info, "model_id"),
+        experiment_id=json_fields.get_text(info, "experiment_id"),
+        name=json_fields.get_text(info, "name"),
+        run_id=json_fields.get_text(info, "source_run_id"),
+        artifact_uri=json_fields.get_text(info, "artifact_uri"),
+        ready=json_fields.get_text(info, "status") in {"", "READY", "LOGGED_MODEL_READY"},
+        created=json_fields.get_integer(info, "creation_timestamp_ms"),
+        metrics=json_fields.get_metrics(json_fields.get_object(item, "data")),
     )
 
 
-def page(reply: Json, key: str, read: Callable[[Json], T]) -> Page[T]:
+def parse_page(reply: Json, key: str, read: Callable[[Json], T]) -> Page[T]:
     """One page of a search; an empty search has neither the list nor the token."""
     return Page(
-        tuple(read(item) for item in json_fields.objects(reply, key)),
-        json_fields.text(reply, "next_page_token"),
+        tuple(read(item) for item in json_fields.get_objects(reply, key)),
+        json_fields.get_text(reply, "next_page_token"),
     )
 
 
-def one(reply: Json, key: str, read: Callable[[Json], T]) -> T:
+def parse_object(reply: Json, key: str, read: Callable[[Json], T]) -> T:
     """The one object that a reply is about."""
-    return read(json_fields.inner(reply, key))
+    return read(json_fields.get_object(reply, key))
 
 
-def entries(reply: Json, key: str) -> list[Json]:
+def get_entries(reply: Json, key: str) -> list[Json]:
     """The objects of a list in a reply."""
-    return json_fields.objects(reply, key)
+    return json_fields.get_objects(reply, key)

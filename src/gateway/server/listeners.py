@@ -17,10 +17,10 @@ BACKLOG: Final = 1024  # a burst of new clients waits here; the kernel may have 
 
 # A client whose machine is gone without a word is noticed after a minute, one that takes no byte of what
 # is sent to it after a minute and a half.
-_IDLE_SECONDS: Final = 30
-_PROBE_SECONDS: Final = 10
-_PROBES: Final = 3
-_UNTAKEN_MILLISECONDS: Final = 90_000
+_KEEPALIVE_IDLE_SECONDS: Final = 30
+_KEEPALIVE_INTERVAL_SECONDS: Final = 10
+_KEEPALIVE_PROBES: Final = 3
+_USER_TIMEOUT_MILLISECONDS: Final = 90_000
 
 
 _SO_ATTACH_FILTER: Final = 26
@@ -41,24 +41,24 @@ _NO_SYN: Final = ctypes.create_string_buffer(
 _STEPS: Final = 5
 
 
-def opened(host: str, port: int, *, sets: int) -> list[list[socket.socket]]:
+def open_listeners(host: str, port: int, *, count: int) -> list[list[socket.socket]]:
     """So many sets of listening sockets, in each set one for every address of `host`; raises OSError.
 
     The kernel spreads new connections over the sets. All are on one port, which the first address
     picks where `port` is 0.
     """
-    if sets == 1:
-        return [_one_set(host, port)]
-    found: list[list[socket.socket]] = [[] for _ in range(sets)]
+    if count == 1:
+        return [_open_set(host, port)]
+    found: list[list[socket.socket]] = [[] for _ in range(count)]
     with ExitStack() as undo:
-        for family, address in _addresses(host, port):
+        for family, address in _resolve(host, port):
             host_and_port = (address[0], port, *address[2:])
             # With SO_REUSEPORT from the start two gateways of one user would share a port, and nobody
             # notice. The claim goes afterwards: a socket that picked its port would lose it when set aside.
-            with _listener(family, host_and_port, shared=False) as claim:
+            with _open_listener(family, host_and_port, shared=False) as claim:
                 claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 for each in found:
-                    each.append(undo.enter_context(_listener(family, claim.getsockname(), shared=True)))
+                    each.append(undo.enter_context(_open_listener(family, claim.getsockname(), shared=True)))
                 port = claim.getsockname()[1]
         undo.pop_all()
     return found
@@ -87,7 +87,7 @@ def listen_again(listener: socket.socket) -> None:
             listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
-def knocked(sockets: Sequence[socket.socket]) -> bool:
+def has_pending_connections(sockets: Sequence[socket.socket]) -> bool:
     """Whether a connection was made at one of the sockets that nobody has taken yet."""
     waiting = select.poll()  # select itself cannot look at descriptors above 1023
     for each in sockets:
@@ -95,38 +95,38 @@ def knocked(sockets: Sequence[socket.socket]) -> bool:
     return bool(waiting.poll(0))
 
 
-def set_aside(sockets: Sequence[socket.socket]) -> None:
+def stop_listening(sockets: Sequence[socket.socket]) -> None:
     """End what waits there, and let new connections go to the other sets, until somebody listens again."""
     for each in sockets:
         with suppress(OSError):  # nobody has listened since the last time
             each.shutdown(socket.SHUT_RD)
 
 
-def _one_set(host: str, port: int) -> list[socket.socket]:
+def _open_set(host: str, port: int) -> list[socket.socket]:
     with ExitStack() as undo:
         found: list[socket.socket] = []
-        for family, address in _addresses(host, port):
-            listener = _listener(family, (address[0], port, *address[2:]), shared=False)
+        for family, address in _resolve(host, port):
+            listener = _open_listener(family, (address[0], port, *address[2:]), shared=False)
             found.append(undo.enter_context(listener))
             port = listener.getsockname()[1]
         undo.pop_all()
     return found
 
 
-def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
     """What asyncio listens on where it is given `host`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _listener(family: socket.AddressFamily, address: Any, *, shared: bool) -> socket.socket:
+def _open_listener(family: socket.AddressFamily, address: Any, *, shared: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _notice_the_dead(listener)
+        _enable_keepalive(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError:
@@ -135,14 +135,14 @@ def _listener(family: socket.AddressFamily, address: Any, *, shared: bool) -> so
     return listener
 
 
-def _notice_the_dead(listener: socket.socket) -> None:
+def _enable_keepalive(listener: socket.socket) -> None:
     """Have the kernel end connections whose other side is gone: what is accepted inherits the options."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
-        ("TCP_KEEPIDLE", _IDLE_SECONDS),
-        ("TCP_KEEPINTVL", _PROBE_SECONDS),
-        ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", _UNTAKEN_MILLISECONDS),
+        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_SECONDS),
+        ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS),
     ):
         if (option := getattr(socket, name, None)) is not None:  # not every system has each of them
             listener.setsockopt(socket.IPPROTO_TCP, option, value)

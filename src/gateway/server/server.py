@@ -16,13 +16,13 @@ from aiohttp import web
 
 from gateway import app
 from gateway.api import keys
-from gateway.concurrency.background import hear_the_loop, kept
+from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
 from gateway.server import listeners
-from gateway.server.shutdown import Shutdown
-from gateway.server.signals import Signals
-from gateway.server.watchdog import SILENT_SECONDS, Pulse, Watchdog
-from gateway.settings.reload import Reload
+from gateway.server.shutdown import GracefulShutdown
+from gateway.server.signals import SignalEvents
+from gateway.server.watchdog import HANG_SECONDS, Heartbeat, Watchdog
+from gateway.settings.reload import SettingsReloader
 from gateway.system import descriptors, environment, tempdir
 from gateway.telemetry import logs
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.settings import Settings
-    from gateway.telemetry.metrics.collector import Seat
+    from gateway.telemetry.metrics.collector import SnapshotSlot
 
 logger = logging.getLogger(__name__)
 
-_LAST_WORDS_SECONDS: Final = 1.0
-_ENDING_TICKS: Final = 10  # of the watchdog, for what is left to do after the drain
-_GIVEN_UP_TICKS: Final = 5  # for a start that is broken off
-_HURRIED_TICKS: Final = 3
-_UNABLE: Final = 1
-_WRONG: Final = 2
+_CLEANUP_TIMEOUT_SECONDS: Final = 1.0
+_SHUTDOWN_TICKS: Final = 10  # of the watchdog, for what is left to do after the drain
+_ABORTED_START_TICKS: Final = 5  # for a start that is broken off
+_FORCED_SHUTDOWN_TICKS: Final = 3
+_EXIT_FAILURE: Final = 1
+_EXIT_MISCONFIGURED: Final = 2
 
 
 def run(
@@ -48,10 +48,10 @@ def run(
     *,
     listeners: Sequence[socket.socket],
     announce: Callable[[str], None] | None = None,
-    reread: Callable[[], Settings] | None = None,
-    seat: Seat | None = None,
-    pulse: Pulse | None = None,
-    silence: float = SILENT_SECONDS,
+    read_settings: Callable[[], Settings] | None = None,
+    slot: SnapshotSlot | None = None,
+    heartbeat: Heartbeat | None = None,
+    hang_seconds: float = HANG_SECONDS,
 ) -> int:
     """Serve on `listeners` until SIGTERM or SIGINT; the process's exit status.
 
@@ -63,23 +63,23 @@ def run(
     where the cache's folder cannot be used, or none for temporary files (status 2).
     A gateway that cannot serve any more ends by itself (status 1).
     """
-    logs.configure(settings.log_level, settings.log_format, process=seat.number if seat else None)
+    logs.configure(settings.log_level, settings.log_format, process=slot.number if slot else None)
     faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
-    descriptors.allow_many()
-    environment.hide_from_workers()
+    descriptors.raise_fd_limit()
+    environment.disable_process_inspection()
     fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with ExitStack() as stack:
         try:
-            stack.enter_context(tempdir.own_folder())
+            stack.enter_context(tempdir.private_tempdir())
         except OSError as error:
             logger.error("cannot start: there is no folder for temporary files: %s", error)
-            return _WRONG
-        pulse = pulse or Pulse()
-        watchdog = Watchdog(pulse, most=round(silence))
+            return _EXIT_MISCONFIGURED
+        heartbeat = heartbeat or Heartbeat()
+        watchdog = Watchdog(heartbeat, most=round(hang_seconds))
         watchdog.start()
-        server = Server(settings, listeners, announce=announce, reread=reread, seat=seat)
+        server = Server(settings, listeners, announce=announce, read_settings=read_settings, slot=slot)
         with asyncio.Runner(loop_factory=fast) as runner:
-            status = runner.run(server.run(pulse, watchdog))
+            status = runner.run(server.run(heartbeat, watchdog))
         watchdog.stop()
         return status
 
@@ -93,110 +93,112 @@ class Server:
         listeners: Sequence[socket.socket],
         *,
         announce: Callable[[str], None] | None,
-        reread: Callable[[], Settings] | None,
-        seat: Seat | None,
+        read_settings: Callable[[], Settings] | None,
+        slot: SnapshotSlot | None,
     ) -> None:
         """As for `run` above."""
-        self._app = app.create_app(settings, seat=seat)
-        self._current = self._app[keys.SETTINGS]
+        self._app = app.create_app(settings, slot=slot)
+        self._settings = self._app[keys.SETTINGS]
         self._listeners = listeners
         self._announce = announce
-        self._reread = reread
-        self._process = seat.number if seat else None
-        self._setup: asyncio.Task[None] | None = None
+        self._read_settings = read_settings
+        self._process_number = slot.number if slot else None
+        self._startup: asyncio.Task[None] | None = None
 
-    async def run(self, pulse: Pulse, watchdog: Watchdog) -> int:
+    async def run(self, heartbeat: Heartbeat, watchdog: Watchdog) -> int:
         """Serve to the end; the exit status. The watchdog has less patience with what comes after."""
-        hear_the_loop(self._app[keys.TALLY])
-        signals = Signals(hear_hangup=self._reread is not None)
-        options = app.server_options(self._current.now)
-        runner = web.AppRunner(self._app, **options, shutdown_timeout=_LAST_WORDS_SECONDS)
+        install_exception_handler(self._app[keys.TALLY])
+        signals = SignalEvents(handle_sighup=self._read_settings is not None)
+        options = app.server_options(self._settings.value)
+        runner = web.AppRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
         try:
-            with pulse.beating():
-                status = await self._begun(runner, signals)
+            with heartbeat.beating():
+                status = await self._serve(runner, signals)
         finally:
-            await self._end(runner, signals, watchdog=watchdog)
-        return _UNABLE if signals.now.is_set() else status
+            await self._stop(runner, signals, watchdog=watchdog)
+        return _EXIT_FAILURE if signals.force.is_set() else status
 
-    async def _end(self, runner: web.AppRunner, signals: Signals, *, watchdog: Watchdog) -> None:
+    async def _stop(self, runner: web.AppRunner, signals: SignalEvents, *, watchdog: Watchdog) -> None:
         """Close every room; a second signal that comes meanwhile shortens the watchdog's patience too."""
-        if signals.now.is_set():
-            watchdog.hurry(most=_HURRIED_TICKS)
-        elif self._setup is not None and not self._setup.done():
-            watchdog.hurry(most=_GIVEN_UP_TICKS, status=0)  # it may wait for a disk that never answers
+        if signals.force.is_set():
+            watchdog.hurry(most=_FORCED_SHUTDOWN_TICKS)
+        elif self._startup is not None and not self._startup.done():
+            watchdog.hurry(most=_ABORTED_START_TICKS, status=0)  # it may wait for a disk that never answers
         else:
-            watchdog.hurry(most=_ENDING_TICKS)
+            watchdog.hurry(most=_SHUTDOWN_TICKS)
         closing = asyncio.create_task(self._close(runner))
-        hurried = asyncio.create_task(signals.now.wait())
+        hurried = asyncio.create_task(signals.force.wait())
         try:
             await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
             if hurried.done():
-                watchdog.hurry(most=_HURRIED_TICKS)
+                watchdog.hurry(most=_FORCED_SHUTDOWN_TICKS)
         finally:
             hurried.cancel()
             await closing
 
     async def _close(self, runner: web.AppRunner) -> None:
-        if self._setup is not None and not self._setup.done():
-            self._setup.cancel()
-            await asyncio.gather(self._setup, return_exceptions=True)
+        if self._startup is not None and not self._startup.done():
+            self._startup.cancel()
+            await asyncio.gather(self._startup, return_exceptions=True)
         await runner.cleanup()
 
-    async def _set_up(self, runner: web.AppRunner, signals: Signals) -> bool:
+    async def _start(self, runner: web.AppRunner, signals: SignalEvents) -> bool:
         """Open every room; False where a signal to stop comes before that is done."""
-        self._setup = asyncio.create_task(runner.setup(), name="setup")
+        self._startup = asyncio.create_task(runner.setup(), name="setup")
         stop = asyncio.create_task(signals.stop.wait())
         try:
-            await asyncio.wait([self._setup, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._startup, stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        if self._setup.done():
-            self._setup.result()
+        if self._startup.done():
+            self._startup.result()
             return True
         logger.info("shutting down: the start is broken off")
         return False
 
-    async def _begun(self, runner: web.AppRunner, signals: Signals) -> int:
+    async def _serve(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         try:
-            if not await self._set_up(runner, signals):
+            if not await self._start(runner, signals):
                 return 0
         except (CacheFull, CacheUnusable) as error:
-            logger.error("cannot start: %s It is %s.", error, self._current.now.cache_dir)
-            return _WRONG
+            logger.error("cannot start: %s It is %s.", error, self._settings.value.cache_dir)
+            return _EXIT_MISCONFIGURED
         for listener in self._listeners:
             listeners.listen_again(listener)
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
-        address = _address(runner)
+        address = _base_url(runner)
         logger.info("listening on %s", address)
-        _rarely_collect()
+        _tune_gc()
         if self._announce is not None:
             self._announce(address)
         tally = self._app[keys.TALLY]
         async with AsyncExitStack() as stack:
-            watch = partial(self._app[keys.CONNECTIONS].watch, _server(runner))
-            await stack.enter_async_context(kept(watch, name="connections", tally=tally))
-            if self._reread is not None:
-                reload = Reload(self._current, self._reread, apply=self._apply)
-                work = partial(reload.run, signals.hangup)
-                await stack.enter_async_context(kept(work, name="settings", tally=tally))
-            return await self._served(runner, signals)
+            watch = partial(self._app[keys.CONNECTIONS].watch, _require_server(runner))
+            await stack.enter_async_context(supervised_task(watch, name="connections", counters=tally))
+            if self._read_settings is not None:
+                reload = SettingsReloader(self._settings, self._read_settings, on_change=self._apply_settings)
+                work = partial(reload.run, signals.reload)
+                await stack.enter_async_context(supervised_task(work, name="settings", counters=tally))
+            return await self._serve_until_stopped(runner, signals)
 
-    async def _served(self, runner: web.AppRunner, signals: Signals) -> int:
+    async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Wait for the end and bring it about; the exit status."""
-        hopeless = self._app[keys.VITALS].hopeless
-        await _first_of(signals.stop, hopeless)
-        shutdown = Shutdown(runner, self._listeners, drain=self._app[keys.DRAIN], now=signals.now)
-        settings = self._current.now
-        grace = settings.grace if signals.patient and signals.stop.is_set() else 0.0
+        hopeless = self._app[keys.VITALS].fatal
+        await _wait_first(signals.stop, hopeless)
+        shutdown = GracefulShutdown(
+            runner, self._listeners, in_flight=self._app[keys.DRAIN], force=signals.force
+        )
+        settings = self._settings.value
+        grace = settings.effective_grace_seconds if signals.graceful and signals.stop.is_set() else 0.0
         await shutdown.run(grace=grace, seconds=settings.drain_seconds)
-        return _UNABLE if hopeless.is_set() or signals.now.is_set() else 0
+        return _EXIT_FAILURE if hopeless.is_set() or signals.force.is_set() else 0
 
-    def _apply(self, settings: Settings) -> None:
-        logs.configure(settings.log_level, settings.log_format, process=self._process)
-        app.change(self._app, settings)
+    def _apply_settings(self, settings: Settings) -> None:
+        logs.configure(settings.log_level, settings.log_format, process=self._process_number)
+        app.apply_settings(self._app, settings)
 
 
-async def _first_of(*events: asyncio.Event) -> None:
+async def _wait_first(*events: asyncio.Event) -> None:
     waiting = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -206,13 +208,13 @@ async def _first_of(*events: asyncio.Event) -> None:
         await asyncio.wait(waiting)
 
 
-def _server(runner: web.AppRunner) -> web.Server:
+def _require_server(runner: web.AppRunner) -> web.Server:
     if runner.server is None:
         raise RuntimeError("the runner is not set up")
     return runner.server
 
 
-def _rarely_collect() -> None:
+def _tune_gc() -> None:
     """Keep the garbage collector from what stays for good, and from looking at requests ever so often.
 
     It took a twentieth of the time under load, and found nothing: requests leave no cycles.
@@ -221,6 +223,6 @@ def _rarely_collect() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def _address(runner: web.AppRunner) -> str:
+def _base_url(runner: web.AppRunner) -> str:
     host, port = runner.addresses[0][:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

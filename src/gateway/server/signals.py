@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 
-class Signals:
+class SignalEvents:
     """Hears signals in the running loop, from its making on.
 
     `stop` is set by the first SIGTERM or SIGINT, `now` by the second of them; `hangup` by each SIGHUP,
@@ -14,19 +14,19 @@ class Signals:
     SIGINT: a person at a terminal waits.
     """
 
-    def __init__(self, *, hear_hangup: bool) -> None:
-        self.stop, self.now, self.hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.patient = True
+    def __init__(self, *, handle_sighup: bool) -> None:
+        self.stop, self.force, self.reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.graceful = True
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, number)
-        if hear_hangup:
-            loop.add_signal_handler(signal.SIGHUP, self.hangup.set)
+            loop.add_signal_handler(number, self._on_stop_signal, number)
+        if handle_sighup:
+            loop.add_signal_handler(signal.SIGHUP, self.reload.set)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
-    def _end(self, number: signal.Signals) -> None:
+    def _on_stop_signal(self, number: signal.Signals) -> None:
         if self.stop.is_set():
-            self.now.set()
+            self.force.set()
         else:
-            self.patient = number != signal.SIGINT
+            self.graceful = number != signal.SIGINT
             self.stop.set()

@@ -13,12 +13,12 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from gateway.server import listeners, server
-from gateway.server.process import ENDING, SIGNALS, Replica
-from gateway.settings import Current
-from gateway.settings.reload import Reload
+from gateway.server.process import HANDLED_SIGNALS, STOP_SIGNALS, GatewayProcess
+from gateway.settings import CurrentSettings
+from gateway.settings.reload import SettingsReloader
 from gateway.system import environment
 from gateway.telemetry import logs
-from gateway.telemetry.metrics.shared import Slates
+from gateway.telemetry.metrics.shared import SharedSnapshots
 
 if TYPE_CHECKING:
     import socket
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SHORT_LIFE_SECONDS: Final = 30.0
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 15.0
-_LAST_SECONDS: Final = 10.0  # for what a process does after its drain
-_SILENT_SECONDS: Final = 30.0
-_LOOKS: Final = 6  # in that time
-_FOR_GOOD: Final = (1, 2)  # cannot listen; wrong settings, or a cache that cannot be used
+_BACKOFF_RESET_SECONDS: Final = 30.0
+_INITIAL_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 15.0
+_EXIT_SECONDS: Final = 10.0  # for what a process does after its drain
+_HANG_SECONDS: Final = 30.0
+_HEARTBEAT_CHECKS: Final = 6  # in that time
+_PERMANENT_FAILURES: Final = (1, 2)  # cannot listen; wrong settings, or a cache that cannot be used
 
 
 def run(
     settings: Settings,
     *,
     announce: Callable[[str], None] | None = None,
-    reread: Callable[[], Settings] | None = None,
-    silence: float = _SILENT_SECONDS,
+    read_settings: Callable[[], Settings] | None = None,
+    hang_seconds: float = _HANG_SECONDS,
 ) -> int:
     """Serve until SIGTERM or SIGINT, in this process where one is enough; the exit status.
 
@@ -52,35 +52,44 @@ def run(
     ends, or whose event loop stands still for `silence` seconds, is replaced; where none can serve, all end
     with its status. One that has no supervisor has twice the time before it ends itself (status 1).
     """
-    if reread is not None:  # held back until somebody hears it: it would end the process
+    if read_settings is not None:  # held back until somebody hears it: it would end the process
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     try:
-        sets = listeners.opened(settings.host, settings.port, sets=settings.processes)
+        sets = listeners.open_listeners(settings.host, settings.port, count=settings.processes)
     except OSError as error:
         logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
         return 1
     if settings.processes == 1:
-        patience = 2 * silence
-        return server.run(settings, listeners=sets[0], announce=announce, reread=reread, silence=patience)
-    environment.hide_from_workers()
+        patience = 2 * hang_seconds
+        return server.run(
+            settings, listeners=sets[0], announce=announce, read_settings=read_settings, hang_seconds=patience
+        )
+    environment.disable_process_inspection()
     gc.freeze()  # a collection in a process would write to every page that it shares with the others
-    with _signals(SIGNALS if reread is not None else ENDING) as told:
-        supervisor = Supervisor(settings, sets, told=told, announce=announce, reread=reread, silence=silence)
+    with _open_signal_pipe(HANDLED_SIGNALS if read_settings is not None else STOP_SIGNALS) as told:
+        supervisor = Supervisor(
+            settings,
+            sets,
+            signal_pipe=told,
+            announce=announce,
+            read_settings=read_settings,
+            hang_seconds=hang_seconds,
+        )
         try:
-            status = supervisor.keep()
+            status = supervisor.run()
         finally:
-            ended = supervisor.end()
+            ended = supervisor.shutdown()
         return status or ended
 
 
 @contextmanager
-def _signals(numbers: Sequence[signal.Signals]) -> Iterator[int]:
+def _open_signal_pipe(numbers: Sequence[signal.Signals]) -> Iterator[int]:
     """A descriptor from which the number of each of these signals can be read that comes meanwhile."""
     told, tell = os.pipe()
     for end in (told, tell):
         os.set_blocking(end, False)
-    before = {number: signal.signal(number, _noted) for number in numbers}
+    before = {number: signal.signal(number, _noop_handler) for number in numbers}
     signal.set_wakeup_fd(tell)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     try:
@@ -93,12 +102,12 @@ def _signals(numbers: Sequence[signal.Signals]) -> Iterator[int]:
         os.close(tell)
 
 
-def _noted(*_: object) -> None:
+def _noop_handler(*_: object) -> None:
     """Do nothing: the signal's number arrives through the wake-up pipe."""
 
 
 @dataclass(slots=True)
-class _Seat:
+class _ProcessSlot:
     """A place for one process at a time: its sockets outlive whoever holds them.
 
     `due` is when the next one is to be started, `pause` how long the one after that would wait.
@@ -106,22 +115,22 @@ class _Seat:
 
     number: int
     sockets: Sequence[socket.socket]
-    replica: Replica | None = None
-    served: bool = False
-    due: float = 0.0
-    pause: float = 0.0
+    process: GatewayProcess | None = None
+    has_served: bool = False
+    restart_at: float = 0.0
+    backoff_seconds: float = 0.0
 
-    def postpone(self) -> float:
+    def back_off(self) -> float:
         """Set when the next process is to be started, later each time; the seconds until then."""
-        seconds = self.pause
-        self.due = time.monotonic() + seconds
-        self.pause = min(max(_FIRST_PAUSE_SECONDS, 2 * seconds), _LONGEST_PAUSE_SECONDS)
-        if seconds > _FIRST_PAUSE_SECONDS:  # nobody should wait here for so long
-            listeners.set_aside(self.sockets)
+        seconds = self.backoff_seconds
+        self.restart_at = time.monotonic() + seconds
+        self.backoff_seconds = min(max(_INITIAL_BACKOFF_SECONDS, 2 * seconds), _MAX_BACKOFF_SECONDS)
+        if seconds > _INITIAL_BACKOFF_SECONDS:  # nobody should wait here for so long
+            listeners.stop_listening(self.sockets)
         return seconds
 
 
-def _apply(settings: Settings) -> None:
+def _configure_logging(settings: Settings) -> None:
     """What the supervisor itself goes by; it reads the rest when it needs it."""
     logs.configure(settings.log_level, settings.log_format)
 
@@ -132,160 +141,168 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        sets: Sequence[Sequence[socket.socket]],
+        listener_sets: Sequence[Sequence[socket.socket]],
         *,
-        told: int,
+        signal_pipe: int,
         announce: Callable[[str], None] | None,
-        reread: Callable[[], Settings] | None,
-        silence: float,
+        read_settings: Callable[[], Settings] | None,
+        hang_seconds: float,
     ) -> None:
         """`told` is where signals can be read, a byte each, without waiting."""
-        self._current = Current(settings)
-        self._reread = reread
-        self._sets = sets
-        self._slates = Slates(len(sets))
-        self._told = told
-        self._signals: list[signal.Signals] = []
-        self._hung_up = False
-        self._silence = silence
-        self._next_look = time.monotonic()
+        self._settings = CurrentSettings(settings)
+        self._read_settings = read_settings
+        self._listener_sets = listener_sets
+        self._snapshots = SharedSnapshots(len(listener_sets))
+        self._signal_pipe = signal_pipe
+        self._stop_signals: list[signal.Signals] = []
+        self._reload_requested = False
+        self._hang_seconds = hang_seconds
+        self._next_heartbeat_check = time.monotonic()
         self._announce = announce
         self._announced = False
-        self._seats = [_Seat(number, sockets) for number, sockets in enumerate(sets, start=1)]
+        self._slots = [_ProcessSlot(number, sockets) for number, sockets in enumerate(listener_sets, start=1)]
 
-    def keep(self) -> int:
+    def run(self) -> int:
         """Have every seat taken until a signal comes (0), or nobody can serve (that one's status)."""
         while True:
-            for seat in self._seats:
-                if seat.replica is None and seat.due <= time.monotonic():
-                    self._take(seat)
-            self._wait(self._replicas(), self._until_due())
-            if self._signals:
+            for seat in self._slots:
+                if seat.process is None and seat.restart_at <= time.monotonic():
+                    self._start_process(seat)
+            self._wait_for_events(self._processes(), self._seconds_until_due())
+            if self._stop_signals:
                 return 0
-            for seat in self._seats:
-                if seat.replica is not None and (status := self._look_after(seat, seat.replica)):
+            for seat in self._slots:
+                if seat.process is not None and (status := self._check_exit(seat, seat.process)):
                     return status
-            self._tell()
-            self._look_for_hung()
-            if self._hung_up:
-                self._hung_up = False
-                self._read_again()
+            self._announce_ready()
+            self._kill_hung()
+            if self._reload_requested:
+                self._reload_requested = False
+                self._reload()
 
-    def end(self) -> int:
+    def shutdown(self) -> int:
         """Let every process finish what it does and end; 0 where all did so with 0, else 1.
 
         They are told by the signal that came: for a load balancer's sake they still take connections for a
         while after SIGTERM. A second signal is passed on to them, and whoever takes too long is killed.
         """
         logger.info("shutting down")
-        last = self._replicas()
-        for seat in self._seats:
+        last = self._processes()
+        for seat in self._slots:
             for listener in seat.sockets:
                 listener.close()  # so that who closes them last ends them: clients would wait where nobody is
-        first = self._signals[0] if self._signals else signal.SIGINT
-        self._send(first)
+        first = self._stop_signals[0] if self._stop_signals else signal.SIGINT
+        self._send_signal(first)
         hurried = False
-        until = time.monotonic() + self._current.now.drain_seconds + _LAST_SECONDS
+        until = time.monotonic() + self._settings.value.drain_seconds + _EXIT_SECONDS
         while running := self._running():
-            if len(self._signals) > 1 and not hurried:
+            if len(self._stop_signals) > 1 and not hurried:
                 hurried = True
                 # Another number: two alike may become one on the way.
-                self._send(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
-                until = time.monotonic() + _LAST_SECONDS
+                self._send_signal(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
+                until = time.monotonic() + _EXIT_SECONDS
             if time.monotonic() >= until:
                 logger.error("%d processes do not end, and are killed", len(running))
-                self._send(signal.SIGKILL)
-                until += _LAST_SECONDS
-            self._wait(running, until - time.monotonic())
-        return 1 if hurried or any(replica.status for replica in last) else 0
+                self._send_signal(signal.SIGKILL)
+                until += _EXIT_SECONDS
+            self._wait_for_events(running, until - time.monotonic())
+        return 1 if hurried or any(replica.exit_status for replica in last) else 0
 
-    def _read_again(self) -> None:
+    def _reload(self) -> None:
         """Have the settings for processes to come, and have those that run read them for themselves."""
-        if self._reread is not None:
-            reload = Reload(self._current, self._reread, apply=_apply)
-            if reload.take(reload.read()):
-                self._send(signal.SIGHUP)
+        if self._read_settings is not None:
+            reload = SettingsReloader(self._settings, self._read_settings, on_change=_configure_logging)
+            if reload.apply(reload.read()):
+                self._send_signal(signal.SIGHUP)
 
-    def _look_for_hung(self) -> None:
+    def _kill_hung(self) -> None:
         """End whoever's event loop was silent at each of our looks: it is replaced like any that ended."""
-        if time.monotonic() < self._next_look:
+        if time.monotonic() < self._next_heartbeat_check:
             return
-        self._next_look = time.monotonic() + self._silence / _LOOKS
+        self._next_heartbeat_check = time.monotonic() + self._hang_seconds / _HEARTBEAT_CHECKS
         for replica in self._running():
-            if replica.look() >= _LOOKS:
+            if replica.check_heartbeat() >= _HEARTBEAT_CHECKS:
                 logger.error(
                     "process %d hangs, its event loop has not turned for %g s: it is ended",
                     replica.number,
-                    self._silence,
+                    self._hang_seconds,
                     extra={"pid": replica.pid},
                 )
-                replica.end_hung()
+                replica.kill_hung()
 
-    def _take(self, seat: _Seat) -> None:
+    def _start_process(self, seat: _ProcessSlot) -> None:
         try:
-            seat.replica = Replica(
-                self._current.now, seat.number, sets=self._sets, reread=self._reread, slates=self._slates
+            seat.process = GatewayProcess(
+                self._settings.value,
+                seat.number,
+                listener_sets=self._listener_sets,
+                read_settings=self._read_settings,
+                snapshots=self._snapshots,
             )
         except OSError as error:
-            pause = seat.postpone()
+            pause = seat.back_off()
             logger.error(
                 "no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror
             )
 
-    def _look_after(self, seat: _Seat, replica: Replica) -> int:
+    def _check_exit(self, seat: _ProcessSlot, replica: GatewayProcess) -> int:
         """See to a process that has ended. Its status where trying again is no use, else 0."""
-        seat.served = seat.served or replica.address is not None
-        if (status := replica.status) is None:
+        seat.has_served = seat.has_served or replica.address is not None
+        if (status := replica.exit_status) is None:
             return 0
-        if replica.address is None and status in _FOR_GOOD:
+        if replica.address is None and status in _PERMANENT_FAILURES:
             alone = not any(other.address for other in self._running())
-            if alone or not seat.served:
+            if alone or not seat.has_served:
                 return status
-        self._bury(seat, replica)
+        self._schedule_restart(seat, replica)
         return 0
 
-    def _bury(self, seat: _Seat, replica: Replica) -> None:
-        seat.replica = None
-        if replica.seconds >= _SHORT_LIFE_SECONDS:
-            seat.pause = 0.0
-        pause = seat.postpone()
-        told = {"pid": replica.pid, "reason": replica.reason, "lived_seconds": round(replica.seconds, 1)}
+    def _schedule_restart(self, seat: _ProcessSlot, replica: GatewayProcess) -> None:
+        seat.process = None
+        if replica.uptime_seconds >= _BACKOFF_RESET_SECONDS:
+            seat.backoff_seconds = 0.0
+        pause = seat.back_off()
+        told = {
+            "pid": replica.pid,
+            "reason": replica.exit_reason,
+            "lived_seconds": round(replica.uptime_seconds, 1),
+        }
         when = f"in {pause:g} s" if pause else "at once"
         logger.error("process %d ended, another takes its place %s", seat.number, when, extra=told)
 
-    def _tell(self) -> None:
+    def _announce_ready(self) -> None:
         """Say so once everybody listens, the first time."""
-        addresses = [seat.replica.address for seat in self._seats if seat.replica and seat.replica.address]
-        if not self._announced and len(addresses) == len(self._seats):
+        addresses = [seat.process.address for seat in self._slots if seat.process and seat.process.address]
+        if not self._announced and len(addresses) == len(self._slots):
             self._announced = True
             logger.info("%d processes listen on %s", len(addresses), addresses[0])
             if self._announce is not None:
                 self._announce(addresses[0])
 
-    def _wait(self, replicas: Sequence[Replica], seconds: float) -> None:
+    def _wait_for_events(self, replicas: Sequence[GatewayProcess], seconds: float) -> None:
         """Until one of them or a signal has news, or so many seconds; takes in what it is."""
-        news = [each for replica in replicas for each in replica.news()]
-        wait([self._told, *news], max(0.0, seconds))
+        news = [each for replica in replicas for each in replica.waitables()]
+        wait([self._signal_pipe, *news], max(0.0, seconds))
         with suppress(BlockingIOError):
-            for number in os.read(self._told, 64):
+            for number in os.read(self._signal_pipe, 64):
                 if number == signal.SIGHUP:
-                    self._hung_up = True
+                    self._reload_requested = True
                 else:
-                    self._signals.append(signal.Signals(number))
+                    self._stop_signals.append(signal.Signals(number))
         for replica in replicas:
-            replica.hear()
+            replica.read_report()
 
-    def _until_due(self) -> float:
-        due = [seat.due for seat in self._seats if seat.replica is None]
-        return min([self._next_look, *due]) - time.monotonic()
+    def _seconds_until_due(self) -> float:
+        due = [seat.restart_at for seat in self._slots if seat.process is None]
+        return min([self._next_heartbeat_check, *due]) - time.monotonic()
 
-    def _replicas(self) -> list[Replica]:
+    def _processes(self) -> list[GatewayProcess]:
         """The processes that hold a seat, also one whose end was not noticed yet."""
-        return [seat.replica for seat in self._seats if seat.replica is not None]
+        return [seat.process for seat in self._slots if seat.process is not None]
 
-    def _running(self) -> list[Replica]:
-        return [replica for replica in self._replicas() if replica.status is None]
+    def _running(self) -> list[GatewayProcess]:
+        return [replica for replica in self._processes() if replica.exit_status is None]
 
-    def _send(self, number: signal.Signals) -> None:
+    def _send_signal(self, number: signal.Signals) -> None:
         for replica in self._running():
-            replica.send(number)
+            replica.send_signal(number)

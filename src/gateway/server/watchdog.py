@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS: Final = 1.0
-SILENT_SECONDS: Final = 60.0
+HEARTBEAT_SECONDS: Final = 1.0
+HANG_SECONDS: Final = 60.0
 _COUNTER_BYTES: Final = 8
 _TELLING_SECONDS: Final = 5.0
 
 
-class Pulse:
+class Heartbeat:
     """A counter that an event loop moves on each second; other threads and a parent process can read it.
 
     To be made before the fork that parts them.
@@ -38,7 +38,7 @@ class Pulse:
         return int.from_bytes(self._shared[:], "little")
 
     @contextmanager
-    def beating(self, every: float = BEAT_SECONDS) -> Iterator[None]:
+    def beating(self, every: float = HEARTBEAT_SECONDS) -> Iterator[None]:
         """The running loop moves the counter meanwhile."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
@@ -56,24 +56,24 @@ class Pulse:
                 timer.cancel()
 
 
-class Silence:
+class HeartbeatMonitor:
     """Counts the looks at a pulse since it last moved.
 
     Whoever looks counts its own looks, not seconds: a process that was stopped together with who
     watches it, or a machine that was suspended, is not taken for a hung one.
     """
 
-    def __init__(self, pulse: Pulse) -> None:
-        self._pulse = pulse
-        self._last = pulse.beats
-        self.looks = 0
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self._heartbeat = heartbeat
+        self._last = heartbeat.beats
+        self.missed = 0
 
-    def look(self) -> int:
+    def check(self) -> int:
         """Look once more; how often in a row nothing had moved."""
-        beats = self._pulse.beats
-        self.looks = 0 if beats != self._last else self.looks + 1
+        beats = self._heartbeat.beats
+        self.missed = 0 if beats != self._last else self.missed + 1
         self._last = beats
-        return self.looks
+        return self.missed
 
 
 class Watchdog:
@@ -85,16 +85,16 @@ class Watchdog:
 
     def __init__(
         self,
-        pulse: Pulse,
+        pulse: Heartbeat,
         *,
-        most: int = round(SILENT_SECONDS),
-        tick: float = BEAT_SECONDS,
+        most: int = round(HANG_SECONDS),
+        tick: float = HEARTBEAT_SECONDS,
         end: Callable[[int], object] = os._exit,
     ) -> None:
         self._most = most
         self._status = 1
         self._ending = False
-        self._silence = Silence(pulse)
+        self._silence = HeartbeatMonitor(pulse)
         self._tick = tick
         self._end = end
         self._over = threading.Event()
@@ -115,7 +115,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._over.wait(self._tick):
-            if self._silence.look() >= self._most:
+            if self._silence.check() >= self._most:
                 self._bark()
                 return
 

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.errors import UpstreamSlow
+from gateway.errors import UpstreamTimeout
 from workers.errors import QueueFull
 from workers.metrics import QUEUE_REJECTIONS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 
-class Arrivals:
+class DownloadLimiter:
     """Lets half of the places for models wait for downloads, and one at least; the others serve on."""
 
     def __init__(self, places: int, *, seconds: float) -> None:
@@ -32,7 +32,7 @@ class Arrivals:
         self._free = asyncio.Semaphore(self._most)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait for a turn, which ends with the block. Raises UpstreamSlow where none comes in time."""
         free = self._free
         try:
@@ -40,27 +40,27 @@ class Arrivals:
                 await free.acquire()
         except TimeoutError as error:
             told = f"The files of {self._most} other versions are being fetched, which takes too long."
-            raise UpstreamSlow(told) from error
+            raise UpstreamTimeout(told) from error
         try:
             yield
         finally:
             free.release()
 
 
-class Waiting:
+class LoadWaitLimit:
     """Counts those who wait, per version."""
 
-    def __init__(self, most: int, *, tally: Counters) -> None:
+    def __init__(self, limit: int, *, counters: Counters) -> None:
         """`most` for one version; `tally` is where those who are turned away are counted."""
-        self.most = most
-        self._tally = tally
+        self.limit = limit
+        self._counters = counters
         self._counts: Counter[ModelKey] = Counter()
 
     @contextmanager
-    def one(self, key: ModelKey) -> Iterator[None]:
+    def slot(self, key: ModelKey) -> Iterator[None]:
         """One more waits, until the block ends. Raises QueueFull."""
-        if self._counts[key] >= self.most:
-            self._tally.increment(QUEUE_REJECTIONS, key.name, key.version)
+        if self._counts[key] >= self.limit:
+            self._counters.increment(QUEUE_REJECTIONS, key.name, key.version)
             raise QueueFull(f"{self._counts[key]} requests wait for this version to be loaded.")
         self._counts[key] += 1
         try:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import orjson
 
 from gateway.domain import mlmodel, requirements
-from gateway.domain.mlmodel import MlmodelUnreadable
-from gateway.domain.uris import without_password
-from gateway.errors import GatewayError, UpstreamWrong
+from gateway.domain.mlmodel import InvalidMlmodel
+from gateway.domain.uris import strip_password
+from gateway.errors import BadUpstreamResponse, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_EXAMPLES = ("serving_input_example.json", "input_example.json")
+_EXAMPLE_FILES = ("serving_input_example.json", "input_example.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class VersionDetails:
     artifact_uri: str | None = None
 
 
-class Details:
+class VersionDetailsService:
     """Gathers the details of a version from the rooms that know a part of them."""
 
     def __init__(self, catalog: Catalog, artifacts: ArtifactCache, *, pool: Pool) -> None:
@@ -56,18 +56,18 @@ class Details:
         self._artifacts = artifacts
         self._pool = pool
 
-    async def of(self, ref: ModelRef) -> VersionDetails:
+    async def get(self, ref: ModelRef) -> VersionDetails:
         """The details of the version that `ref` means now, READY or not.
 
         Raises what `Catalog.version` raises; trouble with the version's files leaves those parts None.
         """
-        version = await self._catalog.version(ref)
+        version = await self._catalog.get_version(ref)
         parsed, wanted, example, uri, run = await asyncio.gather(
-            self._read(version, "MLmodel", mlmodel.parse),
-            self._read(version, "requirements.txt", requirements.parse),
-            self._example(version),
-            self._uri(version),
-            self._run(version),
+            self._read(version, "MLmodel", mlmodel.parse_mlmodel),
+            self._read(version, "requirements.txt", requirements.parse_requirements),
+            self._input_example(version),
+            self._artifact_uri(version),
+            self._run_details(version),
         )
         return VersionDetails(
             version=version,
@@ -77,7 +77,7 @@ class Details:
             requirements=wanted,
             requirements_missing=None
             if wanted is None
-            else await asyncio.to_thread(requirements.missing, wanted),
+            else await asyncio.to_thread(requirements.find_missing, wanted),
             input_example=example,
             artifact_uri=uri,
         )
@@ -88,44 +88,46 @@ class Details:
         Raises UpstreamWrong for a file that cannot be read, and what reading it from its store raises.
         """
         path = "MLmodel"
-        data = await self._artifacts.read(version.key, lambda: self._catalog.locate(version), path)
+        data = await self._artifacts.read_file(version.key, lambda: self._catalog.resolve_uri(version), path)
         if data is None:
             return None
         try:
-            return (await asyncio.to_thread(mlmodel.parse, data)).signature
-        except MlmodelUnreadable as error:
-            raise UpstreamWrong(f"{path} of {version.key} cannot be read.") from error
+            return (await asyncio.to_thread(mlmodel.parse_mlmodel, data)).signature
+        except InvalidMlmodel as error:
+            raise BadUpstreamResponse(f"{path} of {version.key} cannot be read.") from error
 
     async def _read(self, version: ModelVersion, path: str, parse: Callable[[bytes], _T]) -> _T | None:
         if not version.uri:
             return None
         try:
-            data = await self._artifacts.read(version.key, lambda: self._catalog.locate(version), path)
+            data = await self._artifacts.read_file(
+                version.key, lambda: self._catalog.resolve_uri(version), path
+            )
             return None if data is None else await asyncio.to_thread(parse, data)
         except (GatewayError, ValueError) as error:
             logger.info("%s of %s cannot be read: %s", path, version.key, error)
             return None
 
-    async def _example(self, version: ModelVersion) -> bytes | None:
-        for path in _EXAMPLES:
-            example = await self._read(version, path, _checked_json)
+    async def _input_example(self, version: ModelVersion) -> bytes | None:
+        for path in _EXAMPLE_FILES:
+            example = await self._read(version, path, _validate_json)
             if example is not None:
                 return example
         return None
 
-    async def _uri(self, version: ModelVersion) -> str | None:
+    async def _artifact_uri(self, version: ModelVersion) -> str | None:
         if not version.uri:
             return None
         try:
-            return without_password(await self._catalog.locate(version))
+            return strip_password(await self._catalog.resolve_uri(version))
         except GatewayError as error:
             logger.info("The files of %s cannot be located: %s", version.key, error)
             return None
 
-    async def _run(self, version: ModelVersion) -> RunDetails | None:
-        return await self._catalog.run(version.run_id) if version.run_id else None
+    async def _run_details(self, version: ModelVersion) -> RunDetails | None:
+        return await self._catalog.get_run(version.run_id) if version.run_id else None
 
 
-def _checked_json(data: bytes) -> bytes:
+def _validate_json(data: bytes) -> bytes:
     orjson.loads(data)
     return data

@@ -18,41 +18,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST: Final = 1000
+_MAX_ENTRIES: Final = 1000
 
 
-class Remedies:
+class LoadDiagnosis:
     """Looks which of a version's requirements are missing here, and remembers what it found."""
 
     def __init__(self, catalog: Catalog, artifacts: ArtifactCache) -> None:
         self._catalog = catalog
         self._artifacts = artifacts
-        self._found: OrderedDict[ModelKey, str] = OrderedDict()
+        self._hints: OrderedDict[ModelKey, str] = OrderedDict()
 
-    def known(self, key: ModelKey) -> str:
+    def cached(self, key: ModelKey) -> str:
         """What was found when the version's load failed the last time; empty for nothing."""
-        return self._found.get(key, "")
+        return self._hints.get(key, "")
 
-    async def find(self, version: ModelVersion) -> str:
+    async def diagnose(self, version: ModelVersion) -> str:
         """A sentence for whoever asked for the version; empty where nothing can be told.
 
         Whatever goes wrong in here, the failure itself is what is to be told.
         """
         try:
-            found = await self._look(version)
+            found = await self._missing_requirements_hint(version)
         except Exception as error:
             if not isinstance(error, GatewayError):
                 logger.error("the requirements of %s could not be looked at", version.key, exc_info=error)
             found = ""
-        self._found.pop(version.key, None)
-        self._found[version.key] = found
-        if len(self._found) > _MOST:
-            self._found.popitem(last=False)
+        self._hints.pop(version.key, None)
+        self._hints[version.key] = found
+        if len(self._hints) > _MAX_ENTRIES:
+            self._hints.popitem(last=False)
         return found
 
-    async def _look(self, version: ModelVersion) -> str:
-        lines = await self._artifacts.read(
-            version.key, lambda: self._catalog.locate(version), "requirements.txt"
+    async def _missing_requirements_hint(self, version: ModelVersion) -> str:
+        lines = await self._artifacts.read_file(
+            version.key, lambda: self._catalog.resolve_uri(version), "requirements.txt"
         )
-        wanted = requirements.parse(lines or b"")
-        return requirements.remedy(await asyncio.to_thread(requirements.missing, wanted))
+        wanted = requirements.parse_requirements(lines or b"")
+        return requirements.install_hint(await asyncio.to_thread(requirements.find_missing, wanted))

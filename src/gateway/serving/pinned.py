@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.domain.refs import text
+from gateway.domain.refs import format_ref
 from gateway.errors import GatewayError
 from workers.errors import CapacityExceeded, WorkerError
 
@@ -15,108 +15,116 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from gateway.domain.refs import ModelRef
-    from gateway.serving.service import Serving
+    from gateway.serving.service import PredictionService
     from workers.pool.pool import Pool
     from workers.protocol.messages import ModelKey
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 30.0
+_INITIAL_BACKOFF_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 30.0
 
 
-class Pins:
+class PinnedModels:
     """Keeps a worker warm for each pinned ref, and follows it when it comes to mean another version.
 
     `problems` says of each ref that could not be had at the last try why not.
     """
 
     def __init__(
-        self, refs: Iterable[ModelRef], catalog: Catalog, *, serving: Serving, pool: Pool, every: float
+        self,
+        refs: Iterable[ModelRef],
+        catalog: Catalog,
+        *,
+        serving: PredictionService,
+        pool: Pool,
+        refresh_seconds: float,
     ) -> None:
         """`every` so many seconds each ref is resolved anew."""
         self._refs = tuple(dict.fromkeys(refs))
-        self._other_refs = asyncio.Event()
+        self._refs_changed = asyncio.Event()
         self._catalog = catalog
         self._serving = serving
         self._pool = pool
-        self._every = every
-        self._kept: dict[ModelRef, ModelKey] = {}
-        self.problems: dict[str, str] = {}
+        self._refresh_seconds = refresh_seconds
+        self._loaded: dict[ModelRef, ModelKey] = {}
+        self.failures: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:
         """Whether every pinned model is warm now."""
-        return all(ref in self._kept and self._pool.is_loaded(self._kept[ref]) for ref in self._refs)
+        return all(ref in self._loaded and self._pool.is_loaded(self._loaded[ref]) for ref in self._refs)
 
     def change(self, refs: Iterable[ModelRef], *, every: float) -> None:
         """Keep these from now on; what was pinned and is none of them may be unloaded again."""
         self._refs = tuple(dict.fromkeys(refs))
-        self._every = every
-        self._other_refs.set()
+        self._refresh_seconds = every
+        self._refs_changed.set()
 
     async def run(self) -> None:
         """Load and keep the pinned models, until cancelled."""
         keepers: dict[ModelRef, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                self._other_refs.clear()
+                self._refs_changed.clear()
                 for ref in keepers.keys() - set(self._refs):
-                    await self._let_go(ref, keepers.pop(ref))
+                    await self._unpin(ref, keepers.pop(ref))
                 for ref in self._refs:
                     if ref not in keepers:
-                        keepers[ref] = group.create_task(self._keep(ref), name=f"pinned {text(ref)}")
-                await self._other_refs.wait()
+                        keepers[ref] = group.create_task(
+                            self._keep_loaded(ref), name=f"pinned {format_ref(ref)}"
+                        )
+                await self._refs_changed.wait()
 
-    async def _let_go(self, ref: ModelRef, keeper: asyncio.Task[None]) -> None:
+    async def _unpin(self, ref: ModelRef, keeper: asyncio.Task[None]) -> None:
         keeper.cancel()
         await asyncio.wait([keeper])
         self._release(ref)
-        self.problems.pop(text(ref), None)
-        logger.info("The model %s is pinned no more.", text(ref))
+        self.failures.pop(format_ref(ref), None)
+        logger.info("The model %s is pinned no more.", format_ref(ref))
 
-    async def _keep(self, ref: ModelRef) -> None:
-        pause = _FIRST_PAUSE_SECONDS
+    async def _keep_loaded(self, ref: ModelRef) -> None:
+        pause = _INITIAL_BACKOFF_SECONDS
         while True:
             try:
-                await self._follow(ref)
+                await self._refresh(ref)
             except Exception as error:  # noqa: BLE001 - whatever befalls one pin must not end the keeping of all
-                self._note(ref, error)
+                self._record_failure(ref, error)
                 if isinstance(error, CapacityExceeded):
                     self._release(ref)  # what it was before takes the place that it needs now
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, _MAX_BACKOFF_SECONDS)
             else:
-                self.problems.pop(text(ref), None)
-                pause = _FIRST_PAUSE_SECONDS
-                await asyncio.sleep(self._every)
+                self.failures.pop(format_ref(ref), None)
+                pause = _INITIAL_BACKOFF_SECONDS
+                await asyncio.sleep(self._refresh_seconds)
 
-    def _note(self, ref: ModelRef, error: Exception) -> None:
+    def _record_failure(self, ref: ModelRef, error: Exception) -> None:
         known = isinstance(error, GatewayError | WorkerError)
-        self.problems[text(ref)] = str(error) if known else "An unexpected error; the log has it."
+        self.failures[format_ref(ref)] = str(error) if known else "An unexpected error; the log has it."
         logger.error(
-            "The pinned model %s is not warm: %s", text(ref), error, exc_info=None if known else error
+            "The pinned model %s is not warm: %s", format_ref(ref), error, exc_info=None if known else error
         )
 
-    async def _follow(self, ref: ModelRef) -> None:
+    async def _refresh(self, ref: ModelRef) -> None:
         version = (await self._catalog.resolve(ref)).version
-        before = self._kept.get(ref)
+        before = self._loaded.get(ref)
         if before == version.key and self._pool.is_loaded(version.key):
             return
         self._pool.pin(version.key)
         try:
-            await self._serving.warm(version)
+            await self._serving.ensure_loaded(version)
         except BaseException:
-            if version.key not in self._kept.values():
+            if version.key not in self._loaded.values():
                 self._pool.unpin(version.key)
             raise
         if before != version.key:
             self._release(ref)
-            self._kept[ref] = version.key
+            self._loaded[ref] = version.key
             self._pool.pin(version.key)  # another ref that meant it may have been let go meanwhile
-            logger.info("The pinned model %s is warm: version %s.", text(ref), version.version)
+            logger.info("The pinned model %s is warm: version %s.", format_ref(ref), version.version)
 
     def _release(self, ref: ModelRef) -> None:
-        key = self._kept.pop(ref, None)
-        if key is not None and key not in self._kept.values():
+        key = self._loaded.pop(ref, None)
+        if key is not None and key not in self._loaded.values():
             self._pool.unpin(key)

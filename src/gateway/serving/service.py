@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.serving.admission import Waiting
-from gateway.serving.diagnosis import Remedies
-from gateway.serving.rollover import Succession
+from gateway.serving.admission import LoadWaitLimit
+from gateway.serving.diagnosis import LoadDiagnosis
+from gateway.serving.rollover import VersionRollover
 from workers.errors import ModelLoadError, ModelNotLoaded
 from workers.prediction_stream import PredictionStream
 from workers.protocol.messages import Batching, InputChecks, ModelSource, Reply
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
-    from gateway.concurrency.singleflight import Once
+    from gateway.concurrency.singleflight import SingleFlight
     from gateway.domain.models import ModelVersion, Resolution
     from gateway.domain.refs import ModelRef
-    from gateway.serving.admission import Arrivals
+    from gateway.serving.admission import DownloadLimiter
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
 
-Made = TypeVar("Made", Reply, PredictionStream)
+Result = TypeVar("Result", Reply, PredictionStream)
 Choice = TypeVar("Choice", bound=str)
 
-asked: Final[ContextVar[ModelKey | None]] = ContextVar("asked", default=None)
+resolved_model: Final[ContextVar[ModelKey | None]] = ContextVar("resolved_model", default=None)
 """Which version the request of this context was resolved to, for whoever counts requests."""
 
 logger = logging.getLogger(__name__)
 
-_CHECKS_TAG = "gateway.input_checks"
-_CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
+_INPUT_CHECKS_TAG = "gateway.input_checks"
+_INPUT_CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
 _BATCHING_TAG = "gateway.batching"
 _BATCHING: dict[str, Batching] = {"auto": "auto", "on": "on", "off": "off"}
-_LOADS = 3  # a model that is unloaded again as often before it is asked finds no room here
+_MAX_LOADS = 3  # a model that is unloaded again as often before it is asked finds no room here
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Streaming:
+class StreamingResult:
     """A reply in chunks, of which the first is there, and which version gives it."""
 
     resolution: Resolution
@@ -72,7 +72,7 @@ class Streaming:
     timing: Timing
 
 
-class Serving:
+class PredictionService:
     """Predicts with any version that the catalog can name."""
 
     def __init__(
@@ -81,8 +81,8 @@ class Serving:
         artifacts: ArtifactCache,
         *,
         pool: Pool,
-        once: Once[ModelKey],
-        arrivals: Arrivals,
+        single_flight: SingleFlight[ModelKey],
+        download_limiter: DownloadLimiter,
         max_queue: int,
         input_checks: InputChecks = "strict",
         batching: Batching = "auto",
@@ -94,21 +94,21 @@ class Serving:
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
-        self._remedies = Remedies(catalog, artifacts)
-        self._once = once
-        self._arrivals = arrivals
-        self._waiting = Waiting(max_queue, tally=pool.counters)
+        self._diagnosis = LoadDiagnosis(catalog, artifacts)
+        self._single_flight = single_flight
+        self._download_limiter = download_limiter
+        self._load_wait_limit = LoadWaitLimit(max_queue, counters=pool.counters)
         self._input_checks = input_checks
         self._batching = batching
-        self._succession = Succession(catalog, pool=pool, warm=self.warm)
+        self._rollover = VersionRollover(catalog, pool=pool, ensure_loaded=self.ensure_loaded)
 
     async def close(self) -> None:
         """End what is being brought up behind the requests."""
-        await self._succession.close()
+        await self._rollover.close()
 
     def change(self, *, max_queue: int, input_checks: InputChecks, batching: Batching) -> None:
         """Have other choices for versions that are loaded from now on."""
-        self._waiting.most = max_queue
+        self._load_wait_limit.limit = max_queue
         self._input_checks = input_checks
         self._batching = batching
 
@@ -120,55 +120,57 @@ class Serving:
         """
         timing = Timing()
         resolution = await self._resolve(ref, timing)
-        reply = await self._made(self._pool.predict, resolution.version, job=job, timing=timing)
+        reply = await self._predict_or_load(self._pool.predict, resolution.version, job=job, timing=timing)
         return Prediction(resolution, reply, timing)
 
     @asynccontextmanager
-    async def stream(self, ref: ModelRef, job: Job) -> AsyncIterator[Streaming]:
+    async def stream(self, ref: ModelRef, job: Job) -> AsyncIterator[StreamingResult]:
         """The same in chunks; to leave it ends the stream. Raises as `predict` does, and StreamRefused."""
         timing = Timing()
         resolution = await self._resolve(ref, timing)
-        chunks = await self._made(self._pool.stream, resolution.version, job=job, timing=timing)
+        chunks = await self._predict_or_load(self._pool.stream, resolution.version, job=job, timing=timing)
         try:
-            yield Streaming(resolution, chunks, timing)
+            yield StreamingResult(resolution, chunks, timing)
         finally:
             chunks.close()
 
-    async def warm(self, version: ModelVersion) -> Timing:
+    async def ensure_loaded(self, version: ModelVersion) -> Timing:
         """Have the version's files here and its workers warm; one download and one load for N askers."""
-        return await self._once.do(version.key, lambda: self._load(version))
+        return await self._single_flight.do(version.key, lambda: self._load(version))
 
     async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
         started = perf_counter()
-        known = self._catalog.fresh(ref) or await self._catalog.resolve(ref)
-        resolution = self._succession.of(ref, known)
-        asked.set(resolution.version.key)
+        known = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
+        resolution = self._rollover.select(ref, known)
+        resolved_model.set(resolution.version.key)
         timing.resolve = perf_counter() - started
         return resolution
 
-    async def _made(
+    async def _predict_or_load(
         self,
-        make: Callable[[ModelKey, Job], Awaitable[Made]],
+        make: Callable[[ModelKey, Job], Awaitable[Result]],
         version: ModelVersion,
         *,
         job: Job,
         timing: Timing,
-    ) -> Made:
-        for loads_left in range(_LOADS, -1, -1):
+    ) -> Result:
+        for loads_left in range(_MAX_LOADS, -1, -1):
             started = perf_counter()
             try:
                 made = await make(version.key, job)
             except ModelNotLoaded:
                 if not loads_left:
                     break
-                with self._waiting.one(version.key):
-                    legs = await self.warm(version)
+                with self._load_wait_limit.slot(version.key):
+                    legs = await self.ensure_loaded(version)
                 timing.download, timing.load = legs.download, legs.load
                 continue  # it is loaded now, where no other model took its place in this very moment
             timing.predict = made.seconds
             timing.queue = perf_counter() - started - made.seconds
             return made
-        raise ModelNotLoaded("The model was unloaded again before it could answer: too few may be loaded at once.")
+        raise ModelNotLoaded(
+            "The model was unloaded again before it could answer: too few may be loaded at once."
+        )
 
     async def _load(self, version: ModelVersion) -> Timing:
         timing = Timing()
@@ -176,34 +178,40 @@ class Serving:
         failed_before = self._pool.status(version.key).state == "failed"
         async with AsyncExitStack() as arriving:
             if not (failed_before or await self._artifacts.has(version.key)):
-                await arriving.enter_async_context(self._arrivals.one())
+                await arriving.enter_async_context(self._download_limiter.slot())
             try:
-                await self._pool.load(version.key, self._files(version, timing, arrived=arriving.aclose))
+                await self._pool.load(
+                    version.key, self._lease_files(version, timing, arrived=arriving.aclose)
+                )
             except ModelLoadError as error:
-                known = self._remedies.known(version.key)
-                remedy = known if failed_before else await self._remedies.find(version)
+                known = self._diagnosis.cached(version.key)
+                remedy = known if failed_before else await self._diagnosis.diagnose(version)
                 raise ModelLoadError(f"{error}{remedy}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
 
     @asynccontextmanager
-    async def _files(
+    async def _lease_files(
         self, version: ModelVersion, timing: Timing, *, arrived: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[ModelSource]:
         """The version's files, told as they arrive; the pool holds them as long as the model is loaded."""
         started = perf_counter()
-        async with self._artifacts.lease(version.key, lambda: self._catalog.locate(version)) as folder:
+        async with self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version)) as folder:
             timing.download = perf_counter() - started
             await arrived()
             yield ModelSource(
                 version.key,
                 str(folder),
-                input_checks=_tagged(version, _CHECKS_TAG, choices=_CHECKS, default=self._input_checks),
-                batching=_tagged(version, _BATCHING_TAG, choices=_BATCHING, default=self._batching),
+                input_checks=_tag_or_default(
+                    version, _INPUT_CHECKS_TAG, choices=_INPUT_CHECKS, default=self._input_checks
+                ),
+                batching=_tag_or_default(version, _BATCHING_TAG, choices=_BATCHING, default=self._batching),
             )
 
 
-def _tagged(version: ModelVersion, tag: str, *, choices: Mapping[str, Choice], default: Choice) -> Choice:
+def _tag_or_default(
+    version: ModelVersion, tag: str, *, choices: Mapping[str, Choice], default: Choice
+) -> Choice:
     """What the version's tag chooses, else `default`; a choice that is not known is told in the log."""
     wish = version.tags.get(tag)
     if wish is not None and wish not in choices:

@@ -3,20 +3,29 @@
 The fields' descriptions are what `gateway serve --help` prints and what `env.template` says.
 """
 
-from gateway.settings.loader import PARTS, Current, SettingsError, aliases, load, merged, names, validated
+from gateway.settings.loader import (
+    GROUPS,
+    CurrentSettings,
+    SettingsError,
+    aliases,
+    env_names,
+    load,
+    read_environment,
+    validate_settings,
+)
 from gateway.settings.schema import Settings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 __all__ = [
-    "PARTS",
-    "Current",
+    "GROUPS",
+    "CurrentSettings",
     "MlflowSettings",
     "S3Settings",
     "Settings",
     "SettingsError",
     "aliases",
+    "env_names",
     "load",
-    "merged",
-    "names",
-    "validated",
+    "read_environment",
+    "validate_settings",
 ]

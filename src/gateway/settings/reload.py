@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.settings import PARTS, Settings, SettingsError, aliases, names, validated
+from gateway.settings import GROUPS, Settings, SettingsError, aliases, env_names, validate_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.settings import Current
+    from gateway.settings import CurrentSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,50 +39,54 @@ CHANGEABLE: Final = frozenset(
 )
 """The fields of the settings that a running gateway can change."""
 
-_NOT_READ: Final = "the settings could not be read again, and stay as they are"
+_RELOAD_FAILED: Final = "the settings could not be read again, and stay as they are"
 
 
-class Reload:
+class SettingsReloader:
     """Exchanges the current settings for what `reread` finds; `apply` hands them on to who holds some."""
 
     def __init__(
-        self, current: Current, reread: Callable[[], Settings], *, apply: Callable[[Settings], None]
+        self,
+        current: CurrentSettings,
+        read_settings: Callable[[], Settings],
+        *,
+        on_change: Callable[[Settings], None],
     ) -> None:
         self._current = current
-        self._reread = reread
-        self._apply = apply
+        self._read_settings = read_settings
+        self._on_change = on_change
 
-    async def run(self, asked: asyncio.Event) -> None:
+    async def run(self, requested: asyncio.Event) -> None:
         """Read again whenever `asked` is set, until cancelled."""
         while True:
-            await asked.wait()
-            asked.clear()
-            self.take(await asyncio.to_thread(self.read))
+            await requested.wait()
+            requested.clear()
+            self.apply(await asyncio.to_thread(self.read))
 
     def read(self) -> Settings | None:
         """What the settings say now; None, and every problem in the log, where something is wrong."""
         try:
-            return self._reread()
+            return self._read_settings()
         except SettingsError as error:
-            logger.error("%s: %s", _NOT_READ, "; ".join(error.problems))
+            logger.error("%s: %s", _RELOAD_FAILED, "; ".join(error.problems))
         except OSError as error:
-            logger.error("%s: %s", _NOT_READ, error.strerror)
+            logger.error("%s: %s", _RELOAD_FAILED, error.strerror)
         return None
 
-    def take(self, found: Settings | None) -> bool:
+    def apply(self, found: Settings | None) -> bool:
         """Apply what can change, and say so in the log; whether `found` could be taken."""
         if found is None:
             return False
-        before = self._current.now
+        before = self._current.value
         try:
-            merged = _merged(before, found)
+            merged = _merge(before, found)
         except SettingsError as error:
-            logger.error("%s: %s", _NOT_READ, "; ".join(error.problems))
+            logger.error("%s: %s", _RELOAD_FAILED, "; ".join(error.problems))
             return False
-        self._apply(merged)
-        self._current.now = merged
-        changed = sorted(_changed(before, merged))
-        waiting = sorted(_changed(merged, found))
+        self._on_change(merged)
+        self._current.value = merged
+        changed = sorted(_changed_names(before, merged))
+        waiting = sorted(_changed_names(merged, found))
         extra = {"applied": changed, "need_a_restart": waiting}
         logger.info(
             "settings read again: applied: %s; need a restart: %s",
@@ -93,32 +97,32 @@ class Reload:
         return True
 
 
-def _merged(before: Settings, found: Settings) -> Settings:
+def _merge(before: Settings, found: Settings) -> Settings:
     """`before` with what can change as in `found`. Raises SettingsError where they do not go together."""
     sources = {field: found if field in CHANGEABLE else before for field in Settings.model_fields}
     values: dict[str, Any] = {  # a default stays one: it is not held against what was chosen
         field: getattr(source, field) for field, source in sources.items() if field in source.model_fields_set
     }
-    values["environment"] = _told(before, found)
-    return validated(values)
+    values["environment"] = _merged_environment(before, found)
+    return validate_settings(values)
 
 
-def _told(before: Settings, found: Settings) -> dict[str, str]:
+def _merged_environment(before: Settings, found: Settings) -> dict[str, str]:
     """What was entered for the merged settings."""
     ours = {name for field in CHANGEABLE for name in aliases(Settings, field)}
     kept = {name: value for name, value in before.environment.items() if name not in ours}
     return kept | {name: value for name, value in found.environment.items() if name in ours}
 
 
-def _changed(before: Settings, after: Settings) -> Iterator[str]:
+def _changed_names(before: Settings, after: Settings) -> Iterator[str]:
     """The names of the settings that differ, and of everything else in the environment that does."""
-    for part, one, other in zip(PARTS, _parts(before), _parts(after), strict=True):
+    for part, one, other in zip(GROUPS, _groups(before), _groups(after), strict=True):
         for field in part.model_fields:
             if (known := aliases(part, field)) and getattr(one, field) != getattr(other, field):
                 yield known[0]
-    foreign = (before.environment.keys() | after.environment.keys()) - names()
+    foreign = (before.environment.keys() | after.environment.keys()) - env_names()
     yield from (name for name in foreign if before.environment.get(name) != after.environment.get(name))
 
 
-def _parts(settings: Settings) -> tuple[object, ...]:
+def _groups(settings: Settings) -> tuple[object, ...]:
     return settings, settings.mlflow, settings.s3

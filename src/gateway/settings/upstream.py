@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 
-from gateway.settings.types import Folder, Part, Seconds
+from gateway.settings.types import ExpandedPath, PositiveSeconds, SettingsGroup
 
 
-class MlflowSettings(Part):
+class MlflowSettings(SettingsGroup):
     """Where the MLflow server is and how to speak to it, under the names MLflow's own client reads."""
 
     tracking_uri: str = Field(
@@ -37,22 +37,22 @@ class MlflowSettings(Part):
         alias="MLFLOW_TRACKING_INSECURE_TLS",
         description="true: do not check the server's certificate. For trials only.",
     )
-    server_cert_path: Folder | None = Field(
+    server_cert_path: ExpandedPath | None = Field(
         None,
         alias="MLFLOW_TRACKING_SERVER_CERT_PATH",
         description="A PEM file or folder of the authorities to trust.",
     )
-    client_cert_path: Folder | None = Field(
+    client_cert_path: ExpandedPath | None = Field(
         None,
         alias="MLFLOW_TRACKING_CLIENT_CERT_PATH",
         description="A PEM file with our own certificate and key.",
     )
-    request_timeout: Seconds = Field(
+    request_timeout: PositiveSeconds = Field(
         10, alias="MLFLOW_HTTP_REQUEST_TIMEOUT", description="Seconds that one call to MLflow may take."
     )
 
 
-class S3Settings(Part):
+class S3Settings(SettingsGroup):
     """How to reach `s3://` artifacts; what is empty is left to the AWS default chain."""
 
     endpoint_url: str = Field(
@@ -87,6 +87,6 @@ class S3Settings(Part):
     region: str = Field(
         "", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"), description="The S3 region."
     )
-    ca_bundle: Folder | None = Field(
+    ca_bundle: ExpandedPath | None = Field(
         None, alias="AWS_CA_BUNDLE", description="A PEM file of the authorities that S3 calls trust."
     )

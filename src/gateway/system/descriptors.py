@@ -8,29 +8,29 @@ import resource
 from contextlib import suppress
 from typing import Final
 
-_MOST: Final = 65_536  # some programs go through every descriptor that they could have
-_OF_THE_GATEWAY: Final = 128  # its log, its files, its connections to MLflow and to stores
-_OF_A_WORKER: Final = 16  # pipes, sockets and what starts it
+_MAX_DESCRIPTORS: Final = 65_536  # some programs go through every descriptor that they could have
+_GATEWAY_DESCRIPTORS: Final = 128  # its log, its files, its connections to MLflow and to stores
+_DESCRIPTORS_PER_WORKER: Final = 16  # pipes, sockets and what starts it
 
 
-def allow_many() -> None:
+def raise_fd_limit() -> None:
     """Let this process, and the workers that it starts, have as many as the system lets it choose."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # some systems refuse what they said they allow
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def for_connections(*, workers: int) -> int:
+def max_connections(*, workers: int) -> int:
     """How many connections leave descriptors for so many workers and for files; half of all at least."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        limit = _MOST
-    return max(limit // 2, limit - _OF_THE_GATEWAY - workers * _OF_A_WORKER)
+        limit = _MAX_DESCRIPTORS
+    return max(limit // 2, limit - _GATEWAY_DESCRIPTORS - workers * _DESCRIPTORS_PER_WORKER)
 
 
-def used_up() -> bool:
+def fds_exhausted() -> bool:
     """Whether there is none to be had now."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

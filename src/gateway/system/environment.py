@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PR_SET_DUMPABLE: Final = 4
-_OURS: Final = (
+_PRIVATE_PREFIXES: Final = (
     "GATEWAY_",
     "MLFLOW_TRACKING_",
     "MLFLOW_S3_",
@@ -21,24 +21,29 @@ _OURS: Final = (
     "DATABRICKS_",
 )
 # Each library takes all cores otherwise, for every model at once, and idle OpenMP threads keep them busy.
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_SECRET: Final = re.compile(
+_THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_SECRET_NAME: Final = re.compile(
     r"SECRET|TOKEN|PASSW|PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|DSN", re.IGNORECASE
 )
-_USER_IN_ADDRESS: Final = re.compile(r"://[^/@\s]*@")
+_URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 
 
-def for_workers(environment: Mapping[str, str], *, threads: int) -> dict[str, str]:
+def worker_environment(environment: Mapping[str, str], *, threads: int) -> dict[str, str]:
     """`environment` without settings, credentials of upstreams, and whatever looks like a secret.
 
     Whoever can register a model can run code in a worker, so the less stands there, the better. Numeric
     libraries are told how many `threads` to use, unless the environment says so itself.
     """
     public = {name: value for name, value in environment.items() if not _is_private(name, value)}
-    return dict.fromkeys(_THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
 
 
-def hide_from_workers() -> None:
+def disable_process_inspection() -> None:
     """Let no other process of our user read this one's memory and environment, or trace it.
 
     Workers run as the same user, and would find in `/proc` what `for_workers` keeps from them. The
@@ -49,4 +54,8 @@ def hide_from_workers() -> None:
 
 
 def _is_private(name: str, value: str) -> bool:
-    return name.startswith(_OURS) or bool(_SECRET.search(name)) or bool(_USER_IN_ADDRESS.search(value))
+    return (
+        name.startswith(_PRIVATE_PREFIXES)
+        or bool(_SECRET_NAME.search(name))
+        or bool(_URL_CREDENTIALS.search(value))
+    )

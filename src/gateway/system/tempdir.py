@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _PREFIX: Final = "gateway-"  # short: a socket lies in the folder, whose whole path has 107 bytes at most
-_MARK: Final = ".of-a-gateway-process"  # others may name their folders alike: those are never removed
-_TRIES: Final = 10
+_MARKER: Final = ".of-a-gateway-process"  # others may name their folders alike: those are never removed
+_MAX_ATTEMPTS: Final = 10
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
+def private_tempdir() -> Iterator[Path]:
     """A folder where this process keeps its temporary files until the end of the block, which removes it.
 
     It lies where temporary files are kept otherwise, and goes for `tempfile` and for the socket of
@@ -30,28 +30,28 @@ def own_folder() -> Iterator[Path]:
     removed: the system lets go of a dead process' lock. Raises OSError where no folder can be made.
     """
     parent = Path(tempfile.gettempdir())
-    _remove_left(parent)
+    _remove_stale(parent)
     with ExitStack() as stack:
-        folder = _made(parent, stack)
+        folder = _create(parent, stack)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(_used(folder))
+        stack.enter_context(_use_for_tempfile(folder))
         yield folder
 
 
-def _made(parent: Path, stack: ExitStack) -> Path:
+def _create(parent: Path, stack: ExitStack) -> Path:
     """A new folder, locked until `stack` unwinds; marked only then, so that nobody takes it for one left."""
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with ExitStack() as undo:
-            if _locked(folder, undo):
-                (folder / _MARK).touch()
+            if _try_lock(folder, undo):
+                (folder / _MARKER).touch()
                 stack.push(undo.pop_all())
                 return folder
     raise OSError(f"No folder for temporary files could be kept in {parent}.")
 
 
 @contextmanager
-def _used(folder: Path) -> Iterator[None]:
+def _use_for_tempfile(folder: Path) -> Iterator[None]:
     config: Any = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public sets it
     before = tempfile.tempdir, config.get("tempdir")
     tempfile.tempdir = config["tempdir"] = str(folder)
@@ -61,16 +61,16 @@ def _used(folder: Path) -> Iterator[None]:
         tempfile.tempdir, config["tempdir"] = before
 
 
-def _remove_left(parent: Path) -> None:
+def _remove_stale(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError), ExitStack() as stack:
-            ours = folder.lstat().st_uid == os.geteuid() and (folder / _MARK).is_file()
-            if ours and _locked(folder, stack):
+            ours = folder.lstat().st_uid == os.geteuid() and (folder / _MARKER).is_file()
+            if ours and _try_lock(folder, stack):
                 shutil.rmtree(folder)
                 logger.info("removed %s, which a gateway that was killed had left", folder)
 
 
-def _locked(folder: Path, stack: ExitStack) -> bool:
+def _try_lock(folder: Path, stack: ExitStack) -> bool:
     """Whether `folder` is there and no process holds it; this one does then, until `stack` unwinds."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
-_OWN = ("gateway", "workers")
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OWN_LOGGERS = ("gateway", "workers")
+_STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def configure(
@@ -34,40 +34,40 @@ def configure(
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines(process) if as_json else Text(process))
+    handler.setFormatter(JsonFormatter(process) if as_json else TextFormatter(process))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    for name in _OWN:
+    for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
 
 
-class _Form(logging.Formatter):
+class _ExtrasFormatter(logging.Formatter):
     def __init__(self, process: int | None = None) -> None:
         """`process` is said with each record where it is not None."""
         super().__init__()
-        self._process = process
+        self._process_number = process
 
     def extras(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
         """What is said beside the message, by name."""
-        if self._process is not None:
-            yield "process", self._process
+        if self._process_number is not None:
+            yield "process", self._process_number
         if "request_id" not in record.__dict__ and (current := request_id.get()):
             yield "request_id", current
         for name, value in record.__dict__.items():
-            if name not in _STANDARD:
+            if name not in _STANDARD_ATTRIBUTES:
                 yield name, value
 
 
-class JsonLines(_Form):
+class JsonFormatter(_ExtrasFormatter):
     """One JSON object a line: time, level, logger, message, the record's extras, the trace if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
         line: dict[str, object] = {
-            "time": _time(record),
+            "time": _timestamp(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -78,23 +78,23 @@ class JsonLines(_Form):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Text(_Form):
+class TextFormatter(_ExtrasFormatter):
     """Time, level, logger, message and extras for a reader at a terminal; a trace follows below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, and its trace below it."""
         extras = "".join(f" {name}={value}" for name, value in self.extras(record))
-        text = _one_line(record.getMessage() + extras)
-        line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {text}"
+        text = _escape_unprintable(record.getMessage() + extras)
+        line = f"{_timestamp(record)} {record.levelname.lower():7} {record.name}: {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _one_line(text: str) -> str:
+def _escape_unprintable(text: str) -> str:
     """`text` with control characters spelled out, so that no name or message can forge a line."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def _time(record: logging.LogRecord) -> str:
+def _timestamp(record: logging.LogRecord) -> str:
     return (
         datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )

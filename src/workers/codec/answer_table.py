@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def table(predictions: object, media_type: str) -> pd.DataFrame:
+def predictions_to_frame(predictions: object, media_type: str) -> pd.DataFrame:
     """The predictions as a table without index, whose columns have texts as names.
 
     Tables are DataFrames, Series, arrays of one or two dimensions, lists of scalars and lists of
     flat objects; columns without names are called 0, 1, …, as in JSON. Raises AnswerRefused.
     """
-    made = _frame(predictions)
+    made = _to_frame(predictions)
     if made is None:
         kind = type(predictions).__name__
         raise NotAcceptable(
@@ -33,7 +33,7 @@ def table(predictions: object, media_type: str) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _frame(predictions: object) -> pd.DataFrame | None:
+def _to_frame(predictions: object) -> pd.DataFrame | None:
     if isinstance(predictions, pd.DataFrame):
         return predictions
     if isinstance(predictions, pd.Series):
@@ -44,10 +44,10 @@ def _frame(predictions: object) -> pd.DataFrame | None:
         return (
             pd.DataFrame(predictions) if predictions.ndim in {1, 2} and not predictions.dtype.names else None
         )
-    return _listed(predictions) if isinstance(predictions, list) else None
+    return _list_to_frame(predictions) if isinstance(predictions, list) else None
 
 
-def _listed(values: Sequence[Any]) -> pd.DataFrame | None:
+def _list_to_frame(values: Sequence[Any]) -> pd.DataFrame | None:
     if values and all(isinstance(value, dict) for value in values):
         flat = not any(isinstance(item, dict | list) for value in values for item in value.values())
         return pd.DataFrame.from_records(list(values)) if flat else None

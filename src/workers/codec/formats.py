@@ -19,37 +19,37 @@ from workers.protocol.messages import ARROW, CSV, JSON, OPEN_INFERENCE, PARQUET
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.codec.request import Answer, Request
-    from workers.codec.signature import Plan
+    from workers.codec.request import DecodedRequest, EncodedResponse
+    from workers.codec.signature import InputSpec
     from workers.protocol.messages import Job
 
-READERS: dict[str, Callable[[Job, Plan], Request]] = {
-    JSON: json_body.read,
-    CSV: csv_body.read,
-    PARQUET: parquet.read,
-    ARROW: arrow_body.read,
-    OPEN_INFERENCE: v2_body.read,
+DECODERS: dict[str, Callable[[Job, InputSpec], DecodedRequest]] = {
+    JSON: json_body.decode,
+    CSV: csv_body.decode,
+    PARQUET: parquet.decode,
+    ARROW: arrow_body.decode,
+    OPEN_INFERENCE: v2_body.decode,
 }
-WRITERS: dict[str, Callable[[object, Request], Answer]] = {
-    JSON: json_answer.answer,
-    CSV: csv_answer.write,
-    PARQUET: arrow_answer.write_parquet,
-    ARROW: arrow_answer.write_arrow,
-    OPEN_INFERENCE: v2_answer.write,
+ENCODERS: dict[str, Callable[[object, DecodedRequest], EncodedResponse]] = {
+    JSON: json_answer.encode,
+    CSV: csv_answer.encode,
+    PARQUET: arrow_answer.encode_parquet,
+    ARROW: arrow_answer.encode_arrow,
+    OPEN_INFERENCE: v2_answer.encode,
 }
 
 
-def read(job: Job, plan: Plan) -> Request:
+def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     """The job's body as data for the model. Raises TypeRefused and InputRefused."""
-    reader = READERS.get(job.content_type)
+    reader = DECODERS.get(job.content_type)
     if reader is None:
-        raise UnsupportedMediaType(f"The body's type is not known; it can be {', '.join(READERS)}.")
-    return reader(job, plan)
+        raise UnsupportedMediaType(f"The body's type is not known; it can be {', '.join(DECODERS)}.")
+    return reader(job, spec)
 
 
-def write(predictions: object, request: Request, job: Job) -> Answer:
+def encode(predictions: object, request: DecodedRequest, job: Job) -> EncodedResponse:
     """The predictions in the form that the job accepts. Raises TypeRefused and ModelFailed."""
-    writer = WRITERS.get(job.accept)
+    writer = ENCODERS.get(job.accept)
     if writer is None:
-        raise UnsupportedMediaType(f"The answer's type is not known; it can be {', '.join(WRITERS)}.")
+        raise UnsupportedMediaType(f"The answer's type is not known; it can be {', '.join(ENCODERS)}.")
     return writer(predictions, request)

@@ -9,7 +9,7 @@ from workers.protocol.messages import JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DecodedRequest:
     """Data in the form that `PyFuncModel.predict` takes, its params, and whether the answer is wrapped.
 
     The unified LLM bodies are answered unwrapped, as MLflow's scoring server does. `asked` is what
@@ -19,11 +19,11 @@ class Request:
     data: Any
     params: dict[str, Any] | None = None
     wrapped: bool = True
-    asked: Any = None
+    output_options: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EncodedResponse:
     """An answer's bytes; the fields are `workers.messages.Reply`'s."""
 
     body: bytes

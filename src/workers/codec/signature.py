@@ -38,7 +38,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InputSpec:
     """What the body of a request is held against.
 
     `columns` is None where the signature has no columns: it has tensors then (`schema` is set), or
@@ -51,62 +51,62 @@ class Plan:
     """
 
     metadata: Model
-    checks: InputChecks
+    input_checks: InputChecks
     schema: Schema | None
     params: ParamSchema | None
     columns: tuple[Column, ...] | None
     type_hinted: bool
-    named: bool
-    nested: bool
-    lists: bool
-    cells: bool
-    exact: bool
-    keeps_types: bool
-    numeric: bool
-    index: pd.Index[Any]
+    has_column_names: bool
+    has_nested_columns: bool
+    single_list_column: bool
+    single_object_column: bool
+    matches_mlflow: bool
+    null_keeps_dtype: bool
+    all_numeric: bool
+    column_names: pd.Index[Any]
 
     @classmethod
-    def of(cls, metadata: Model, *, checks: InputChecks) -> Plan:
+    def from_model(cls, metadata: Model, *, input_checks: InputChecks) -> InputSpec:
         """The plan of a model's signature."""
         schema = metadata.get_input_schema()
         schema = schema if schema is not None and schema.inputs else None
-        columns = _columns(schema)
+        columns = _compile_columns(schema)
         some = columns or ()
         hinted = bool(metadata._is_signature_from_type_hint())  # noqa: SLF001 - as MLflow's own server asks
         return cls(
             metadata=metadata,
-            checks=checks,
+            input_checks=input_checks,
             schema=schema,
             params=metadata.get_params_schema(),
             columns=columns,
             type_hinted=hinted,
-            named=any(column.name is not None for column in some),
-            nested=any(isinstance(column.type, Array | Object | Map) for column in some),
-            lists=len(some) == 1 and isinstance(some[0].type, Array),
-            cells=len(some) == 1
+            has_column_names=any(column.name is not None for column in some),
+            has_nested_columns=any(isinstance(column.type, Array | Object | Map) for column in some),
+            single_list_column=len(some) == 1 and isinstance(some[0].type, Array),
+            single_object_column=len(some) == 1
             and some[0].name is None
             and isinstance(some[0].type, Object | Map | AnyType),
-            exact=checks == "strict"
+            matches_mlflow=input_checks == "strict"
             and not hinted
             and bool(some)
             and all(isinstance(column.type, DataType) for column in some),
-            numeric=checks == "strict"
+            all_numeric=input_checks == "strict"
             and not hinted
             and all(column.name is not None for column in some)
             and _is_numeric([column.type for column in some]),
-            keeps_types=all(column.type != DataType.string for column in some),
-            index=pd.Index([column.name for column in some if column.name is not None]),
+            null_keeps_dtype=all(column.type != DataType.string for column in some),
+            column_names=pd.Index([column.name for column in some if column.name is not None]),
         )
 
-    def labels(self, names: Sequence[str | int]) -> pd.Index[Any]:
+    def to_column_index(self, names: Sequence[str | int]) -> pd.Index[Any]:
         """The columns' index of a frame, as pandas makes it of names; made once for one that has them all."""
-        if self.named and len(names) == len(self.index):
-            return self.index
+        if self.has_column_names and len(names) == len(self.column_names):
+            return self.column_names
         numbered = list(names) == list(range(len(names)))
         return pd.RangeIndex(len(names)) if numbered else pd.Index(list(names))
 
 
-def _columns(schema: Schema | None) -> tuple[Column, ...] | None:
+def _compile_columns(schema: Schema | None) -> tuple[Column, ...] | None:
     if schema is None or schema.is_tensor_spec():
         return None
     return tuple(

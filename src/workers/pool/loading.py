@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import ModelLoadError, CapacityExceeded
+from workers.errors import CapacityExceeded, ModelLoadError
 from workers.metrics import MODEL_LOADS
 from workers.pool.slots import LoadedEntry
 from workers.scheduler.worker_group import WorkerGroup
@@ -111,7 +111,13 @@ class ModelLoader:
     """Loads models, and remembers for a while why one could not be, or lost its last worker."""
 
     def __init__(
-        self, limits: PoolLimits, *, slots: ModelSlots, forkserver: ForkServer, spawn_executor: Executor, counters: Counters
+        self,
+        limits: PoolLimits,
+        *,
+        slots: ModelSlots,
+        forkserver: ForkServer,
+        spawn_executor: Executor,
+        counters: Counters,
     ) -> None:
         """`starter` has the threads that wait for the template to fork."""
         self._limits = limits

@@ -31,7 +31,9 @@ class MemoryBudget:
     loaded, on average. Where the system does not tell what a process takes, there is no limit.
     """
 
-    def __init__(self, limit: int | None, *, forkserver: ForkServer, groups: Callable[[], Iterable[WorkerGroup]]) -> None:
+    def __init__(
+        self, limit: int | None, *, forkserver: ForkServer, groups: Callable[[], Iterable[WorkerGroup]]
+    ) -> None:
         """`crews` are those that have processes now; None as limit: whatever there is."""
         self.limit: int | None = None
         self.set_limit(limit)
@@ -63,7 +65,9 @@ class MemoryBudget:
     def used_bytes(self) -> int:
         """Bytes of everything that runs, when last measured, and of what is being loaded, as expected."""
         crews = tuple(self._groups())
-        starting = {crew.source.key: crew.memory_bytes for crew in reversed(crews)}  # of two the one not ending
+        starting = {
+            crew.source.key: crew.memory_bytes for crew in reversed(crews)
+        }  # of two the one not ending
         awaited = sum(max(0, size - starting.get(key, 0)) for key, size in self._reserved.items())
         return self._base_bytes + sum(crew.memory_bytes for crew in crews) + awaited
 

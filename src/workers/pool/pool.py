@@ -7,24 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import (
-    NotAcceptable,
-    InvalidInput,
-    ModelLoadError,
-    ModelError,
-    SystemResourcesExhausted,
     CapacityExceeded,
+    InvalidInput,
+    ModelError,
+    ModelLoadError,
     ModelNotLoaded,
-    PredictionTimeout,
     ModelPinned,
+    NotAcceptable,
     PoolClosed,
+    PredictionTimeout,
     QueueFull,
     StreamingNotSupported,
+    SystemResourcesExhausted,
     UnsupportedMediaType,
     WorkerCrashed,
     WorkerError,
 )
 from workers.limits import PoolLimits
-from workers.metrics import COUNTER_SPECS, QUEUE_REJECTIONS, CounterSpec, Counters
+from workers.metrics import COUNTER_SPECS, QUEUE_REJECTIONS, Counters, CounterSpec
 from workers.pool.loading import ModelLoader
 from workers.pool.slots import ModelSlots
 from workers.pool.status import MemoryReport, ModelStatus
@@ -37,8 +37,8 @@ from workers.protocol.messages import (
     OPEN_INFERENCE,
     PARQUET,
     Batching,
-    InputProblem,
     InputChecks,
+    InputProblem,
     Job,
     ModelKey,
     ModelSource,
@@ -55,42 +55,42 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARROW",
-    "CSV",
     "COUNTER_SPECS",
+    "CSV",
     "JSON",
     "OPEN_INFERENCE",
     "OTHER",
     "PARQUET",
     "QUEUE_REJECTIONS",
-    "NotAcceptable",
     "Batching",
-    "InputProblem",
+    "CapacityExceeded",
     "CounterSpec",
+    "Counters",
     "InputChecks",
+    "InputProblem",
     "InvalidInput",
     "Job",
-    "PoolLimits",
-    "ModelLoadError",
+    "LabelLimiter",
     "MemoryReport",
     "ModelError",
     "ModelKey",
-    "ModelSource",
-    "SystemResourcesExhausted",
-    "CapacityExceeded",
+    "ModelLoadError",
     "ModelNotLoaded",
-    "PredictionTimeout",
     "ModelPinned",
+    "ModelSource",
+    "ModelStatus",
+    "NotAcceptable",
     "Pool",
     "PoolClosed",
+    "PoolLimits",
+    "PredictionStream",
+    "PredictionTimeout",
     "QueueFull",
     "Reply",
     "SpawnHealth",
-    "ModelStatus",
-    "PredictionStream",
     "StreamingNotSupported",
-    "Counters",
+    "SystemResourcesExhausted",
     "UnsupportedMediaType",
-    "LabelLimiter",
     "WorkerCrashed",
     "WorkerError",
 ]
@@ -106,7 +106,11 @@ class Pool:
     """Warm workers keyed by model name, version and fingerprint. Used from one event loop."""
 
     def __init__(
-        self, limits: PoolLimits, *, environment: Mapping[str, str] | None = None, counters: Counters | None = None
+        self,
+        limits: PoolLimits,
+        *,
+        environment: Mapping[str, str] | None = None,
+        counters: Counters | None = None,
     ) -> None:
         """`environment` is all that the workers see of it; None leaves them this process' own.
 
@@ -117,14 +121,20 @@ class Pool:
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
         self._slots = ModelSlots(limits, self.counters, forkserver=self._forkserver)
         self._model_loader = ModelLoader(
-            limits, slots=self._slots, forkserver=self._forkserver, spawn_executor=self._spawn_executor, counters=self.counters
+            limits,
+            slots=self._slots,
+            forkserver=self._forkserver,
+            spawn_executor=self._spawn_executor,
+            counters=self.counters,
         )
         self._background_tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Start the template, which goes on importing behind; and the keeping of the limits."""
         self._forkserver.ensure_running()
-        self._background_tasks.append(asyncio.create_task(_run_forever(self._slots.evict_idle_forever), name="idle models"))
+        self._background_tasks.append(
+            asyncio.create_task(_run_forever(self._slots.evict_idle_forever), name="idle models")
+        )
         if self._slots.budget.limit is not None:
             work = _run_forever(self._slots.enforce_memory_budget)
             self._background_tasks.append(asyncio.create_task(work, name="memory budget"))
@@ -180,7 +190,9 @@ class Pool:
         if (held := self._slots.loaded.get(key)) is not None:
             crew = held.group
             merging = crew.load_report.row_batching
-            return ModelStatus("warm", crew.worker_count, row_batching=merging, waiting=crew.waiting, running=crew.running)
+            return ModelStatus(
+                "warm", crew.worker_count, row_batching=merging, waiting=crew.waiting, running=crew.running
+            )
         if key in self._slots.loading:
             return ModelStatus("loading")
         if failed := self._model_loader.recent_failure(key):

@@ -51,7 +51,9 @@ def measure_all(forkserver_pid: int | None) -> MemoryUsage:
     """
     everybody = list(_processes())
     ours = {os.getpid(), forkserver_pid}
-    private = {each.pid: 0 for each in everybody if each.parent == forkserver_pid and each.session == each.pid}
+    private = {
+        each.pid: 0 for each in everybody if each.parent == forkserver_pid and each.session == each.pid
+    }
     whole = 0
     for process in everybody:
         if process.pid in ours or process.session in private:

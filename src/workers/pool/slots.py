@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from workers.errors import ModelLoadError, CapacityExceeded, PoolClosed
+from workers.errors import CapacityExceeded, ModelLoadError, PoolClosed
 from workers.metrics import MODEL_UNLOADS
 from workers.pool.memory_budget import MemoryBudget
 
@@ -142,7 +142,9 @@ class ModelSlots:
         """The model that gives way first; None where all are busy, pinned or awaited."""
         return min(self._evictable(), key=lambda key: self.loaded[key].group.used, default=None)
 
-    def unload(self, key: ModelKey, reason: UnloadReason, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
+    def unload(
+        self, key: ModelKey, reason: UnloadReason, *, drain_seconds: float = 0.0
+    ) -> asyncio.Task[None]:
         """Take no more jobs for `key`, and end its workers in a task of this room's own."""
         held = self.loaded.pop(key)
         self._counters.increment(MODEL_UNLOADS, key.name, key.version, reason)
@@ -260,7 +262,11 @@ class ModelSlots:
         if size > there_is:
             told = f"The model takes {size // _MIB} MiB, more than the {there_is // _MIB} MiB"
             raise ModelLoadError(f"{told} there can be for it.")
-        pinned = sum(self.loaded[each].group.memory_bytes for each in self.pinned if each in self.loaded and each != key)
+        pinned = sum(
+            self.loaded[each].group.memory_bytes
+            for each in self.pinned
+            if each in self.loaded and each != key
+        )
         if size > there_is - pinned:
             raise self._capacity_error("memory")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.protocol.messages import RowBatching, ModelKey
+    from workers.protocol.messages import ModelKey, RowBatching
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from workers.protocol.messages import WorkerReply, WorkerRequest, LoadReport
+    from workers.protocol.messages import LoadReport, WorkerReply, WorkerRequest
 
     BatchOutcome = tuple[tuple[WorkerReply | LoadReport, ...], float] | WorkerCrashed
     ReplyCallback = Callable[[BatchOutcome], None]
@@ -47,7 +47,7 @@ class Channel(asyncio.Protocol):
     async def connect(cls, sock: socket.socket, *, on_lost: Callable[[], None]) -> Channel:
         """A channel over one end of a pair of stream sockets, which it owns from then on."""
         loop = asyncio.get_running_loop()
-        _, channel = await loop.create_connection(lambda: cls(cut=on_lost), sock=sock)
+        _, channel = await loop.create_connection(lambda: cls(on_lost=on_lost), sock=sock)
         return channel
 
     @property
@@ -110,7 +110,11 @@ class Channel(asyncio.Protocol):
         """Read the head of a frame, or the rest of it."""
         if self._head is None:
             count, size, seconds = self._head = framing.HEADER.unpack(self._take_bytes(framing.HEADER.size))
-            if count > framing.MAX_ENTRIES or size > framing.MAX_BYTES or not framing.is_valid_duration(seconds):
+            if (
+                count > framing.MAX_ENTRIES
+                or size > framing.MAX_BYTES
+                or not framing.is_valid_duration(seconds)
+            ):
                 raise framing.ProtocolError("a head is not of its form")
             self._needed_bytes = framing.entries_size(count, of_requests=False) + size
             return

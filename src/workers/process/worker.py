@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
-    from workers.process.channel import ReplyCallback, BatchOutcome
+    from workers.process.channel import BatchOutcome, ReplyCallback
     from workers.process.forkserver import ForkServer
-    from workers.protocol.messages import WorkerRequest, ModelSource
+    from workers.protocol.messages import ModelSource, WorkerRequest
 
 _FORK_TIMEOUT_SECONDS = 60.0  # which the template takes to import everything, on a slow machine, and to fork
 _EXIT_SETTLE_SECONDS = 0.05  # for what the process had answered before it died to be read
@@ -47,7 +47,9 @@ class ProcessWorker:
     ever, and a running call cannot be cancelled but by killing its process.
     """
 
-    def __init__(self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]) -> None:
+    def __init__(
+        self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
         self._forkserver = forkserver
@@ -84,7 +86,7 @@ class ProcessWorker:
         left for it. Cancelling ends the process.
         """
         try:
-            worker = cls(source, template=forkserver, died=on_exit)
+            worker = cls(source, forkserver=forkserver, on_exit=on_exit)
         except OSError as error:
             raise _spawn_error(error, forkserver_alive=False) from error
         try:
@@ -139,7 +141,9 @@ class ProcessWorker:
 
     async def _load(self, spawn_executor: Executor, *, seconds: float) -> LoadReport:
         report: asyncio.Future[LoadReport | Failure] = self._loop.create_future()
-        report.add_done_callback(_retrieve_exception)  # whoever is told of the death later finds that nobody waits
+        report.add_done_callback(
+            _retrieve_exception
+        )  # whoever is told of the death later finds that nobody waits
         template = self._forkserver.pid
         try:
             await self._wait_forked(await self._begin_spawn(spawn_executor, report))
@@ -153,7 +157,9 @@ class ProcessWorker:
             if not _is_spawn_error(error):
                 raise
             self._forkserver.spawn_health.record(succeeded=False)
-            await asyncio.sleep(_EXIT_SETTLE_SECONDS)  # a template that dies closes its ends before it is dead
+            await asyncio.sleep(
+                _EXIT_SETTLE_SECONDS
+            )  # a template that dies closes its ends before it is dead
             raise _spawn_error(error, forkserver_alive=self._forkserver.is_alive(template)) from error
         finally:
             report.cancel()
@@ -232,7 +238,11 @@ class ProcessWorker:
 
 def _is_spawn_error(error: Exception) -> bool:
     """EOFError: the template died or cannot fork; RuntimeError: the process died, or there is no thread."""
-    return not isinstance(error, RuntimeError) or isinstance(error, BrokenProcessPool) or _is_out_of_threads(error)
+    return (
+        not isinstance(error, RuntimeError)
+        or isinstance(error, BrokenProcessPool)
+        or _is_out_of_threads(error)
+    )
 
 
 def _is_out_of_threads(error: Exception) -> bool:
@@ -244,7 +254,9 @@ def _spawn_error(error: Exception, *, forkserver_alive: bool) -> WorkerStartFail
     if isinstance(error, OSError) and error.errno in _EXHAUSTION_ERRNOS:
         return SystemResourcesExhausted(f"No process could be started for the model: {error.strerror}.")
     if forkserver_alive or _is_out_of_threads(error):
-        return SystemResourcesExhausted("No process could be started for the model: the system has none left.")
+        return SystemResourcesExhausted(
+            "No process could be started for the model: the system has none left."
+        )
     return WorkerStartFailed("No process could be started for the model.", log=repr(error))
 
 

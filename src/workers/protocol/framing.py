@@ -15,16 +15,16 @@ import orjson
 
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    InputProblem,
     Chunk,
+    CloseStream,
     Failure,
+    InputProblem,
     Job,
     LoadReport,
-    RowBatching,
     NextChunk,
     OpenStream,
     Reply,
-    CloseStream,
+    RowBatching,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ HEADER = struct.Struct("<IQd")
 _REQUEST_ENTRY = struct.Struct(
     "<BBBqQQ"
 )  # kind, type of the body and of the answer, JSON's length, stream, body's length
-_REPLY_ENTRY = struct.Struct("<BBBqdQ")  # kind, wrapped, type of the body, JSON's length, seconds, body's length
+_REPLY_ENTRY = struct.Struct(
+    "<BBBqdQ"
+)  # kind, wrapped, type of the body, JSON's length, seconds, body's length
 MAX_ENTRIES = 4096
 MAX_BYTES = 2**30
 """Of the bodies of a worker's frame together; larger answers are refused in the worker."""
@@ -95,7 +97,12 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
             continue
         body = bodies if size == len(bodies) else bodies[at : at + size]
         at += size
-        job = Job(body, _media_type(content_type), _media_type(accept), None if length == _NO_JSON_LENGTH else length)
+        job = Job(
+            body,
+            _media_type(content_type),
+            _media_type(accept),
+            None if length == _NO_JSON_LENGTH else length,
+        )
         made.append(OpenStream(job, stream) if kind == _OPEN_STREAM else job)
     return tuple(made)
 
@@ -171,7 +178,11 @@ def _replace_surrogates(text: str) -> str:
 def _encode_failure(failure: Failure) -> bytes:
     told = {name: _replace_surrogates(getattr(failure, name)) for name in _FAILURE_TEXTS}
     cells = [
-        [cell.row, None if cell.column is None else _replace_surrogates(cell.column), _replace_surrogates(cell.reason)]
+        [
+            cell.row,
+            None if cell.column is None else _replace_surrogates(cell.column),
+            _replace_surrogates(cell.reason),
+        ]
         for cell in failure.details
     ]
     return orjson.dumps({**told, "details": cells})
@@ -208,4 +219,9 @@ def _decode_load_report(body: bytes, seconds: float) -> LoadReport:
 
 _FAILURE_TEXTS = ("kind", "message", "exception", "text", "log")
 _FAILURE_KINDS = frozenset({"input", "type", "answer", "model", "load"})
-_REQUEST_KINDS: dict[type, int] = {Job: _JOB, OpenStream: _OPEN_STREAM, NextChunk: _NEXT_CHUNK, CloseStream: _CLOSE_STREAM}
+_REQUEST_KINDS: dict[type, int] = {
+    Job: _JOB,
+    OpenStream: _OPEN_STREAM,
+    NextChunk: _NEXT_CHUNK,
+    CloseStream: _CLOSE_STREAM,
+}

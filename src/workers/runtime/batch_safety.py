@@ -9,7 +9,7 @@ import numpy as np
 from mlflow.pyfunc import FLAVOR_NAME, MAIN
 from mlflow.types.schema import DataType
 
-from workers.codec.inputs.frames import frame
+from workers.codec.inputs.frames import to_frame
 from workers.codec.json import rows
 from workers.codec.json.rows import Rows
 from workers.protocol.messages import Job, RowBatching
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mlflow.pyfunc import PyFuncModel
 
-    from workers.codec.signature import Column, Plan
+    from workers.codec.signature import Column, InputSpec
     from workers.protocol.messages import Batching
 
     Predict = Callable[[Any], Any]
@@ -39,15 +39,15 @@ _SYNTHETIC_VALUES: dict[Any, tuple[Any, ...]] = {
 }
 
 
-def sample_rows(spec: Plan, directory: str) -> Rows | None:
+def sample_rows(spec: InputSpec, directory: str) -> Rows | None:
     """Two rows or more of the input example, or made up where all are numbers; None where neither is."""
-    if not rows.mergeable(spec):
+    if not rows.can_merge(spec):
         return None
     return _example_rows(spec, directory) or _synthetic_rows(spec)
 
 
 def decide_row_batching(
-    model: PyFuncModel, spec: Plan, *, mode: Batching, sample: Rows | None, predict: Predict
+    model: PyFuncModel, spec: InputSpec, *, mode: Batching, sample: Rows | None, predict: Predict
 ) -> RowBatching:
     """Whether rows of several requests may share a call, and why (not). Never raises.
 
@@ -57,7 +57,7 @@ def decide_row_batching(
     """
     if mode == "off":
         return RowBatching(False, "it is switched off")
-    if not rows.mergeable(spec):
+    if not rows.can_merge(spec):
         return RowBatching(False, "the signature is not one of named columns of plain types")
     if mode == "auto" and (why := _unsupported_reason(model)) is not None:
         return RowBatching(False, why)
@@ -79,26 +79,30 @@ def _unsupported_reason(model: PyFuncModel) -> str | None:
     return None if found is None else f"it holds {found}, which may look at other rows"
 
 
-def _example_rows(spec: Plan, directory: str) -> Rows | None:
+def _example_rows(spec: InputSpec, directory: str) -> Rows | None:
     """Some rows of the model's input example, where it has two and they fit the signature."""
     try:
         body = (Path(directory) / _EXAMPLE_FILE).read_bytes()
     except OSError:
         return None
-    found = rows.of(Job(body), spec) if len(body) <= rows.SMALL_BYTES else None
+    found = rows.parse_rows(Job(body), spec) if len(body) <= rows.MAX_MERGED_BODY_BYTES else None
     if found is None or len(found.rows) < 2:
         return None
     return Rows(found.names, found.rows[:_SAMPLE_ROWS])
 
 
-def _synthetic_rows(spec: Plan) -> Rows | None:
+def _synthetic_rows(spec: InputSpec) -> Rows | None:
     """Rows of unlike numbers, where the signature asks for nothing else."""
     columns = spec.columns or ()
     if any(column.type not in _SYNTHETIC_VALUES for column in columns):
         return None
     names = tuple(str(column.name) for column in columns)
     return Rows(
-        names, [[_synthetic_value(column, row + at) for at, column in enumerate(columns)] for row in range(_SAMPLE_ROWS)]
+        names,
+        [
+            [_synthetic_value(column, row + at) for at, column in enumerate(columns)]
+            for row in range(_SAMPLE_ROWS)
+        ],
     )
 
 
@@ -107,13 +111,15 @@ def _synthetic_value(column: Column, at: int) -> Any:
     return choices[at % len(choices)]
 
 
-def _mismatch_reason(sample: Rows, spec: Plan, predict: Predict) -> str | None:
+def _mismatch_reason(sample: Rows, spec: InputSpec, predict: Predict) -> str | None:
     """How the answers to the rows together are not those to each alone; None where they are."""
     try:
-        together = predict(frame(rows.joined([sample]), spec))
+        together = predict(to_frame(rows.concat_rows([sample]), spec))
         if not has_entry_per_row(together, len(sample.rows)):
             return f"its answer to {len(sample.rows)} rows is no array of as many"
-        alone = [predict(frame(rows.joined([Rows(sample.names, [row])]), spec)) for row in sample.rows]
+        alone = [
+            predict(to_frame(rows.concat_rows([Rows(sample.names, [row])]), spec)) for row in sample.rows
+        ]
     except BaseException as error:  # noqa: BLE001 - a model that fails on its example may work on requests
         return f"it raises {type(error).__name__} on the rows on which it is tried"
     if not all(has_entry_per_row(one, 1) and one.dtype == together.dtype for one in alone):

@@ -12,7 +12,7 @@ from workers.protocol.messages import Failure, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workers.protocol.messages import WorkerReply, WorkerRequest, LoadReport
+    from workers.protocol.messages import LoadReport, WorkerReply, WorkerRequest
 
 _MAX_SEND_PARTS = 512  # of one call to the kernel, which takes 1024
 
@@ -33,7 +33,9 @@ class WorkerConnection:
         if sent < size:
             self._socket.sendall(memoryview(b"".join(left))[sent:])
 
-    def run(self, handler: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]) -> None:
+    def run(
+        self, handler: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
+    ) -> None:
         """Answer batches until there are no more; however this ends, the gateway is not left waiting."""
         with self._socket, suppress(ConnectionError):  # where the gateway is gone, it has no more
             while (asks := self._receive_batch()) is not None:

@@ -96,7 +96,11 @@ def _describe_unknown(part: object) -> str | None:
     kind = type(part)
     package = _top_package(kind.__module__)
     if package in ROW_WISE_PACKAGES:
-        return _describe_cross_row(part) if kind.__name__ in _CROSS_ROW_ESTIMATORS | _FUNCTION_ESTIMATORS else None
+        return (
+            _describe_cross_row(part)
+            if kind.__name__ in _CROSS_ROW_ESTIMATORS | _FUNCTION_ESTIMATORS
+            else None
+        )
     data = package in _DATA_PACKAGES or kind.__module__ in _PLAIN_MODULES
     return (
         None

@@ -14,8 +14,17 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from workers.errors import NotAcceptable, InvalidInput, ModelError, UnsupportedMediaType
-from workers.protocol.messages import PID_BYTES, Chunk, Failure, LoadReport, NextChunk, OpenStream, Reply, CloseStream
+from workers.errors import InvalidInput, ModelError, NotAcceptable, UnsupportedMediaType
+from workers.protocol.messages import (
+    PID_BYTES,
+    Chunk,
+    CloseStream,
+    Failure,
+    LoadReport,
+    NextChunk,
+    OpenStream,
+    Reply,
+)
 from workers.runtime import isolation, tempdir
 from workers.runtime.connection import WorkerConnection
 from workers.runtime.stream import StreamSession
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
     import socket
     from multiprocessing.connection import Connection
 
-    from workers.protocol.messages import WorkerReply, WorkerRequest, Job, ModelSource
+    from workers.protocol.messages import Job, ModelSource, WorkerReply, WorkerRequest
     from workers.runtime.model import LoadedModel
 
 _STREAM_REQUESTS = (OpenStream, NextChunk, CloseStream)
@@ -144,7 +153,11 @@ def _to_failure(error: BaseException) -> Failure:
         return Failure("model", str(error), exception=error.exception)
     name = type(error).__name__
     return Failure(
-        "model", f"The model raised {name}.", exception=name, text=_error_text(error)[:_MAX_TEXT_CHARS], log=_format_traceback()
+        "model",
+        f"The model raised {name}.",
+        exception=name,
+        text=_error_text(error)[:_MAX_TEXT_CHARS],
+        log=_format_traceback(),
     )
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import FLAVOR_NAME, load_model
 
-from workers.codec.formats import read, write
-from workers.codec.inputs.frames import frame
+from workers.codec.formats import decode, encode
+from workers.codec.inputs.frames import to_frame
 from workers.codec.json import answer as json_answer
-from workers.codec.json.rows import joined
-from workers.codec.signature import Plan
+from workers.codec.json.rows import concat_rows
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.runtime import batch_safety, predict
 from workers.runtime.predict import FastPredict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from types import FrameType
 
-    from workers.codec.request import Answer, Request
+    from workers.codec.request import DecodedRequest, EncodedResponse
     from workers.protocol.messages import Job, ModelSource, Reply
 
 # MLflow's functions that judge the input; an exception from below them is the caller's, one from
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 _MLFLOW_VALIDATORS = frozenset(
     {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
 )
-_TYPE_HINT_MODULE = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
+_TYPE_HINT_MODULE = (
+    "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
+)
 _OWN_PACKAGE = "workers."
 _GC_PAUSE_MIN_BYTES = 64 * 1024
 _STREAM_FUNCTION = "_predict_stream"  # raises by itself only where the input is not a single one
@@ -49,11 +51,11 @@ class LoadedModel:
         """Load the model from `source.directory`; whatever the model's code raises comes through."""
         os.environ[_SERVING_VARIABLE] = "true"
         self._model = load_model(source.directory, suppress_warnings=True)
-        self._spec = Plan.of(self._model.metadata, checks=source.input_checks)
+        self._spec = InputSpec.from_model(self._model.metadata, input_checks=source.input_checks)
         self._fast_predict = FastPredict(self._model, self._spec)
         tried = batch_safety.sample_rows(self._spec, source.directory)
         if tried is not None and predict.accepts_arrays(self._model, self._spec):
-            whole = frame(joined([tried]), self._spec)
+            whole = to_frame(concat_rows([tried]), self._spec)
             self._fast_predict.enable_arrays_if_equal([whole, whole[:1]])
         self.row_batching = batch_safety.decide_row_batching(
             self._model, self._spec, mode=source.batching, sample=tried, predict=self._fast_predict
@@ -70,7 +72,7 @@ class LoadedModel:
 
         Raises as `answer` does. To close it closes the model's own generator.
         """
-        request = read(job, self._spec)
+        request = decode(job, self._spec)
         made = self._model.predict_stream(request.data, params=request.params)
         with closing(cast("Generator[object, None, None]", made)) as chunks:
             while True:
@@ -82,22 +84,22 @@ class LoadedModel:
                     if (refusal := _as_invalid_input(error)) is not None:
                         raise refusal from error
                     raise
-                yield json_answer.write(chunk)
+                yield json_answer.to_json(chunk)
 
-    def predict(self, job: Job) -> Answer:
+    def predict(self, job: Job) -> EncodedResponse:
         """The predictions in the form that the job wants.
 
         Raises InputRefused, TypeRefused, ModelFailed, and whatever the model's code raises.
         """
         with _gc_paused(len(job.body)):
-            request = read(job, self._spec)
-        return write(self._call_model(request), request, job)
+            request = decode(job, self._spec)
+        return encode(self._call_model(request), request, job)
 
     def predict_merged(self, jobs: Sequence[Job]) -> dict[int, Reply]:
         """The replies to those of several jobs that can share a call, by number; `answer` is for the rest."""
         return self._row_batcher.predict(jobs) if self._row_batcher is not None else {}
 
-    def _call_model(self, request: Request) -> Any:
+    def _call_model(self, request: DecodedRequest) -> Any:
         try:
             return self._fast_predict(request.data, request.params)
         except MlflowException as error:
@@ -116,7 +118,9 @@ def _as_invalid_input(error: MlflowException) -> InvalidInput | None:
     raised_by_mlflow = outer == len(frames)
     if raised_by_mlflow and names[-1:] == [_STREAM_FUNCTION]:
         return InvalidInput("A stream is the answer to a single input; the body has several or none.")
-    if not _MLFLOW_VALIDATORS.isdisjoint(names[:outer]) or (raised_by_mlflow and modules[-1:] == [_TYPE_HINT_MODULE]):
+    if not _MLFLOW_VALIDATORS.isdisjoint(names[:outer]) or (
+        raised_by_mlflow and modules[-1:] == [_TYPE_HINT_MODULE]
+    ):
         return InvalidInput("The input does not fit the model's signature; GET the version to see it.")
     return None
 

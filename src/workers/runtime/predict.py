@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlflow.pyfunc import PyFuncModel
 
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
 
 
 _FEATURE_NAMES_WARNING = "X does not have valid feature names"
@@ -33,10 +33,15 @@ class FastPredict:
     plan is exact, a frame of the codec's is such a frame already, and the rest is known since the load.
     """
 
-    def __init__(self, model: PyFuncModel, spec: Plan) -> None:
+    def __init__(self, model: PyFuncModel, spec: InputSpec) -> None:
         self._model = model
         function = getattr(model, _PREDICT_ATTRIBUTE, None)
-        self._direct = spec.exact and spec.params is None and function is not None and _only_enforces_schema(model)
+        self._direct = (
+            spec.matches_mlflow
+            and spec.params is None
+            and function is not None
+            and _only_enforces_schema(model)
+        )
         self._predict_fn: Any = function
         self._use_arrays = False
         self._takes_params = self._direct and _takes_params(function)
@@ -53,7 +58,9 @@ class FastPredict:
 
     def _predict_array(self, array: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=_FEATURE_NAMES_WARNING)  # the names are the signature's, and right
+            warnings.filterwarnings(
+                "ignore", message=_FEATURE_NAMES_WARNING
+            )  # the names are the signature's, and right
             return self._predict_fn(array)
 
     def enable_arrays_if_equal(self, frames: Sequence[pd.DataFrame]) -> None:
@@ -89,7 +96,7 @@ def _takes_params(function: Any) -> bool:
 _SKLEARN_FLAVOR = "mlflow.sklearn"
 
 
-def accepts_arrays(model: PyFuncModel, spec: Plan) -> bool:
+def accepts_arrays(model: PyFuncModel, spec: InputSpec) -> bool:
     """Whether nothing in the model looks at more of a frame than its array.
 
     scikit-learn looks at a frame's names, which are right by the signature, and at each column's dtype,
@@ -98,10 +105,14 @@ def accepts_arrays(model: PyFuncModel, spec: Plan) -> bool:
     frames, or is somebody's own is given frames.
     """
     columns = spec.columns or ()
-    if model.metadata.flavors[FLAVOR_NAME].get(MAIN) != _SKLEARN_FLAVOR or not spec.numeric:
+    if model.metadata.flavors[FLAVOR_NAME].get(MAIN) != _SKLEARN_FLAVOR or not spec.all_numeric:
         return False
     if len({column.type for column in columns}) != 1 or not all(column.required for column in columns):
         return False
     estimator = model.get_raw_model()
     names = getattr(estimator, "feature_names_in_", None)
-    return names is not None and list(names) == list(spec.index) and estimator_parts.takes_arrays(estimator)
+    return (
+        names is not None
+        and list(names) == list(spec.column_names)
+        and estimator_parts.takes_arrays(estimator)
+    )

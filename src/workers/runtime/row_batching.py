@@ -6,7 +6,7 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from workers.codec.inputs.frames import frame
+from workers.codec.inputs.frames import to_frame
 from workers.codec.json import answer as json_answer
 from workers.codec.json import rows
 from workers.errors import InvalidInput
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from workers.codec.json.rows import Rows
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
     from workers.protocol.messages import Job
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RowBatcher:
     tried, as long as that has not taken too long.
     """
 
-    def __init__(self, spec: Plan, predict: Callable[[Any], Any]) -> None:
+    def __init__(self, spec: InputSpec, predict: Callable[[Any], Any]) -> None:
         self._spec = spec
         self._predict = predict
         self._failed_seconds = 0.0
@@ -46,7 +46,7 @@ class RowBatcher:
         """The replies by the jobs' numbers, without those that must be answered alone."""
         groups: dict[tuple[str, ...], NumberedRows] = {}
         for number, job in enumerate(jobs):
-            if (found := rows.of(job, self._spec)) is not None:
+            if (found := rows.parse_rows(job, self._spec)) is not None:
                 groups.setdefault(found.names, []).append((number, found))
         made: dict[int, Reply] = {}
         self._failed_seconds = 0.0
@@ -80,17 +80,17 @@ class RowBatcher:
     def _matches_signature(self, body: Rows) -> bool:
         """Whether the body fits the signature by itself."""
         try:
-            frame(rows.joined([body]), self._spec)
+            to_frame(rows.concat_rows([body]), self._spec)
         except InvalidInput:
             return False
         return True
 
     def _predict_rows(self, group: list[Rows]) -> list[bytes]:
         """Each one's answer as JSON; none where the model's answer is not one entry for each row."""
-        table = rows.joined(group)
-        predictions = self._predict(frame(table, self._spec))
-        if has_entry_per_row(predictions, table.rows):
-            return json_answer.write_each(predictions, [len(body.rows) for body in group])
+        table = rows.concat_rows(group)
+        predictions = self._predict(to_frame(table, self._spec))
+        if has_entry_per_row(predictions, table.num_rows):
+            return json_answer.split_to_json(predictions, [len(body.rows) for body in group])
         self.disabled = True
         kind = type(predictions).__name__
         logger.error("The model's answer (a %s) has not one entry for each row: none are merged now.", kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.errors import ModelError
-from workers.protocol.messages import Chunk, OpenStream, CloseStream
+from workers.protocol.messages import Chunk, CloseStream, OpenStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -20,7 +20,11 @@ class StreamSession:
         self._stream_id = 0
         self._chunks: Generator[bytes, None, None] | None = None
 
-    def handle(self, request: OpenStream | NextChunk | CloseStream, open_stream: Callable[[Job], Generator[bytes, None, None]]) -> Chunk:
+    def handle(
+        self,
+        request: OpenStream | NextChunk | CloseStream,
+        open_stream: Callable[[Job], Generator[bytes, None, None]],
+    ) -> Chunk:
         """Open the stream of a job, or go on with the one there is, or close it.
 
         Whatever the model raises comes through; the stream is over then.

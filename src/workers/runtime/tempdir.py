@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_COMPILE_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"  # compiled code, which the next worker is not to compile anew
+_COMPILE_CACHE_VARIABLE: Final = (
+    "TORCHINDUCTOR_CACHE_DIR"  # compiled code, which the next worker is not to compile anew
+)
 
 
 def new_path() -> str:

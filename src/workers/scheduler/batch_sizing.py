@@ -6,7 +6,9 @@ from collections import deque
 
 _MAX_BATCH = 256
 _TARGET_BATCH_SECONDS = 0.05  # what the jobs of a batch may take together, by the model's pace
-_MAX_PIPELINED_SECONDS = 0.02  # where a job is slower, a batch gains nothing by another that waits in the pipe
+_MAX_PIPELINED_SECONDS = (
+    0.02  # where a job is slower, a batch gains nothing by another that waits in the pipe
+)
 _RECENT_BATCHES = 2  # batches that count by themselves: one may be slow as no other is
 _SMOOTHING = 0.2  # how much the latest batch counts in the pace
 _IMPROVEMENT_RATIO = 0.75  # company is worth it where a job takes no more than this of what it takes without
@@ -31,8 +33,14 @@ class BatchSizer:
         """Take note of how long a batch of so many jobs took."""
         each = seconds / jobs
         self._recent.append(each)
-        self._average_seconds = each if self._average_seconds is None else (1 - _SMOOTHING) * self._average_seconds + _SMOOTHING * each
-        if self._best_seconds is None or (jobs > self._best_batch and each < _IMPROVEMENT_RATIO * self._best_seconds):
+        self._average_seconds = (
+            each
+            if self._average_seconds is None
+            else (1 - _SMOOTHING) * self._average_seconds + _SMOOTHING * each
+        )
+        if self._best_seconds is None or (
+            jobs > self._best_batch and each < _IMPROVEMENT_RATIO * self._best_seconds
+        ):
             self._best_batch, self._best_seconds = jobs, each
         elif jobs == self._best_batch:
             self._best_seconds += _SMOOTHING * (each - self._best_seconds)
@@ -56,4 +64,6 @@ class BatchSizer:
     @property
     def max_in_flight(self) -> int:
         """How many batches a worker may hold: with two it never idles while the replies travel."""
-        return 2 if self._average_seconds is not None and self._average_seconds <= _MAX_PIPELINED_SECONDS else 1
+        return (
+            2 if self._average_seconds is not None and self._average_seconds <= _MAX_PIPELINED_SECONDS else 1
+        )

@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import PredictionTimeout, PoolClosed, QueueFull, WorkerCrashed
-from workers.metrics import REQUESTS_DROPPED, REQUESTS_RETRIED, QUEUE_REJECTIONS
-from workers.protocol.messages import Failure, Reply, CloseStream
+from workers.errors import PoolClosed, PredictionTimeout, QueueFull, WorkerCrashed
+from workers.metrics import QUEUE_REJECTIONS, REQUESTS_DROPPED, REQUESTS_RETRIED
+from workers.protocol.messages import CloseStream, Failure, Reply
 from workers.scheduler.background import BackgroundTasks
 from workers.scheduler.batch_sizing import BatchSizer
 from workers.scheduler.deadlines import Deadlines
-from workers.scheduler.queue import RequestQueue, PendingRequest
+from workers.scheduler.queue import PendingRequest, RequestQueue
 from workers.scheduler.results import reject, resolve_batch
 from workers.scheduler.retry import MAX_CRASHES, RetryQueue, record_crash
 from workers.scheduler.worker_slot import WorkerSlot, occupancy
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.limits import PoolLimits
-    from workers.metrics import CounterSpec, Counters
+    from workers.metrics import Counters, CounterSpec
     from workers.process.channel import BatchOutcome
     from workers.process.worker import ProcessWorker
-    from workers.protocol.messages import WorkerReply, Job, LoadReport, RowBatching, ModelKey, NextChunk, OpenStream
+    from workers.protocol.messages import (
+        Job,
+        LoadReport,
+        ModelKey,
+        NextChunk,
+        OpenStream,
+        RowBatching,
+        WorkerReply,
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +96,9 @@ class Dispatcher:
         """Let a worker serve; `merging` says how its batches are predicted."""
         if not self.slots:
             self._batch_sizer = BatchSizer(row_batching=merging.enabled)
-        if not self._has_served:  # its life begins; later, what nobody asks for is idle however often it restarts
+        if (
+            not self._has_served
+        ):  # its life begins; later, what nobody asks for is idle however often it restarts
             self.last_used = self._loop.time()
         self._has_served = True
         self._fatal_error = None
@@ -237,7 +247,9 @@ class Dispatcher:
         if len(post.batches) == 1:
             self._restart_timer(post)
         try:
-            post.worker.send_batch([ticket.request for ticket in tickets], partial(self._on_reply, post, tickets))
+            post.worker.send_batch(
+                [ticket.request for ticket in tickets], partial(self._on_reply, post, tickets)
+            )
         except Exception as error:  # nothing was sent, and nothing will be heard
             post.batches.remove(tickets)
             post.update_stream(tickets, ())
@@ -271,12 +283,18 @@ class Dispatcher:
             self._drained.set()
             self._on_idle()
 
-    def _record_timing(self, tickets: list[PendingRequest], answers: tuple[WorkerReply | LoadReport, ...], seconds: float) -> None:
+    def _record_timing(
+        self, tickets: list[PendingRequest], answers: tuple[WorkerReply | LoadReport, ...], seconds: float
+    ) -> None:
         if all(
             type(answer) is Reply for answer in answers
         ):  # refusals are quick, and say nothing of the model
             self._batch_sizer.record(len(tickets), seconds)
-        if isinstance(tickets[0].request, CloseStream) and answers and isinstance(failed := answers[0], Failure):
+        if (
+            isinstance(tickets[0].request, CloseStream)
+            and answers
+            and isinstance(failed := answers[0], Failure)
+        ):
             logger.warning(
                 "A stream of %s did not close in order: %s\n%s", self._key, failed.message, failed.log
             )

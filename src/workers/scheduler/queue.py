@@ -12,7 +12,7 @@ from workers.protocol.messages import OpenStream
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.protocol.messages import WorkerRequest, Job
+    from workers.protocol.messages import Job, WorkerRequest
 
 _MAX_BATCH_BYTES = 256 * 1024
 """No body makes a batch larger than this, so that small ones do not wait for the reading of a large one."""
@@ -26,7 +26,7 @@ class PendingRequest:
     one worker.
     """
 
-    __slots__ = ("crashes", "future", "request", "queued", "spared", "crash_suspect", "size")
+    __slots__ = ("crash_suspect", "crashes", "future", "queued", "request", "size", "spared")
 
     def __init__(
         self, request: WorkerRequest, future: asyncio.Future[Any], *, size: int = 0, queued: bool = True

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.errors import NotAcceptable, InvalidInput, ModelLoadError, ModelError, UnsupportedMediaType
+from workers.errors import InvalidInput, ModelError, ModelLoadError, NotAcceptable, UnsupportedMediaType
 from workers.protocol.messages import Chunk, Failure, Job, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.errors import WorkerError
-    from workers.protocol.messages import WorkerReply, LoadReport
+    from workers.protocol.messages import LoadReport, WorkerReply
     from workers.scheduler.queue import PendingRequest
 
 

@@ -57,7 +57,9 @@ class RetryQueue:
         self._on_due(tickets)
 
 
-def record_crash(post: WorkerSlot, tickets: list[PendingRequest], death: WorkerCrashed) -> list[PendingRequest]:
+def record_crash(
+    post: WorkerSlot, tickets: list[PendingRequest], death: WorkerCrashed
+) -> list[PendingRequest]:
     """Take note of a death in the tickets of the batch that the worker ran: its others are innocent.
 
     Gives those of the batch that are not run again.

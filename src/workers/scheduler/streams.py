@@ -7,9 +7,9 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
-from workers.errors import PredictionTimeout, PoolClosed, StreamingNotSupported, WorkerCrashed
+from workers.errors import PoolClosed, PredictionTimeout, StreamingNotSupported, WorkerCrashed
 from workers.prediction_stream import PredictionStream
-from workers.protocol.messages import NextChunk, OpenStream, CloseStream
+from workers.protocol.messages import CloseStream, NextChunk, OpenStream
 
 if TYPE_CHECKING:
     from workers.limits import PoolLimits
@@ -34,7 +34,9 @@ class StreamManager:
         Raises StreamRefused where the model is not `streamable`, and what `Dispatcher.answer` raises.
         """
         if not streamable:
-            raise StreamingNotSupported("This model has no predict_stream: it answers in one piece, without stream.")
+            raise StreamingNotSupported(
+                "This model has no predict_stream: it answers in one piece, without stream."
+            )
         number = next(self._ids)
         try:
             first: Chunk = await self._dispatcher.submit(OpenStream(job, number))
@@ -42,7 +44,11 @@ class StreamManager:
             self._close_stream(number)
             raise
         ends = self._loop.time() + self._max_seconds if self._max_seconds else None
-        return PredictionStream(first, request_next=partial(self._next_chunk, number, ends), on_close=partial(self._close_stream, number))
+        return PredictionStream(
+            first,
+            request_next=partial(self._next_chunk, number, ends),
+            on_close=partial(self._close_stream, number),
+        )
 
     def close(self) -> None:
         """Advance and stop none any more: their workers are being ended."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
-from workers.process.worker import WorkerStartFailed, ProcessWorker
+from workers.process.worker import ProcessWorker, WorkerStartFailed
 from workers.protocol.messages import LoadReport
 from workers.scheduler.background import BackgroundTasks
 from workers.scheduler.dispatcher import Dispatcher
@@ -83,7 +83,9 @@ class WorkerGroup:
         self._forkserver = forkserver
         self._spawn_executor = spawn_executor
         self._on_failed = on_failed
-        self._dispatcher = Dispatcher(source.key, limits, on_worker_exit=self._on_worker_exit, on_idle=on_idle, counters=counters)
+        self._dispatcher = Dispatcher(
+            source.key, limits, on_worker_exit=self._on_worker_exit, on_idle=on_idle, counters=counters
+        )
         self._streams = StreamManager(self._dispatcher, limits)
         self._crash_backoff = CrashLoopBackoff()
         self._replacements = BackgroundTasks(source.key)
@@ -220,8 +222,14 @@ class WorkerGroup:
             try:
                 await self._add_worker()
             except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
-                tries += not isinstance(error, SystemResourcesExhausted)  # it is not the model's failure, and passes
-                failed = error if isinstance(error, ModelLoadError) else ModelLoadError(_NO_PROCESS_MESSAGE, log=repr(error))
+                tries += not isinstance(
+                    error, SystemResourcesExhausted
+                )  # it is not the model's failure, and passes
+                failed = (
+                    error
+                    if isinstance(error, ModelLoadError)
+                    else ModelLoadError(_NO_PROCESS_MESSAGE, log=repr(error))
+                )
                 logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)
                 if tries >= _MAX_ATTEMPTS and not self._dispatcher.slots:
                     self.failure = failed

@@ -6,14 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workers.protocol.messages import Chunk, NextChunk, OpenStream, CloseStream
+from workers.protocol.messages import Chunk, CloseStream, NextChunk, OpenStream
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
     from workers.process.worker import ProcessWorker
-    from workers.protocol.messages import WorkerReply, LoadReport
+    from workers.protocol.messages import LoadReport, WorkerReply
     from workers.scheduler.queue import PendingRequest
 
 
@@ -52,7 +52,9 @@ class WorkerSlot:
             self.stream_id = job.stream_id
         self.batches.append(tickets)
 
-    def update_stream(self, tickets: list[PendingRequest], answers: Sequence[WorkerReply | LoadReport]) -> None:
+    def update_stream(
+        self, tickets: list[PendingRequest], answers: Sequence[WorkerReply | LoadReport]
+    ) -> None:
         """Note whether the stream is over with what the worker answered."""
         job = tickets[0].request
         if not isinstance(job, OpenStream | NextChunk | CloseStream) or job.stream_id != self.stream_id:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from gateway import settings
 from gateway.api import connections, keys
-from gateway.api.connections import CONNECTIONS_CLOSED, Connections
-from gateway.api.inflight import Drain
+from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor
+from gateway.api.inflight import InFlightRequests
 from gateway.app import create_app
 from tests.support.raw_clients import LIVE, Bare, bare
 from tests.support.waiting import until
@@ -37,9 +37,13 @@ class Crowded:
         self.server = runner.server
         self.tally = Counters()
         self.held = asyncio.Event()
-        self.drain = Drain()
-        self.connections = Connections(
-            self.drain, most=lambda: MOST, stalled_seconds=60, unsent_bytes=3 * LARGE, tally=self.tally
+        self.drain = InFlightRequests()
+        self.connections = ConnectionMonitor(
+            self.drain,
+            max_connections=lambda: MOST,
+            stalled_seconds=60,
+            max_unsent_bytes=3 * LARGE,
+            counters=self.tally,
         )
         self.port = 0
         self._stack = stack
@@ -59,16 +63,16 @@ class Crowded:
 async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
     """Looked after ten times a second, in slices of three; `/held` is answered once `held` is set."""
     monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "_SLICE", 3)
+    monkeypatch.setattr(connections, "_SWEEP_SLICE_CONNECTIONS", 3)
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        found.drain.enter(request.protocol)
+        found.drain.add(request.protocol)
         try:
             return await handler(request)
         finally:
-            found.drain.leave(request.protocol)
-            found.connections.leave(request.protocol)
+            found.drain.remove(request.protocol)
+            found.connections.touch(request.protocol)
 
     async def live(_: web.Request) -> web.Response:
         return web.Response()
@@ -140,26 +144,32 @@ async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
 
 async def test_nothing_is_noted_where_nobody_watches(crowded: Crowded) -> None:
     """It would be kept for ever."""
-    alone = Connections(Drain(), most=lambda: MOST, stalled_seconds=60, unsent_bytes=2**30, tally=Counters())
+    alone = ConnectionMonitor(
+        InFlightRequests(),
+        max_connections=lambda: MOST,
+        stalled_seconds=60,
+        max_unsent_bytes=2**30,
+        counters=Counters(),
+    )
     connection = web.RequestHandler(crowded.server, loop=asyncio.get_running_loop())
-    alone.leave(connection)
-    assert not alone._left
+    alone.touch(connection)
+    assert not alone._recently_active
     watch = asyncio.create_task(alone.watch(crowded.server))
     await asyncio.sleep(0)
-    alone.leave(connection)
-    assert alone._left == {connection}
+    alone.touch(connection)
+    assert alone._recently_active == {connection}
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
-    assert not alone._left
+    assert not alone._recently_active
 
 
 def test_models_that_may_be_loaded_leave_fewer_connections(tmp_path: Path) -> None:
     """Also where their number is changed while the gateway runs."""
     values = {"GATEWAY_CACHE_DIR": str(tmp_path), "GATEWAY_MAX_LOADED_MODELS": "1"}
     app = create_app(settings.load(values))
-    most = app[keys.CONNECTIONS]._most
+    most = app[keys.CONNECTIONS]._max_connections
     before = most()
-    app[keys.SETTINGS].now = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
+    app[keys.SETTINGS].value = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
     assert most() == before - 2 * 16
 
 

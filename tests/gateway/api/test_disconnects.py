@@ -56,7 +56,7 @@ async def do(gateway: Gateway, *commands: str) -> int:
 
 def in_flight(gateway: Gateway) -> int:
     assert isinstance(gateway.server, TestServer)
-    return gateway.server.app[keys.DRAIN].in_flight
+    return gateway.server.app[keys.DRAIN].count
 
 
 async def test_mid_wait(patient: Gateway, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ EVERY = [
 @pytest.mark.parametrize("kind", EVERY)
 def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
     """A new error class without a status would be told as a fault of the gateway."""
-    problem = errors.problem_of(kind("why"), model_error_text=False)
+    problem = errors.to_problem(kind("why"), model_error_text=False)
     assert problem is not None
     assert problem.status in {400, 404, 406, 409, 415, 422, 424, 500, 502, 503, 504}
     assert problem.message == "why"
@@ -42,7 +42,7 @@ def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
 def test_the_shape() -> None:
     """MLflow's code, the message, the request's id, and the cells that were wrong."""
     error = InvalidInput("wrong", (InputProblem(0, "a", "not a number"), InputProblem(None, None, "too few")))
-    problem = errors.problem_of(error, model_error_text=False)
+    problem = errors.to_problem(error, model_error_text=False)
     assert problem is not None
     response = problem.response("id-1", "/model/wine")
     assert isinstance(response.body, bytes)
@@ -63,7 +63,7 @@ def test_the_shape() -> None:
 def test_a_models_own_text_is_told_only_where_allowed() -> None:
     """The setting decides; the operator's trace is never told."""
     error = ModelError("The model raised ValueError.", exception="ValueError", text="row 3", log="Traceback")
-    hidden, shown = (errors.problem_of(error, model_error_text=allowed) for allowed in (False, True))
+    hidden, shown = (errors.to_problem(error, model_error_text=allowed) for allowed in (False, True))
     assert hidden is not None
     assert shown is not None
     assert hidden.message == "The model raised ValueError."
@@ -80,7 +80,7 @@ def test_a_models_own_text_is_told_only_where_allowed() -> None:
 )
 def test_aiohttps_own_errors_have_the_same_shape(error: web.HTTPException, status: int, code: str) -> None:
     """With a code of MLflow's and a message for people."""
-    problem = errors.problem_of(error, model_error_text=False)
+    problem = errors.to_problem(error, model_error_text=False)
     assert problem is not None
     assert (problem.status, problem.code) == (status, code)
     assert problem.message.endswith(".")
@@ -88,13 +88,13 @@ def test_aiohttps_own_errors_have_the_same_shape(error: web.HTTPException, statu
 
 def test_a_wrong_method_names_the_right_ones() -> None:
     """405 carries Allow."""
-    problem = errors.problem_of(web.HTTPMethodNotAllowed("PUT", ["GET", "HEAD"]), model_error_text=False)
+    problem = errors.to_problem(web.HTTPMethodNotAllowed("PUT", ["GET", "HEAD"]), model_error_text=False)
     assert problem is not None
     assert (problem.status, problem.headers["Allow"]) == (405, "GET,HEAD")
 
 
 def test_an_unknown_error_tells_nothing() -> None:
     """The table does not know it, and the client learns only where to look."""
-    assert errors.problem_of(KeyError("secret"), model_error_text=True) is None
-    assert errors.internal().status == 500
+    assert errors.to_problem(KeyError("secret"), model_error_text=True) is None
+    assert errors.internal_error().status == 500
     assert QueueFull in EVERY

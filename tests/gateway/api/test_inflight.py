@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.api.inflight import Drain
+from gateway.api.inflight import InFlightRequests
 
 
 def test_knows_whose_request_is_in_flight() -> None:
     """From its coming to its answer, and whether or not the gateway shuts down."""
-    drain = Drain()
-    drain.enter("one")
-    drain.enter("other")
-    drain.leave("one")
-    assert (drain.in_flight, drain.holds("one"), drain.holds("other")) == (1, False, True)
-    drain.start()
-    assert drain.started
-    drain.leave("other")
-    assert drain.in_flight == 0
+    drain = InFlightRequests()
+    drain.add("one")
+    drain.add("other")
+    drain.remove("one")
+    assert (drain.count, drain.contains("one"), drain.contains("other")) == (1, False, True)
+    drain.start_draining()
+    assert drain.draining
+    drain.remove("other")
+    assert drain.count == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.api.negotiation import answer_type
+from gateway.api.negotiation import negotiate_media_type
 from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 
 
@@ -36,4 +36,4 @@ from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 )
 def test_accept(accept: str, taken: str | None) -> None:
     """The best liked wins, JSON where several are; a weight of 0 excludes, the most exact match decides."""
-    assert answer_type(accept) == taken
+    assert negotiate_media_type(accept) == taken

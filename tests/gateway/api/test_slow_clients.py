@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
 from gateway.api import keys
-from gateway.api.body.memory_limit import BODIES_REFUSED
+from gateway.api.body.memory_limit import BODIES_REJECTED
 from gateway.api.connections import CONNECTIONS_CLOSED
 from tests.support.gateways import BODY, Gateway, gateway_at, invoke
 from tests.support.raw_clients import LIVE, bare, head, light
@@ -95,7 +95,7 @@ async def test_an_idle_connection(strict: Gateway, asked: bytes) -> None:
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     """408 in our form, and the connection is closed; the model never hears of it."""
-    refused = app(strict)[keys.TALLY].value(BODIES_REFUSED, "slow")
+    refused = app(strict)[keys.TALLY].value(BODIES_REJECTED, "slow")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         await client.send(head(PATH, length))
         answer = asyncio.create_task(client.rest())
@@ -108,7 +108,7 @@ async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     assert b"connection: close" in lines.lower()
     error = json.loads(body)
     assert (error["error_code"], set(error)) == ("DEADLINE_EXCEEDED", {"error_code", "message", "request_id"})
-    assert app(strict)[keys.TALLY].value(BODIES_REFUSED, "slow") == refused + 1
+    assert app(strict)[keys.TALLY].value(BODIES_REJECTED, "slow") == refused + 1
     assert other.slowest < LAG_SECONDS
 
 
@@ -120,11 +120,11 @@ async def test_an_endless_chunked_body(strict: Gateway) -> None:
         answer = asyncio.create_task(client.status())
         most = 0
         while not answer.done() and await client.send(piece):
-            most = max(most, app(strict)[keys.INTAKE].held)
+            most = max(most, app(strict)[keys.INTAKE].reserved_bytes)
             await asyncio.sleep(0)
         assert await answer == 413
     assert most <= MOST
-    assert app(strict)[keys.INTAKE].held == 0
+    assert app(strict)[keys.INTAKE].reserved_bytes == 0
     assert other.slowest < LAG_SECONDS
 
 
@@ -177,7 +177,7 @@ async def hold(gateway: Gateway, stack: AsyncExitStack) -> list[Bare]:
     clients = [await stack.enter_async_context(bare(url(gateway))) for _ in range(3)]
     for client in clients:
         await client.send(head(PATH, f"Content-Length: {MOST}") + b" " * (MOST - 1000))
-    await until(lambda: app(gateway)[keys.INTAKE].held == 3 * (MOST - 1000))
+    await until(lambda: app(gateway)[keys.INTAKE].reserved_bytes == 3 * (MOST - 1000))
     return clients
 
 
@@ -204,6 +204,6 @@ async def test_bodies_at_once(strict: Gateway, more: list[str], sent: bytes | No
         assert (await invoke(strict, PATH, BODY))[0] == 200
         for client in holding:
             client.vanish()
-        await until(lambda: app(strict)[keys.INTAKE].held == 0)
+        await until(lambda: app(strict)[keys.INTAKE].reserved_bytes == 0)
     assert (await invoke(strict, PATH, BODY + b" " * 900_000))[0] == 200
-    assert app(strict)[keys.INTAKE].held == 0
+    assert app(strict)[keys.INTAKE].reserved_bytes == 0

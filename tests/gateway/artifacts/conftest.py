@@ -62,7 +62,7 @@ class House:
         """A newly opened cache, as after a start of the gateway; closed at the test's end."""
         settings = load(self.environment)
         client = await self.stack.enter_async_context(MlflowClient(settings.mlflow))
-        cache = ArtifactCache(settings, client, rest=self.rest)
+        cache = ArtifactCache(settings, client, backoff=self.rest)
         await cache.open()
         self.stack.push_async_callback(cache.close)
         return cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import CacheFull, UpstreamWrong
+from gateway.errors import BadUpstreamResponse, CacheFull
 from tests.gateway.artifacts.conftest import key
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def test_a_fetch_that_failed_is_left_alone_for_a_moment(house: House) -> N
     house.shelf.status["wine/data/model.bin"] = 500
     cache = await house.cache()
     for _ in range(20):
-        with pytest.raises(UpstreamWrong):
+        with pytest.raises(BadUpstreamResponse):
             await house.fetch(cache, "wine")
     assert house.shelf.fetched["wine/data/model.bin"] <= 2
     del house.shelf.status["wine/data/model.bin"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.concurrency.singleflight import OnceClosed
-from gateway.errors import ArtifactsGone, CacheUnusable, UpstreamAway, UpstreamWrong
+from gateway.concurrency.singleflight import SingleFlightClosed
+from gateway.errors import ArtifactsNotFound, BadUpstreamResponse, CacheUnusable, UpstreamUnavailable
 from tests.gateway.artifacts.conftest import key
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ async def test_closing_ends_a_download_and_leaves_nothing(house: House) -> None:
     await gate.reached.wait()
     assert house.leftovers() != []
     await cache.close()
-    with pytest.raises(OnceClosed):
+    with pytest.raises(SingleFlightClosed):
         await asker
     assert house.leftovers() == []
     assert house.models() == []
@@ -125,7 +125,7 @@ async def test_a_download_that_breaks_off_leaves_nothing_and_can_be_repeated(hou
     house.shelf.model("wine", size=3_000_000)
     house.shelf.cut["wine/data/model.bin"] = 1_500_000
     cache = await house.cache()
-    with pytest.raises((UpstreamWrong, UpstreamAway)):
+    with pytest.raises((BadUpstreamResponse, UpstreamUnavailable)):
         await house.fetch(cache, "wine")
     assert house.leftovers() == []
     assert house.models() == []
@@ -140,7 +140,7 @@ async def test_another_size_than_listed_is_refused(house: House, difference: int
     house.shelf.model("wine", size=1000)
     house.shelf.listed_sizes["wine/data/model.bin"] = 1000 + difference
     cache = await house.cache()
-    with pytest.raises(UpstreamWrong, match=r"data/model\.bin"):
+    with pytest.raises(BadUpstreamResponse, match=r"data/model\.bin"):
         await house.fetch(cache, "wine")
     assert house.leftovers() == []
     assert house.models() == []
@@ -158,9 +158,9 @@ async def test_what_is_no_model_is_gone(house: House) -> None:
     """An empty place, and one without an MLmodel file, are refused in words before any file is fetched."""
     house.shelf.files["other/readme.txt"] = b"no model"
     cache = await house.cache()
-    with pytest.raises(ArtifactsGone, match="no files"):
+    with pytest.raises(ArtifactsNotFound, match="no files"):
         await house.fetch(cache, "nowhere")
-    with pytest.raises(ArtifactsGone, match="no MLmodel file"):
+    with pytest.raises(ArtifactsNotFound, match="no MLmodel file"):
         await house.fetch(cache, "other")
     assert house.shelf.fetched.total() == 0
 
@@ -237,10 +237,10 @@ async def test_one_small_file_is_read_without_the_rest(house: House) -> None:
     house.shelf.model("wine")
     cache = await house.cache()
     locate = house.locate("wine")
-    assert await cache.read(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
-    assert await cache.read(key("wine"), locate, "input_example.json") is None
-    with pytest.raises(UpstreamWrong, match="over 999 bytes"):
-        await cache.read(key("wine"), locate, "data/model.bin", limit=999)
+    assert await cache.read_file(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
+    assert await cache.read_file(key("wine"), locate, "input_example.json") is None
+    with pytest.raises(BadUpstreamResponse, match="over 999 bytes"):
+        await cache.read_file(key("wine"), locate, "data/model.bin", limit=999)
     assert "wine/data/model.bin" in house.shelf.fetched
     assert house.models() == []
 
@@ -252,13 +252,13 @@ async def test_a_cached_file_is_read_from_the_cache(house: House) -> None:
     folder = await house.fetch(cache, "wine")
     house.shelf.fetched.clear()
     locate = house.locate("wine")
-    assert await cache.read(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
-    assert await cache.read(key("wine"), locate, "absent.txt") is None
-    with pytest.raises(UpstreamWrong, match="over 10 bytes"):
-        await cache.read(key("wine"), locate, "MLmodel", limit=10)
+    assert await cache.read_file(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
+    assert await cache.read_file(key("wine"), locate, "absent.txt") is None
+    with pytest.raises(BadUpstreamResponse, match="over 10 bytes"):
+        await cache.read_file(key("wine"), locate, "MLmodel", limit=10)
     assert house.shelf.fetched.total() == 0
     (folder / "MLmodel").write_text("damaged")
-    assert await cache.read(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
+    assert await cache.read_file(key("wine"), locate, "MLmodel") == b"flavors: {}\nname: wine\n"
 
 
 async def test_a_cache_folder_of_somebody_else_is_refused(house: House, tmp_path: Path) -> None:

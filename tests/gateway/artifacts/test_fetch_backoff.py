@@ -7,9 +7,9 @@ import weakref
 
 import pytest
 
-from gateway.artifacts.fetch_backoff import Rests
-from gateway.errors import CacheFull, GatewayError, UpstreamAway
-from gateway.mlflow_client import CallRefused
+from gateway.artifacts.fetch_backoff import FetchBackoff
+from gateway.errors import CacheFull, GatewayError, UpstreamUnavailable
+from gateway.mlflow_client import RequestRejected
 from workers.protocol.messages import ModelKey
 
 KEY = ModelKey("wine", "1", "f")
@@ -17,14 +17,14 @@ KEY = ModelKey("wine", "1", "f")
 
 def rested(error: GatewayError) -> GatewayError:
     """What is raised in the rest after `error`."""
-    rests = Rests(60)
-    rests.begin(KEY, error)
+    rests = FetchBackoff(60)
+    rests.record(KEY, error)
     with pytest.raises(type(error)) as again:
-        rests.check(KEY)
+        rests.raise_if_active(KEY)
     return again.value
 
 
-@pytest.mark.parametrize("error", [CacheFull("full"), UpstreamAway("away")])
+@pytest.mark.parametrize("error", [CacheFull("full"), UpstreamUnavailable("away")])
 def test_the_same_is_raised(error: GatewayError) -> None:
     """Another object with the same words."""
     again = rested(error)
@@ -34,8 +34,8 @@ def test_the_same_is_raised(error: GatewayError) -> None:
 
 def test_what_its_class_adds_is_kept() -> None:
     """MLflow's own code, which its class cannot be made without."""
-    again = rested(CallRefused("refused", code="PERMISSION_DENIED"))
-    assert isinstance(again, CallRefused)
+    again = rested(RequestRejected("refused", code="PERMISSION_DENIED"))
+    assert isinstance(again, RequestRejected)
     assert (str(again), again.code) == ("refused", "PERMISSION_DENIED")
 
 
@@ -45,14 +45,14 @@ def test_nothing_of_the_failure_is_held() -> None:
     class Held:
         pass
 
-    rests = Rests(60)
+    rests = FetchBackoff(60)
 
     def fail() -> weakref.ref[Held]:
         held = Held()
         try:
             raise CacheFull("full") from ValueError()
         except CacheFull as error:
-            rests.begin(KEY, error)
+            rests.record(KEY, error)
         return weakref.ref(held)
 
     held = fail()

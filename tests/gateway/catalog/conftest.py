@@ -36,7 +36,7 @@ async def opened(url: str, tally: Counters | None = None, **names: str) -> Async
     """A catalog of the server at `url` that counts in `tally`; `names` are further settings."""
     settings = load({"MLFLOW_TRACKING_URI": url, **names})
     async with MlflowClient(settings.mlflow) as client:
-        catalog = Catalog(client, settings, tally=tally)
+        catalog = Catalog(client, settings, counters=tally)
         try:
             yield catalog
         finally:

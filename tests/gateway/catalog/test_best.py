@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from gateway.catalog.best import WELL_KNOWN, Preference, choose
+from gateway.catalog.best import WELL_KNOWN_METRICS, Preference, choose_from_versions
 from gateway.domain.models import ModelVersion
 from gateway.domain.refs import Best, Order
-from gateway.errors import BestUndecided
+from gateway.errors import BestMetricUndecided
 
 
 def versions(*metrics: dict[str, float]) -> list[ModelVersion]:
@@ -23,7 +23,7 @@ def versions(*metrics: dict[str, float]) -> list[ModelVersion]:
 
 
 def best(wish: Best, *metrics: dict[str, float], prefer: tuple[Preference, ...] = ()) -> tuple[str, str, str]:
-    choice = choose(versions(*metrics), wish, preferences=prefer)
+    choice = choose_from_versions(versions(*metrics), wish, preferences=prefer)
     return choice.version, choice.metric, choice.order
 
 
@@ -72,14 +72,14 @@ def test_tags_then_settings_fill_what_is_left_open(
 def test_the_models_tags_are_read() -> None:
     """By their documented names."""
     tags = {"gateway.best.metric": " rmse ", "gateway.best.order": "max", "other": "x"}
-    assert Preference.of(tags) == Preference("rmse", "max")
+    assert Preference.from_tags(tags) == Preference("rmse", "max")
 
 
 def test_the_only_metric_needs_no_name_but_an_order() -> None:
     """An unknown single metric decides once its order is told; a known one by itself."""
     assert best(Best(None, "max"), {"speed": 1.0}, {"speed": 3.0}) == ("2", "speed", "max")
     assert best(Best(), {"auc": 0.1}, {"auc": 0.9}) == ("2", "auc", "max")
-    with pytest.raises(BestUndecided, match="order=min or order=max"):
+    with pytest.raises(BestMetricUndecided, match="order=min or order=max"):
         best(Best(), {"speed": 1.0})
 
 
@@ -106,7 +106,7 @@ def test_the_table_decides_between_well_known_metrics(there: tuple[str, ...], me
 @pytest.mark.parametrize("form", ["", "val_", "test_", "validation_", "eval_", "train_", "training_"])
 def test_every_form_of_a_well_known_name_has_its_order(form: str) -> None:
     """So `?metric=training_r2_score` needs no order."""
-    for name, order in WELL_KNOWN.items():
+    for name, order in WELL_KNOWN_METRICS.items():
         assert best(Best(form + name), {form + name: 1.0})[2] == order
 
 
@@ -141,13 +141,13 @@ def test_what_cannot_be_decided_names_what_there_is(
     wish: Best, metrics: list[dict[str, float]], text: str
 ) -> None:
     """The message lets the caller ask again, rightly."""
-    with pytest.raises(BestUndecided, match=text):
+    with pytest.raises(BestMetricUndecided, match=text):
         best(wish, *metrics)
 
 
 def test_a_wrong_order_in_a_tag_is_told() -> None:
     """It is not taken for one of the two; an order that is asked for makes it meaningless."""
     prefer = (Preference("rmse", "upwards"),)
-    with pytest.raises(BestUndecided, match=r"gateway\.best\.order must be min or max"):
+    with pytest.raises(BestMetricUndecided, match=r"gateway\.best\.order must be min or max"):
         best(Best(), *TWO, prefer=prefer)
     assert best(Best(None, "min"), *TWO, prefer=prefer)[0] == "1"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.catalog.bulk import runs_by_id, together
+from gateway.catalog.bulk import gather_bounded, runs_by_id
 from gateway.domain.refs import Best, ModelRef, Number
-from gateway.errors import NotFound, UpstreamWrong
+from gateway.errors import BadUpstreamResponse, NotFound
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
 from tests.gateway.catalog.conftest import opened
@@ -22,7 +22,7 @@ async def test_a_server_whose_search_refuses_is_asked_one_by_one(proxy: Front) -
     """An early MLflow 3 does not know IN in that search; the answer is the same."""
     proxy.refused = "logged-models/search"
     async with opened(proxy.url) as catalog:
-        details = await catalog.model("wine")
+        details = await catalog.get_model("wine")
     assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
     assert sum("/logged-models/m-" in path for path in proxy.calls) == 3
 
@@ -32,24 +32,24 @@ async def test_without_logged_models_the_runs_metrics_count(proxy: Front) -> Non
     proxy.unknown = "logged-models"
     async with opened(proxy.url) as catalog:
         assert (await catalog.resolve(ModelRef("wine", Best("r2")))).version.version == "2"
-        assert (await catalog.version(ModelRef("forest", Number(4)))).status == "READY"
+        assert (await catalog.get_version(ModelRef("forest", Number(4)))).status == "READY"
 
 
 async def test_a_refusal_is_an_answer(proxy: Front) -> None:
     """MLflow's own 400 is an upstream fault for the caller, but MLflow is not away."""
     proxy.refused = "registered-models/get"
     async with opened(proxy.url) as catalog:
-        with pytest.raises(UpstreamWrong, match="400 INVALID_PARAMETER_VALUE"):
+        with pytest.raises(BadUpstreamResponse, match="400 INVALID_PARAMETER_VALUE"):
             await catalog.resolve(ModelRef("wine", Number(1)))
-        assert (catalog.reached, catalog.away) == (True, None)
+        assert (catalog.ever_reached, catalog.unavailable_reason) == (True, None)
 
 
 async def test_a_refused_first_page_is_not_the_callers_fault(proxy: Front) -> None:
     """Only a token that the caller sent can make a bad request of it."""
     proxy.refused = "registered-models/search"
     async with opened(proxy.url) as catalog:
-        with pytest.raises(UpstreamWrong):
-            await catalog.models(max_results=10, page_token=None, name_contains="")
+        with pytest.raises(BadUpstreamResponse):
+            await catalog.list_models(max_results=10, page_token=None, name_contains="")
 
 
 async def test_runs_are_found_by_id(seeded: Seeded) -> None:
@@ -71,12 +71,12 @@ async def test_one_failure_ends_them_all() -> None:
             if number == 1:
                 raise NotFound("x")
             if number == 99:
-                raise UpstreamWrong("x")
+                raise BadUpstreamResponse("x")
             return number
         finally:
             running -= 1
 
-    assert await together(call, [0, 1, 2]) == [0, None, 2]
-    with pytest.raises(UpstreamWrong):
-        await together(call, list(range(200)))
+    assert await gather_bounded(call, [0, 1, 2]) == [0, None, 2]
+    with pytest.raises(BadUpstreamResponse):
+        await gather_bounded(call, list(range(200)))
     assert running == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
-from gateway.errors import NotFound, NotServable
+from gateway.errors import NotFound, VersionNotServable
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
@@ -20,7 +20,7 @@ def forest(number: int) -> ModelRef:
 
 async def test_runs_are_numbered_from_the_oldest(catalog: Catalog, seeded: Seeded) -> None:
     """Deleted runs, failed ones and those without a model have their numbers too."""
-    details = await catalog.model("forest")
+    details = await catalog.get_model("forest")
     assert details.model.source == "experiment"
     assert [version.version for version in details.versions] == ["6", "5", "4", "3", "2", "1"]
     assert [version.run_id for version in details.versions][::-1] == seeded.ids["forest"]["runs"]
@@ -52,9 +52,9 @@ async def test_best_follows_the_asked_metric_and_order(catalog: Catalog) -> None
 )
 async def test_a_run_that_cannot_predict_says_why(catalog: Catalog, number: int, text: str) -> None:
     """Its details are there all the same."""
-    with pytest.raises(NotServable, match=text):
+    with pytest.raises(VersionNotServable, match=text):
         await catalog.resolve(forest(number))
-    assert (await catalog.version(forest(number))).version == str(number)
+    assert (await catalog.get_version(forest(number))).version == str(number)
 
 
 async def test_of_several_models_in_a_run_the_newest_serves(catalog: Catalog, seeded: Seeded) -> None:
@@ -63,11 +63,11 @@ async def test_of_several_models_in_a_run_the_newest_serves(catalog: Catalog, se
     body = {"experiment_ids": [(await _run(catalog, version.run_id))], "filter": "name = 'second'"}
     second = seeded.server.call("logged-models/search", body)["models"]
     assert [version.model_id] == [model["info"]["model_id"] for model in second]
-    assert (await catalog.version(forest(4))).model_id == version.model_id
+    assert (await catalog.get_version(forest(4))).model_id == version.model_id
 
 
 async def _run(catalog: Catalog, run_id: str) -> str:
-    run = await catalog.run(run_id)
+    run = await catalog.get_run(run_id)
     assert run is not None
     return run.experiment_id
 
@@ -79,7 +79,7 @@ async def test_numbers_stay_when_a_run_is_deleted(catalog: Catalog, seeded: Seed
     seeded.server.call("runs/delete", {"run_id": run_id})
     try:
         assert (await catalog.resolve(forest(5))).version.key == before.key
-        with pytest.raises(NotServable, match="deleted"):
+        with pytest.raises(VersionNotServable, match="deleted"):
             await catalog.resolve(forest(1))
     finally:
         seeded.server.call("runs/restore", {"run_id": run_id})

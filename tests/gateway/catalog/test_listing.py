@@ -30,7 +30,9 @@ async def everything(catalog: Catalog, *, max_results: int, name_contains: str =
     models: list[Model] = []
     token: str | None = None
     for _ in range(100):
-        page = await catalog.models(max_results=max_results, page_token=token, name_contains=name_contains)
+        page = await catalog.list_models(
+            max_results=max_results, page_token=token, name_contains=name_contains
+        )
         assert len(page.models) <= max_results
         models += page.models
         token = page.next_page_token
@@ -93,4 +95,4 @@ async def test_the_filter_is_a_plain_substring(catalog: Catalog, text: str, name
 async def test_a_foreign_token_is_a_bad_request(catalog: Catalog, token: str) -> None:
     """Neither text of any kind nor MLflow's complaint about its own token is an upstream fault."""
     with pytest.raises(BadRequest, match="page_token"):
-        await catalog.models(max_results=10, page_token=token, name_contains="")
+        await catalog.list_models(max_results=10, page_token=token, name_contains="")

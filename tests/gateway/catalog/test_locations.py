@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.catalog.locations import locate
+from gateway.catalog.locations import resolve_uri
 from gateway.domain.refs import Latest, ModelRef, Number
-from gateway.errors import ArtifactsGone, ArtifactsRefused, NotServable
+from gateway.errors import ArtifactLocationForbidden, ArtifactsNotFound, VersionNotServable
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
 
@@ -40,7 +40,7 @@ async def test_files_are_found(catalog: Catalog, client: MlflowClient, ref: Mode
     """Logged models, copies of versions, runs with a logged model, runs that hold the files themselves."""
     version = (await catalog.resolve(ref)).version
     assert version.uri.startswith(scheme)
-    uri = await catalog.locate(version)
+    uri = await catalog.resolve_uri(version)
     assert uri.startswith("mlflow-artifacts:/")
     names = {entry.path for entry in await client.list_artifacts(uri.removeprefix("mlflow-artifacts:/"))}
     assert "MLmodel" in names
@@ -50,19 +50,19 @@ async def test_both_ways_to_one_model_end_in_one_place(catalog: Catalog) -> None
     """A version by its run and one by its logged model are the same files."""
     one = (await catalog.resolve(ModelRef("wine", Number(1)))).version
     other = (await catalog.resolve(ModelRef("by-run", Number(1)))).version
-    assert await catalog.locate(one) == await catalog.locate(other)
+    assert await catalog.resolve_uri(one) == await catalog.resolve_uri(other)
 
 
 async def test_a_run_without_a_model_has_no_place(catalog: Catalog) -> None:
     """Its details can be asked for; its files cannot."""
-    with pytest.raises(NotServable, match="has no model"):
-        await catalog.locate(await catalog.version(ModelRef("forest", Number(2))))
+    with pytest.raises(VersionNotServable, match="has no model"):
+        await catalog.resolve_uri(await catalog.get_version(ModelRef("forest", Number(2))))
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/key", "file:///srv/x", "mlflow-artifacts:/1/x", "dbfs:/x"])
 async def test_a_stores_own_address_is_left_as_it_is(client: MlflowClient, uri: str) -> None:
     """Whether it may be read is decided elsewhere."""
-    assert await locate(client, uri) == uri
+    assert await resolve_uri(client, uri) == uri
 
 
 def _make_circle(seeded: Seeded) -> None:
@@ -78,13 +78,13 @@ def _make_circle(seeded: Seeded) -> None:
 @pytest.mark.parametrize(
     ("uri", "error", "text"),
     [
-        ("models:/m-0123", ArtifactsGone, "model .* is gone"),
-        ("models:/nothing/1", ArtifactsGone, "model .* is gone"),
-        ("models:/wine/latest", ArtifactsRefused, "no fixed version"),
-        ("models:/wine@champion", ArtifactsRefused, "no fixed version"),
-        (f"runs:/{'0' * 32}/model", ArtifactsGone, "run .* is gone"),
-        ("runs:/abc", ArtifactsGone, "no files of it"),
-        ("models:/circle/1", ArtifactsRefused, "without an end"),
+        ("models:/m-0123", ArtifactsNotFound, "model .* is gone"),
+        ("models:/nothing/1", ArtifactsNotFound, "model .* is gone"),
+        ("models:/wine/latest", ArtifactLocationForbidden, "no fixed version"),
+        ("models:/wine@champion", ArtifactLocationForbidden, "no fixed version"),
+        (f"runs:/{'0' * 32}/model", ArtifactsNotFound, "run .* is gone"),
+        ("runs:/abc", ArtifactsNotFound, "no files of it"),
+        ("models:/circle/1", ArtifactLocationForbidden, "without an end"),
     ],
 )
 async def test_a_step_that_leads_nowhere_is_told(
@@ -94,4 +94,4 @@ async def test_a_step_that_leads_nowhere_is_told(
     if "circle" in uri:
         _make_circle(seeded)
     with pytest.raises(error, match=text):
-        await locate(client, uri)
+        await resolve_uri(client, uri)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.models import BestChoice
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
-from gateway.errors import BestUndecided, NotFound, NotServable
+from gateway.errors import BestMetricUndecided, NotFound, VersionNotServable
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
@@ -51,13 +51,13 @@ async def test_best_tells_what_decided(catalog: Catalog) -> None:
 
 async def test_best_by_an_unknown_metric_names_those_there_are(catalog: Catalog) -> None:
     """The caller can correct the question from the answer."""
-    with pytest.raises(BestUndecided, match="There are: r2, rmse"):
+    with pytest.raises(BestMetricUndecided, match="There are: r2, rmse"):
         await catalog.resolve(wine(Best("speed", "max")))
 
 
 async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
     """Aliases, tags, run and metrics: also the one logged after the model, which MLflow does not link."""
-    version = await catalog.version(wine(Number(2)))
+    version = await catalog.get_version(wine(Number(2)))
     assert version.aliases == ("champion",)
     assert version.metrics == pytest.approx({"rmse": 0.5, "r2": 0.5})
     assert version.run_id == seeded.ids["wine"]["runs"][1]
@@ -66,15 +66,15 @@ async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
     assert version.status == "READY"
     assert version.created is not None
     assert version.created.utcoffset() is not None
-    assert (await catalog.version(wine(Number(3)))).tags["gateway.batching"] == "off"
-    assert (await catalog.version(wine(Best("rmse")))).version == "2"
-    assert (await catalog.version(wine(Alias("champion")))).version == "2"
-    assert (await catalog.version(wine(Latest()))).version == "3"
+    assert (await catalog.get_version(wine(Number(3)))).tags["gateway.batching"] == "off"
+    assert (await catalog.get_version(wine(Best("rmse")))).version == "2"
+    assert (await catalog.get_version(wine(Alias("champion")))).version == "2"
+    assert (await catalog.get_version(wine(Latest()))).version == "3"
 
 
 async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None:
     """With each version's metrics and aliases, and what latest and best would pick."""
-    details = await catalog.model("wine")
+    details = await catalog.get_model("wine")
     assert [version.version for version in details.versions] == ["3", "2", "1"]
     assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
     assert [version.aliases for version in details.versions] == [(), ("champion",), ("5",)]
@@ -86,12 +86,12 @@ async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None
 
 async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
     """Parameters, metrics and tags of the run that made a version; None for a run that is not there."""
-    run = await catalog.run(seeded.ids["wine"]["runs"][0])
+    run = await catalog.get_run(seeded.ids["wine"]["runs"][0])
     assert run is not None
     assert (run.params, run.status) == ({"alpha": "0.1"}, "FINISHED")
     assert run.metrics["rmse"] == 0.9
-    assert await catalog.run("0" * 32) is None
-    assert await catalog.run("") is None
+    assert await catalog.get_run("0" * 32) is None
+    assert await catalog.get_run("") is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_what_is_not_there_is_not_found(catalog: Catalog, ref: ModelRef, t
 @pytest.mark.parametrize("selector", [Number(1), Latest(), Best()])
 async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None:
     """MLflow keeps prompts among the registered models; they have no files."""
-    with pytest.raises(NotServable, match="is a prompt, not a model"):
+    with pytest.raises(VersionNotServable, match="is a prompt, not a model"):
         await catalog.resolve(ModelRef("a-prompt", selector))
 
 
@@ -126,7 +126,7 @@ async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None
 async def test_odd_names_are_found(catalog: Catalog, name: str) -> None:
     """MLflow's filters cannot escape quotes; such names are found all the same."""
     assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "2"
-    assert len((await catalog.model(name)).versions) == 2
+    assert len((await catalog.get_model(name)).versions) == 2
 
 
 async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seeded: Seeded) -> None:
@@ -139,15 +139,15 @@ async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seede
         server.call("model-versions/create", body)
     _set_status(seeded, "2")
     assert (await catalog.resolve(ModelRef("pending", Latest()))).version.version == "1"
-    assert (await catalog.version(ModelRef("pending", Number(2)))).status == "PENDING_REGISTRATION"
-    assert (await catalog.model("pending")).model.latest == "1"
-    with pytest.raises(NotServable, match="not READY: its status is PENDING_REGISTRATION"):
+    assert (await catalog.get_version(ModelRef("pending", Number(2)))).status == "PENDING_REGISTRATION"
+    assert (await catalog.get_model("pending")).model.latest == "1"
+    with pytest.raises(VersionNotServable, match="not READY: its status is PENDING_REGISTRATION"):
         await catalog.resolve(ModelRef("pending", Number(2)))
-    page = await catalog.models(max_results=10, page_token=None, name_contains="pending")
+    page = await catalog.list_models(max_results=10, page_token=None, name_contains="pending")
     assert [model.latest for model in page.models] == ["1"]
     _set_status(seeded, "1")
     for selector in (Latest(), Best()):
-        with pytest.raises(NotServable, match="No version of 'pending' is READY"):
+        with pytest.raises(VersionNotServable, match="No version of 'pending' is READY"):
             await catalog.resolve(ModelRef("pending", selector))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from gateway.catalog.run_reader import Runs
+from gateway.catalog.run_reader import RunReader
 from gateway.errors import TooManyRuns
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
@@ -70,7 +70,7 @@ class Many:
 
 
 @asynccontextmanager
-async def reading(many: Many, *, most: int = 100_000) -> AsyncIterator[Runs]:
+async def reading(many: Many, *, most: int = 100_000) -> AsyncIterator[RunReader]:
     """What reads the runs of `many` over HTTP."""
     app = web.Application()
     app.router.add_post("/api/2.0/mlflow/runs/search", many.search)
@@ -80,7 +80,7 @@ async def reading(many: Many, *, most: int = 100_000) -> AsyncIterator[Runs]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         async with MlflowClient(load({"MLFLOW_TRACKING_URI": url}).mlflow) as client:
-            runs = Runs(client, most=most)
+            runs = RunReader(client, max_runs=most)
             yield runs
             await runs.close()
     finally:
@@ -90,13 +90,13 @@ async def reading(many: Many, *, most: int = 100_000) -> AsyncIterator[Runs]:
 async def test_order_latest_and_best_of_many_pages() -> None:
     """Equal times are ordered by id; the best is that of a run with a model, and of equals the newest."""
     async with reading(Many(a=2500)) as runs:
-        ledger = await runs.ledger("a")
-        whole = await runs.whole("a")
-    assert [mark.run_id for mark in ledger.marks] == [one.run_id for one in whole]
+        ledger = await runs.read_index("a")
+        whole = await runs.read_runs("a")
+    assert [mark.run_id for mark in ledger.entries] == [one.run_id for one in whole]
     assert [one.run_id for one in whole] == sorted(one.run_id for one in whole)
-    assert ledger.latest() == 2500
-    best = ledger.extremes.named(ledger.number)
-    assert (best.metrics, best.best("rmse", "min"), best.best("rmse", "max")) == (
+    assert ledger.latest_ready() == 2500
+    best = ledger.extremes.map_keys(ledger.get_number)
+    assert (best.metric_names, best.best("rmse", "min"), best.best("rmse", "max")) == (
         ["rmse"],
         (1.0, 2402),
         (99.0, 2500),
@@ -106,23 +106,23 @@ async def test_order_latest_and_best_of_many_pages() -> None:
 async def test_of_each_run_only_what_is_told_is_kept() -> None:
     """Parameters and MLflow's own tags are most of a run, and nothing of a version is told by them."""
     async with reading(Many(a=2)) as runs:
-        first, second = await runs.whole("a")
+        first, second = await runs.read_runs("a")
     assert (first.params, first.tags, first.metrics) == (
         {},
         {"team": "cellar", "mlflow.note.content": "A note."},
         {"rmse": 0.0},
     )
-    assert [entry.path for entry in second.logged] == ["model"]
+    assert [entry.path for entry in second.logged_models] == ["model"]
 
 
 async def test_all_who_ask_meanwhile_share_a_read() -> None:
     """Nothing is kept of it: who asks later has it read anew."""
     many = Many(a=2500)
     async with reading(many) as runs:
-        ledgers = await asyncio.gather(*(runs.ledger("a") for _ in range(10)))
-        assert {len(ledger.marks) for ledger in ledgers} == {2500}
+        ledgers = await asyncio.gather(*(runs.read_index("a") for _ in range(10)))
+        assert {len(ledger.entries) for ledger in ledgers} == {2500}
         assert many.asked == {"a": 3}
-        await runs.ledger("a")
+        await runs.read_index("a")
         assert many.asked == {"a": 6}
 
 
@@ -131,12 +131,12 @@ async def test_two_experiments_are_read_at_once() -> None:
     many = Many(a=2500, b=2500, c=2500, d=2500, small=3)
     many.open.clear()
     async with reading(many) as runs:
-        asked = [asyncio.create_task(runs.ledger(name)) for name in "abcd"]
+        asked = [asyncio.create_task(runs.read_index(name)) for name in "abcd"]
         await many.two_wait.wait()
-        assert len((await runs.ledger("small")).marks) == 3
+        assert len((await runs.read_index("small")).entries) == 3
         assert len(many.waiting) == 2
         many.open.set()
-        assert [len(ledger.marks) for ledger in await asyncio.gather(*asked)] == [2500] * 4
+        assert [len(ledger.entries) for ledger in await asyncio.gather(*asked)] == [2500] * 4
 
 
 async def test_an_experiment_of_too_many_runs_is_told_and_left_alone() -> None:
@@ -145,13 +145,13 @@ async def test_an_experiment_of_too_many_runs_is_told_and_left_alone() -> None:
     async with reading(many, most=2000) as runs:
         for _ in range(3):
             with pytest.raises(TooManyRuns, match="more than 2000 runs"):
-                await runs.ledger("big")
+                await runs.read_index("big")
         with pytest.raises(TooManyRuns):
-            await runs.whole("big")
+            await runs.read_runs("big")
         assert many.asked == {"big": 3}
         for _ in range(2):
-            ledgers = await runs.ledgers(["a", "big", "b"])
-            latest = {name: ledger and ledger.latest() for name, ledger in ledgers.items()}
+            ledgers = await runs.read_indexes(["a", "big", "b"])
+            latest = {name: ledger and ledger.latest_ready() for name, ledger in ledgers.items()}
             assert latest == {"a": 500, "big": None, "b": 1000}
         assert many.asked == {"big": 3, "a+big+b": 3, "a": 2, "b": 4}
 
@@ -161,7 +161,7 @@ async def test_closing_ends_a_read() -> None:
     many = Many(a=2500, b=2500)
     many.open.clear()
     async with reading(many) as runs:
-        asked = [asyncio.create_task(runs.ledger(name)) for name in "ab"]
+        asked = [asyncio.create_task(runs.read_index(name)) for name in "ab"]
         await many.two_wait.wait()
         await runs.close()
         await asyncio.wait(asked)

@@ -51,7 +51,7 @@ async def test_an_experiment_of_hundreds_costs_a_few_calls(proxy: Front, many: i
 async def test_the_list_does_not_ask_per_experiment(proxy: Front, many: int) -> None:
     """One page of everything, in a handful of calls."""
     async with opened(proxy.url) as catalog:
-        page = await catalog.models(max_results=1000, page_token=None, name_contains="")
+        page = await catalog.list_models(max_results=1000, page_token=None, name_contains="")
         latest = {model.name: model.latest for model in page.models}
         assert (latest["many"], latest["many-registered"]) == (str(many), str(many))
         assert len(proxy.calls) <= 6
@@ -60,7 +60,7 @@ async def test_the_list_does_not_ask_per_experiment(proxy: Front, many: int) -> 
 async def test_who_asks_for_a_model_meanwhile_shares_the_answer(proxy: Front, many: int) -> None:
     """Five that ask at once cost no more calls than one."""
     async with opened(proxy.url) as catalog:
-        answers = await asyncio.gather(*(catalog.model("many") for _ in range(5)))
+        answers = await asyncio.gather(*(catalog.get_model("many") for _ in range(5)))
         assert all(answer.best and answer.best.version == str(many) for answer in answers)
         assert proxy.counted("runs/search") == 1
 

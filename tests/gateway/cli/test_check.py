@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def checked(url: str, cache: Path, **values: str) -> int:
     """The status of a check of the MLflow server at `url`."""
     environ = {"MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
-    return check.report(settings.load(environ))
+    return check.run_checks(settings.load(environ))
 
 
 def test_all_is_well(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

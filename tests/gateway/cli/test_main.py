@@ -35,7 +35,7 @@ def test_help_lists_every_setting(command: str, capsys: pytest.CaptureFixture[st
         main.main([command, "--help"])
     shown = capsys.readouterr().out
     assert left_with.value.code == 0
-    assert [name for name in settings.names() if name not in shown] == []
+    assert [name for name in settings.env_names() if name not in shown] == []
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

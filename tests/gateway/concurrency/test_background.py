@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.concurrency.background import hear_the_loop, kept
-from gateway.errors import UNEXPECTED_ERRORS
+from gateway.concurrency.background import install_exception_handler, supervised_task
+from gateway.errors import INTERNAL_ERRORS
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
@@ -28,9 +28,12 @@ async def test_work_that_raises_is_begun_again(caplog: pytest.LogCaptureFixture)
             raise KeyError("odd")
         over.set()
 
-    async with kept(work, name="work", tally=tally, first_pause=0.01), asyncio.timeout(SECONDS):
+    async with (
+        supervised_task(work, name="work", counters=tally, initial_backoff=0.01),
+        asyncio.timeout(SECONDS),
+    ):
         await over.wait()
-    assert (tries, tally.value(UNEXPECTED_ERRORS, "work")) == (3, 2)
+    assert (tries, tally.value(INTERNAL_ERRORS, "work")) == (3, 2)
     records = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.exc_info is not None for record in records] == [True, True]
 
@@ -47,7 +50,7 @@ async def test_work_ends_with_its_owner() -> None:
             await asyncio.sleep(0)
             ended = True
 
-    async with kept(work, name="work", tally=Counters()):
+    async with supervised_task(work, name="work", counters=Counters()):
         await asyncio.sleep(0)
     assert ended
 
@@ -56,13 +59,13 @@ async def test_what_a_callback_raises_is_logged_and_counted(caplog: pytest.LogCa
     """Nobody awaits it, and the loop turns on."""
     tally = Counters()
     loop = asyncio.get_running_loop()
-    hear_the_loop(tally)
+    install_exception_handler(tally)
     try:
         loop.call_soon(lambda: 1 // 0)
         await asyncio.sleep(0.01)
     finally:
         loop.set_exception_handler(None)
-    assert tally.value(UNEXPECTED_ERRORS, "event loop") == 1
+    assert tally.value(INTERNAL_ERRORS, "event loop") == 1
     (record,) = [record for record in caplog.records if record.name == "gateway.concurrency.background"]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
@@ -72,15 +75,15 @@ async def test_what_can_fail_is_shown_before_it_does() -> None:
     """As 0: whoever watches for an increase would not see a count that begins at 1."""
     tally = Counters()
     loop = asyncio.get_running_loop()
-    hear_the_loop(tally)
+    install_exception_handler(tally)
     loop.set_exception_handler(None)
 
     async def work() -> None:
         await asyncio.Event().wait()
 
-    async with kept(work, name="work", tally=tally):
+    async with supervised_task(work, name="work", counters=tally):
         shown = dict(tally.counts)
         assert shown == {
-            (UNEXPECTED_ERRORS, ("event loop",)): 0,
-            (UNEXPECTED_ERRORS, ("work",)): 0,
+            (INTERNAL_ERRORS, ("event loop",)): 0,
+            (INTERNAL_ERRORS, ("work",)): 0,
         }

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.concurrency.singleflight import Once, OnceClosed
+from gateway.concurrency.singleflight import SingleFlight, SingleFlightClosed
 
 
 class Call:
@@ -35,7 +35,7 @@ async def settle() -> None:
 
 async def test_askers_of_a_key_share_one_call() -> None:
     """64 askers, one call, one answer; an asker of another key has a call of its own."""
-    once: Once[str] = Once()
+    once: SingleFlight[str] = SingleFlight()
     call, other = Call(), Call()
     asked = [asyncio.create_task(once.do("a", call)) for _ in range(64)]
     asked.append(asyncio.create_task(once.do("b", other)))
@@ -48,7 +48,7 @@ async def test_askers_of_a_key_share_one_call() -> None:
 
 async def test_nothing_is_remembered() -> None:
     """Who asks after the end gets a call of its own."""
-    once: Once[str] = Once()
+    once: SingleFlight[str] = SingleFlight()
     call = Call()
     call.go.set()
     assert await once.do("a", call) == 1
@@ -57,7 +57,7 @@ async def test_nothing_is_remembered() -> None:
 
 async def test_a_cancelled_asker_does_not_cancel_the_call() -> None:
     """Neither when others wait nor when nobody does: the call goes on, and a late asker joins it."""
-    once: Once[str] = Once()
+    once: SingleFlight[str] = SingleFlight()
     call = Call()
     asker = asyncio.create_task(once.do("a", call))
     await settle()
@@ -73,7 +73,7 @@ async def test_a_cancelled_asker_does_not_cancel_the_call() -> None:
 
 async def test_a_failure_reaches_every_asker_and_is_forgotten() -> None:
     """The same error for all who waited; the next one tries anew."""
-    once: Once[str] = Once()
+    once: SingleFlight[str] = SingleFlight()
 
     async def fail() -> int:
         await asyncio.sleep(0)
@@ -88,14 +88,14 @@ async def test_a_failure_reaches_every_asker_and_is_forgotten() -> None:
 
 async def test_close_ends_calls_and_tells_askers() -> None:
     """The call is cancelled and over when close returns; askers get an error, not a cancellation."""
-    once: Once[str] = Once()
+    once: SingleFlight[str] = SingleFlight()
     call = Call()
     asker = asyncio.create_task(once.do("a", call))
     await settle()
     await once.close()
     assert call.cancelled
-    with pytest.raises(OnceClosed):
+    with pytest.raises(SingleFlightClosed):
         await asker
-    with pytest.raises(OnceClosed):
+    with pytest.raises(SingleFlightClosed):
         await once.do("a", call)
     assert call.begun == 1

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateway.concurrency.threads import digesting, in_thread
+from gateway.concurrency.threads import in_digest_thread, in_thread
 
 
 class Door:
@@ -46,7 +46,7 @@ class Door:
 async def test_two_models_are_digested_at_once() -> None:
     """However many are asked for; all other work on files goes on meanwhile."""
     door = Door()
-    digests = [asyncio.create_task(digesting(door.enter, str(number))) for number in range(20)]
+    digests = [asyncio.create_task(in_digest_thread(door.enter, str(number))) for number in range(20)]
     try:
         await door.entered(2)
         assert await in_thread(str.upper, "file") == "FILE"
@@ -60,7 +60,7 @@ async def test_two_models_are_digested_at_once() -> None:
 async def test_a_cancelled_caller_waits_for_no_turn() -> None:
     """Who is in a thread is waited for; who is not never gets there, so that an end is not held up."""
     door = Door()
-    digests = [asyncio.create_task(digesting(door.enter, str(number))) for number in range(3)]
+    digests = [asyncio.create_task(in_digest_thread(door.enter, str(number))) for number in range(3)]
     await door.entered(2)
     for task in digests:
         task.cancel()
@@ -76,4 +76,4 @@ async def test_a_cancelled_caller_waits_for_no_turn() -> None:
 async def test_what_is_raised_in_the_thread_is_raised() -> None:
     """The error itself."""
     with pytest.raises(ZeroDivisionError):
-        await digesting(divmod, 1, 0)
+        await in_digest_thread(divmod, 1, 0)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gateway.domain import mlmodel
-from gateway.domain.mlmodel import Mlmodel, MlmodelUnreadable, Signature
+from gateway.domain.mlmodel import InvalidMlmodel, Mlmodel, Signature
 
 FILE = b"""
 flavors:
@@ -25,7 +25,7 @@ utc_time_created: '2026-11-23 12:21:00.197869'
 
 def test_an_ordinary_file() -> None:
     """Flavors, MLflow's version and the signature's own JSON are read; `null` params are None."""
-    assert mlmodel.parse(FILE) == Mlmodel(
+    assert mlmodel.parse_mlmodel(FILE) == Mlmodel(
         flavors=("python_function", "sklearn"),
         mlflow_version="3.17.2",
         signature=Signature(
@@ -40,7 +40,7 @@ def test_an_ordinary_file() -> None:
 )
 def test_what_is_absent_or_odd_is_left_out(data: bytes) -> None:
     """A file that says nothing, or something of another form, gives nothing."""
-    assert mlmodel.parse(data) == Mlmodel()
+    assert mlmodel.parse_mlmodel(data) == Mlmodel()
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,18 @@ def test_what_is_absent_or_odd_is_left_out(data: bytes) -> None:
         b"\xff\xfe\x00",
         b"signature: {inputs: 'not json'}",
         b"signature: {inputs: '" + b"[" * 5000 + b"'}",
-        b"x" * (mlmodel.LIMIT + 1),
+        b"x" * (mlmodel.MAX_BYTES + 1),
     ],
 )
 def test_what_is_no_mlmodel_is_refused(data: bytes) -> None:
     """Nothing but the named error is raised, whatever the bytes are."""
-    with pytest.raises(MlmodelUnreadable):
-        mlmodel.parse(data)
+    with pytest.raises(InvalidMlmodel):
+        mlmodel.parse_mlmodel(data)
 
 
 def test_an_empty_signature() -> None:
     """One that names nothing is a signature all the same."""
-    assert mlmodel.parse(b"signature: {inputs: , outputs: ~}").signature == Signature()
+    assert mlmodel.parse_mlmodel(b"signature: {inputs: , outputs: ~}").signature == Signature()
 
 
 def test_merges_and_tags_are_not_carried_out() -> None:
@@ -71,8 +71,8 @@ def test_merges_and_tags_are_not_carried_out() -> None:
     bomb = b"a: &a {k: v}\n" + b"".join(
         b"%c: &%c {<<: [%s]}\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
     )
-    assert mlmodel.parse(bomb) == Mlmodel()
-    assert mlmodel.parse(b"mlflow_version: !!python/object/apply:os.system ['true']") == Mlmodel()
+    assert mlmodel.parse_mlmodel(bomb) == Mlmodel()
+    assert mlmodel.parse_mlmodel(b"mlflow_version: !!python/object/apply:os.system ['true']") == Mlmodel()
 
 
 @pytest.mark.parametrize("text", ["[", "- ", "{a: "])

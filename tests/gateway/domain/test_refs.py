@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number, Selector, pinned, selector
-from gateway.domain.refs import text as written
+from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number, Selector, parse_pinned, parse_selector
+from gateway.domain.refs import format_ref as written
 from gateway.errors import BadRequest, NotFound
 
 
@@ -23,7 +23,7 @@ from gateway.errors import BadRequest, NotFound
 )
 def test_each_spelling_has_its_meaning(text: str, expected: Selector) -> None:
     """A number is a version, `@` makes an alias of anything."""
-    assert selector(text) == expected
+    assert parse_selector(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_each_spelling_has_its_meaning(text: str, expected: Selector) -> None:
 def test_every_other_spelling_is_no_version(text: str) -> None:
     """MLflow takes some of them for a number; a version has one spelling, being part of cache keys."""
     with pytest.raises(NotFound):
-        selector(text)
+        parse_selector(text)
 
 
 def test_best_carries_metric_and_order() -> None:
     """Empty ones count as absent; a wrong order is the caller's fault."""
-    assert selector("best", metric="rmse", order="max") == Best("rmse", "max")
-    assert selector("best", metric="", order="") == Best()
+    assert parse_selector("best", metric="rmse", order="max") == Best("rmse", "max")
+    assert parse_selector("best", metric="", order="") == Best()
     with pytest.raises(BadRequest, match="min or max"):
-        selector("best", order="MIN")
+        parse_selector("best", order="MIN")
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def test_best_carries_metric_and_order() -> None:
 )
 def test_a_pinned_model_is_a_name_and_a_version(text: str, expected: ModelRef) -> None:
     """The last part is the version, so names may hold slashes and at signs."""
-    assert pinned(text) == expected
+    assert parse_pinned(text) == expected
 
 
 @pytest.mark.parametrize("selected", [Number(3), Latest(), Best(), Alias("champion")])
 def test_a_ref_is_written_as_it_is_read(selected: Selector) -> None:
     """So that a problem with a pinned model names it as the setting does."""
     ref = ModelRef("my wine/x", selected)
-    assert pinned(written(ref)) == ref
+    assert parse_pinned(written(ref)) == ref
 
 
 @pytest.mark.parametrize("text", ["", "wine", "wine/", "@champion", "wine/01", "wine@", "/2"])
 def test_a_pinned_model_without_either_is_refused(text: str) -> None:
     """The message says what would be right."""
     with pytest.raises(ValueError, match="is not name@alias, name/number"):
-        pinned(text)
+        parse_pinned(text)

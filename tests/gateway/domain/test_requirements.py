@@ -22,7 +22,7 @@ mlflow==3.17.2  # trailing
 scikit-learn==1.9.1 \\
     --hash=sha256:00
 """
-    assert requirements.parse(data) == (
+    assert requirements.parse_requirements(data) == (
         "mlflow==3.17.2",
         "numpy>=2 ; python_version > '3'",
         "scikit-learn==1.9.1",
@@ -39,12 +39,12 @@ scikit-learn==1.9.1 \\
 )
 def test_no_credentials_are_shown(data: bytes, shown: str) -> None:
     """An address keeps its host and loses its user and password."""
-    assert requirements.parse(data) == (shown,)
+    assert requirements.parse_requirements(data) == (shown,)
 
 
 def test_bytes_that_are_no_text() -> None:
     """A file that is not UTF-8 is still read."""
-    assert requirements.parse(b"caf\xe9==1\n") == ("caf\ufffd==1",)
+    assert requirements.parse_requirements(b"caf\xe9==1\n") == ("caf\ufffd==1",)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_bytes_that_are_no_text() -> None:
 )
 def test_what_is_satisfied(line: str) -> None:
     """Names are compared as packaging does; another platform's requirement is not missing here."""
-    assert requirements.missing((line,)) == ()
+    assert requirements.find_missing((line,)) == ()
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_what_is_satisfied(line: str) -> None:
 )
 def test_what_is_missing(line: str) -> None:
     """Absent, of another version, or not a requirement that anything here could tell of."""
-    assert requirements.missing((line,)) == (line,)
+    assert requirements.find_missing((line,)) == (line,)
 
 
 def test_what_would_help() -> None:
     """The command can be pasted; a long list is cut, and says so."""
-    assert requirements.remedy(()) == ""
-    assert requirements.remedy(("a==1", "b>=2")).endswith("to install them: pip install a==1 'b>=2'")
-    assert "and 5 more" in requirements.remedy(tuple(f"p{number}" for number in range(15)))
+    assert requirements.install_hint(()) == ""
+    assert requirements.install_hint(("a==1", "b>=2")).endswith("to install them: pip install a==1 'b>=2'")
+    assert "and 5 more" in requirements.install_hint(tuple(f"p{number}" for number in range(15)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.uris import without_password
+from gateway.domain.uris import strip_password
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from gateway.domain.uris import without_password
 )
 def test_without_password(uri: str, shown: str) -> None:
     """All else stays."""
-    assert without_password(uri) == shown
+    assert strip_password(uri) == shown

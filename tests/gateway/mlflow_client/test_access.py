@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.errors import UpstreamWrong
-from gateway.mlflow_client import MlflowClient, tracking_url
+from gateway.errors import BadUpstreamResponse
+from gateway.mlflow_client import MlflowClient, parse_tracking_url
 from gateway.settings import load
 from tests.support.faulty_proxy import answer, scripted
 
@@ -105,9 +105,9 @@ async def test_no_redirect_carries_the_credentials_away(tmp_path: Path) -> None:
     async with scripted(NOTHING) as thief:
         moved = answer(302, more=f"Location: {thief.url}/\r\n")
         async with scripted(moved) as server, client(server.url, TOKEN) as mlflow:
-            with pytest.raises(UpstreamWrong, match="redirect"):
+            with pytest.raises(BadUpstreamResponse, match="redirect"):
                 await mlflow.search_registered_models(max_results=1)
-            with pytest.raises(UpstreamWrong, match="redirect"):
+            with pytest.raises(BadUpstreamResponse, match="redirect"):
                 async with mlflow.stream_artifact("a"):
                     raise AssertionError("followed")
     assert thief.requests == []
@@ -128,7 +128,7 @@ async def test_no_redirect_carries_the_credentials_away(tmp_path: Path) -> None:
 def test_an_address_that_is_none_says_what_to_run(text: str, says: str) -> None:
     """The message names the command and the setting, and never the password in the address."""
     with pytest.raises(ValueError, match=says) as caught:
-        tracking_url(text)
+        parse_tracking_url(text)
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
     assert "secret" not in str(caught.value)
     if "without" not in says:
@@ -137,7 +137,7 @@ def test_an_address_that_is_none_says_what_to_run(text: str, says: str) -> None:
 
 def test_an_address_with_a_prefix_is_taken() -> None:
     """Proxies put MLflow under a path."""
-    assert str(tracking_url(" https://example.org/ml/flow ")) == "https://example.org/ml/flow"
+    assert str(parse_tracking_url(" https://example.org/ml/flow ")) == "https://example.org/ml/flow"
 
 
 async def test_a_real_server_answers_its_version(mlflow_server: MlflowServer) -> None:
@@ -163,7 +163,7 @@ async def test_a_server_that_demands_credentials_is_satisfied(tmp_path: Path) ->
     names = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
     try:
         async with client(url, file=tmp_path / "none") as mlflow:
-            with pytest.raises(UpstreamWrong, match="MLFLOW_TRACKING_USERNAME"):
+            with pytest.raises(BadUpstreamResponse, match="MLFLOW_TRACKING_USERNAME"):
                 await mlflow.list_artifacts("x")
         async with client(url, names, file=tmp_path / "none") as mlflow:
             assert [entry.size for entry in await mlflow.list_artifacts("x")] == [3]
@@ -218,7 +218,7 @@ async def test_tls_is_verified_unless_told_otherwise(authority: Authority) -> No
     runner, url = await _served(authority.context(demands_client=False))
     try:
         async with client(url) as mlflow:
-            with pytest.raises(UpstreamWrong, match="MLFLOW_TRACKING_SERVER_CERT_PATH"):
+            with pytest.raises(BadUpstreamResponse, match="MLFLOW_TRACKING_SERVER_CERT_PATH"):
                 await mlflow.server_version()
         async with client(url, {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(authority.certificate)}) as mlflow:
             assert await mlflow.server_version() == "3.0.0"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import NotFound, UpstreamWrong
+from gateway.errors import BadUpstreamResponse, NotFound
 from gateway.mlflow_client import ArtifactEntry, MlflowClient
 from gateway.settings import load
 
@@ -74,6 +74,6 @@ async def test_a_missing_file_is_not_found(client: MlflowClient) -> None:
 @pytest.mark.parametrize("path", ["a/../b", "..", "a//b", "a/./b", "a\\b", ""])
 async def test_a_path_that_leaves_its_folder_is_never_sent(client: MlflowClient, path: str) -> None:
     """A path may come from a hostile store, and a proxy would resolve its dots."""
-    with pytest.raises(UpstreamWrong, match="leads out"):
+    with pytest.raises(BadUpstreamResponse, match="leads out"):
         async with client.stream_artifact(path):
             raise AssertionError("the path was sent")

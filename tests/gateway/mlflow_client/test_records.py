@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from gateway.errors import UpstreamWrong
+from gateway.errors import BadUpstreamResponse
 from gateway.mlflow_client import records
 
 
 def run(**data: object) -> records.Run:
-    return records.run(
+    return records.parse_run(
         {"info": {"run_uuid": "r", "experiment_id": 7, "start_time": "1700000000000"}, "data": data}
     )
 
@@ -40,19 +40,19 @@ def test_numbers_and_texts_may_change_places() -> None:
 @pytest.mark.parametrize("history", ["[{", "{}", '"x"', '[1, {"artifact_path": ""}]', ""])
 def test_a_history_that_cannot_be_read_is_none(history: str) -> None:
     """MLflow cuts long tags off: such a run has no model that could be located."""
-    assert run(tags=[{"key": "mlflow.log-model.history", "value": history}]).logged == ()
+    assert run(tags=[{"key": "mlflow.log-model.history", "value": history}]).logged_models == ()
 
 
 def test_a_model_id_is_taken_from_the_source() -> None:
     """MLflow 3.17 leaves the field out; a registered model's name may begin with m- too."""
     base = {"name": "wine", "version": "1"}
-    assert records.version({**base, "source": "models:/m-1"}).model_id == "m-1"
-    assert records.version({**base, "source": "models:/m-1/2"}).model_id == ""
-    assert records.version({**base, "source": "s3://b/m-1", "model_id": "m-2"}).model_id == "m-2"
+    assert records.parse_version({**base, "source": "models:/m-1"}).model_id == "m-1"
+    assert records.parse_version({**base, "source": "models:/m-1/2"}).model_id == ""
+    assert records.parse_version({**base, "source": "s3://b/m-1", "model_id": "m-2"}).model_id == "m-2"
 
 
 @pytest.mark.parametrize("info", [{}, {"run_id": ""}, {"run_id": None}, {"run_id": "x"}])
 def test_a_nameless_thing_is_wrong(info: dict[str, object]) -> None:
     """Nothing can be said of it."""
-    with pytest.raises(UpstreamWrong, match="MLflow's answer has no"):
-        records.run({"info": info})
+    with pytest.raises(BadUpstreamResponse, match="MLflow's answer has no"):
+        records.parse_run({"info": info})

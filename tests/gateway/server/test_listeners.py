@@ -24,7 +24,7 @@ _TCP_REPAIR = 19
 def pair() -> Iterator[list[socket.socket]]:
     """Two listeners on one port of loopback."""
     with ExitStack() as stack:
-        sets = listeners.opened("127.0.0.1", 0, sets=2)
+        sets = listeners.open_listeners("127.0.0.1", 0, count=2)
         yield [stack.enter_context(each) for (each,) in sets]
 
 
@@ -59,7 +59,7 @@ def test_what_is_set_aside_gets_none(pair: list[socket.socket], index: int) -> N
     port = pair[0].getsockname()[1]
     aside, other = pair[index], pair[1 - index]
     for _ in range(2):
-        listeners.set_aside([aside])
+        listeners.stop_listening([aside])
     connect(port)
     assert taken(other) == CLIENTS
     aside.listen()
@@ -70,20 +70,20 @@ def test_what_is_set_aside_gets_none(pair: list[socket.socket], index: int) -> N
 def test_a_port_is_never_shared_with_another_gateway(pair: list[socket.socket]) -> None:
     """The kernel would let any program of the same user join in."""
     with pytest.raises(OSError, match="in use"):
-        listeners.opened("127.0.0.1", pair[0].getsockname()[1], sets=2)
+        listeners.open_listeners("127.0.0.1", pair[0].getsockname()[1], count=2)
 
 
 def test_a_port_that_one_listener_has() -> None:
     """It is refused as it is with one process."""
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
-        listeners.opened("127.0.0.1", other.getsockname()[1], sets=2)
+        listeners.open_listeners("127.0.0.1", other.getsockname()[1], count=2)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
 @pytest.mark.parametrize("sets", [1, 2])
 def test_dead_clients_are_noticed(sets: int) -> None:
     """What is accepted is probed when it is silent, and ended when it takes nothing, within minutes."""
-    every = [listener for row in listeners.opened("127.0.0.1", 0, sets=sets) for listener in row]
+    every = [listener for row in listeners.open_listeners("127.0.0.1", 0, count=sets) for listener in row]
     for other in every[1:]:
         other.close()
     with every[0] as listener, socket.create_connection(listener.getsockname(), timeout=5):
@@ -102,7 +102,7 @@ def test_dead_clients_are_noticed(sets: int) -> None:
 def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is gone without FIN or reset is noticed by the probes, though nothing is sent to it."""
     monkeypatch.setattr(listeners, "_IDLE_SECONDS", 1)
-    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
     with listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
         accepted, _ = listener.accept()
         try:
@@ -118,9 +118,9 @@ def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_process_has_the_port_to_itself() -> None:
     """On a port that the first address picks; nobody else is let in, and a busy one is refused."""
-    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
     with listener, pytest.raises(OSError, match="in use"):
-        listeners.opened("127.0.0.1", listener.getsockname()[1], sets=1)
+        listeners.open_listeners("127.0.0.1", listener.getsockname()[1], count=1)
 
 
 def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one, two, one])
     with ExitStack() as stack:
-        sets = listeners.opened("two.example", 0, sets=3)
+        sets = listeners.open_listeners("two.example", 0, count=3)
         names = [[stack.enter_context(each).getsockname() for each in row] for row in sets]
     port = names[0][0][1]
     assert names == [[("127.0.0.1", port), ("127.0.0.2", port)]] * 3
@@ -139,18 +139,18 @@ def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
 def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
     """Connections made before can be taken and used; whoever comes later is refused, not reset."""
-    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
     address = listener.getsockname()
     with listener, socket.create_connection(address, timeout=30) as early, socket.socket() as late:
         assert listeners.hush(listener)
         late.setblocking(False)
         assert late.connect_ex(address) == errno.EINPROGRESS
-        assert listeners.knocked([listener])
+        assert listeners.has_pending_connections([listener])
         there, _ = listener.accept()
         with there:
             early.sendall(b"x")
             assert there.recv(1) == b"x"
-            assert not listeners.knocked([listener])
+            assert not listeners.has_pending_connections([listener])
             listener.close()
             waiting = select.poll()
             waiting.register(late, select.POLLOUT)
@@ -163,7 +163,7 @@ def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
 def test_a_hushed_listener_can_listen_again() -> None:
     """What one process has hushed the next one takes over, with whoever knocks then; twice is once."""
-    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
     with listener:
         assert listeners.hush(listener)
         for _ in range(2):
@@ -174,6 +174,6 @@ def test_a_hushed_listener_can_listen_again() -> None:
 
 def test_one_set_is_not_shared() -> None:
     """A gateway of one process has its port to itself."""
-    ((listener,),) = listeners.opened("127.0.0.1", 0, sets=1)
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
     with listener, pytest.raises(OSError, match="in use"):
-        listeners.opened("127.0.0.1", listener.getsockname()[1], sets=1)
+        listeners.open_listeners("127.0.0.1", listener.getsockname()[1], count=1)

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from gateway.server.watchdog import Pulse, Silence, Watchdog
+from gateway.server.watchdog import Heartbeat, HeartbeatMonitor, Watchdog
 
 if TYPE_CHECKING:
     import pytest
@@ -19,7 +19,7 @@ MOST = 10
 async def test_a_loop_that_turns_is_let_be() -> None:
     """Also one that stands still for a part of the time that it may."""
     ended = threading.Event()
-    pulse = Pulse()
+    pulse = Heartbeat()
     watchdog = Watchdog(pulse, most=MOST, tick=TICK, end=lambda _: ended.set())
     with pulse.beating(every=TICK / 5):
         watchdog.start()
@@ -39,7 +39,7 @@ async def test_a_loop_that_stands_still_is_ended() -> None:
         told.append(status)
         ended.set()
 
-    pulse = Pulse()
+    pulse = Heartbeat()
     watchdog = Watchdog(pulse, most=MOST, tick=TICK, end=end)
     with pulse.beating(every=TICK / 5):
         watchdog.start()
@@ -50,11 +50,11 @@ async def test_a_loop_that_stands_still_is_ended() -> None:
 
 async def test_silence_is_counted_in_looks() -> None:
     """However long it lasts: nobody who did not look can say that nothing moved."""
-    pulse = Pulse()
-    silence = Silence(pulse)
-    assert [silence.look() for _ in range(3)] == [1, 2, 3]
+    pulse = Heartbeat()
+    silence = HeartbeatMonitor(pulse)
+    assert [silence.check() for _ in range(3)] == [1, 2, 3]
     with pulse.beating():
-        assert [silence.look() for _ in range(3)] == [0, 1, 2]
+        assert [silence.check() for _ in range(3)] == [0, 1, 2]
 
 
 async def test_an_end_that_takes_long(caplog: pytest.LogCaptureFixture) -> None:
@@ -66,7 +66,7 @@ async def test_an_end_that_takes_long(caplog: pytest.LogCaptureFixture) -> None:
         told.append(status)
         ended.set()
 
-    watchdog = Watchdog(Pulse(), most=10_000, tick=TICK, end=end)
+    watchdog = Watchdog(Heartbeat(), most=10_000, tick=TICK, end=end)
     watchdog.start()
     watchdog.hurry(most=4, status=0)
     assert await asyncio.to_thread(ended.wait, 60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.serving.service import Serving
+from gateway.serving.service import PredictionService
 from tests.gateway.serving.test_service import registered_again
 from tests.support.gateways import Gateway, gateway_at, invoke
 
@@ -95,15 +95,15 @@ async def test_an_unexpected_error_ends_the_keeping_of_none(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told without its text, tried again, and the other pin never notices."""
-    warm = Serving.warm
+    warm = PredictionService.ensure_loaded
     errors = iter([RuntimeError("/secret/path")])
 
-    async def failing(self: Serving, version: ModelVersion) -> Timing:
+    async def failing(self: PredictionService, version: ModelVersion) -> Timing:
         if version.name == "api-tens" and (error := next(errors, None)) is not None:
             raise error
         return await warm(self, version)
 
-    monkeypatch.setattr(Serving, "warm", failing)
+    monkeypatch.setattr(PredictionService, "ensure_loaded", failing)
     async with gateway_at(
         mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-sums/1, api-tens/1"
     ) as gateway:

@@ -112,7 +112,7 @@ async def test_what_would_help_is_looked_for_once(
 ) -> None:
     """However often a model is asked that cannot be loaded; a failure to look hides no failure to load."""
     looked: list[str] = []
-    read = ArtifactCache.read
+    read = ArtifactCache.read_file
 
     async def counted(
         cache: ArtifactCache, key: ModelKey, locate: Any, path: str, **more: int

@@ -13,16 +13,16 @@ TEMPLATE = Path(__file__).parents[3] / "env.template"
 
 def test_template_is_up_to_date() -> None:
     """`env.template` is what the fields say now; `make -B env.template` writes it again."""
-    assert TEMPLATE.read_text() == describe.template()
+    assert TEMPLATE.read_text() == describe.env_template()
 
 
 def test_every_setting_is_explained() -> None:
     """Each setting has a meaning, in the template and in the help."""
-    entries = [entry for part in settings.PARTS for entry in describe.entries(part)]
-    assert {name for entry in entries for name in (entry.name, *entry.others)} == settings.names()
-    assert all(entry.meaning.endswith((".", "`.")) for entry in entries)
-    shown = describe.for_help()
-    assert all(name in shown and name in describe.template() for name in settings.names())
+    entries = [entry for part in settings.GROUPS for entry in describe.setting_docs(part)]
+    assert {name for entry in entries for name in (entry.name, *entry.aliases)} == settings.env_names()
+    assert all(entry.description.endswith((".", "`.")) for entry in entries)
+    shown = describe.help_text()
+    assert all(name in shown and name in describe.env_template() for name in settings.env_names())
 
 
 def test_template_holds_the_defaults(tmp_path: Path) -> None:
@@ -37,4 +37,4 @@ def test_template_holds_the_defaults(tmp_path: Path) -> None:
 
 def test_help_fits_a_terminal() -> None:
     """No line of the help is longer than the width it is written for."""
-    assert max(len(line) for line in describe.for_help().splitlines()) <= describe.WIDTH
+    assert max(len(line) for line in describe.help_text().splitlines()) <= describe.LINE_WIDTH

@@ -90,7 +90,7 @@ def test_broken_lines_of_the_file_are_named(tmp_path: Path) -> None:
     assert second == ".env: line 5 is not of the form NAME=value"
     assert third.startswith("GATEWAY_MAX_QUEUE: ")
     with pytest.raises(settings.SettingsError, match="line 3"):
-        settings.merged({}, file)
+        settings.read_environment({}, file)
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_more_pinned_than_may_be_loaded() -> None:
 def test_loaded_models_are_shared_out(models: int, processes: int, share: int) -> None:
     """Evenly and rounded down, so that all together never hold more than the setting says."""
     got = settings.load({"GATEWAY_MAX_LOADED_MODELS": str(models), "GATEWAY_PROCESSES": str(processes)})
-    assert got.share_of_loaded_models == share
+    assert got.loaded_models_per_process == share
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_settings_do_not_change() -> None:
 )
 def test_grace_leaves_time_to_drain(values: dict[str, str], grace: float) -> None:
     """By default half of it at least; whoever chooses may take all of it."""
-    assert settings.load(values).grace == grace
+    assert settings.load(values).effective_grace_seconds == grace

@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 
 from gateway import settings
-from gateway.settings import Current, Settings
-from gateway.settings.reload import CHANGEABLE, Reload
+from gateway.settings import CurrentSettings, Settings
+from gateway.settings.reload import CHANGEABLE, SettingsReloader
 
 CACHE = {"GATEWAY_CACHE_DIR": "/x"}
 
 
-def reload_of(before: dict[str, str], after: dict[str, str]) -> tuple[Reload, Current, list[Settings]]:
+def reload_of(
+    before: dict[str, str], after: dict[str, str]
+) -> tuple[SettingsReloader, CurrentSettings, list[Settings]]:
     """From the one to the other; and what was handed on."""
     applied: list[Settings] = []
-    current = Current(settings.load(CACHE | before))
-    return Reload(current, lambda: settings.load(CACHE | after), apply=applied.append), current, applied
+    current = CurrentSettings(settings.load(CACHE | before))
+    return (
+        SettingsReloader(current, lambda: settings.load(CACHE | after), on_change=applied.append),
+        current,
+        applied,
+    )
 
 
 def test_every_changeable_field_is_a_setting() -> None:
@@ -36,10 +42,10 @@ def test_what_can_change_and_what_needs_a_restart(caplog: pytest.LogCaptureFixtu
     }
     reload, current, applied = reload_of({"GATEWAY_MAX_QUEUE": "7"}, after)
     with caplog.at_level("INFO", "gateway"):
-        assert reload.take(reload.read())
-    assert applied == [current.now]
-    assert (current.now.idle_seconds, current.now.max_queue, current.now.port) == (5, 1024, 8080)
-    assert current.now.environment == CACHE | {"GATEWAY_IDLE_SECONDS": "5"}
+        assert reload.apply(reload.read())
+    assert applied == [current.value]
+    assert (current.value.idle_seconds, current.value.max_queue, current.value.port) == (5, 1024, 8080)
+    assert current.value.environment == CACHE | {"GATEWAY_IDLE_SECONDS": "5"}
     (record,) = caplog.records
     assert vars(record)["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_MAX_QUEUE"]
     assert vars(record)["need_a_restart"] == ["GATEWAY_PORT", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS"]
@@ -49,7 +55,7 @@ def test_the_same_again(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is applied that was there, whatever way it is written."""
     reload, _, _ = reload_of({"GATEWAY_IDLE_SECONDS": "5"}, {"GATEWAY_IDLE_SECONDS": "5.0"})
     with caplog.at_level("INFO", "gateway"):
-        assert reload.take(reload.read())
+        assert reload.apply(reload.read())
     assert "applied: none; need a restart: none" in caplog.text
 
 
@@ -67,9 +73,9 @@ def test_what_is_wrong_changes_nothing(
 ) -> None:
     """All problems are named, and nobody is told of new settings."""
     reload, current, applied = reload_of(before, after)
-    old = current.now
-    assert not reload.take(reload.read())
-    assert current.now is old
+    old = current.value
+    assert not reload.apply(reload.read())
+    assert current.value is old
     assert applied == []
     (record,) = caplog.records
     assert record.levelname == "ERROR"
@@ -89,7 +95,9 @@ async def test_each_asking_is_one_reading() -> None:
         else:
             twice.set()
 
-    reload = Reload(Current(settings.load(CACHE)), lambda: settings.load(CACHE), apply=apply)
+    reload = SettingsReloader(
+        CurrentSettings(settings.load(CACHE)), lambda: settings.load(CACHE), on_change=apply
+    )
     task = asyncio.create_task(reload.run(asked))
     asked.set()
     async with asyncio.timeout(10):
@@ -103,11 +111,11 @@ def test_what_a_start_would_take_is_taken(caplog: pytest.LogCaptureFixture) -> N
     """A default gives way to what was chosen, as at a start, and is one again later."""
     after = {"GATEWAY_DRAIN_SECONDS": "1"}
     reload, current, _ = reload_of({}, after)
-    assert reload.take(reload.read())
-    assert (current.now.drain_seconds, current.now.grace) == (1, 0.5)
+    assert reload.apply(reload.read())
+    assert (current.value.drain_seconds, current.value.effective_grace_seconds) == (1, 0.5)
     del after["GATEWAY_DRAIN_SECONDS"]
-    assert reload.take(reload.read())
-    assert (current.now.drain_seconds, current.now.grace) == (30, 2)
+    assert reload.apply(reload.read())
+    assert (current.value.drain_seconds, current.value.effective_grace_seconds) == (30, 2)
     after |= {"GATEWAY_DRAIN_SECONDS": "1", "GATEWAY_GRACE_SECONDS": "2"}
-    assert not reload.take(reload.read())
+    assert not reload.apply(reload.read())
     assert "GATEWAY_GRACE_SECONDS: is 2, but GATEWAY_DRAIN_SECONDS" in caplog.text

@@ -33,7 +33,7 @@ def test_as_many_as_may_be() -> None:
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     limit(min(512, wanted))
     for _ in range(2):
-        descriptors.allow_many()
+        descriptors.raise_fd_limit()
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == wanted
 
 
@@ -44,23 +44,23 @@ def test_as_many_as_may_be() -> None:
 def test_connections_leave_some(all_of_them: int, workers: int, left: int) -> None:
     """For each worker and for files; half of all are left for connections in any case."""
     limit(all_of_them)
-    assert descriptors.for_connections(workers=workers) == left
+    assert descriptors.max_connections(workers=workers) == left
 
 
 @pytest.mark.usefixtures("soft")
 def test_the_end_of_them() -> None:
     """It is noticed, and so is that there are some again."""
-    assert not descriptors.used_up()
+    assert not descriptors.fds_exhausted()
     limit(max(map(int, os.listdir("/proc/self/fd"))) + 3)  # noqa: PTH208 - names are what is wanted
     taken = []
     try:
-        while not descriptors.used_up():
+        while not descriptors.fds_exhausted():
             taken.append(os.open(os.devnull, os.O_RDONLY))
     finally:
         for each in taken:
             os.close(each)
     assert taken
-    assert not descriptors.used_up()
+    assert not descriptors.fds_exhausted()
 
 
 @pytest.mark.usefixtures("soft")
@@ -76,6 +76,6 @@ def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(resource, "setrlimit", refuse)
-        descriptors.allow_many()
+        descriptors.raise_fd_limit()
     assert [most for _, most in asked] == [hard]
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512

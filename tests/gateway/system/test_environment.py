@@ -25,14 +25,14 @@ def test_no_secret_reaches_a_worker() -> None:
         "HTTPS_PROXY": "http://user:secret@proxy:3128",
         "DATABASE_URL": "postgresql://user:secret@host/db",
     }
-    seen = environment.for_workers({**passes, **stays}, threads=3)
+    seen = environment.worker_environment({**passes, **stays}, threads=3)
     assert {name: seen[name] for name in passes} == passes
     assert not stays.keys() & seen.keys()
 
 
 def test_workers_are_told_how_many_threads_to_use() -> None:
     """Every library's own name for it, unless the operator has said otherwise."""
-    seen = environment.for_workers({"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}, threads=3)
+    seen = environment.worker_environment({"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}, threads=3)
     assert seen.pop("OMP_NUM_THREADS") == "7"
     assert seen.pop("OMP_WAIT_POLICY") == "ACTIVE"
     assert seen == dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "3")

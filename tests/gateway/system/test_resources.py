@@ -40,7 +40,7 @@ def test_a_container_may_have_fewer_cores(tmp_path: Path, file: str | None, text
         (tmp_path / "cpu").mkdir()
         (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
         (tmp_path / file).write_text(text)
-    assert resources.cores(tmp_path) == wanted
+    assert resources.available_cores(tmp_path) == wanted
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_container_may_have_fewer_cores(tmp_path: Path, file: str | None, text
 )
 def test_threads_of_a_worker(cores: int, processes: int, workers: int, threads: int) -> None:
     """Each gateway process keeps a core, a version's workers share the rest, and there is one at least."""
-    assert resources.threads(cores=cores, processes=processes, workers=workers) == threads
+    assert resources.threads_per_worker(cores=cores, processes=processes, workers=workers) == threads
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_memory_is_the_least_on_the_way_to_the_root(
     that it is not in do not.
     """
     own, cgroup = written(tmp_path, groups, files)
-    assert resources.memory(cgroup, own) == wanted
+    assert resources.available_memory(cgroup, own) == wanted
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_cores_are_the_fewest_on_the_way_to_the_root(
 ) -> None:
     """A group has no more time than the one above it."""
     own, cgroup = written(tmp_path, groups, files)
-    assert resources.cores(cgroup, own) == wanted
+    assert resources.available_cores(cgroup, own) == wanted
 
 
 def written(folder: Path, groups: str | None, files: dict[str, str]) -> tuple[Path, Path]:

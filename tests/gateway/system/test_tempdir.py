@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.system.tempdir import own_folder
+from gateway.system.tempdir import private_tempdir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def holder(parent: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 def test_everything_goes_with_it(parent: Path) -> None:
     """Files of `tempfile` and of multiprocessing lie in it; afterwards all is as before."""
-    with own_folder() as folder:
+    with private_tempdir() as folder:
         assert folder.parent == parent
         assert Path(tempfile.mkdtemp()).parent == folder
         assert Path(multiprocessing.util.get_temp_dir()) == folder
@@ -63,7 +63,7 @@ def test_everything_goes_with_it(parent: Path) -> None:
 
 def test_it_goes_where_the_block_fails(parent: Path) -> None:
     """However it ends."""
-    with pytest.raises(ZeroDivisionError), own_folder():
+    with pytest.raises(ZeroDivisionError), private_tempdir():
         raise ZeroDivisionError
     assert list(parent.iterdir()) == []
 
@@ -71,7 +71,7 @@ def test_it_goes_where_the_block_fails(parent: Path) -> None:
 def test_one_that_is_used_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
     """Another gateway that runs is left alone."""
     _, its = holder
-    with own_folder() as folder:
+    with private_tempdir() as folder:
         assert its.is_dir()
         assert folder != its
 
@@ -84,7 +84,7 @@ def test_one_of_a_killed_process_is_removed(holder: tuple[subprocess.Popen[str],
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     assert its.is_dir()
-    with own_folder():
+    with private_tempdir():
         assert not its.exists()
 
 
@@ -96,7 +96,7 @@ def test_what_only_looks_like_one_stays(parent: Path, tmp_path_factory: pytest.T
     (parent / "gateway-frontend").mkdir()
     (parent / "gateway-frontend" / "file").write_text("content")
     (parent / "gateway-link").symlink_to(elsewhere)
-    with own_folder():
+    with private_tempdir():
         assert (parent / "gateway-file").read_text() == "content"
         assert (parent / "gateway-link").is_symlink()
         assert (parent / "gateway-frontend" / "file").read_text() == "content"
@@ -110,13 +110,13 @@ def test_that_of_another_user_stays(parent: Path) -> None:
     other.mkdir()
     (other / ".of-a-gateway-process").touch()
     os.chown(other, 12345, 12345)
-    with own_folder():
+    with private_tempdir():
         assert other.is_dir()
 
 
 def test_no_place_for_it(parent: Path) -> None:
     """An operator has to hear of it."""
     parent.rmdir()
-    with pytest.raises(OSError, match="No such file"), own_folder():
+    with pytest.raises(OSError, match="No such file"), private_tempdir():
         pass
     parent.mkdir()

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.telemetry.log_throttle import Complaints
+from gateway.telemetry.log_throttle import LogThrottle
 
 
 async def test_one_of_a_kind_in_its_time() -> None:
     """The first is told at once, those that follow are counted, the next one after the time says how many."""
-    complaints = Complaints(every=0.2)
-    assert complaints.due("a") == 0
-    assert [complaints.due("a") for _ in range(5)] == [None] * 5
-    assert complaints.due("b") == 0
+    complaints = LogThrottle(interval=0.2)
+    assert complaints.suppressed_if_due("a") == 0
+    assert [complaints.suppressed_if_due("a") for _ in range(5)] == [None] * 5
+    assert complaints.suppressed_if_due("b") == 0
     await asyncio.sleep(0.25)
-    assert complaints.due("a") == 5
-    assert complaints.due("a") is None
+    assert complaints.suppressed_if_due("a") == 5
+    assert complaints.suppressed_if_due("a") is None
 
 
 def test_only_so_many_kinds_are_kept() -> None:
     """The oldest are forgotten, so that names that clients make up fill no memory."""
-    complaints = Complaints()
+    complaints = LogThrottle()
     for number in range(5_000):
-        assert complaints.due(number) == 0
-    assert len(complaints._told) <= 1_000
-    assert complaints.due(4_999) is None
+        assert complaints.suppressed_if_due(number) == 0
+    assert len(complaints._entries) <= 1_000
+    assert complaints.suppressed_if_due(4_999) is None

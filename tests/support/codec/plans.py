@@ -12,12 +12,12 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, Schema
 
 from workers.codec import formats
-from workers.codec.signature import Plan
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputChecks, Job
 
 if TYPE_CHECKING:
-    from workers.codec.request import Request
+    from workers.codec.request import DecodedRequest
 
 SENTINEL = "s3cr3t-7316"
 
@@ -32,12 +32,14 @@ def column(kind: Any, *, required: bool = True) -> Schema:
     return Schema([ColSpec(kind, "x", required=required)])
 
 
-def plan(schema: Schema | None, *, params: ParamSchema | None = None, checks: InputChecks = "strict") -> Plan:
+def plan(
+    schema: Schema | None, *, params: ParamSchema | None = None, checks: InputChecks = "strict"
+) -> InputSpec:
     """The plan of a model with this signature."""
     model = Model()
     if schema is not None or params is not None:
         model.signature = ModelSignature(inputs=schema, params=params)  # type: ignore[arg-type] # None is its default
-    return Plan.of(model, checks=checks)
+    return InputSpec.from_model(model, input_checks=checks)
 
 
 def encoded(document: Any) -> bytes:
@@ -45,9 +47,9 @@ def encoded(document: Any) -> bytes:
     return document if isinstance(document, bytes) else json.dumps(document).encode()
 
 
-def read(document: Any, schema: Schema | None, **options: Any) -> Request:
+def read(document: Any, schema: Schema | None, **options: Any) -> DecodedRequest:
     """What the codec makes of a body."""
-    return formats.read(Job(encoded(document)), plan(schema, **options))
+    return formats.decode(Job(encoded(document)), plan(schema, **options))
 
 
 def data(document: Any, schema: Schema | None, *, enforced: bool = True) -> Any:

@@ -64,13 +64,13 @@ def _cell(value: object) -> str:
 
 def data(body: bytes, media_type: str, schema: Schema | None, *, enforced: bool = True) -> Any:
     """The model's input, after MLflow's own check of what the codec made."""
-    made = formats.read(Job(body, media_type), plan(schema)).data
+    made = formats.decode(Job(body, media_type), plan(schema)).data
     return _enforce_schema(made, schema) if enforced and schema is not None else made
 
 
 def refused(body: bytes, media_type: str, schema: Schema | None, **options: Any) -> InvalidInput:
     """The refusal of a body; neither its message nor its details hold the sentinel."""
     with pytest.raises(InvalidInput) as caught:
-        formats.read(Job(body, media_type), plan(schema, **options))
+        formats.decode(Job(body, media_type), plan(schema, **options))
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value

@@ -18,7 +18,7 @@ from workers.protocol.messages import OPEN_INFERENCE, Job
 if TYPE_CHECKING:
     from mlflow.types.schema import Schema
 
-    from workers.codec.request import Answer, Request
+    from workers.codec.request import DecodedRequest, EncodedResponse
 
 DTYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "u2", "UINT32": "u4", "UINT64": "u8",
@@ -60,9 +60,9 @@ def job(*inputs: Any, raw: bytes = b"", **top: Any) -> Job:
     return Job(document + raw, OPEN_INFERENCE, OPEN_INFERENCE, len(document) if raw else None)
 
 
-def read(*inputs: Any, schema: Schema | None, **top: Any) -> Request:
+def read(*inputs: Any, schema: Schema | None, **top: Any) -> DecodedRequest:
     """What the codec makes of these inputs."""
-    return formats.read(job(*inputs, **top), plan(schema))
+    return formats.decode(job(*inputs, **top), plan(schema))
 
 
 def data(*inputs: Any, schema: Schema | None, **top: Any) -> Any:
@@ -78,11 +78,11 @@ def refused(*inputs: Any, schema: Schema | None, **top: Any) -> InvalidInput:
     return caught.value
 
 
-def answered(predictions: object, *, outputs: Schema | None = None, **top: Any) -> Answer:
+def answered(predictions: object, *, outputs: Schema | None = None, **top: Any) -> EncodedResponse:
     """The codec's answer to a request with these members."""
-    request = formats.read(job(tensor("x", "FP64", [1.5]), **top), plan(None))
-    asked = dataclasses.replace(request.asked, schema=outputs)
-    return formats.write(predictions, dataclasses.replace(request, asked=asked), job())
+    request = formats.decode(job(tensor("x", "FP64", [1.5]), **top), plan(None))
+    asked = dataclasses.replace(request.output_options, schema=outputs)
+    return formats.encode(predictions, dataclasses.replace(request, output_options=asked), job())
 
 
 def told(predictions: object, **options: Any) -> dict[str, Any]:

@@ -73,12 +73,12 @@ def test_no_module_is_imported_by_a_body() -> None:
 def test_one_plan_holds_nothing_of_a_request() -> None:
     """Bug 7 of the replaced service: a request's data stayed on a shared object."""
     compiled = plan(TABLE)
-    first = formats.read(Job(encoded(RECORDS)), compiled)
-    second = formats.read(Job(encoded([{"a": 9.5, "b": "z"}])), compiled)
+    first = formats.decode(Job(encoded(RECORDS)), compiled)
+    second = formats.decode(Job(encoded([{"a": 9.5, "b": "z"}])), compiled)
     assert first.data["a"].tolist() == [1.5, 2.5]
     assert second.data["a"].tolist() == [9.5]
     first.data.loc[0, "a"] = 0.0
-    again = formats.read(Job(encoded(RECORDS)), compiled)
+    again = formats.decode(Job(encoded(RECORDS)), compiled)
     assert again.data["a"].tolist() == [1.5, 2.5]
 
 

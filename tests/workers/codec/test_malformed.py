@@ -107,7 +107,7 @@ def test_nothing_but_input_refused(body: Any) -> None:
     for schema in SCHEMAS:
         for checks in ("strict", "mlflow"):
             try:
-                formats.read(Job(encoded(body)), plan(schema, checks=checks))
+                formats.decode(Job(encoded(body)), plan(schema, checks=checks))
             except InvalidInput as error:
                 assert str(error)  # noqa: PT017 - it need not be raised
 
@@ -115,7 +115,7 @@ def test_nothing_but_input_refused(body: Any) -> None:
 def test_unknown_media_type() -> None:
     """The types that can be read are named."""
     with pytest.raises(UnsupportedMediaType, match="application/json"):
-        formats.read(Job(b"x", "text/html"), plan(DOUBLE))
+        formats.decode(Job(b"x", "text/html"), plan(DOUBLE))
 
 
 SEEDS = [
@@ -175,7 +175,7 @@ def test_mutations(seed: dict[str, Any]) -> None:
             del body[dice.randrange(len(body)) :]
         schema = SCHEMAS[number % len(SCHEMAS)]
         try:
-            formats.read(Job(bytes(body)), plan(schema, params=PARAMS))
+            formats.decode(Job(bytes(body)), plan(schema, params=PARAMS))
         except InvalidInput:
             refusals += 1
     assert 1000 < refusals < 2500

@@ -11,7 +11,7 @@ from mlflow.types.schema import DataType, Schema, TensorSpec
 
 from tests.support.codec.plans import column, data, refused
 from tests.support.codec.v2_bodies import told
-from workers.codec.json.answer import write
+from workers.codec.json.answer import to_json
 from workers.errors import ModelError
 
 ODD = 2**53 + 1
@@ -47,7 +47,7 @@ def test_booleans_among_numbers(values: list[Any]) -> None:
 )
 def test_integers_that_no_double_holds(values: list[Any]) -> None:
     """numpy's own integers are not rounded beside decimals either."""
-    assert told(values)["outputs"][0]["data"] == [write(value).decode() for value in values]
+    assert told(values)["outputs"][0]["data"] == [to_json(value).decode() for value in values]
 
 
 def test_masks_in_a_list() -> None:
@@ -75,7 +75,7 @@ def test_masks_in_a_list() -> None:
 def test_answers_without_a_form(answer: Any, problem: str) -> None:
     """The model failed, and is told why."""
     with pytest.raises(ModelError, match=problem):
-        write(answer)
+        to_json(answer)
 
 
 def test_durations_without_a_form_in_tensors() -> None:

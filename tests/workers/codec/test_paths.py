@@ -55,9 +55,11 @@ def values_of(kind: DataType) -> st.SearchStrategy[list[Any]]:
     )
 
 
-def outcome(rule: scalars.Rule, values: Sequence[object]) -> tuple[pd.Series | None, list[tuple[int, str]]]:
+def outcome(
+    rule: scalars.ScalarConverter, values: Sequence[object]
+) -> tuple[pd.Series | None, list[tuple[int, str]]]:
     """What a rule makes of the values, as a Series."""
-    built, bad = rule.read(values)
+    built, bad = rule.convert(values)
     return (None if bad else pd.Series(built)), bad
 
 
@@ -67,8 +69,8 @@ def outcome(rule: scalars.Rule, values: Sequence[object]) -> tuple[pd.Series | N
 def test_the_fast_path_is_the_exact_one(kind: DataType, draw: st.DataObject) -> None:
     """Asking every value, or none: equal columns of equal dtypes, or the same cells refused."""
     values = draw.draw(values_of(kind))
-    fast = scalars.RULES[kind]
-    exact = replace(fast, safe=frozenset())
+    fast = scalars.CONVERTERS[kind]
+    exact = replace(fast, fast_types=frozenset())
     (built, bad), (wanted, known) = outcome(fast, values), outcome(exact, values)
     assert bad == known
     if built is not None and wanted is not None:
@@ -116,7 +118,7 @@ def test_mlflows_own_checks_are_mlflows_own(rows: list[tuple[Any, ...]]) -> None
             warnings.simplefilter("ignore")  # of casts that lose something: that is what was asked for
             wanted = by_mlflow(body, relaxed)
             try:
-                made = formats.read(Job(body), relaxed).data
+                made = formats.decode(Job(body), relaxed).data
             except InvalidInput:
                 made = None
         assert same(made, wanted), json.dumps(document)

@@ -23,7 +23,7 @@ from tests.support.codec import plans
 from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
 from tests.support.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
 from workers.codec import formats
-from workers.codec.signature import Plan
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
@@ -393,9 +393,9 @@ def test_without_signature() -> None:
 @pytest.mark.parametrize("media_type", FORMATS)
 def test_type_hinted_models(media_type: str) -> None:
     """They take JSON alone, and are told so before anything is read."""
-    hinted = Plan.of(_hinted(), checks="strict")
+    hinted = InputSpec.from_model(_hinted(), input_checks="strict")
     with pytest.raises(InvalidInput, match="type hints"):
-        formats.read(Job(_body({"x": [1]}, media_type), media_type), hinted)
+        formats.decode(Job(_body({"x": [1]}, media_type), media_type), hinted)
 
 
 def _hinted() -> Any:
@@ -409,10 +409,10 @@ def test_mlflows_own_readers() -> None:
     """Where MLflow checks, CSV and Parquet are what its scoring server makes of them, or refused."""
     schema = columns((DataType.long, "x"), (DataType.string, "s"))
     text = b"x,s\n1,NA\n2,b\n"
-    made = formats.read(Job(text, CSV), plan(schema, checks="mlflow")).data
+    made = formats.decode(Job(text, CSV), plan(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_csv_input(io.StringIO(text.decode()), schema))
     file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
-    made = formats.read(Job(file, PARQUET), plan(schema, checks="mlflow")).data
+    made = formats.decode(Job(file, PARQUET), plan(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_parquet_input(io.BytesIO(file)))
     refused(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
     refused(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")

@@ -15,7 +15,7 @@ from pyarrow import ipc, parquet
 from scipy import sparse
 
 from workers.codec import formats
-from workers.codec.request import Request
+from workers.codec.request import DecodedRequest
 from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 
@@ -42,7 +42,7 @@ TABLES: list[tuple[Any, dict[str, list[Any]], str]] = [
 
 
 def written(predictions: object, accept: str) -> bytes:
-    answer = formats.write(predictions, Request(None), Job(b"", accept=accept))
+    answer = formats.encode(predictions, DecodedRequest(None), Job(b"", accept=accept))
     assert (answer.content_type, answer.wrapped) == (accept, False)
     return answer.body
 

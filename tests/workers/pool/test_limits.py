@@ -67,7 +67,7 @@ async def test_retiring_goes_on_after_an_error(
     """Whatever goes wrong with one look at the idle models, there is a next one."""
     async with opened(idle_seconds=0) as pool:
         await pool.load(key("sums"), files("sums")())
-        monkeypatch.setattr("workers.pool.pool._TROUBLE_SECONDS", 0.05)
+        monkeypatch.setattr("workers.pool.pool._RESTART_DELAY_SECONDS", 0.05)
         with monkeypatch.context() as broken:
             broken.setattr(pool._slots, "least_recently_used", lambda: 1 // 0)
             pool.set_limits(PoolLimits(idle_seconds=0.1))

@@ -17,7 +17,7 @@ from tests.support.models import body
 from tests.support.process_memory import taken, workers
 from tests.support.waiting import until
 from tests.workers.conftest import Files, key
-from workers.errors import ModelLoadError, CapacityExceeded, ModelNotLoaded
+from workers.errors import CapacityExceeded, ModelLoadError, ModelNotLoaded
 from workers.metrics import MODEL_UNLOADS
 from workers.pool import loading, process_memory, slots
 from workers.pool.memory_budget import MemoryBudget
@@ -94,7 +94,11 @@ async def test_the_least_recently_used_gives_way(
         await ask(pool, "a")
         await pool.load(key("d"), heavy("d")())
         assert {loaded.name for loaded in pool.statuses()} == {"a", "c", "d"}
-        assert pool.counters.value(MODEL_UNLOADS, "b", "1", "memory") + pool.counters.value(MODEL_UNLOADS, "b", "1", "room") == 1
+        assert (
+            pool.counters.value(MODEL_UNLOADS, "b", "1", "memory")
+            + pool.counters.value(MODEL_UNLOADS, "b", "1", "room")
+            == 1
+        )
         memory = pool.memory_report()
         assert memory.budget_bytes is not None
         assert taken(without=others) <= memory.budget_bytes
@@ -125,7 +129,7 @@ async def test_a_model_that_never_fits(
     opened: Opened, heavy: Lookup, larger: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told so, with both figures, and known from then on; nobody else has to go for it."""
-    monkeypatch.setattr(loading, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(loading, "_INITIAL_DELAY_SECONDS", 0.001)
     async with room_for(2.5, opened, heavy) as pool:
         await pool.load(key("a"), heavy("a")())
         await ask(pool, "a")
@@ -165,7 +169,7 @@ async def test_a_model_that_breaks_before_it_has_its_place(
         busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 50"]))))
         await asyncio.sleep(0)
         # said, not measured: what this long-lived process gives back meanwhile could be room enough
-        monkeypatch.setattr(pool._slots.budget, "is_over", lambda: True)
+        monkeypatch.setattr(pool._slots.budget, "is_exceeded", lambda: True)
         loading = asyncio.create_task(pool.load(key("breaks"), breaks()))
         await until(
             lambda: any(crew.pids for crew in pool._slots._groups() if crew.source.key.name == "breaks")
@@ -209,9 +213,9 @@ async def test_no_request_fails_as_models_come_and_go(
 
 def test_a_model_that_is_being_loaded_counts_once() -> None:
     """As what its processes take already, or what it is expected to take where that is more."""
-    starting = SimpleNamespace(source=SimpleNamespace(key=key("starting")), bytes=0)
-    ending = SimpleNamespace(source=starting.source, bytes=7 * _MIB)
-    crews = cast("list[Crew]", [starting, ending])
+    starting = SimpleNamespace(source=SimpleNamespace(key=key("starting")), memory_bytes=0)
+    ending = SimpleNamespace(source=starting.source, memory_bytes=7 * _MIB)
+    crews = cast("list[WorkerGroup]", [starting, ending])
     budget = MemoryBudget(2**40, forkserver=ForkServer(), groups=lambda: crews)
     budget.reserve(key("starting"))
     expected = budget.estimated_bytes(key("starting"))

@@ -17,13 +17,13 @@ from tests.support import models
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from workers.errors import (
-    InvalidInput,
-    ModelLoadError,
-    ModelError,
     CapacityExceeded,
+    InvalidInput,
+    ModelError,
+    ModelLoadError,
     ModelNotLoaded,
-    PredictionTimeout,
     PoolClosed,
+    PredictionTimeout,
     QueueFull,
     UnsupportedMediaType,
     WorkerCrashed,
@@ -308,7 +308,7 @@ async def test_a_template_that_hangs_is_ended(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start does not wait for it for ever, and the next one has another template."""
-    monkeypatch.setattr(worker, "_FORK_SECONDS", 15.0)
+    monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 15.0)
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
         hung = pool._forkserver.pid
@@ -317,7 +317,7 @@ async def test_a_template_that_hangs_is_ended(
         try:
             await pool.load(key("sums"), files("sums")())
         except ModelLoadError:  # a machine so slow that the new template was not ready either
-            monkeypatch.setattr(worker, "_FORK_SECONDS", 90.0)
+            monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 90.0)
             monkeypatch.setattr(pool, "_failures", loading.LoadBackoff())
             await pool.load(key("sums"), files("sums")())
         assert pool._forkserver.pid != hung
@@ -376,7 +376,7 @@ async def test_a_failed_load_is_remembered_briefly(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken model is not loaded on each request, and is tried again later."""
-    monkeypatch.setattr(loading, "_FIRST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(loading, "_INITIAL_DELAY_SECONDS", 0.5)
     flaky = Files(key("flaky"), models.save(tmp_path / "m", models.Broken(f"once {tmp_path / 'mark'}")))
     async with opened() as pool:
         for _ in range(3):

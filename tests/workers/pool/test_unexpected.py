@@ -70,7 +70,7 @@ async def test_a_replacement_that_fails_unexpectedly(
     async def no_replacement(_: WorkerGroup, **__: float) -> None:
         raise OSError("unexpected")
 
-    monkeypatch.setattr(WorkerGroup, "_replace", no_replacement)
+    monkeypatch.setattr(WorkerGroup, "_replace_worker", no_replacement)
     async with opened() as pool:
         await pool.load(SUMS, files("sums")())
         os.kill(pool._slots.loaded[SUMS].group.pids[0], signal.SIGKILL)
@@ -91,8 +91,8 @@ async def test_a_look_for_idle_models_that_fails(
             raise OSError("unexpected")
         await look(places)
 
-    monkeypatch.setattr(pools, "_TROUBLE_SECONDS", 0.01)
-    monkeypatch.setattr(ModelSlots, "retire_idle", failing_at_first)
+    monkeypatch.setattr(pools, "_RESTART_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(ModelSlots, "evict_idle_forever", failing_at_first)
     async with opened(idle_seconds=0.3) as pool:
         await pool.load(SUMS, files("sums")())
         await until(lambda: not pool.is_loaded(SUMS))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import models
 from tests.workers.conftest import key
-from workers.errors import ModelNotLoaded, PredictionTimeout, ModelPinned
+from workers.errors import ModelNotLoaded, ModelPinned, PredictionTimeout
 from workers.limits import PoolLimits
 from workers.protocol.messages import Job
 

@@ -14,7 +14,15 @@ from workers.limits import PoolLimits
 from workers.metrics import Counters
 from workers.process.forkserver import ForkServer
 from workers.process.worker import ProcessWorker
-from workers.protocol.messages import ROW_BATCHING_UNKNOWN, Chunk, Job, ModelSource, NextChunk, OpenStream, CloseStream
+from workers.protocol.messages import (
+    ROW_BATCHING_UNKNOWN,
+    Chunk,
+    CloseStream,
+    Job,
+    ModelSource,
+    NextChunk,
+    OpenStream,
+)
 from workers.scheduler.dispatcher import Dispatcher
 from workers.scheduler.worker_slot import WorkerSlot
 
@@ -32,7 +40,9 @@ SECONDS = 10.0
 def beginning(folder: Path, starter: ThreadPoolExecutor) -> asyncio.Task[ProcessWorker]:
     """A worker that is being started."""
     source = ModelSource(key("sums"), str(folder))
-    start = ProcessWorker.start(source, forkserver=ForkServer(), spawn_executor=starter, seconds=60.0, on_exit=lambda _: None)
+    start = ProcessWorker.start(
+        source, forkserver=ForkServer(), spawn_executor=starter, seconds=60.0, on_exit=lambda _: None
+    )
     return asyncio.create_task(start)
 
 
@@ -61,10 +71,10 @@ async def test_a_start_that_is_cancelled_ends(folders: dict[str, Path], turns: i
 class Dying:
     """Stands for a worker: whatever it is given, it dies of."""
 
-    reachable = True
+    connected = True
 
-    def run(self, asks: Sequence[WorkerRequest], hear: ReplyCallback) -> None:
-        asyncio.get_running_loop().call_soon(hear, WorkerCrashed("The worker's process ended."))
+    def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
+        asyncio.get_running_loop().call_soon(on_reply, WorkerCrashed("The worker's process ended."))
 
     async def kill(self) -> None:
         """It is dead."""
@@ -80,8 +90,10 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_at_the_close() -> Non
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters())
-    dispatcher.add(WorkerSlot(cast("Worker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
+    dispatcher = Dispatcher(
+        key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters()
+    )
+    dispatcher.add(WorkerSlot(cast("ProcessWorker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
     asked = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
         await lost.wait()
@@ -101,8 +113,10 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes
         dispatcher.remove(dead)
         lost.set()
 
-    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters())
-    dispatcher.add(WorkerSlot(cast("Worker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
+    dispatcher = Dispatcher(
+        key("x"), PoolLimits(), on_worker_exit=note, on_idle=lambda: None, counters=Counters()
+    )
+    dispatcher.add(WorkerSlot(cast("ProcessWorker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
     asked = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
         await lost.wait()
@@ -116,7 +130,7 @@ async def test_a_job_that_is_to_be_tried_again_is_answered_where_no_worker_comes
 class Unaskable(Dying):
     """Stands for a worker that cannot be given anything, for a reason that nobody thought of."""
 
-    def run(self, asks: Sequence[WorkerRequest], hear: ReplyCallback) -> None:
+    def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
         raise KeyError("odd")
 
 
@@ -124,8 +138,10 @@ async def test_what_cannot_be_handed_out_is_answered() -> None:
     """The error reaches who waits and the loop's handler, and the worker is free for others."""
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
-    dispatcher = Dispatcher(key("x"), PoolLimits(), on_worker_exit=lambda _: None, on_idle=lambda: None, counters=Counters())
-    dispatcher.add(WorkerSlot(cast("Worker", Unaskable()), 0.0), ROW_BATCHING_UNKNOWN)
+    dispatcher = Dispatcher(
+        key("x"), PoolLimits(), on_worker_exit=lambda _: None, on_idle=lambda: None, counters=Counters()
+    )
+    dispatcher.add(WorkerSlot(cast("ProcessWorker", Unaskable()), 0.0), ROW_BATCHING_UNKNOWN)
     try:
         async with asyncio.timeout(SECONDS):
             for ask in (dispatcher.submit(Job(b"{}")), dispatcher.submit(OpenStream(Job(b"{}"), 1))):
@@ -141,7 +157,7 @@ async def test_what_cannot_be_handed_out_is_answered() -> None:
 @pytest.mark.parametrize("late", [NextChunk(1), CloseStream(1)])
 def test_what_is_said_of_a_stream_that_is_over_says_nothing_of_the_next(late: WorkerRequest) -> None:
     """A worker that still answers for the last stream holds the new one all the same."""
-    post = WorkerSlot(cast("Worker", Dying()), 0.0)
+    post = WorkerSlot(cast("ProcessWorker", Dying()), 0.0)
 
     def ticket(ask: WorkerRequest) -> list[PendingRequest]:
         return [cast("PendingRequest", type("T", (), {"job": ask})())]

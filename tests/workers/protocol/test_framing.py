@@ -16,15 +16,15 @@ from tests.support.frames import ANSWERS, ASKS, BODIES, JOBS, SECONDS, SURROGATE
 from workers.protocol import framing
 from workers.protocol.messages import (
     MEDIA_TYPES,
-    WorkerReply,
-    WorkerRequest,
-    InputProblem,
     Chunk,
     Failure,
+    InputProblem,
     Job,
     LoadReport,
-    RowBatching,
     Reply,
+    RowBatching,
+    WorkerReply,
+    WorkerRequest,
 )
 
 ANSWER = struct.Struct("<BBBqdQ")
@@ -110,7 +110,9 @@ def test_any_bytes_are_answers_or_broken(entries: bytes, bodies: bytes) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(ANSWERS, min_size=1, max_size=3), st.data())
-def test_a_changed_frame_is_answers_or_broken(answers: list[WorkerReply | LoadReport], data: st.DataObject) -> None:
+def test_a_changed_frame_is_answers_or_broken(
+    answers: list[WorkerReply | LoadReport], data: st.DataObject
+) -> None:
     """Bytes that are changed, lost or added raise nothing but WireBroken, and no answer is half one.
 
     What is made of them can be sent again: nothing in it is of a form that is not ours.

@@ -138,7 +138,7 @@ async def test_a_template_that_hangs_for_longer_than_a_load_may_take(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is ended all the same, and the load's own time begins with the fork."""
-    monkeypatch.setattr(worker, "_FORK_SECONDS", 8.0)
+    monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 8.0)
     async with opened(load_seconds=5.0) as pool:
         await pool.load(SUMS, files("sums")())
         hung = pool._forkserver.pid

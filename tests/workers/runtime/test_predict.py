@@ -19,7 +19,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from tests.support import models
 from workers.codec import formats
-from workers.codec.signature import Plan
+from workers.codec.signature import InputSpec
 from workers.protocol.messages import Job
 from workers.runtime.predict import FastPredict
 
@@ -45,11 +45,11 @@ NAMED = Schema([ColSpec(DataType[name], name, required=name not in {"long", "str
 NAMELESS = Schema([ColSpec(DataType[name]) for name in CELLS])
 
 
-def plan(schema: Schema) -> Plan:
+def plan(schema: Schema) -> InputSpec:
     """The plan of a model with this input."""
     model = mlflow.models.Model()
     model.signature = ModelSignature(inputs=schema)
-    return Plan.of(model, checks="strict")
+    return InputSpec.from_model(model, input_checks="strict")
 
 
 @pytest.mark.parametrize("schema", [NAMED, NAMELESS], ids=["named", "nameless"])
@@ -63,8 +63,8 @@ def test_enforcing_the_signature_changes_nothing(schema: Schema, rows: list[Any]
     if labels:
         body["index"] = [f"row {at}" for at in range(len(rows))]
     held = plan(schema)
-    assert held.exact
-    made = formats.read(Job(json.dumps({"dataframe_split": body}).encode()), held).data
+    assert held.matches_mlflow
+    made = formats.decode(Job(json.dumps({"dataframe_split": body}).encode()), held).data
     pd.testing.assert_frame_equal(
         _enforce_schema(made, schema), made, check_exact=True, check_column_type=True
     )
@@ -100,6 +100,6 @@ def test_the_model_is_called_alike(tmp_path: Path, model: PythonModel, schema: A
     """With its params and their defaults, in MLflow's context."""
     folder = models.save(tmp_path / "model", model, signature=ModelSignature(inputs=AB, params=schema))
     loaded = mlflow.pyfunc.load_model(str(folder))
-    call = FastPredict(loaded, Plan.of(loaded.metadata, checks="strict"))
+    call = FastPredict(loaded, InputSpec.from_model(loaded.metadata, input_checks="strict"))
     frame = pd.DataFrame({"a": [1.5], "b": ["x"]})
     assert call(frame, params) == loaded.predict(frame, params=params)

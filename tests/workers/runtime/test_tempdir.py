@@ -89,7 +89,7 @@ async def test_a_model_is_loaded_where_no_folder_can_be_made(
     opened: Opened, files: Callable[[str], Files], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its temporary files lie where they would without us."""
-    monkeypatch.setattr(tempdir, "folder", lambda: str(tmp_path / "absent" / "worker"))
+    monkeypatch.setattr(tempdir, "new_path", lambda: str(tmp_path / "absent" / "worker"))
     async with opened() as pool:
         await pool.load(COMMANDS, files("commands")())
         file = Path(await do(pool, "litter"))

@@ -9,7 +9,7 @@ import pytest
 
 from workers.errors import PoolClosed, QueueFull
 from workers.protocol.messages import Job, OpenStream
-from workers.scheduler.queue import RequestQueue, PendingRequest
+from workers.scheduler.queue import PendingRequest, RequestQueue
 
 SMALL = Job(b"{}")
 MANY = 256
@@ -54,7 +54,13 @@ async def test_a_batch_is_bounded_in_bytes() -> None:
 async def test_what_opens_a_stream_goes_alone() -> None:
     """The worker is the stream's from then on; those around it keep their order, and its size counts."""
     batcher = RequestQueue(limit=10)
-    asks: list[Job | OpenStream] = [SMALL, OpenStream(SMALL, 1), OpenStream(Job(bytes(300 * 1024)), 2), SMALL, SMALL]
+    asks: list[Job | OpenStream] = [
+        SMALL,
+        OpenStream(SMALL, 1),
+        OpenStream(Job(bytes(300 * 1024)), 2),
+        SMALL,
+        SMALL,
+    ]
     tickets = [batcher.put(ask) for ask in asks]
     assert tickets[2].size == 300 * 1024
     batches = [batcher.next_batch(MANY) for _ in range(4)]

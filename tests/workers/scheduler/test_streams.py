@@ -14,11 +14,11 @@ import pytest
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from workers.errors import (
+    CapacityExceeded,
     InvalidInput,
     ModelError,
-    CapacityExceeded,
-    PredictionTimeout,
     PoolClosed,
+    PredictionTimeout,
     QueueFull,
     StreamingNotSupported,
     UnsupportedMediaType,

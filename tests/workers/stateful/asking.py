@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import ModelError, PredictionTimeout, WorkerCrashed
-from workers.protocol.messages import Chunk, Failure, Job, NextChunk, OpenStream, Reply, CloseStream
+from workers.protocol.messages import Chunk, CloseStream, Failure, Job, NextChunk, OpenStream, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,9 @@ class Ledger:
             return Reply(body, 0.01)
         return self._of_stream(process, ask, how)
 
-    def _of_stream(self, process: Process, ask: OpenStream | NextChunk | CloseStream, how: str) -> WorkerReply:
+    def _of_stream(
+        self, process: Process, ask: OpenStream | NextChunk | CloseStream, how: str
+    ) -> WorkerReply:
         name = self.name(ask)
         mine = process.stream == ask.stream_id
         if isinstance(ask, CloseStream) or not mine or how == "ends":
@@ -164,7 +166,9 @@ class Ledger:
         if isinstance(error, ModelError):
             assert str(error) in self.said[asked.name], "another's failure"
         elif isinstance(error, PredictionTimeout):
-            assert now >= asked.since + request_seconds or PredictionTimeout in asked.allowed, "told too early"
+            assert now >= asked.since + request_seconds or PredictionTimeout in asked.allowed, (
+                "told too early"
+            )
         elif isinstance(error, WorkerCrashed) and WorkerCrashed not in asked.allowed:
             self.blamed.add(asked.name)  # a caller may hear before the process has ended
         else:

@@ -35,8 +35,8 @@ def theatre() -> Iterator[tuple[Clockwork, Stage]]:
     before = psutil.Process().num_fds()
     loop, stage = Clockwork(), Stage()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker_group, "Worker", Scripted)
-        patch.setattr(pools, "Template", lambda _: stage)
+        patch.setattr(worker_group, "ProcessWorker", Scripted)
+        patch.setattr(pools, "ForkServer", lambda _: stage)
         patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: AtOnce())
         logger = logging.getLogger("workers")
         logger.addHandler(stage)
@@ -63,7 +63,7 @@ async def opened(
     crew = WorkerGroup(
         ModelSource(key("played"), "/nowhere"),
         limits,
-        forkserver=cast("Template", stage),
+        forkserver=cast("ForkServer", stage),
         spawn_executor=AtOnce(),
         on_failed=broken,
         on_idle=idle,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from workers.process.forkserver import ForkServer
     from workers.process.watcher import ProcessWatcher
-    from workers.protocol.messages import WorkerReply, WorkerRequest, ModelSource
+    from workers.protocol.messages import ModelSource, WorkerReply, WorkerRequest
 
 _KILL_SECONDS = 0.01  # until a signal is obeyed
 _MOST_BYTES = 2**20
@@ -98,7 +98,9 @@ class Process:
         """Say how the load went."""
         if self.alive and not self.warm:
             self.warm = not fails
-            loaded = LoadReport(0.1, streamable=streamable, row_batching=RowBatching(merging, "the test says so"))
+            loaded = LoadReport(
+                0.1, streamable=streamable, row_batching=RowBatching(merging, "the test says so")
+            )
             self.answer([Failure("load", "It does not load.") if fails else loaded], 0.0)
 
     def die(self, *, told_after: float = 0.0, cut_after: float = 0.0) -> None:
@@ -170,7 +172,7 @@ class Stage(logging.Handler):
         self.started: list[Process] = []
         self.merging = True
         self.pid: int | None = None
-        self.starts = SpawnHealth()
+        self.spawn_health = SpawnHealth()
         self.died: Callable[[Process], None] = _nothing
         self.cut: Callable[[Process], None] = _nothing
 
@@ -184,7 +186,7 @@ class Stage(logging.Handler):
     def ensure_running(self) -> None:
         """It needs no process."""
 
-    def survives(self, pid: int | None) -> bool:
+    def is_alive(self, pid: int | None) -> bool:
         """What refuses a process has ended by it."""
         return pid is not self.pid
 
@@ -214,27 +216,29 @@ class Stage(logging.Handler):
 class Scripted(ProcessWorker):
     """The real handle, on a process that a test plays."""
 
-    def __init__(self, source: ModelSource, *, template: ForkServer, died: Callable[[ProcessWorker], None]) -> None:
+    def __init__(
+        self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tell = died
+        self._on_exit = on_exit
         self.source = source
-        self._stage = cast("Stage", template)
-        self._template = template
+        self._stage = cast("Stage", forkserver)
+        self._forkserver = forkserver
         self._spawning = None
-        self._near, far = socket.socketpair()
+        self._parent_socket, far = socket.socketpair()
         self._channel = None
         self.process = Process(self, far, stage=self._stage)
         self._executor = cast("Any", self.process)
-        self._lifeline = cast("ProcessWatcher", self.process)
-        self.loaded = LoadReport(0.0)
+        self._watcher = cast("ProcessWatcher", self.process)
+        self.load_report = LoadReport(0.0)
 
     def _spawn(self) -> None:
         self._stage.begin(self.process)
 
-    def _let_go(self) -> None:
+    def _close_child_ends(self) -> None:
         self.process.die()
 
-    def _clear_away(self) -> None:
+    def _remove_tempdir(self) -> None:
         """It has no files."""
 
 

@@ -13,14 +13,16 @@ from tests.workers.stateful.asking import Asked, Reading
 from tests.workers.stateful.effort import effort
 from tests.workers.stateful.played import opened
 from tests.workers.stateful.staged import PLACES, TURNS, WAITS, Staged
-from workers.errors import ModelLoadError, PredictionTimeout, PoolClosed, QueueFull, WorkerCrashed
+from workers.errors import ModelLoadError, PoolClosed, PredictionTimeout, QueueFull, WorkerCrashed
 from workers.limits import PoolLimits
 from workers.protocol.messages import Job, Reply
 
 if TYPE_CHECKING:
     from workers.scheduler.worker_group import WorkerGroup
 
-LIMITS = PoolLimits(workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0)
+LIMITS = PoolLimits(
+    workers_per_model=2, max_queue=8, request_seconds=10.0, stream_seconds=15.0, load_seconds=5.0
+)
 
 
 class Team(Staged):

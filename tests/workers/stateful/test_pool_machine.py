@@ -13,7 +13,15 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from tests.workers.conftest import Files, key
 from tests.workers.stateful.effort import effort
 from tests.workers.stateful.staged import TURNS, WAITS, Staged
-from workers.errors import ModelLoadError, SystemResourcesExhausted, CapacityExceeded, ModelNotLoaded, ModelPinned, PoolClosed, QueueFull
+from workers.errors import (
+    CapacityExceeded,
+    ModelLoadError,
+    ModelNotLoaded,
+    ModelPinned,
+    PoolClosed,
+    QueueFull,
+    SystemResourcesExhausted,
+)
 from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, Reply

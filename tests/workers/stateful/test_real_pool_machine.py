@@ -26,7 +26,14 @@ from hypothesis.stateful import (
 from tests.support.models import body
 from tests.workers.conftest import Files, key
 from tests.workers.stateful.effort import effort
-from workers.errors import ModelError, CapacityExceeded, ModelNotLoaded, PredictionTimeout, ModelPinned, WorkerCrashed
+from workers.errors import (
+    CapacityExceeded,
+    ModelError,
+    ModelNotLoaded,
+    ModelPinned,
+    PredictionTimeout,
+    WorkerCrashed,
+)
 from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, Reply

@@ -114,7 +114,11 @@ class Life(RuleBasedStateMachine):
     async def started(self) -> ProcessWorker:
         source = ModelSource(key("commands"), str(self.folder))
         return await ProcessWorker.start(
-            source, forkserver=self.template, spawn_executor=self.starter, seconds=SECONDS, on_exit=self.deaths.append
+            source,
+            forkserver=self.template,
+            spawn_executor=self.starter,
+            seconds=SECONDS,
+            on_exit=self.deaths.append,
         )
 
     @precondition(lambda self: self.state in {"cold", "dead"})

@@ -11,43 +11,43 @@ if TYPE_CHECKING:
 
     from workers.metrics import Counters
 
-SMALL: Final = 16 * 1024
+UNCOUNTED_BYTES: Final = 16 * 1024
 """A body of so many bytes is not counted: all that may wait for a model are few beside what it takes."""
 
-BODIES_REFUSED: Final = CounterSpec(
+BODIES_REJECTED: Final = CounterSpec(
     "bodies_refused",
     "Requests refused for their body: slow (to come), or full (as many bytes as allowed are held already).",
     ("reason",),
 )
 
 
-class IntakeFull(Exception):
+class BodyMemoryExceeded(Exception):
     """As many bytes of bodies as allowed are held already."""
 
 
-class Intake:
+class BodyMemoryLimit:
     """Counts what is held of the bodies, by connection, of which each has one request at a time."""
 
-    def __init__(self, limit: int, *, tally: Counters) -> None:
+    def __init__(self, limit: int, *, counters: Counters) -> None:
         self._limit = limit
-        self._tally = tally
-        self._of: dict[web.RequestHandler, int] = {}
-        self.held = 0
+        self._counters = counters
+        self._bytes_by_connection: dict[web.RequestHandler, int] = {}
+        self.reserved_bytes = 0
 
-    def expect(self, size: int) -> None:
-        """Raise IntakeFull where a body of `size` bytes would not fit now."""
-        if self.held + size > self._limit:
-            self._tally.increment(BODIES_REFUSED, "full")
-            raise IntakeFull
+    def check(self, size: int) -> None:
+        """Raise BodyMemoryExceeded where a body of `size` bytes would not fit now."""
+        if self.reserved_bytes + size > self._limit:
+            self._counters.increment(BODIES_REJECTED, "full")
+            raise BodyMemoryExceeded
 
-    def hold(self, connection: web.RequestHandler, size: int) -> None:
-        """Note that its request holds `size` bytes in all now; raises IntakeFull, and notes nothing."""
-        more = size - self._of.get(connection, 0)
+    def reserve(self, connection: web.RequestHandler, size: int) -> None:
+        """Note that its request holds `size` bytes in all now; raises BodyMemoryExceeded, and notes nothing."""
+        more = size - self._bytes_by_connection.get(connection, 0)
         if more > 0:
-            self.expect(more)
-        self._of[connection] = size
-        self.held += more
+            self.check(more)
+        self._bytes_by_connection[connection] = size
+        self.reserved_bytes += more
 
     def release(self, connection: web.RequestHandler) -> None:
         """The connection's request has its answer."""
-        self.held -= self._of.pop(connection, 0)
+        self.reserved_bytes -= self._bytes_by_connection.pop(connection, 0)

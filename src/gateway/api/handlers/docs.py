@@ -11,9 +11,9 @@ from aiohttp import web
 from gateway.api import keys
 from gateway.errors import NotFound
 
-_FILES: Final = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"})
-_OWN: Final = "start.js"
-_SAFE: Final = {
+_SWAGGER_FILES: Final = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"})
+_START_SCRIPT_NAME: Final = "start.js"
+_SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +22,7 @@ _SAFE: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_PAGE: Final = """<!doctype html>
+_PAGE_HTML: Final = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -38,7 +38,7 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
-_START: Final = """"use strict";
+_START_SCRIPT: Final = """"use strict";
 const place = document.getElementById("docs");
 SwaggerUIBundle({
   url: new URL(place.dataset.document, document.baseURI).href,
@@ -57,20 +57,22 @@ async def openapi(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     """GET /docs: the page that shows the document; relative addresses let a proxy move it."""
     base = "../" if request.path.endswith("/") else ""
-    return web.Response(text=_PAGE.format(base=base), content_type="text/html", headers=_SAFE)
+    return web.Response(
+        text=_PAGE_HTML.format(base=base), content_type="text/html", headers=_SECURITY_HEADERS
+    )
 
 
 async def file(request: web.Request) -> web.StreamResponse:
     """GET /docs/{file}: one of the page's own files, from this machine."""
     name = request.match_info["file"]
-    if name == _OWN:
-        return web.Response(text=_START, content_type="text/javascript", headers=_SAFE)
-    if name not in _FILES:
+    if name == _START_SCRIPT_NAME:
+        return web.Response(text=_START_SCRIPT, content_type="text/javascript", headers=_SECURITY_HEADERS)
+    if name not in _SWAGGER_FILES:
         raise NotFound("No such file.")
-    return web.FileResponse(_swagger_ui() / name, headers=_SAFE)
+    return web.FileResponse(_swagger_ui_folder() / name, headers=_SECURITY_HEADERS)
 
 
-def _swagger_ui() -> Path:
+def _swagger_ui_folder() -> Path:
     """The folder of Swagger UI's files; found without importing its package, which would bring in Flask."""
     spec = find_spec("flask_swagger_ui")
     if spec is None or not spec.submodule_search_locations:

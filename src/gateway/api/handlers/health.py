@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from gateway.mlflow_client import MlflowClient
 
-_PATIENCE_SECONDS = 2.0
+_MLFLOW_TIMEOUT_SECONDS = 2.0
 
 
 async def live(request: web.Request) -> web.Response:
     """GET /health/live: the event loop turns."""
-    return responses.json({"live": True})
+    return responses.json_response({"live": True})
 
 
 def is_ready(app: web.Application) -> bool:
     """Whether MLflow was reached, every pinned model is warm and others can be loaded; not at shutdown."""
-    able = app[keys.CATALOG].reached and app[keys.PINS].ready and app[keys.VITALS].well
-    return able and not app[keys.DRAIN].started
+    able = app[keys.CATALOG].ever_reached and app[keys.PINS].ready and app[keys.VITALS].healthy
+    return able and not app[keys.DRAIN].draining
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -38,19 +38,19 @@ async def ready(request: web.Request) -> web.Response:
     app = request.app
     catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]
     whole = is_ready(app)
-    since = catalog.away_since
+    since = catalog.unavailable_since
     body = {
         "ready": whole,
-        "draining": drain.started,
+        "draining": drain.draining,
         "mlflow": {
-            "reached": catalog.reached,
-            "away": catalog.away,
+            "reached": catalog.ever_reached,
+            "away": catalog.unavailable_reason,
             "since": None if since is None else since.isoformat(timespec="seconds"),
         },
-        "pinned": {"ready": pins.ready, "problems": dict(pins.problems)},
-        "workers": {"can_start": app[keys.VITALS].well},
+        "pinned": {"ready": pins.ready, "problems": dict(pins.failures)},
+        "workers": {"can_start": app[keys.VITALS].healthy},
     }
-    return responses.json(body, status=200 if whole else 503)
+    return responses.json_response(body, status=200 if whole else 503)
 
 
 async def version(request: web.Request) -> web.Response:
@@ -61,12 +61,12 @@ async def version(request: web.Request) -> web.Response:
         "mlflow": metadata.version("mlflow"),
         "mlflow_server": await _server_version(request.app[keys.MLFLOW]),
     }
-    return responses.json(body)
+    return responses.json_response(body)
 
 
 async def _server_version(mlflow: MlflowClient) -> str | None:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_MLFLOW_TIMEOUT_SECONDS):
             return await mlflow.server_version()
     except (GatewayError, TimeoutError):
         return None

@@ -6,42 +6,44 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.api import keys, responses, schemas
-from gateway.api.paths import name_of, ref_of
+from gateway.api.paths import get_model_name, get_model_ref
 from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-_DEFAULT = 100
-_MOST = 1000
+_DEFAULT_MAX_RESULTS = 100
+_MAX_RESULTS_LIMIT = 1000
 
 
 async def list_models(request: web.Request) -> web.Response:
     """GET /model: registered models and experiments, a page at a time."""
     query = request.query
-    page = await request.app[keys.CATALOG].models(
-        max_results=_max_results(query.get("max_results")),
+    page = await request.app[keys.CATALOG].list_models(
+        max_results=_parse_max_results(query.get("max_results")),
         page_token=query.get("page_token") or None,
         name_contains=query.get("filter", ""),
     )
-    return responses.json(schemas.page(page))
+    return responses.json_response(schemas.model_page_json(page))
 
 
 async def show_model(request: web.Request) -> web.Response:
     """GET /model/{name}: one model with all its versions."""
-    details = await request.app[keys.CATALOG].model(name_of(request))
+    details = await request.app[keys.CATALOG].get_model(get_model_name(request))
     # An experiment may have a hundred thousand versions.
-    return await asyncio.to_thread(lambda: responses.json(schemas.details(details)))
+    return await asyncio.to_thread(lambda: responses.json_response(schemas.model_details_json(details)))
 
 
 async def show_version(request: web.Request) -> web.Response:
     """GET /model/{name}/{version}: one version, whole."""
-    return responses.json(schemas.version_details(await request.app[keys.DETAILS].of(ref_of(request))))
+    return responses.json_response(
+        schemas.version_details_json(await request.app[keys.DETAILS].get(get_model_ref(request)))
+    )
 
 
-def _max_results(text: str | None) -> int:
+def _parse_max_results(text: str | None) -> int:
     if not text:
-        return _DEFAULT
-    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST:
+        return _DEFAULT_MAX_RESULTS
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_RESULTS_LIMIT:
         return int(text)
-    raise BadRequest(f"max_results must be a whole number from 1 to {_MOST}.")
+    raise BadRequest(f"max_results must be a whole number from 1 to {_MAX_RESULTS_LIMIT}.")

@@ -11,91 +11,95 @@ from aiohttp import web
 
 from gateway.api import errors, keys
 from gateway.api.middleware import response_compression
-from gateway.errors import UNEXPECTED_ERRORS
-from gateway.serving.service import asked
+from gateway.errors import INTERNAL_ERRORS
+from gateway.serving.service import resolved_model
 from gateway.telemetry import logs
-from gateway.telemetry.metrics.requests import CLIENT_GONE
+from gateway.telemetry.metrics.requests import CLIENT_CLOSED_REQUEST
 from workers.errors import ModelError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-    from gateway.api.body.memory_limit import Intake
-    from gateway.api.connections import Connections
-    from gateway.api.inflight import Drain
-    from gateway.api.middleware.request_id import RequestIds
-    from gateway.api.middleware.request_metrics import Counting
-    from gateway.settings import Current
+    from gateway.api.body.memory_limit import BodyMemoryLimit
+    from gateway.api.connections import ConnectionMonitor
+    from gateway.api.inflight import InFlightRequests
+    from gateway.api.middleware.request_id import RequestIdGenerator
+    from gateway.api.middleware.request_metrics import RequestMetrics
+    from gateway.settings import CurrentSettings
 
 logger = logging.getLogger(__name__)
 
-_TURNED_AWAY: Final = 503
+_SERVICE_UNAVAILABLE: Final = 503
 
 
-def around(
-    ids: RequestIds,
-    drain: Drain,
+def request_pipeline(
+    ids: RequestIdGenerator,
+    in_flight: InFlightRequests,
     *,
-    connections: Connections,
-    intake: Intake,
-    counting: Counting,
-    settings: Current,
+    connections: ConnectionMonitor,
+    body_memory: BodyMemoryLimit,
+    request_metrics: RequestMetrics,
+    settings: CurrentSettings,
 ) -> Middleware:
     """A middleware that gives each request its id, turns whatever is raised into an answer, and counts it."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = ids.of(request.headers.get("X-Request-Id"))
+        request_id = ids.get(request.headers.get("X-Request-Id"))
         logs.request_id.set(request_id)
         connection = request.protocol
-        drain.enter(connection)
-        began, status = perf_counter(), CLIENT_GONE
+        in_flight.add(connection)
+        began, status = perf_counter(), CLIENT_CLOSED_REQUEST
         try:
             response: web.StreamResponse = await handler(request)
             if "Accept-Encoding" in request.headers:
-                response = await response_compression.encoded(request, response)
+                response = await response_compression.compress_response(request, response)
             status = response.status
         except asyncio.CancelledError:
-            if drain.given_up:
-                status = _TURNED_AWAY
+            if in_flight.aborted:
+                status = _SERVICE_UNAVAILABLE
             raise
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client is gone, and aiohttp takes note of it
-            told_text = settings.now.model_error_text
-            response = _refused(request, request_id, told(error, request, model_error_text=told_text))
+            told_text = settings.value.model_error_text
+            response = _error_response(
+                request, request_id, to_problem(error, request, model_error_text=told_text)
+            )
             status = response.status
         finally:
-            drain.leave(connection)
-            counting.note(request, status, seconds=perf_counter() - began, key=asked.get())
-            connections.leave(connection)
-            if intake.held:
-                intake.release(connection)
+            in_flight.remove(connection)
+            request_metrics.record(request, status, seconds=perf_counter() - began, key=resolved_model.get())
+            connections.touch(connection)
+            if body_memory.reserved_bytes:
+                body_memory.release(connection)
         response.headers["X-Request-Id"] = request_id
-        if drain.started:
+        if in_flight.draining:
             response.force_close()  # so that a client with a pool of connections takes another
         return response
 
     return answer
 
 
-def told(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
+def to_problem(error: Exception, request: web.Request, *, model_error_text: bool) -> errors.Problem:
     """What the client is told of `error`; the log is told the rest."""
-    problem = errors.problem_of(error, model_error_text=model_error_text)
+    problem = errors.to_problem(error, model_error_text=model_error_text)
     if problem is None:
-        problem = errors.internal()
-        request.app[keys.TALLY].increment(UNEXPECTED_ERRORS, "request")
-        logger.error("unexpected error", exc_info=error, extra=_where(request))
+        problem = errors.internal_error()
+        request.app[keys.TALLY].increment(INTERNAL_ERRORS, "request")
+        logger.error("unexpected error", exc_info=error, extra=_request_fields(request))
     elif problem.status >= 500 or problem.status == 424:
-        _complain(request, error, problem.status)
+        _log_failure(request, error, problem.status)
     return problem
 
 
-def _complain(request: web.Request, error: Exception, status: int) -> None:
-    where, reason = _where(request), _reason(error)
-    more: dict[str, object] = dict(_more(error))
-    if status == _TURNED_AWAY:
-        kept_back = request.app[keys.COMPLAINTS].due((where["route"], where["model"], type(error)))
+def _log_failure(request: web.Request, error: Exception, status: int) -> None:
+    where, reason = _request_fields(request), _reason(error)
+    more: dict[str, object] = dict(_worker_log_fields(error))
+    if status == _SERVICE_UNAVAILABLE:
+        kept_back = request.app[keys.COMPLAINTS].suppressed_if_due(
+            (where["route"], where["model"], type(error))
+        )
         if kept_back is None:
             return
         if kept_back:
@@ -103,14 +107,14 @@ def _complain(request: web.Request, error: Exception, status: int) -> None:
     logger.warning("request failed", extra={**where, "status": status, "reason": reason, **more})
 
 
-def _refused(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:
+def _error_response(request: web.Request, request_id: str, problem: errors.Problem) -> web.Response:
     response = problem.response(request_id, request.path)
     if request.can_read_body and not request.content.is_eof():
         response.force_close()  # what is left of the body is not worth reading
     return response
 
 
-def _where(request: web.Request) -> dict[str, object]:
+def _request_fields(request: web.Request) -> dict[str, object]:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "none"
     model = "/".join(request.match_info[part] for part in ("name", "version") if part in request.match_info)
@@ -123,6 +127,6 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" + (f" ({text})" if text else "")
 
 
-def _more(error: Exception) -> dict[str, str]:
+def _worker_log_fields(error: Exception) -> dict[str, str]:
     """What a model's worker wrote for the operator alone: usually the trace. The pool logs failed loads."""
     return {"log": error.log} if isinstance(error, ModelError) and error.log else {}

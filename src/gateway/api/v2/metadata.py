@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.domain.mlmodel import Signature
 
-Shape = dict[str, object]
+JsonObject = dict[str, object]
 
-_COLUMNS: Final[Mapping[object, tuple[str, str]]] = {
+_COLUMN_DATATYPES: Final[Mapping[object, tuple[str, str]]] = {
     "boolean": ("BOOL", "np"),
     "integer": ("INT32", "np"),
     "long": ("INT64", "np"),
@@ -20,8 +20,8 @@ _COLUMNS: Final[Mapping[object, tuple[str, str]]] = {
     "binary": ("BYTES", "base64"),
     "datetime": ("BYTES", "datetime"),
 }
-_OTHER: Final = ("BYTES", "pd_json")  # arrays, objects, maps, and whatever types are to come
-_TENSORS: Final[Mapping[str, str]] = {
+_FALLBACK_DATATYPE: Final = ("BYTES", "pd_json")  # arrays, objects, maps, and whatever types are to come
+_TENSOR_DATATYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
     **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
@@ -29,7 +29,7 @@ _TENSORS: Final[Mapping[str, str]] = {
 }
 
 
-def model(name: str, versions: list[str], signature: Signature | None) -> Shape:
+def model_metadata(name: str, versions: list[str], signature: Signature | None) -> JsonObject:
     """A model's metadata; one without signature has no inputs and outputs to tell of."""
     return {
         "name": name,
@@ -40,13 +40,13 @@ def model(name: str, versions: list[str], signature: Signature | None) -> Shape:
     }
 
 
-def _tensors(specs: object, prefix: str) -> list[Shape]:
+def _tensors(specs: object, prefix: str) -> list[JsonObject]:
     """One tensor per column or tensor of a schema in MLflow's JSON form."""
     listed = specs if isinstance(specs, list) else []
     return [_tensor(spec, f"{prefix}-{at}") for at, spec in enumerate(listed) if isinstance(spec, Mapping)]
 
 
-def _tensor(spec: Mapping[str, object], default: str) -> Shape:
+def _tensor(spec: Mapping[str, object], default: str) -> JsonObject:
     name = spec.get("name")
     tensor = spec.get("tensor-spec")
     shape: object = [-1, 1]
@@ -55,7 +55,9 @@ def _tensor(spec: Mapping[str, object], default: str) -> Shape:
         shape = tensor.get("shape")
     else:
         kind = spec.get("type")
-        datatype, content_type = _COLUMNS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
+        datatype, content_type = (
+            _COLUMN_DATATYPES.get(kind, _FALLBACK_DATATYPE) if isinstance(kind, str) else _FALLBACK_DATATYPE
+        )
     return {
         "name": name if isinstance(name, str) else default,
         "datatype": datatype,
@@ -65,6 +67,6 @@ def _tensor(spec: Mapping[str, object], default: str) -> Shape:
 
 
 def _tensor_type(dtype: str) -> tuple[str, str]:
-    if dtype in _TENSORS:
-        return _TENSORS[dtype], "np"
+    if dtype in _TENSOR_DATATYPES:
+        return _TENSOR_DATATYPES[dtype], "np"
     return "BYTES", "datetime" if dtype.startswith("datetime64") else "str"

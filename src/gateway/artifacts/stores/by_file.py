@@ -9,59 +9,61 @@ from typing import TYPE_CHECKING
 
 from gateway.artifacts.stores.base import (
     CHUNK_BYTES,
-    FileGone,
+    ArtifactFileNotFound,
     StoredFile,
-    checked,
-    joined,
-    model_files,
-    too_large,
+    file_too_large_error,
+    safe_join,
+    safe_path,
+    validate_model_files,
 )
-from gateway.concurrency.task_group import together
+from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.concurrency.threads import in_thread
-from gateway.errors import UpstreamWrong
+from gateway.errors import BadUpstreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.artifacts.progress import Meter
-    from gateway.artifacts.stores.base import FileStore, Incoming, Listed
+    from gateway.artifacts.progress import DownloadProgress
+    from gateway.artifacts.stores.base import FileStore, IncomingFile, RemoteFile
 
-_PARALLEL = 6
+_MAX_PARALLEL = 6
 
 
-class ByFile:
+class FileByFileStore:
     """A Store made of a store that gives its files one by one."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
-    async def find(self, uri: str) -> FileTree:
+    async def find(self, uri: str) -> FileByFileModel:
         """The model's files at `uri`; raises ArtifactsGone where no model is there."""
-        return FileTree(self._store, uri, files=model_files(await self._store.files(uri)))
+        return FileByFileModel(
+            self._store, uri, files=validate_model_files(await self._store.list_files(uri))
+        )
 
     async def read(self, uri: str, path: str, *, limit: int) -> bytes | None:
         """One file at `uri`, None where there is none; UpstreamWrong where it is over `limit` bytes."""
         content = bytearray()
         try:
-            async with self._store.open(uri, checked(path)) as incoming:
+            async with self._store.open(uri, safe_path(path)) as incoming:
                 async for chunk in incoming.chunks:
                     content += chunk
                     if len(content) > limit:
-                        raise too_large(path, limit)
-        except FileGone:
+                        raise file_too_large_error(path, limit)
+        except ArtifactFileNotFound:
             return None
-        _check(path, len(content), expected=incoming.size)
+        _check_size(path, len(content), expected=incoming.size)
         return bytes(content)
 
 
 @dataclass(frozen=True)
-class FileTree:
+class FileByFileModel:
     """A model's files, listed and not yet fetched."""
 
     store: FileStore
     uri: str
-    files: tuple[Listed, ...]
+    files: tuple[RemoteFile, ...]
 
     @property
     def size(self) -> int | None:
@@ -69,27 +71,29 @@ class FileTree:
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    async def fetch(self, folder: Path, meter: Meter) -> tuple[StoredFile, ...]:
+    async def fetch(self, folder: Path, meter: DownloadProgress) -> tuple[StoredFile, ...]:
         """Bring every file below `folder`, some at a time; the first failure ends the others."""
         # The largest first: the small ones then fill the gaps beside it.
         waiting = iter(sorted(self.files, key=lambda file: -(file.size or 0)))
-        async with together() as group:
+        async with unwrapping_task_group() as group:
             tasks = [
-                group.create_task(self._some(waiting, folder, meter=meter))
-                for _ in range(min(_PARALLEL, len(self.files)))
+                group.create_task(self._download_worker(waiting, folder, meter=meter))
+                for _ in range(min(_MAX_PARALLEL, len(self.files)))
             ]
         return tuple(sorted((file for task in tasks for file in task.result()), key=lambda file: file.path))
 
-    async def _some(self, waiting: Iterator[Listed], folder: Path, *, meter: Meter) -> list[StoredFile]:
+    async def _download_worker(
+        self, waiting: Iterator[RemoteFile], folder: Path, *, meter: DownloadProgress
+    ) -> list[StoredFile]:
         try:
-            return [await self._one(file, folder, meter=meter) for file in waiting]
-        except FileGone as error:
+            return [await self._download_file(file, folder, meter=meter) for file in waiting]
+        except ArtifactFileNotFound as error:
             # Its store lists it and does not have it: that is the store's trouble, and may pass.
-            raise UpstreamWrong(str(error)) from error
+            raise BadUpstreamResponse(str(error)) from error
 
-    async def _one(self, file: Listed, folder: Path, *, meter: Meter) -> StoredFile:
+    async def _download_file(self, file: RemoteFile, folder: Path, *, meter: DownloadProgress) -> StoredFile:
         async with self.store.open(self.uri, file.path) as incoming:
-            writer = Writer(joined(folder, file.path), md5=incoming.md5 is not None)
+            writer = DigestingWriter(safe_join(folder, file.path), md5=incoming.md5 is not None)
             try:
                 await in_thread(writer.open)
                 await self._receive(file, incoming, writer=writer, meter=meter)
@@ -97,26 +101,30 @@ class FileTree:
             finally:
                 await in_thread(writer.close)
         for expected in (file.size, incoming.size):
-            _check(file.path, writer.size, expected=expected)
+            _check_size(file.path, writer.size, expected=expected)
         if incoming.md5 != writer.md5:
-            raise UpstreamWrong(f"The file {file.path} did not arrive as it is in its store: another MD5.")
+            raise BadUpstreamResponse(
+                f"The file {file.path} did not arrive as it is in its store: another MD5."
+            )
         return StoredFile(file.path, writer.size, writer.sha256)
 
-    async def _receive(self, file: Listed, incoming: Incoming, *, writer: Writer, meter: Meter) -> None:
+    async def _receive(
+        self, file: RemoteFile, incoming: IncomingFile, *, writer: DigestingWriter, meter: DownloadProgress
+    ) -> None:
         expected = file.size if file.size is not None else incoming.size
         async for chunk in incoming.chunks:
             writer.add(chunk)
             meter.add(len(chunk))
             if expected is not None and writer.size > expected:
-                raise UpstreamWrong(
+                raise BadUpstreamResponse(
                     f"The file {file.path} is longer than its store says: over {expected} bytes."
                 )
             # HTTP gives pieces of some ten KiB: a thread hop for each would cost more than the writing.
-            if writer.waiting >= CHUNK_BYTES:
+            if writer.buffered_bytes >= CHUNK_BYTES:
                 await in_thread(writer.write)
 
 
-class Writer:
+class DigestingWriter:
     """One file being written and digested; `open`, `write`, `finish` and `close` are for a thread."""
 
     def __init__(self, path: Path, *, md5: bool = False) -> None:
@@ -126,7 +134,7 @@ class Writer:
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self.size = 0
-        self.waiting = 0
+        self.buffered_bytes = 0
 
     @property
     def sha256(self) -> str:
@@ -142,18 +150,18 @@ class Writer:
         """Append `piece`, in memory until the next `write`."""
         self._pieces.append(piece)
         self.size += len(piece)
-        self.waiting += len(piece)
+        self.buffered_bytes += len(piece)
 
     def open(self) -> None:
         """Make the file, which must not be there yet, and its folders."""
-        _make(self._path.parent)
+        _make_folders(self._path.parent)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
     def write(self) -> None:
         """Write and digest what was added."""
         if self._file is None:
             raise ValueError("the file is not open")
-        pieces, self._pieces, self.waiting = self._pieces, [], 0
+        pieces, self._pieces, self.buffered_bytes = self._pieces, [], 0
         for piece in pieces:
             view = memoryview(piece)
             self._sha256.update(view)
@@ -175,13 +183,13 @@ class Writer:
             os.close(file)
 
 
-def _make(folder: Path) -> None:
+def _make_folders(folder: Path) -> None:
     # `parents=True` would make all but the last folder with the mode that the umask leaves.
     if not folder.is_dir():
-        _make(folder.parent)
+        _make_folders(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _check(path: str, size: int, *, expected: int | None) -> None:
+def _check_size(path: str, size: int, *, expected: int | None) -> None:
     if expected is not None and size != expected:
-        raise UpstreamWrong(f"The file {path} did not arrive whole: {size} of {expected} bytes.")
+        raise BadUpstreamResponse(f"The file {path} did not arrive whole: {size} of {expected} bytes.")

@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.artifacts.stores.by_file import ByFile
-from gateway.artifacts.stores.local import Local
-from gateway.artifacts.stores.mlflow_proxy import MlflowProxy
-from gateway.artifacts.stores.mlflow_subprocess import MlflowDownload
-from gateway.artifacts.stores.s3 import S3
-from gateway.errors import ArtifactsRefused
+from gateway.artifacts.stores.by_file import FileByFileStore
+from gateway.artifacts.stores.local import LocalFileStore
+from gateway.artifacts.stores.mlflow_proxy import MlflowProxyFileStore
+from gateway.artifacts.stores.mlflow_subprocess import MlflowSubprocessStore
+from gateway.artifacts.stores.s3 import S3FileStore
+from gateway.errors import ArtifactLocationForbidden
 
 if TYPE_CHECKING:
     from gateway.artifacts.stores.base import Store
@@ -19,56 +19,62 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 # Names of models and runs, which the catalog has resolved to locations: MLflow must not follow
 # them again, to wherever they then lead.
-_NAMES = frozenset({"models", "runs"})
+_MLFLOW_SCHEMES = frozenset({"models", "runs"})
 
 
-class Stores:
+class StoreFactory:
     """The store for each scheme; owns the S3 client."""
 
     def __init__(self, settings: Settings, client: MlflowClient) -> None:
-        self._allowed = frozenset(scheme.lower() for scheme in settings.artifact_schemes) - _NAMES
+        self._allowed_schemes = (
+            frozenset(scheme.lower() for scheme in settings.artifact_schemes) - _MLFLOW_SCHEMES
+        )
         self._roots = settings.artifact_roots
-        self._s3 = S3(settings.s3)
-        self._others = MlflowDownload(settings.environment)
-        self._table: dict[str, Store] = {
-            "mlflow-artifacts": ByFile(MlflowProxy(client, settings.mlflow.tracking_uri)),
-            "s3": ByFile(self._s3),
-            "file": ByFile(Local(settings.artifact_roots)),
+        self._s3 = S3FileStore(settings.s3)
+        self._fallback = MlflowSubprocessStore(settings.environment)
+        self._stores: dict[str, Store] = {
+            "mlflow-artifacts": FileByFileStore(MlflowProxyFileStore(client, settings.mlflow.tracking_uri)),
+            "s3": FileByFileStore(self._s3),
+            "file": FileByFileStore(LocalFileStore(settings.artifact_roots)),
         }
 
-    def of(self, uri: str) -> Store:
+    def for_uri(self, uri: str) -> Store:
         """The store of `uri`; raises ArtifactsRefused naming the settings that would allow it.
 
         `file:` and absolute paths need a root besides their scheme.
         """
-        scheme = scheme_of(uri)
-        if scheme not in self._allowed or (scheme == "file" and not self._roots):
+        scheme = uri_scheme(uri)
+        if scheme not in self._allowed_schemes or (scheme == "file" and not self._roots):
             also = " and GATEWAY_ARTIFACT_ROOTS a folder above it" if scheme == "file" else ""
-            raise ArtifactsRefused(
+            raise ArtifactLocationForbidden(
                 f"This version's files lie at a location of the scheme {scheme}, which is not allowed here: "
                 f"GATEWAY_ARTIFACT_SCHEMES would have to name {scheme}{also}."
             )
-        return self._table.get(scheme, self._others)
+        return self._stores.get(scheme, self._fallback)
 
     async def close(self) -> None:
         """Close the connections to the stores."""
         await self._s3.close()
 
 
-def scheme_of(uri: str) -> str:
+def uri_scheme(uri: str) -> str:
     """The scheme of `uri`, `file` for an absolute path; raises ArtifactsRefused where it has none."""
     match = _SCHEME.match(uri)
-    if _CONTROL.search(uri) or (match is None and not uri.startswith("/")) or not _splits(uri):
-        raise ArtifactsRefused(
+    if (
+        _CONTROL_CHARACTERS.search(uri)
+        or (match is None and not uri.startswith("/"))
+        or not _is_parsable(uri)
+    ):
+        raise ArtifactLocationForbidden(
             "This version's location is of no form that this gateway knows: s3://… would be one."
         )
     return match[1].lower() if match else "file"
 
 
-def _splits(uri: str) -> bool:
+def _is_parsable(uri: str) -> bool:
     """Whether its host is one, as far as urllib looks: it is read by that later."""
     try:
         urlsplit(uri)

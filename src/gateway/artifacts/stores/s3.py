@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from gateway.artifacts.stores.base import CHUNK_BYTES, MAX_FILES, Incoming, Listed, checked, too_many
-from gateway.artifacts.stores.s3_errors import translated
-from gateway.errors import ArtifactsRefused
+from gateway.artifacts.stores.base import (
+    CHUNK_BYTES,
+    MAX_FILES,
+    IncomingFile,
+    RemoteFile,
+    safe_path,
+    too_many_files_error,
+)
+from gateway.artifacts.stores.s3_errors import translate_errors
+from gateway.errors import ArtifactLocationForbidden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -23,73 +30,75 @@ _CONNECT_SECONDS = 5
 _PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
-class S3:
+class S3FileStore:
     """Files below `s3://bucket/folder`, through one client that is opened at its first use."""
 
     def __init__(
         self,
         settings: S3Settings,
         *,
-        read_seconds: float = 20,
-        attempts: int = 3,
-        page_files: int = 1000,
+        read_timeout: float = 20,
+        max_attempts: int = 3,
+        page_size: int = 1000,
     ) -> None:
         """The store may be silent for `read_seconds`, over all `attempts` of a call together."""
         self._settings = settings
-        self._read_seconds = read_seconds
-        self._attempts = attempts
-        self._page = {"PageSize": page_files}
-        self._owner = {"ExpectedBucketOwner": settings.bucket_owner} if settings.bucket_owner else {}
-        self._opening = asyncio.Lock()
+        self._read_timeout = read_timeout
+        self._max_attempts = max_attempts
+        self._pagination = {"PageSize": page_size}
+        self._owner_params = {"ExpectedBucketOwner": settings.bucket_owner} if settings.bucket_owner else {}
+        self._open_lock = asyncio.Lock()
         self._stack = AsyncExitStack()
-        self._opened: Any = None
+        self._opened_client: Any = None
 
     async def close(self) -> None:
         """Close the client where one was opened."""
-        self._opened = None
+        self._opened_client = None
         await self._stack.aclose()
 
-    async def files(self, uri: str) -> list[Listed]:
+    async def list_files(self, uri: str) -> list[RemoteFile]:
         """Every file below `uri`, none where nothing is there."""
-        bucket, prefix = _location(uri)
-        client = await self._client()
-        found: list[Listed] = []
+        bucket, prefix = _parse_location(uri)
+        client = await self._get_client()
+        found: list[RemoteFile] = []
         paginator = client.get_paginator("list_objects_v2")
-        pages = aiter(paginator.paginate(Bucket=bucket, Prefix=prefix, **self._owner))
+        pages = aiter(paginator.paginate(Bucket=bucket, Prefix=prefix, **self._owner_params))
         while True:
-            with translated():
-                async with asyncio.timeout(self._read_seconds):
+            with translate_errors():
+                async with asyncio.timeout(self._read_timeout):
                     page = await anext(pages, None)
             if page is None:
                 return found
-            found += _listed(page, prefix)
+            found += _parse_page(page, prefix)
             if len(found) > MAX_FILES:
-                raise too_many()
+                raise too_many_files_error()
 
     @asynccontextmanager
-    async def open(self, uri: str, path: str) -> AsyncIterator[Incoming]:
-        """The file `path` below `uri`; raises FileGone where there is none."""
-        bucket, prefix = _location(uri)
-        client = await self._client()
-        with translated():
-            async with asyncio.timeout(self._read_seconds):
-                reply = await client.get_object(Bucket=bucket, Key=prefix + checked(path), **self._owner)
+    async def open(self, uri: str, path: str) -> AsyncIterator[IncomingFile]:
+        """The file `path` below `uri`; raises ArtifactFileNotFound where there is none."""
+        bucket, prefix = _parse_location(uri)
+        client = await self._get_client()
+        with translate_errors():
+            async with asyncio.timeout(self._read_timeout):
+                reply = await client.get_object(
+                    Bucket=bucket, Key=prefix + safe_path(path), **self._owner_params
+                )
         body = reply["Body"]
         try:
-            yield Incoming(reply.get("ContentLength"), _md5(bucket, reply), _Chunks(body))
+            yield IncomingFile(reply.get("ContentLength"), _md5(bucket, reply), _Chunks(body))
         finally:
             body.close()
 
-    async def _client(self) -> Any:
+    async def _get_client(self) -> Any:
         # Any: botocore makes its clients' classes at run time.
         # Opened when needed only: finding credentials may ask a metadata service that is not there.
-        async with self._opening:
-            if self._opened is None:
-                with translated():
-                    self._opened = await self._stack.enter_async_context(self._made())
-        return self._opened
+        async with self._open_lock:
+            if self._opened_client is None:
+                with translate_errors():
+                    self._opened_client = await self._stack.enter_async_context(self._create_client())
+        return self._opened_client
 
-    def _made(self) -> Any:
+    def _create_client(self) -> Any:
         settings = self._settings
         verify: bool | str | None = str(settings.ca_bundle) if settings.ca_bundle else None
         return get_session().create_client(
@@ -103,9 +112,9 @@ class S3:
             config=AioConfig(
                 warm_up_loader_caches=True,
                 connect_timeout=_CONNECT_SECONDS,
-                read_timeout=self._read_seconds,
+                read_timeout=self._read_timeout,
                 max_pool_connections=32,
-                retries={"total_max_attempts": self._attempts, "mode": "standard"},
+                retries={"total_max_attempts": self._max_attempts, "mode": "standard"},
                 s3={"addressing_style": settings.addressing_style},
             ),
         )
@@ -121,28 +130,28 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with translated():
+        with translate_errors():
             chunk: bytes = await self._body.read(CHUNK_BYTES)
         if not chunk:
             raise StopAsyncIteration
         return chunk
 
 
-def _location(uri: str) -> tuple[str, str]:
+def _parse_location(uri: str) -> tuple[str, str]:
     """Bucket and key prefix of `uri`; keys are not percent-encoded in it."""
     bucket, _, folder = uri.partition("://")[2].partition("/")
     folder = folder.strip("/")
     if not bucket or not folder:
-        raise ArtifactsRefused(
+        raise ArtifactLocationForbidden(
             "This version's location is a whole S3 bucket: s3://bucket/folder would be right."
         )
     return bucket, folder + "/"
 
 
-def _listed(page: Mapping[str, Any], prefix: str) -> list[Listed]:
+def _parse_page(page: Mapping[str, Any], prefix: str) -> list[RemoteFile]:
     # Some tools make an empty object for a folder, its name ending with a slash.
     return [
-        Listed(entry["Key"].removeprefix(prefix), entry["Size"])
+        RemoteFile(entry["Key"].removeprefix(prefix), entry["Size"])
         for entry in page.get("Contents", ())
         if not entry["Key"].endswith("/")
     ]

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # raised when the example models change, so that an older folder is trained anew
-RECIPE = 1
+RECIPE_VERSION = 1
 SUBFOLDERS = ("artifacts", "cache")
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class DemoFolder:
     """A folder of the demo's, trained or not yet."""
 
     path: Path
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other demos out of the folder; raises DemoError where one is in it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -48,23 +48,23 @@ class Folder:
     def trained(self) -> bool:
         """Whether all models of the present recipe are in it."""
         try:
-            found = json.loads(self._mark.read_text())
+            found = json.loads(self._marker_file.read_text())
         except (OSError, ValueError):
             return False
-        return isinstance(found, dict) and found.get("recipe") == RECIPE
+        return isinstance(found, dict) and found.get("recipe") == RECIPE_VERSION
 
     def clear(self) -> None:
         """Take away what an unfinished or older training left; nothing that is not the demo's."""
-        self._mark.unlink(missing_ok=True)
+        self._marker_file.unlink(missing_ok=True)
         for name in SUBFOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
         for file in self.path.glob("mlflow.db*"):
             file.unlink()
 
-    def mark(self) -> None:
+    def mark_trained(self) -> None:
         """Say that all models are in it."""
-        self._mark.write_text(json.dumps({"recipe": RECIPE}) + "\n")
+        self._marker_file.write_text(json.dumps({"recipe": RECIPE_VERSION}) + "\n")
 
     @property
-    def _mark(self) -> Path:
+    def _marker_file(self) -> Path:
         return self.path / "trained.json"

@@ -29,20 +29,20 @@ def main(command: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, _noted)
+        signal.signal(number, _noop_handler)
     child = subprocess.Popen(  # noqa: S603  # the command is the demo's own
         command, stdin=subprocess.DEVNULL, start_new_session=True
     )
-    _wait(child, woken)
-    status = _end(child)
+    _wait_until_over(child, woken)
+    status = _stop(child)
     return status if status >= 0 else 128 - status
 
 
-def _noted(_number: int, _frame: FrameType | None) -> None:
+def _noop_handler(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the signal's number arrives through the wake-up pipe."""
 
 
-def _wait(child: subprocess.Popen[bytes], woken: int) -> None:
+def _wait_until_over(child: subprocess.Popen[bytes], woken: int) -> None:
     """Until the child has ended, a signal other than its end came, or standard input is closed."""
     with selectors.DefaultSelector() as ready:
         for stream in (woken, sys.stdin.fileno()):
@@ -56,20 +56,20 @@ def _wait(child: subprocess.Popen[bytes], woken: int) -> None:
                     return
 
 
-def _end(child: subprocess.Popen[bytes]) -> int:
+def _stop(child: subprocess.Popen[bytes]) -> int:
     """End what is left of the child's group, first kindly; the child's status."""
     if child.poll() is None:
-        _signal(child.pid, signal.SIGTERM)
+        _signal_group(child.pid, signal.SIGTERM)
         try:
             child.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             sys.stderr.write(f"leash: {child.pid} does not end by itself and is killed\n")
     # the child may have left children of its own
-    _signal(child.pid, signal.SIGKILL)
+    _signal_group(child.pid, signal.SIGKILL)
     return child.wait()
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
     except ProcessLookupError:

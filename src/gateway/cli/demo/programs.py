@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # the job runner would cost eight processes; a server on loopback that fails once fails again
-STEADY = {
+MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -20,7 +20,7 @@ STEADY = {
 
 
 @contextlib.contextmanager
-def leashed(
+def run_guarded(
     module: str, *arguments: str, environ: Mapping[str, str], output: IO[bytes] | int, errors: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m module arguments…` while the context lasts; gives its keeper (see `gateway.demo.leash`).
@@ -35,7 +35,7 @@ def leashed(
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
-        env=kept | STEADY,
+        env=kept | MLFLOW_DEFAULTS,
         # Ctrl-C at the terminal reaches the gateway alone, which then ends these in its order
         start_new_session=True,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gateway import settings
 from gateway.cli.demo import programs, server, tour
 from gateway.cli.demo.errors import DemoError
-from gateway.cli.demo.folder import Folder
+from gateway.cli.demo.folder import DemoFolder
 from gateway.server import supervisor
 
 if TYPE_CHECKING:
@@ -19,85 +19,91 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from gateway.cli.demo.server import Server
+    from gateway.cli.demo.server import MlflowServer
 
 
-USUAL_PORT = 8080
+DEFAULT_PORT = 8080
 
 
-class Steps:
+class ProgressSteps:
     """Progress for the person at the terminal: a line a step, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """One step."""
         sys.stdout.write(f"[{time.monotonic() - self._started:5.1f} s] {text}\n")
         sys.stdout.flush()
 
 
-def show(path: Path, values: Mapping[str, str]) -> int:
+def run_demo(path: Path, values: Mapping[str, str]) -> int:
     """Run the demo over the folder at `path` until a signal ends it; `values` are the user's settings."""
-    folder, steps = Folder(path.resolve()), Steps()
-    signal.signal(signal.SIGTERM, _leave)
-    settings.load(_wanted(values, url="http://127.0.0.1", folder=folder))  # wrong settings show at once
+    folder, steps = DemoFolder(path.resolve()), ProgressSteps()
+    signal.signal(signal.SIGTERM, _exit)
+    settings.load(
+        _demo_settings(values, url="http://127.0.0.1", folder=folder)
+    )  # wrong settings show at once
     try:
-        with folder.held(), server.serving(_prepared(folder), values) as mlflow:
-            _fill(folder, mlflow, values=values, steps=steps)
-            wanted = settings.load(_wanted(values, url=mlflow.url, folder=folder))
-            steps.say("starting the gateway")
-            return supervisor.run(wanted, announce=lambda base: _announce(base, url=mlflow.url, steps=steps))
+        with folder.lock(), server.run_mlflow_server(_prepare(folder), values) as mlflow:
+            _train_if_needed(folder, mlflow, values=values, steps=steps)
+            wanted = settings.load(_demo_settings(values, url=mlflow.url, folder=folder))
+            steps.report("starting the gateway")
+            return supervisor.run(
+                wanted, announce=lambda base: _print_ready(base, url=mlflow.url, steps=steps)
+            )
     except KeyboardInterrupt:
         return 130
 
 
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
     """Leave by way of every context, so that the MLflow server and the training end too."""
     raise SystemExit(128 + number)
 
 
-def _prepared(folder: Folder) -> Path:
+def _prepare(folder: DemoFolder) -> Path:
     if not folder.trained:
         folder.clear()
     return folder.path
 
 
-def _fill(folder: Folder, mlflow: Server, *, values: Mapping[str, str], steps: Steps) -> None:
+def _train_if_needed(
+    folder: DemoFolder, mlflow: MlflowServer, *, values: Mapping[str, str], steps: ProgressSteps
+) -> None:
     """Return when the server answers and holds the example models."""
     if folder.trained:
-        steps.say(f"starting MLflow at {mlflow.url} over {folder.path}")
+        steps.report(f"starting MLflow at {mlflow.url} over {folder.path}")
         mlflow.wait_until_up()
         return
-    steps.say(f"starting MLflow at {mlflow.url}, to train three example models in {folder.path}")
+    steps.report(f"starting MLflow at {mlflow.url}, to train three example models in {folder.path}")
     log = folder.path / "training.log"
     with (
         log.open("wb") as errors,
-        programs.leashed(
+        programs.run_guarded(
             "gateway.cli.demo.training", mlflow.url, environ=values, output=subprocess.PIPE, errors=errors
         ) as training,
     ):
         mlflow.wait_until_up()
         for line in training.stdout or ():
-            steps.say(line.decode(errors="replace").rstrip())
+            steps.report(line.decode(errors="replace").rstrip())
         status = training.wait()
     if status:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise DemoError("\n".join(["Training the example models failed.", *last, f"All of it: {log}"]))
-    folder.mark()
+    folder.mark_trained()
 
 
-def _wanted(values: Mapping[str, str], *, url: str, folder: Folder) -> dict[str, str]:
+def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -> dict[str, str]:
     """The user's settings, but none that lead to another MLflow server than the demo's."""
     own = {name: value for name, value in values.items() if not name.startswith("MLFLOW_")}
     own.setdefault("GATEWAY_CACHE_DIR", str(folder.path / "cache"))
     own.setdefault("GATEWAY_GRACE_SECONDS", "0")  # no load balancer is in front
-    own.setdefault("GATEWAY_PORT", str(server.free_port(USUAL_PORT)))
+    own.setdefault("GATEWAY_PORT", str(server.free_port(DEFAULT_PORT)))
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
-def _announce(base: str, *, url: str, steps: Steps) -> None:
-    steps.say(f"ready: the gateway at {base}, MLflow at {url}")
-    told = "".join(f"\n# {text}\n{line}\n" for text, line in tour.lines(base))
+def _print_ready(base: str, *, url: str, steps: ProgressSteps) -> None:
+    steps.report(f"ready: the gateway at {base}, MLflow at {url}")
+    told = "".join(f"\n# {text}\n{line}\n" for text, line in tour.example_calls(base))
     sys.stdout.write(f"{told}\nAll calls, to try in a browser: {base}/docs\nTo stop: Ctrl-C\n")
     sys.stdout.flush()

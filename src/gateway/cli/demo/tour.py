@@ -10,7 +10,7 @@ IRIS = {"species": "setosa", "measured_on": "2024-05-03", "sepal_length": 5.1, "
 TUMOUR = {"mean radius": 18.0, "mean texture": 10.4, "mean concavity": 0.3}
 
 
-def lines(base: str) -> list[tuple[str, str]]:
+def example_calls(base: str) -> list[tuple[str, str]]:
     """What each call shows, and the call, against the gateway at `base`."""
     wine = f"{base}/model/wine"
     return [

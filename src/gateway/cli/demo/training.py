@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 MEASURED_FROM = pd.Timestamp("2024-05-01")
 MEASURED_PER_DAY = 10
-PETAL_CENTIMETRES = (0.0, 2.5, 5.0, float("inf"))
-PETAL_LENGTHS = ("short", "medium", "long")
+PETAL_LENGTH_BOUNDS = (0.0, 2.5, 5.0, float("inf"))
+PETAL_LENGTH_LABELS = ("short", "medium", "long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Example:
     targets: pd.Series[Any]
     registered: bool = False
     alias: str = ""
-    text: str = ""
+    description: str = ""
 
 
 def wine() -> Iterator[Example]:
@@ -68,7 +68,16 @@ def wine() -> Iterator[Example]:
         ("five nearest neighbours, not scaled", KNeighborsClassifier(), ""),
     ]
     for label, estimator, alias in means:
-        yield Example("wine", label, estimator, inputs, targets, registered=True, alias=alias, text=WINE)
+        yield Example(
+            "wine",
+            label,
+            estimator,
+            inputs,
+            targets,
+            registered=True,
+            alias=alias,
+            description=WINE_DESCRIPTION,
+        )
 
 
 def iris() -> Iterator[Example]:
@@ -86,7 +95,9 @@ def iris() -> Iterator[Example]:
             "sepal_width": bunch.data["sepal width (cm)"],
         }
     )
-    lengths = pd.cut(bunch.data["petal length (cm)"], PETAL_CENTIMETRES, labels=PETAL_LENGTHS).astype(str)
+    lengths = pd.cut(bunch.data["petal length (cm)"], PETAL_LENGTH_BOUNDS, labels=PETAL_LENGTH_LABELS).astype(
+        str
+    )
     forms = ColumnTransformer(
         [
             ("species", OneHotEncoder(), ["species"]),
@@ -102,7 +113,7 @@ def iris() -> Iterator[Example]:
         inputs,
         lengths,
         registered=True,
-        text=IRIS,
+        description=IRIS_DESCRIPTION,
     )
 
 
@@ -126,8 +137,10 @@ def forest() -> Iterator[Example]:
         yield Example("forest", f"{trees} trees of depth {depth}", estimator, inputs, targets)
 
 
-WINE = "Predicts which of three cultivars (0, 1, 2) a wine is made of, from a chemical analysis."
-IRIS = "Predicts whether an iris has short, medium or long petals, from its species, a date and its sepals."
+WINE_DESCRIPTION = "Predicts which of three cultivars (0, 1, 2) a wine is made of, from a chemical analysis."
+IRIS_DESCRIPTION = (
+    "Predicts whether an iris has short, medium or long petals, from its species, a date and its sepals."
+)
 
 
 def publish(example: Example) -> None:
@@ -169,7 +182,7 @@ def register(example: Example, uri: str) -> None:
     """The logged model as the next version of the registered one, with its alias and descriptions."""
     client = mlflow.MlflowClient()
     made = mlflow.register_model(uri, example.experiment)
-    client.update_registered_model(example.experiment, description=example.text)
+    client.update_registered_model(example.experiment, description=example.description)
     client.update_model_version(example.experiment, made.version, description=f"By {example.label}.")
     if example.alias:
         client.set_registered_model_alias(example.experiment, example.alias, made.version)

@@ -11,59 +11,59 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.metrics.requests import BOUNDS
-from gateway.telemetry.metrics.snapshot import summed
+from gateway.telemetry.metrics.requests import BUCKET_BOUNDS
+from gateway.telemetry.metrics.snapshot import sum_by_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
-    from gateway.telemetry.metrics.definitions import Family
+    from gateway.telemetry.metrics.definitions import MetricSpec
     from gateway.telemetry.metrics.snapshot import Snapshot
 
-_ENDS: Final = (*map(floatToGoString, BOUNDS), "+Inf")
+_BUCKET_LABELS: Final = (*map(floatToGoString, BUCKET_BOUNDS), "+Inf")
 
 
-class Page(Collector):
+class SnapshotCollector(Collector):
     """Every family there is, whether anything of it has happened or not; one without labels is 0 then."""
 
-    def __init__(self, snapshots: Mapping[int, Snapshot], families: Sequence[Family]) -> None:
+    def __init__(self, snapshots: Mapping[int, Snapshot], families: Sequence[MetricSpec]) -> None:
         """`snapshots` by the number of the process."""
-        self._families = families
-        totals = summed(chain.from_iterable(each.totals.items() for each in snapshots.values()))
-        self._rows: dict[str, list[tuple[tuple[str, ...], Sequence[float]]]] = defaultdict(list)
+        self._metrics = families
+        totals = sum_by_series(chain.from_iterable(each.totals.items() for each in snapshots.values()))
+        self._samples: dict[str, list[tuple[tuple[str, ...], Sequence[float]]]] = defaultdict(list)
         for (name, labels), numbers in totals.items():
-            self._rows[name].append((labels, numbers))
+            self._samples[name].append((labels, numbers))
         for process, each in snapshots.items():
-            for (name, labels), number in each.levels.items():
-                self._rows[name].append(((str(process), *labels), (number,)))
+            for (name, labels), number in each.gauges.items():
+                self._samples[name].append(((str(process), *labels), (number,)))
 
     def collect(self) -> Iterator[Metric]:
         """The families, in their order."""
-        for family in self._families:
-            rows = self._rows.get(family.name, [])
-            if not rows and not family.shown_labels:
+        for family in self._metrics:
+            rows = self._samples.get(family.name, [])
+            if not rows and not family.exposed_labels:
                 rows = [((), (0,))]
-            yield _filled(family, sorted(rows))
+            yield _to_prometheus(family, sorted(rows))
 
 
-def registry(snapshots: Mapping[int, Snapshot], families: Sequence[Family]) -> CollectorRegistry:
+def build_registry(snapshots: Mapping[int, Snapshot], families: Sequence[MetricSpec]) -> CollectorRegistry:
     """A registry of our own that holds nothing but the page; for one use."""
     made = CollectorRegistry()
-    made.register(Page(snapshots, families))
+    made.register(SnapshotCollector(snapshots, families))
     return made
 
 
-def _filled(family: Family, rows: Sequence[tuple[tuple[str, ...], Sequence[float]]]) -> Metric:
+def _to_prometheus(family: MetricSpec, rows: Sequence[tuple[tuple[str, ...], Sequence[float]]]) -> Metric:
     if family.kind == "histogram":
-        histogram = HistogramMetricFamily(family.name, family.meaning, labels=family.shown_labels)
+        histogram = HistogramMetricFamily(family.name, family.documentation, labels=family.exposed_labels)
         for labels, (*counts, total) in rows:
-            buckets = list(zip(_ENDS, accumulate(counts), strict=True))
+            buckets = list(zip(_BUCKET_LABELS, accumulate(counts), strict=True))
             histogram.add_metric(labels, buckets, total)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    made = kind(family.name, family.meaning, labels=family.shown_labels)
+    made = kind(family.name, family.documentation, labels=family.exposed_labels)
     for labels, (number,) in rows:
         made.add_metric(labels, number)
     return made

@@ -10,7 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Series = tuple[str, tuple[str, ...]]
+SeriesKey = tuple[str, tuple[str, ...]]
 """A family's name and its labels' values."""
 
 
@@ -18,17 +18,17 @@ Series = tuple[str, tuple[str, ...]]
 class Snapshot:
     """`totals` only grow, and are summed number by number; `levels` are as they are now."""
 
-    totals: dict[Series, Sequence[float]] = field(default_factory=dict)
-    levels: dict[Series, float] = field(default_factory=dict)
+    totals: dict[SeriesKey, Sequence[float]] = field(default_factory=dict)
+    gauges: dict[SeriesKey, float] = field(default_factory=dict)
 
-    def written(self) -> bytes:
+    def encode(self) -> bytes:
         """As bytes."""
         totals = [(*series, numbers) for series, numbers in self.totals.items()]
-        levels = [(*series, number) for series, number in self.levels.items()]
+        levels = [(*series, number) for series, number in self.gauges.items()]
         return orjson.dumps((totals, levels))
 
 
-def read(content: bytes) -> Snapshot:
+def decode(content: bytes) -> Snapshot:
     """What `Snapshot.written` has made."""
     totals, levels = orjson.loads(content)
     return Snapshot(
@@ -37,9 +37,9 @@ def read(content: bytes) -> Snapshot:
     )
 
 
-def summed(parts: Iterable[tuple[Series, Sequence[float]]]) -> dict[Series, Sequence[float]]:
+def sum_by_series(parts: Iterable[tuple[SeriesKey, Sequence[float]]]) -> dict[SeriesKey, Sequence[float]]:
     """The numbers of each series together."""
-    sums: dict[Series, Sequence[float]] = {}
+    sums: dict[SeriesKey, Sequence[float]] = {}
     for series, numbers in parts:
         if series in sums:
             sums[series] = [a + b for a, b in zip(sums[series], numbers, strict=True)]

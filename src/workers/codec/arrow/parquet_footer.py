@@ -13,15 +13,15 @@ from typing import Any, Final
 from workers.errors import InvalidInput
 
 _MAGIC: Final = b"PAR1"
-_TAIL: Final = 8  # the footer's length and the magic
-_LARGEST: Final = 16 * 2**20
-_DEEPEST: Final = 100
-_DEEPEST_VALUE: Final = 16
-_CELL: Final = 8  # bytes that a cell takes at least
+_TRAILER_BYTES: Final = 8  # the footer's length and the magic
+_MAX_FOOTER_BYTES: Final = 16 * 2**20
+_MAX_SCHEMA_DEPTH: Final = 100
+_MAX_VALUE_DEPTH: Final = 16
+_MIN_VALUE_BYTES: Final = 8  # bytes that a cell takes at least
 
 _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(3, 13)
 _BOOLEANS: Final = (1, 2)  # as fields they have no byte, as items of a list one
-_SIZES: Final = {**dict.fromkeys(_BOOLEANS, 0), _BYTE: 1, _DOUBLE: 8}
+_FIXED_SIZES: Final = {**dict.fromkeys(_BOOLEANS, 0), _BYTE: 1, _DOUBLE: 8}
 
 # The fields of parquet.thrift that are wanted.
 _SCHEMA, _ROW_GROUPS = 2, 4
@@ -36,40 +36,46 @@ Struct = dict[int, Any]
 class Footer:
     """`size` is about the bytes that the file's pages, or its cells where they are more, become."""
 
-    size: int
+    decoded_size: int
 
 
-def read(body: bytes) -> Footer:
+def read_footer(body: bytes) -> Footer:
     """The footer of a file. Raises InputRefused where there is none, and where its schema is too deep."""
-    length = unpack_from("<I", body, len(body) - _TAIL)[0] if len(body) >= _TAIL + len(_MAGIC) else 0
-    if not body.endswith(_MAGIC) or not 0 < length <= len(body) - _TAIL:
-        raise not_parquet()
-    if length > _LARGEST:
-        raise InvalidInput(f"The body's footer is larger than {_LARGEST // 2**20} MiB.")
+    length = (
+        unpack_from("<I", body, len(body) - _TRAILER_BYTES)[0]
+        if len(body) >= _TRAILER_BYTES + len(_MAGIC)
+        else 0
+    )
+    if not body.endswith(_MAGIC) or not 0 < length <= len(body) - _TRAILER_BYTES:
+        raise not_parquet_error()
+    if length > _MAX_FOOTER_BYTES:
+        raise InvalidInput(f"The body's footer is larger than {_MAX_FOOTER_BYTES // 2**20} MiB.")
     try:
-        document = _Compact(body[-_TAIL - length : -_TAIL]).struct()
+        document = _ThriftReader(body[-_TRAILER_BYTES - length : -_TRAILER_BYTES]).read_struct()
         schema = document[_SCHEMA]
-        if _depth(schema) > _DEEPEST:
-            raise InvalidInput(f"The body's columns are nested more than {_DEEPEST} deep.")
-        width = sum(max(_CELL, leaf.get(_TYPE_LENGTH, 0)) for leaf in schema if not leaf.get(_CHILDREN))
-        return Footer(sum(_size(group, width) for group in document.get(_ROW_GROUPS, ())))
+        if _schema_depth(schema) > _MAX_SCHEMA_DEPTH:
+            raise InvalidInput(f"The body's columns are nested more than {_MAX_SCHEMA_DEPTH} deep.")
+        width = sum(
+            max(_MIN_VALUE_BYTES, leaf.get(_TYPE_LENGTH, 0)) for leaf in schema if not leaf.get(_CHILDREN)
+        )
+        return Footer(sum(_row_group_size(group, width) for group in document.get(_ROW_GROUPS, ())))
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise not_parquet() from error
+        raise not_parquet_error() from error
 
 
-def not_parquet() -> InvalidInput:
+def not_parquet_error() -> InvalidInput:
     """The refusal of a body that is something else, or damaged."""
     return InvalidInput("The body is not a Parquet file, or ends too early.")
 
 
-def _size(group: Struct, width: int) -> int:
+def _row_group_size(group: Struct, width: int) -> int:
     columns = [column.get(_META_DATA, {}) for column in group[_COLUMNS]]
     values = sum(max(0, column.get(_VALUES, 0)) for column in columns)
     pages = sum(max(0, column.get(_PLAIN_SIZE, 0)) for column in columns)
-    return int(max(max(0, group.get(_ROWS, 0)) * width, values * _CELL, pages))
+    return int(max(max(0, group.get(_ROWS, 0)) * width, values * _MIN_VALUE_BYTES, pages))
 
 
-def _depth(schema: list[Struct]) -> int:
+def _schema_depth(schema: list[Struct]) -> int:
     """The deepest nesting of a schema, whose elements say how many of the next are their children."""
     deepest, left = 0, [1]  # how many elements are still to come on each level
     for element in schema:
@@ -83,59 +89,59 @@ def _depth(schema: list[Struct]) -> int:
     return deepest
 
 
-class _Compact:
+class _ThriftReader:
     """A cursor in Thrift's compact form. Raises IndexError and ValueError where it is none."""
 
     def __init__(self, text: bytes) -> None:
-        self._text = text
-        self._at = 0
+        self._buffer = text
+        self._position = 0
 
-    def struct(self, level: int = 0) -> Struct:
+    def read_struct(self, level: int = 0) -> Struct:
         """The fields of a struct by number: integers, lists and structs; others are None."""
-        if level > _DEEPEST_VALUE:
+        if level > _MAX_VALUE_DEPTH:
             raise ValueError("too deep")
         fields: Struct = {}
         number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._signed()
-            fields[number] = self._value(head & 0x0F, level)
+        while head := self._read_byte():
+            number = number + (head >> 4) if head >> 4 else self._read_signed()
+            fields[number] = self._read_value(head & 0x0F, level)
         return fields
 
-    def _value(self, kind: int, level: int) -> Any:
+    def _read_value(self, kind: int, level: int) -> Any:
         if kind in {_I16, _I32, _I64}:
-            return self._signed()
+            return self._read_signed()
         if kind in {_LIST, _SET}:
-            return self._list(level + 1)
+            return self._read_list(level + 1)
         if kind == _STRUCT:
-            return self.struct(level + 1)
+            return self.read_struct(level + 1)
         if kind == _BINARY:
-            length = self._varint()
-            self._at += length
-        elif kind in _SIZES:
-            self._at += _SIZES[kind]
+            length = self._read_varint()
+            self._position += length
+        elif kind in _FIXED_SIZES:
+            self._position += _FIXED_SIZES[kind]
         else:
             raise ValueError("a kind that Parquet's footers do not have")
         return None
 
-    def _list(self, level: int) -> list[Any]:
-        if level > _DEEPEST_VALUE:
+    def _read_list(self, level: int) -> list[Any]:
+        if level > _MAX_VALUE_DEPTH:
             raise ValueError("too deep")
-        head = self._byte()
+        head = self._read_byte()
         count, kind = head >> 4, head & 0x0F
-        count = self._varint() if count == 15 else count
+        count = self._read_varint() if count == 15 else count
         kind = _BYTE if kind in _BOOLEANS else kind
-        if count > len(self._text) - self._at:
+        if count > len(self._buffer) - self._position:
             raise ValueError("a list that is longer than the footer")
-        return [self._value(kind, level) for _ in range(count)]
+        return [self._read_value(kind, level) for _ in range(count)]
 
-    def _signed(self) -> int:
-        number = self._varint()
+    def _read_signed(self) -> int:
+        number = self._read_varint()
         return (number >> 1) ^ -(number & 1)
 
-    def _varint(self) -> int:
+    def _read_varint(self) -> int:
         value = shift = 0
         while True:
-            byte = self._byte()
+            byte = self._read_byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
@@ -143,7 +149,7 @@ class _Compact:
             if shift > 63:
                 raise ValueError("a number that is too long")
 
-    def _byte(self) -> int:
-        byte = self._text[self._at]
-        self._at += 1
+    def _read_byte(self) -> int:
+        byte = self._buffer[self._position]
+        self._position += 1
         return byte

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from mlflow.types.schema import AnyType, DataType
 
-from workers.codec.arrow.columns import ArrowSource
-from workers.codec.inputs.arrays import cast
-from workers.codec.inputs.scalars import Fractional
-from workers.codec.inputs.sources import Source
+from workers.codec.arrow.columns import ArrowColumn
+from workers.codec.inputs.arrays import safe_cast
+from workers.codec.inputs.scalars import NonIntegralFloat
+from workers.codec.inputs.sources import TypedColumn
 from workers.codec.json import text as json_text
 from workers.errors import InvalidInput
 
@@ -28,20 +28,20 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _SHORT_INTEGERS: Final = r"^-?[0-9]{1,18}$"
 _DECIMALS: Final = r"^-?([0-9]{1,15}|[0-9]+\.[0-9]+([eE][+-]?[0-9]+)?)$"
-_NOT_FINITE: Final = {"nan": np.nan, "inf": np.inf, "infinity": np.inf, "-inf": -np.inf, "-infinity": -np.inf}
-_LONG_EXPONENT: Final = 1000  # characters; beyond, only the sign matters
-_BEYOND: Final = 10**400  # what stands for a number that no double is near to
+_NON_FINITE: Final = {"nan": np.nan, "inf": np.inf, "infinity": np.inf, "-inf": -np.inf, "-infinity": -np.inf}
+_MAX_EXPONENT_DIGITS: Final = 1000  # characters; beyond, only the sign matters
+_OVERFLOW: Final = 10**400  # what stands for a number that no double is near to
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
-class TextSource(Source):
+class CsvColumn(TypedColumn):
     """A column of a CSV body; `natural` says how a cell is read where no column's type does."""
 
     def __init__(
-        self, array: pa.ChunkedArray, *, natural: Callable[[str | None], object] = lambda text: text
+        self, array: pa.ChunkedArray, *, parse_cell: Callable[[str | None], object] = lambda text: text
     ) -> None:
         self._array = array
-        self._natural = natural
+        self._parse_cell = parse_cell
 
     def __len__(self) -> int:
         return len(self._array)
@@ -55,29 +55,29 @@ class TextSource(Source):
 
     def __iter__(self) -> Iterator[object]:
         for text in self._array:
-            yield self._natural(text.as_py())
+            yield self._parse_cell(text.as_py())
 
-    def fit(self, column: Column) -> Any | None:
+    def as_dtype(self, column: Column) -> Any | None:
         """As the base class says."""
         if column.type == DataType.string:
-            return ArrowSource(self._array).fit(column)
-        fitted = _FITS.get(column.type) if isinstance(column.type, DataType) else None
+            return ArrowColumn(self._array).as_dtype(column)
+        fitted = _CONVERTERS.get(column.type) if isinstance(column.type, DataType) else None
         return fitted(pc.utf8_trim(self._array, " "), column.type.to_pandas()) if fitted else None
 
-    def json(self, column: Column) -> Sequence[object]:
+    def as_json(self, column: Column) -> Sequence[object]:
         """As the base class says; a list or an object stands in its cell as JSON."""
         if isinstance(column.type, DataType):
-            read = _READ.get(column.type, _text)
+            read = _PARSERS.get(column.type, _strip)
         else:
-            read = _text_as_it_is if isinstance(column.type, AnyType) else _json
+            read = _keep_text if isinstance(column.type, AnyType) else _parse_json
         return [read(text) for text in self._array.to_pylist()]
 
-    def untyped(self) -> pd.Series[Any]:
+    def as_inferred(self) -> pd.Series[Any]:
         """Texts; `workers.codec.csv_body` lets pandas infer types instead."""
         return pd.Series(self._array.to_pylist())
 
 
-def number(text: str | None) -> object:
+def parse_number(text: str | None) -> object:
     """A cell as a number, or as the text that it is where it is none; an empty one is null."""
     plain = text.strip(" ") if text else ""
     if not plain:
@@ -88,8 +88,8 @@ def number(text: str | None) -> object:
         return text
     made = float(plain)
     if not math.isfinite(made):
-        return _BEYOND if made > 0 else -_BEYOND
-    return Fractional(made) if made.is_integer() and _has_fraction(plain) else made
+        return _OVERFLOW if made > 0 else -_OVERFLOW
+    return NonIntegralFloat(made) if made.is_integer() and _has_fraction(plain) else made
 
 
 def _has_fraction(plain: str) -> bool:
@@ -99,40 +99,40 @@ def _has_fraction(plain: str) -> bool:
     digits = (whole + part).rstrip("0")
     if not digits.strip("+-0"):
         return False  # zero
-    if len(exponent) > _LONG_EXPONENT:
+    if len(exponent) > _MAX_EXPONENT_DIGITS:
         return "-" in exponent
     return int(exponent or 0) + len(whole) - len(digits) < 0
 
 
-def boolean(text: str | None) -> object:
+def parse_boolean(text: str | None) -> object:
     """A cell as a boolean, or as the text that it is where it is none; an empty one is null."""
     return _BOOLEANS.get(text.strip(" ").lower(), text) if text else None
 
 
-def decimal(text: str | None) -> object:
+def parse_decimal(text: str | None) -> object:
     """As `number`, and NaN is null."""
-    return None if text and text.strip(" ").lower() == "nan" else number(text)
+    return None if text and text.strip(" ").lower() == "nan" else parse_number(text)
 
 
-def _text(text: str | None) -> object:
+def _strip(text: str | None) -> object:
     return text.strip(" ") if text else None
 
 
-def _text_as_it_is(text: str | None) -> object:
+def _keep_text(text: str | None) -> object:
     return text
 
 
-def _json(text: str | None) -> object:
+def _parse_json(text: str | None) -> object:
     """A cell's JSON; what is none stays a text, which no list and no object is."""
     if not text:
         return None
     try:
-        return json_text.parse(text.encode())
+        return json_text.parse_json(text.encode())
     except InvalidInput:
         return text
 
 
-def _integers(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+def _to_integers(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
     if array.null_count or not _all_match(array, _SHORT_INTEGERS):
         return None
     values: np.ndarray[Any, Any] = array.cast(pa.int64()).to_numpy()
@@ -142,31 +142,31 @@ def _integers(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, A
     return values.astype(dtype)
 
 
-def _floats(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+def _to_floats(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
     """Decimals, and integers that a double holds for sure; what is not finite is left for a closer look."""
     if not _all_match(array, _DECIMALS):
-        return _not_finite(array, dtype)
+        return _to_floats_with_non_finite(array, dtype)
     values = array.cast(pa.float64()).to_numpy()
     if np.isinf(values).any():
         return None  # beyond a double's range
-    made = cast(values, dtype)
+    made = safe_cast(values, dtype)
     return None if made is None else np.array(made)
 
 
-def _not_finite(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+def _to_floats_with_non_finite(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
     """A column in which NaN and infinities are written out; no other text is taken for one."""
     texts = pc.utf8_lower(array)
-    known = pc.is_in(texts, value_set=pa.array(list(_NOT_FINITE)))
+    known = pc.is_in(texts, value_set=pa.array(list(_NON_FINITE)))
     rest = pc.if_else(known, pa.scalar(None, pa.string()), array)
-    values = _floats(rest, dtype) if pc.any(known).as_py() else None
+    values = _to_floats(rest, dtype) if pc.any(known).as_py() else None
     if values is None:
         return None
     for at in np.flatnonzero(known.to_numpy()):
-        values[at] = _NOT_FINITE[texts[int(at)].as_py()]
+        values[at] = _NON_FINITE[texts[int(at)].as_py()]
     return values
 
 
-def _booleans(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+def _to_booleans(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
     texts = pc.utf8_lower(array)
     if array.null_count or not pc.all(pc.is_in(texts, value_set=pa.array(list(_BOOLEANS)))).as_py():
         return None
@@ -178,18 +178,18 @@ def _all_match(array: pa.ChunkedArray, pattern: str) -> bool:
     return pc.all(pc.match_substring_regex(array, pattern)).as_py() is not False
 
 
-_FITS: dict[DataType, Callable[[pa.ChunkedArray, Any], Any]] = {
-    DataType.boolean: _booleans,
-    DataType.integer: _integers,
-    DataType.long: _integers,
-    DataType.float: _floats,
-    DataType.double: _floats,
+_CONVERTERS: dict[DataType, Callable[[pa.ChunkedArray, Any], Any]] = {
+    DataType.boolean: _to_booleans,
+    DataType.integer: _to_integers,
+    DataType.long: _to_integers,
+    DataType.float: _to_floats,
+    DataType.double: _to_floats,
 }
-_READ: dict[DataType, Callable[[str | None], object]] = {
-    DataType.boolean: boolean,
-    DataType.binary: _text_as_it_is,
-    DataType.integer: number,
-    DataType.long: number,
-    DataType.float: decimal,
-    DataType.double: decimal,
+_PARSERS: dict[DataType, Callable[[str | None], object]] = {
+    DataType.boolean: parse_boolean,
+    DataType.binary: _keep_text,
+    DataType.integer: parse_number,
+    DataType.long: parse_number,
+    DataType.float: parse_decimal,
+    DataType.double: parse_decimal,
 }

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from workers.codec.input_errors import DETAILS, refusal
+from workers.codec.input_errors import MAX_DETAILS, invalid_input
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_COLUMNS: Final = 100_000
+_MAX_COLUMNS: Final = 100_000
 _QUOTE: Final = b'"'
 _QUOTED: Final = re.compile(rb'"[^"]*"')
-_BESIDE: Final = re.compile(rb'[^,\r\n"]"|"[^,\r\n"]')
+_STRAY_QUOTE: Final = re.compile(rb'[^,\r\n"]"|"[^,\r\n"]')
 
 
-def parse(body: bytes) -> pa.Table:
+def parse_table(body: bytes) -> pa.Table:
     """The columns under the names of the header line, every cell as text; an empty one is null.
 
     A quoted empty cell is an empty text, though. Raises InputRefused where the cells cannot be told
@@ -35,26 +35,28 @@ def parse(body: bytes) -> pa.Table:
         raise InvalidInput("The body is empty; CSV begins with a header line.")
     _check_utf8(text)
     _check_quotes(text)
-    names = _names(text)
+    names = _read_header(text)
     uneven: list[InputProblem] = []
     try:
         whole = text if text.endswith((b"\n", b"\r")) else text + b"\n"
-        table = _columns(whole, names, noted=_into(uneven))
+        table = _read_columns(whole, names, on_invalid_row=_collect_invalid_rows(uneven))
     except (pa.ArrowException, ValueError) as error:
         raise InvalidInput("The body is not CSV in UTF-8, separated by commas.") from error
     if uneven:
-        raise refusal(uneven, what="The lines are not all as long as the header line")
+        raise invalid_input(uneven, what="The lines are not all as long as the header line")
     if table.column_names != names:
         raise InvalidInput("The header line cannot be read for sure; quote its names.")
     return table
 
 
-def _columns(text: bytes, names: list[str], *, noted: Callable[[arrow_csv.InvalidRow], str]) -> pa.Table:
+def _read_columns(
+    text: bytes, names: list[str], *, on_invalid_row: Callable[[arrow_csv.InvalidRow], str]
+) -> pa.Table:
     return arrow_csv.read_csv(
         pa.BufferReader(text),
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(text) + 1),
         parse_options=arrow_csv.ParseOptions(
-            newlines_in_values=True, ignore_empty_lines=len(names) > 1, invalid_row_handler=noted
+            newlines_in_values=True, ignore_empty_lines=len(names) > 1, invalid_row_handler=on_invalid_row
         ),
         convert_options=arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
@@ -65,13 +67,13 @@ def _columns(text: bytes, names: list[str], *, noted: Callable[[arrow_csv.Invali
     )
 
 
-def _into(uneven: list[InputProblem]) -> Callable[[arrow_csv.InvalidRow], str]:
+def _collect_invalid_rows(uneven: list[InputProblem]) -> Callable[[arrow_csv.InvalidRow], str]:
     """A handler of uneven lines that notes them without their text. Line 1 is the header."""
 
     def note(row: arrow_csv.InvalidRow) -> str:
         reason = f"has {row.actual_columns} values, where {row.expected_columns} are wanted"
         uneven.append(InputProblem(None if row.number is None else row.number - 2, None, reason))
-        return "skip" if len(uneven) <= DETAILS else "error"
+        return "skip" if len(uneven) <= MAX_DETAILS else "error"
 
     return note
 
@@ -92,20 +94,20 @@ def _check_quotes(text: bytes) -> None:
         return
     if text.count(_QUOTE) % 2:
         raise InvalidInput("A quoted cell of the body does not end.")
-    if _BESIDE.search(_QUOTED.sub(_QUOTE, text)):
+    if _STRAY_QUOTE.search(_QUOTED.sub(_QUOTE, text)):
         raise InvalidInput(
             "A cell of the body has a quote within: quote the whole cell, and write the quote twice."
         )
 
 
-def _names(text: bytes) -> list[str]:
+def _read_header(text: bytes) -> list[str]:
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8", newline=""), strict=True)
     try:
         names = next(lines, [])
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidInput("The header line is not CSV in UTF-8.") from error
-    if len(names) > _MOST_COLUMNS:
-        raise InvalidInput(f"The header line names more than {_MOST_COLUMNS} columns.")
+    if len(names) > _MAX_COLUMNS:
+        raise InvalidInput(f"The header line names more than {_MAX_COLUMNS} columns.")
     if len(set(names)) != len(names):
         raise InvalidInput("The header line names one column twice.")
     return names

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-def cast(array: Array, dtype: np.dtype[Any]) -> Array | None:
+def safe_cast(array: Array, dtype: np.dtype[Any]) -> Array | None:
     """`array` as `dtype`, where that can be said without looking at single values; else None.
 
     An array of decimals may be rounded to a narrower type, not beyond its range; what is infinite
@@ -22,12 +22,12 @@ def cast(array: Array, dtype: np.dtype[Any]) -> Array | None:
         return array
     kinds = array.dtype.kind + dtype.kind
     if kinds == "ff":
-        return _rounded(array, dtype)
+        return _round_floats(array, dtype)
     whole = kinds in {"ii", "uu", "ui"} or (kinds in {"if", "uf"} and array.dtype.itemsize < 8)
     return array.astype(dtype) if whole and np.can_cast(array.dtype, dtype) else None
 
 
-def cells(array: Array) -> Sequence[object]:
+def to_json_values(array: Array) -> Sequence[object]:
     """The values of a flat array as JSON has them, where NaN is null."""
     values: list[object] = array.tolist()
     if array.dtype.kind != "f" or not np.isnan(array).any():
@@ -35,7 +35,7 @@ def cells(array: Array) -> Sequence[object]:
     return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is what differs from itself
 
 
-def _rounded(array: Array, dtype: np.dtype[Any]) -> Array | None:
+def _round_floats(array: Array, dtype: np.dtype[Any]) -> Array | None:
     with np.errstate(over="ignore"):
         made: Array = array.astype(dtype)
     return None if (np.isinf(made) & np.isfinite(array)).any() else made

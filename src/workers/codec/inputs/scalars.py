@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     Values = Sequence[object]
     Array = np.ndarray[Any, Any]
 
-_EXACT = 2**53  # every integer up to here is a double
-_WHOLE = 2**52  # from here on every double is whole, whatever fraction was written
+_MAX_EXACT_INTEGER = 2**53  # every integer up to here is a double
+_FRACTIONLESS_FROM = 2**52  # from here on every double is whole, whatever fraction was written
 _DOUBLE_MAX = float(np.finfo(np.float64).max)
-_NONE = type(None)
-_DATETIME = re.compile(
+_NONE_TYPE = type(None)
+_DATETIME_PATTERN = re.compile(
     r"\d{4}(-\d{2}-\d{2}|\d{4})([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)? ?(Z|[+-]\d{2}(:?\d{2})?)?)?",
     re.ASCII,
 )
 
 
-class Fractional(float):
+class NonIntegralFloat(float):
     """A number with a fraction, also where the double next to it has none."""
 
     __slots__ = ()
@@ -39,33 +39,33 @@ class Fractional(float):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ScalarConverter:
     """How one scalar type is read.
 
     Values whose Python types are all in `safe` go to `build` at once, which raises ValueError or
     OverflowError where one does not fit after all; the others are asked one by one `why` they do not.
     """
 
-    safe: frozenset[type]
-    why: Callable[[object], str | None]
+    fast_types: frozenset[type]
+    mismatch: Callable[[object], str | None]
     build: Callable[[Values], Any]
 
-    def read(self, values: Values) -> tuple[Any, list[tuple[int, str]]]:
+    def convert(self, values: Values) -> tuple[Any, list[tuple[int, str]]]:
         """What `build` makes of the values, or None; the positions and reasons of those that do not fit."""
-        if self.safe.issuperset(map(type, values)):
+        if self.fast_types.issuperset(map(type, values)):
             try:
                 return self.build(values), []
             except (OverflowError, ValueError):
                 pass  # one of them is out of range: find which
-        bad = [(row, reason) for row, value in enumerate(values) if (reason := self.why(value))]
+        bad = [(row, reason) for row, value in enumerate(values) if (reason := self.mismatch(value))]
         return (None, bad) if bad else (self.build(values), [])
 
 
-def integers(dtype: np.dtype[Any], name: str) -> Rule:
+def integer_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
     """Whole numbers of an integer dtype; `name` is the type's, with its article.
 
     A float is judged as the double that it is: a fraction that a parser rounded off is seen in a
-    `Fractional` only. Hence none of 2^52 or more is taken, where doubles have no fractions left.
+    `NonIntegralFloat` only. Hence none of 2^52 or more is taken, where doubles have no fractions left.
     """
     limits = np.iinfo(dtype)
     low, high, bits = int(limits.min), int(limits.max), limits.bits
@@ -75,7 +75,11 @@ def integers(dtype: np.dtype[Any], name: str) -> Rule:
             return f"null, which {name} cannot be"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"not a number, where {name} is wanted"
-        if isinstance(value, float) and abs(value) >= _WHOLE and not isinstance(value, Fractional):
+        if (
+            isinstance(value, float)
+            and abs(value) >= _FRACTIONLESS_FROM
+            and not isinstance(value, NonIntegralFloat)
+        ):
             return "written as a decimal of 2^52 or more, where it may not be exact; write it as an integer"
         if isinstance(value, float) and not value.is_integer():
             return f"has a fraction, where {name} is wanted"
@@ -85,10 +89,10 @@ def integers(dtype: np.dtype[Any], name: str) -> Rule:
         whole = map(int, values)  # type: ignore[arg-type] # numbers, by `why`
         return np.array(list(whole), dtype=dtype)
 
-    return Rule(frozenset({int}), why, build)
+    return ScalarConverter(frozenset({int}), why, build)
 
 
-def floats(dtype: np.dtype[Any], name: str) -> Rule:
+def float_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
     """Numbers rounded to the nearest of a floating dtype, but not beyond its range; null is NaN."""
 
     def why(value: object) -> str | None:
@@ -96,9 +100,9 @@ def floats(dtype: np.dtype[Any], name: str) -> Rule:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"not a number, where {name} is wanted"
-        if abs(value) > _DOUBLE_MAX or not np.isfinite(_cast(np.float64(value), dtype)):
+        if abs(value) > _DOUBLE_MAX or not np.isfinite(_cast_unchecked(np.float64(value), dtype)):
             return f"beyond the range of {name}"
-        if not _is_double(value):
+        if not _is_exact_double(value):
             return (
                 "an integer that a double cannot hold exactly; write it as a decimal if rounding it is meant"
             )
@@ -106,96 +110,102 @@ def floats(dtype: np.dtype[Any], name: str) -> Rule:
 
     def build(values: Values) -> Array:
         wide: Array = np.array(values, dtype=np.float64)
-        if int in set(map(type, values)) and not all(map(_is_double, values)):
+        if int in set(map(type, values)) and not all(map(_is_exact_double, values)):
             raise OverflowError
         if dtype == wide.dtype:
             return wide
-        narrow: Array = _cast(wide, dtype)
+        narrow: Array = _cast_unchecked(wide, dtype)
         if np.isinf(narrow).any():
             raise OverflowError
         return narrow
 
-    return Rule(frozenset({float, int, _NONE}), why, build)
+    return ScalarConverter(frozenset({float, int, _NONE_TYPE}), why, build)
 
 
-def _is_double(value: object) -> bool:
-    return type(value) is not int or -_EXACT <= value <= _EXACT or int(float(value)) == value
+def _is_exact_double(value: object) -> bool:
+    return (
+        type(value) is not int
+        or -_MAX_EXACT_INTEGER <= value <= _MAX_EXACT_INTEGER
+        or int(float(value)) == value
+    )
 
 
-def _cast(wide: Any, dtype: np.dtype[Any]) -> Any:
+def _cast_unchecked(wide: Any, dtype: np.dtype[Any]) -> Any:
     with np.errstate(over="ignore"):
         return wide.astype(dtype)
 
 
-def _why_boolean(value: object) -> str | None:
+def _boolean_mismatch(value: object) -> str | None:
     if value is None:
         return "null, which a boolean cannot be"
     return None if isinstance(value, bool) else "not a boolean (true or false)"
 
 
-def _booleans(values: Values) -> Array:
+def _build_booleans(values: Values) -> Array:
     return np.array(values, dtype=bool)
 
 
-def _why_string(value: object) -> str | None:
+def _string_mismatch(value: object) -> str | None:
     return None if value is None or isinstance(value, str) else "not a string"
 
 
-def _strings(values: Values) -> pd.Series:
+def _build_strings(values: Values) -> pd.Series:
     return pd.Series(list(values))
 
 
-def _why_binary(value: object) -> str | None:
+def _binary_mismatch(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
         return "not a string of base64"
     try:
-        _decoded(value)
+        _decode_base64(value)
     except (binascii.Error, ValueError):
         return "not base64"
     return None
 
 
-def _binaries(values: Values) -> pd.Series:
-    decoded = [None if value is None else _decoded(str(value)) for value in values]
+def _build_binaries(values: Values) -> pd.Series:
+    decoded = [None if value is None else _decode_base64(str(value)) for value in values]
     return pd.Series(decoded, dtype=object)
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     return base64.b64decode("".join(text.split()), validate=True)
 
 
-def _why_datetime(value: object) -> str | None:
+def _datetime_mismatch(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not _DATETIME.fullmatch(value):
+    if not isinstance(value, str) or not _DATETIME_PATTERN.fullmatch(value):
         return "not an ISO 8601 date or date and time in a string"
     try:
-        _timestamps([value])
+        _build_timestamps([value])
     except (ValueError, OverflowError):
         return "not a date and time that exists, or beyond the years 1677 to 2262"
     return None
 
 
-def _timestamps(values: Values) -> pd.Series:
+def _build_timestamps(values: Values) -> pd.Series:
     """Nanoseconds without zone, as MLflow's datetime is; what has a zone becomes UTC."""
-    if not all(value is None or (isinstance(value, str) and _DATETIME.fullmatch(value)) for value in values):
+    if not all(
+        value is None or (isinstance(value, str) and _DATETIME_PATTERN.fullmatch(value)) for value in values
+    ):
         raise ValueError
     parsed = pd.to_datetime(pd.Series(list(values), dtype=object), format="ISO8601", utc=True)
     return parsed.dt.tz_localize(None).dt.as_unit("ns")
 
 
-BOOLEAN = Rule(frozenset({bool}), _why_boolean, _booleans)
-STRING = Rule(frozenset({str, _NONE}), _why_string, _strings)
-DATETIME = Rule(frozenset({str, _NONE}), _why_datetime, _timestamps)
-RULES: dict[DataType, Rule] = {
+BOOLEAN = ScalarConverter(frozenset({bool}), _boolean_mismatch, _build_booleans)
+STRING = ScalarConverter(frozenset({str, _NONE_TYPE}), _string_mismatch, _build_strings)
+DATETIME = ScalarConverter(frozenset({str, _NONE_TYPE}), _datetime_mismatch, _build_timestamps)
+CONVERTERS: dict[DataType, ScalarConverter] = {
     DataType.boolean: BOOLEAN,
-    DataType.integer: integers(np.dtype(np.int32), "an integer"),
-    DataType.long: integers(np.dtype(np.int64), "a long"),
-    DataType.float: floats(np.dtype(np.float32), "a float"),
-    DataType.double: floats(np.dtype(np.float64), "a double"),
+    DataType.integer: integer_converter(np.dtype(np.int32), "an integer"),
+    DataType.long: integer_converter(np.dtype(np.int64), "a long"),
+    DataType.float: float_converter(np.dtype(np.float32), "a float"),
+    DataType.double: float_converter(np.dtype(np.float64), "a double"),
     DataType.string: STRING,
-    DataType.binary: Rule(frozenset({str, _NONE}), _why_binary, _binaries),
+    DataType.binary: ScalarConverter(frozenset({str, _NONE_TYPE}), _binary_mismatch, _build_binaries),
     DataType.datetime: DATETIME,
 }

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from workers.codec.signature import Column
 
 
-class Source(Sequence[object]):
+class TypedColumn(Sequence[object]):
     """A column of a table; as a sequence it has its values as JSON has them."""
 
     @abstractmethod
-    def fit(self, column: Column) -> Any | None:
+    def as_dtype(self, column: Column) -> Any | None:
         """The values as an ndarray or a Series of the column's type, or None: they must be looked at singly.
 
-        Raises ColumnRefused where not even that would help.
+        Raises ColumnMismatch where not even that would help.
         """
 
     @abstractmethod
-    def json(self, column: Column) -> Sequence[object]:
-        """The values as JSON would have them in a body for this column. Raises ColumnRefused."""
+    def as_json(self, column: Column) -> Sequence[object]:
+        """The values as JSON would have them in a body for this column. Raises ColumnMismatch."""
 
     @abstractmethod
-    def untyped(self) -> pd.Series[Any]:
+    def as_inferred(self) -> pd.Series[Any]:
         """The values as pandas takes them, where no signature says what they are."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.codec.input_errors import DETAILS, refusal, short
+from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-_SPARSE = 16  # as many cells for each value sent are made
-_CELLS = 100_000  # as many are made in any case
+_MAX_CELLS_PER_VALUE = 16  # as many cells for each value sent are made
+_MIN_CELL_LIMIT = 100_000  # as many are made in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Table:
     """
 
     names: tuple[str | int, ...] | None
-    values: tuple[Sequence[object], ...]
-    rows: int
+    columns: tuple[Sequence[object], ...]
+    num_rows: int
     index: Sequence[object] | None = None
 
 
@@ -31,10 +31,10 @@ def from_split(payload: object) -> Table:
     if not isinstance(payload, Mapping):
         raise InvalidInput('dataframe_split must be an object with "data" and "columns".')
     if unknown := sorted(set(payload) - {"columns", "data", "index"}):
-        named = ", ".join(repr(short(name)) for name in unknown[:DETAILS])
+        named = ", ".join(repr(shorten(name)) for name in unknown[:MAX_DETAILS])
         raise InvalidInput(f"dataframe_split has {named}; it can have columns, data and index.")
-    rows = _rows(payload.get("data"))
-    names = _names(payload["columns"]) if payload.get("columns") is not None else None
+    rows = _check_rows(payload.get("data"))
+    names = _check_names(payload["columns"]) if payload.get("columns") is not None else None
     width = len(names) if names is not None else (len(rows[0]) if rows else 0)
     uneven = [
         InputProblem(number, None, f"has {len(row)} values, where {width} are wanted")
@@ -42,9 +42,9 @@ def from_split(payload: object) -> Table:
         if len(row) != width
     ]
     if uneven:
-        raise refusal(uneven, what="The rows of data are not all as long as columns")
+        raise invalid_input(uneven, what="The rows of data are not all as long as columns")
     values = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in range(width))
-    return Table(names, values, len(rows), _index(payload.get("index"), len(rows)))
+    return Table(names, values, len(rows), _check_index(payload.get("index"), len(rows)))
 
 
 def from_records(
@@ -56,9 +56,12 @@ def from_records(
     """
     if not isinstance(payload, list) or not payload:
         raise InvalidInput(f"{what} must be a list of at least one object.")
-    records = only_objects(payload, what=what)
+    records = require_objects(payload, what=what)
     names = tuple(dict.fromkeys(name for record in records for name in record))
-    if known is None and len(names) * len(records) > _SPARSE * sum(map(len, records)) + _CELLS:
+    if (
+        known is None
+        and len(names) * len(records) > _MAX_CELLS_PER_VALUE * sum(map(len, records)) + _MIN_CELL_LIMIT
+    ):
         raise InvalidInput(
             f"The {len(records)} objects of {what} have {len(names)} names together: most of the"
             " cells would be empty. Send records of the same names together."
@@ -69,13 +72,15 @@ def from_records(
     return Table(names, values, len(records))
 
 
-def only_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
+def require_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
     """`payload` where it holds objects only. Raises InputRefused."""
     bad = [
-        InputProblem(row, None, "not an object") for row, record in enumerate(payload) if not isinstance(record, dict)
+        InputProblem(row, None, "not an object")
+        for row, record in enumerate(payload)
+        if not isinstance(record, dict)
     ]
     if bad:
-        raise refusal(bad, what=f"{what} must hold objects only")
+        raise invalid_input(bad, what=f"{what} must hold objects only")
     return payload  # type: ignore[return-value] # just looked
 
 
@@ -92,7 +97,7 @@ def from_rows(payload: list[object], *, what: str) -> Table:
     """A table without names of a list of lists, or of a list of values for one column."""
     if not payload or not isinstance(payload[0], list):
         return from_cells(payload)
-    return from_split({"data": _rows(payload, what=what)})
+    return from_split({"data": _check_rows(payload, what=what)})
 
 
 def from_cells(cells: list[object]) -> Table:
@@ -100,18 +105,20 @@ def from_cells(cells: list[object]) -> Table:
     return Table(None, (cells,), len(cells))
 
 
-def _rows(payload: object, *, what: str = "data") -> list[list[object]]:
+def _check_rows(payload: object, *, what: str = "data") -> list[list[object]]:
     if not isinstance(payload, list):
         raise InvalidInput(f"{what} must be a list of rows, each a list of values.")
     bad = [
-        InputProblem(row, None, "not a list") for row, values in enumerate(payload) if not isinstance(values, list)
+        InputProblem(row, None, "not a list")
+        for row, values in enumerate(payload)
+        if not isinstance(values, list)
     ]
     if bad:
-        raise refusal(bad, what=f"{what} must hold lists only")
+        raise invalid_input(bad, what=f"{what} must hold lists only")
     return payload
 
 
-def _names(payload: object) -> tuple[str | int, ...]:
+def _check_names(payload: object) -> tuple[str | int, ...]:
     if not isinstance(payload, list) or not {str, int}.issuperset(map(type, payload)):
         raise InvalidInput("columns must be a list of strings.")
     if len(set(payload)) != len(payload):
@@ -119,7 +126,7 @@ def _names(payload: object) -> tuple[str | int, ...]:
     return tuple(payload)
 
 
-def _index(payload: object, rows: int) -> Sequence[object] | None:
+def _check_index(payload: object, rows: int) -> Sequence[object] | None:
     if payload is None:
         return None
     if not isinstance(payload, list) or len(payload) != rows:

@@ -22,14 +22,14 @@ import orjson
 import pandas as pd
 from pydantic import BaseModel
 
-from workers.codec.input_errors import short
-from workers.codec.request import Answer
+from workers.codec.input_errors import shorten
+from workers.codec.request import EncodedResponse
 from workers.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.codec.request import Request
+    from workers.codec.request import DecodedRequest
 
 # What orjson would write otherwise than MLflow does is passed to `_plain`. It takes no keys but strings:
 # of others it would not notice that two have the same text.
@@ -38,12 +38,12 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 Array = np.ndarray[Any, Any]
 
 
-def answer(predictions: object, request: Request) -> Answer:
+def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
     """The predictions as a JSON answer, wrapped where the request's form has it so."""
-    return Answer(write(predictions), wrapped=request.wrapped)
+    return EncodedResponse(to_json(predictions), wrapped=request.wrapped)
 
 
-def write(predictions: object) -> bytes:
+def to_json(predictions: object) -> bytes:
     """The predictions as JSON.
 
     Shapes are those of MLflow's scoring server: an ndarray is nested lists, a DataFrame or a Series
@@ -51,24 +51,24 @@ def write(predictions: object) -> bytes:
     ModelFailed naming the type that has no JSON form.
     """
     try:
-        return orjson.dumps(predictions, default=_plain, option=_OPTIONS)
+        return orjson.dumps(predictions, default=_to_serializable, option=_OPTIONS)
     except TypeError as error:
         if isinstance(error.__cause__, ModelError):
             raise error.__cause__ from None
     try:
-        return orjson.dumps(_slow(predictions))
+        return orjson.dumps(_to_serializable_slow(predictions))
     except (RecursionError, orjson.JSONEncodeError):
         raise ModelError("The model returned a value that is nested too deeply for JSON.") from None
 
 
-def write_each(predictions: Array, counts: Sequence[int]) -> list[bytes]:
+def split_to_json(predictions: Array, counts: Sequence[int]) -> list[bytes]:
     """What `write` makes of the first `counts[0]` rows of an array, of the next `counts[1]`, …"""
     if predictions.ndim == 1 and predictions.dtype.kind in "biuf" and not _is_masked(predictions):
-        texts = write(predictions)[1:-1].split(b",")  # numbers hold no comma
+        texts = to_json(predictions)[1:-1].split(b",")  # numbers hold no comma
         if len(texts) == len(counts):
             return [b"[%b]" % text for text in texts]
         return [b"[%b]" % b",".join(texts[first:end]) for first, end in _spans(counts)]
-    return [write(predictions[first:end]) for first, end in _spans(counts)]
+    return [to_json(predictions[first:end]) for first, end in _spans(counts)]
 
 
 def _spans(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -80,7 +80,7 @@ def _is_masked(array: Array) -> bool:
 
 
 @singledispatch
-def _plain(value: object) -> object:
+def _to_serializable(value: object) -> object:
     """`value`, one level of it, as something that orjson knows."""
     if value is pd.NA or value is pd.NaT:
         return None
@@ -93,37 +93,37 @@ def _plain(value: object) -> object:
 
 
 # Subclasses of what orjson knows come here as well; a subclass' own JSON form is its base's.
-_plain.register(str, str.__str__)
-_plain.register(int, int)
-_plain.register(float, float)
-_plain.register(list, list)
-_plain.register(Sequence, list)
-_plain.register(enum.Enum, lambda value: value.value)
-_plain.register(uuid.UUID, str)
-_plain.register(complex, lambda value: [value.real, value.imag])
-_plain.register(datetime.date, lambda value: value.isoformat())
-_plain.register(datetime.time, lambda value: value.isoformat())
-_plain.register(BaseModel, lambda value: value.model_dump())
-_plain.register(pd.Index, list)
-_plain.register(pd.api.extensions.ExtensionArray, list)
-_plain.register(type(pd.NaT), lambda _: None)
+_to_serializable.register(str, str.__str__)
+_to_serializable.register(int, int)
+_to_serializable.register(float, float)
+_to_serializable.register(list, list)
+_to_serializable.register(Sequence, list)
+_to_serializable.register(enum.Enum, lambda value: value.value)
+_to_serializable.register(uuid.UUID, str)
+_to_serializable.register(complex, lambda value: [value.real, value.imag])
+_to_serializable.register(datetime.date, lambda value: value.isoformat())
+_to_serializable.register(datetime.time, lambda value: value.isoformat())
+_to_serializable.register(BaseModel, lambda value: value.model_dump())
+_to_serializable.register(pd.Index, list)
+_to_serializable.register(pd.api.extensions.ExtensionArray, list)
+_to_serializable.register(type(pd.NaT), lambda _: None)
 
 
-@_plain.register(bytes)
-@_plain.register(bytearray)
-@_plain.register(memoryview)
-def _base64(value: bytes | bytearray | memoryview) -> str:
+@_to_serializable.register(bytes)
+@_to_serializable.register(bytearray)
+@_to_serializable.register(memoryview)
+def _encode_base64(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
-@_plain.register
+@_to_serializable.register
 def _decimal(value: decimal.Decimal) -> object:
     if not value.is_finite():
         return None
     return orjson.Fragment(format(value, "E" if abs(value.adjusted()) > 30 else "f"))
 
 
-@_plain.register
+@_to_serializable.register
 def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledispatch takes no parameters
     try:
         return sorted(values)
@@ -131,7 +131,7 @@ def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledi
         return list(values)
 
 
-@_plain.register(np.ndarray)
+@_to_serializable.register(np.ndarray)
 def _array(array: Array) -> object:
     """An array of numbers goes to orjson whole; float32 as the doubles that they are."""
     kind = array.dtype.kind
@@ -147,40 +147,40 @@ def _array(array: Array) -> object:
     return orjson.Fragment(orjson.dumps(native, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-@_plain.register
+@_to_serializable.register
 def _scalar(value: np.generic) -> object:
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(np.datetime_as_string(value))
     if isinstance(value, np.timedelta64):
-        return None if np.isnat(value) else duration(value)
+        return None if np.isnat(value) else duration_to_iso(value)
     if isinstance(value, np.inexact):  # the long ones are their own `item()`
         return complex(value) if isinstance(value, np.complexfloating) else float(value)
     return value.item()
 
 
-@_plain.register(pd.Series)
-def _series(series: pd.Series[Any]) -> list[dict[str, object]]:
-    return _records(pd.DataFrame(series))
+@_to_serializable.register(pd.Series)
+def _series_to_records(series: pd.Series[Any]) -> list[dict[str, object]]:
+    return _frame_to_records(pd.DataFrame(series))
 
 
-@_plain.register
-def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    names = [_name(name) for name in frame.columns]
-    _distinct(names, what="columns are both named")
+@_to_serializable.register
+def _frame_to_records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    names = [_key_to_text(name) for name in frame.columns]
+    _reject_duplicates(names, what="columns are both named")
     if not names:
         return [{} for _ in range(len(frame))]
-    columns = [_cells(frame.iloc[:, position]) for position in range(len(names))]
+    columns = [_column_values(frame.iloc[:, position]) for position in range(len(names))]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _cells(column: pd.Series[Any]) -> list[Any]:
+def _column_values(column: pd.Series[Any]) -> list[Any]:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         return column.to_numpy().tolist()
     return list(column)
 
 
-@_plain.register(datetime.timedelta)
-def duration(value: Any) -> str:
+@_to_serializable.register(datetime.timedelta)
+def duration_to_iso(value: Any) -> str:
     """A duration as ISO 8601. Raises ModelFailed for one of years or months, or beyond pandas' range."""
     try:
         return str(pd.Timedelta(value).isoformat())
@@ -192,22 +192,22 @@ def duration(value: Any) -> str:
         ) from None
 
 
-@_plain.register(Mapping)
-def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+@_to_serializable.register(Mapping)
+def _stringify_keys(value: Mapping[Any, Any]) -> dict[str, Any]:
     """The mapping with its keys as text. Raises ModelFailed where two have the same."""
-    names = [_valid(_name(key)) for key in value]
-    _distinct(names, what="keys of an object are both")
+    names = [_replace_surrogates(_key_to_text(key)) for key in value]
+    _reject_duplicates(names, what="keys of an object are both")
     return dict(zip(names, value.values(), strict=True))
 
 
-def _distinct(names: list[str], *, what: str) -> None:
+def _reject_duplicates(names: list[str], *, what: str) -> None:
     if len(set(names)) == len(names):
         return
     twice = next(name for name, times in Counter(names).items() if times > 1)
-    raise ModelError(f"The model's answer has no JSON form: two {what} {short(twice)!r}.")
+    raise ModelError(f"The model's answer has no JSON form: two {what} {shorten(twice)!r}.")
 
 
-def _text(value: str | int) -> str:
+def _dump_scalar(value: str | int) -> str:
     try:
         return json.dumps(value)
     except ValueError:
@@ -216,7 +216,7 @@ def _text(value: str | int) -> str:
         ) from None
 
 
-def _name(key: object) -> str:
+def _key_to_text(key: object) -> str:
     """A key as text, as JSON libraries write keys that are none."""
     if isinstance(key, np.generic | enum.Enum):
         key = key.item() if isinstance(key, np.generic) else key.value
@@ -224,23 +224,23 @@ def _name(key: object) -> str:
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, datetime.date | datetime.time):
         return key.isoformat()
-    return _text(key) if isinstance(key, int) else str(key)
+    return _dump_scalar(key) if isinstance(key, int) else str(key)
 
 
-def _slow(value: object) -> object:
+def _to_serializable_slow(value: object) -> object:
     """The same by Python alone, for integers beyond 64 bits, lone surrogates and odd keys."""
     if value is None or isinstance(value, bool | orjson.Fragment):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str | int):
-        return orjson.Fragment(_text(value))
+        return orjson.Fragment(_dump_scalar(value))
     if isinstance(value, dict):
-        return {key: _slow(item) for key, item in _object(value).items()}
+        return {key: _to_serializable_slow(item) for key, item in _stringify_keys(value).items()}
     if isinstance(value, list | tuple):
-        return [_slow(item) for item in value]
-    return _slow(_plain(value))
+        return [_to_serializable_slow(item) for item in value]
+    return _to_serializable_slow(_to_serializable(value))
 
 
-def _valid(key: str) -> str:
+def _replace_surrogates(key: str) -> str:
     return key.encode("utf-8", "replace").decode("utf-8")

@@ -9,174 +9,174 @@ from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import AnyType, DataType
 
 from workers.codec.inputs import inferred, tables, tensors
-from workers.codec.inputs.frames import frame
-from workers.codec.inputs.params import checked
+from workers.codec.inputs.frames import to_frame
+from workers.codec.inputs.params import validate_params
 from workers.codec.json import fast_numbers, legacy
 from workers.codec.json import text as json_text
-from workers.codec.request import Request
+from workers.codec.request import DecodedRequest
 from workers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
     from workers.protocol.messages import Job
 
 _LLM_KEYS = frozenset({"messages", "prompt", "input"})
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_WANTED = (
+_EXPECTED_BODY = (
     "The body must be a JSON object with exactly one of dataframe_split, dataframe_records, instances "
     "or inputs, and optionally params."
 )
 
 
-def read(job: Job, plan: Plan) -> Request:
+def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     """The body as data for the model. Raises InputRefused."""
-    if (numbers := fast_numbers.frame_of(job.body, plan)) is not None:
-        return Request(numbers)
-    by_mlflow = plan.checks == "mlflow"
-    document = json_text.parse_as_mlflow(job.body) if by_mlflow else json_text.parse(job.body)
+    if (numbers := fast_numbers.read_numeric_frame(job.body, spec)) is not None:
+        return DecodedRequest(numbers)
+    by_mlflow = spec.input_checks == "mlflow"
+    document = json_text.parse_json_like_mlflow(job.body) if by_mlflow else json_text.parse_json(job.body)
     unified = isinstance(document, dict) and not _LLM_KEYS.isdisjoint(document)
-    document = document if unified else legacy.as_mlflow(document)
+    document = document if unified else legacy.to_mlflow_form(document)
     if not isinstance(document, dict):
-        raise InvalidInput(_WANTED)
+        raise InvalidInput(_EXPECTED_BODY)
     if by_mlflow:
-        return _by_mlflow(document, plan)
+        return _decode_with_mlflow(document, spec)
     if unified:
-        return _unified_llm(document, plan)
-    form = _form(document)
-    params = checked(document.get("params"), plan)
-    return Request(_READERS[form](document[form], plan, form), params)
+        return _decode_unified_llm(document, spec)
+    form = _find_form(document)
+    params = validate_params(document.get("params"), spec)
+    return DecodedRequest(_FORM_READERS[form](document[form], spec, form), params)
 
 
-def _form(document: dict[str, Any]) -> str:
+def _find_form(document: dict[str, Any]) -> str:
     forms = [form for form in _FORMS if form in document]
     if len(forms) != 1:
-        raise InvalidInput(_WANTED)
+        raise InvalidInput(_EXPECTED_BODY)
     if unknown := sorted(set(document) - {forms[0], "params"}):
-        raise InvalidInput(f"{_WANTED} It also has {unknown[0][:100]!r}.")
+        raise InvalidInput(f"{_EXPECTED_BODY} It also has {unknown[0][:100]!r}.")
     return forms[0]
 
 
-def _split(payload: object, plan: Plan, form: str) -> object:
-    _refuse_type_hinted(plan, form)
-    return _tabular(tables.from_split(payload), plan)
+def _read_split(payload: object, spec: InputSpec, form: str) -> object:
+    _reject_type_hinted(spec, form)
+    return _table_to_input(tables.from_split(payload), spec)
 
 
-def _records(payload: object, plan: Plan, form: str) -> object:
-    _refuse_type_hinted(plan, form)
-    return _tabular(tables.from_records(payload, known=_known(plan)), plan)
+def _read_records(payload: object, spec: InputSpec, form: str) -> object:
+    _reject_type_hinted(spec, form)
+    return _table_to_input(tables.from_records(payload, known=_known_columns(spec)), spec)
 
 
-def _known(plan: Plan) -> frozenset[str] | None:
+def _known_columns(spec: InputSpec) -> frozenset[str] | None:
     """The names that a record may have, where the signature says so."""
-    if not plan.named:
+    if not spec.has_column_names:
         return None
-    return frozenset(column.name for column in plan.columns or () if column.name is not None)
+    return frozenset(column.name for column in spec.columns or () if column.name is not None)
 
 
-def _tabular(table: tables.Table, plan: Plan) -> object:
-    if plan.schema is None or plan.columns is not None:
-        return frame(table, plan)
-    return tensors.from_table(table, plan)
+def _table_to_input(table: tables.Table, spec: InputSpec) -> object:
+    if spec.schema is None or spec.columns is not None:
+        return to_frame(table, spec)
+    return tensors.table_to_tensors(table, spec)
 
 
-def _instances(payload: object, plan: Plan, form: str) -> object:
-    _refuse_type_hinted(plan, form)
-    return _values(payload, plan, form)
+def _read_instances(payload: object, spec: InputSpec, form: str) -> object:
+    _reject_type_hinted(spec, form)
+    return _payload_to_input(payload, spec, form)
 
 
-def _inputs(payload: object, plan: Plan, form: str) -> object:
+def _read_inputs(payload: object, spec: InputSpec, form: str) -> object:
     """Type hints are MLflow's to hold the payload against: it does so strictly, and converts nothing."""
-    return payload if plan.type_hinted else _values(payload, plan, form)
+    return payload if spec.type_hinted else _payload_to_input(payload, spec, form)
 
 
-def _values(payload: object, plan: Plan, form: str) -> object:
-    if plan.schema is None:
-        return inferred.data(payload, what=form)
+def _payload_to_input(payload: object, spec: InputSpec, form: str) -> object:
+    if spec.schema is None:
+        return inferred.infer_payload(payload, what=form)
     records = isinstance(payload, list) and bool(payload) and isinstance(payload[0], dict)
-    if plan.columns is None:
+    if spec.columns is None:
         if records and isinstance(payload, list):
-            return tensors.stacked(tables.only_objects(payload, what=form), plan, what=form)
-        return tensors.tensors(payload, plan, what=form)
-    return frame(_table(payload, plan, form, records=records), plan)
+            return tensors.records_to_tensors(tables.require_objects(payload, what=form), spec, what=form)
+        return tensors.to_tensors(payload, spec, what=form)
+    return to_frame(_to_table(payload, spec, form, records=records), spec)
 
 
-def _table(payload: object, plan: Plan, form: str, *, records: bool) -> tables.Table:
+def _to_table(payload: object, spec: InputSpec, form: str, *, records: bool) -> tables.Table:
     """Rows, an object per row, or an object of columns; the rows of one nameless column are its cells."""
-    if plan.cells:
+    if spec.single_object_column:
         return tables.from_cells(payload if isinstance(payload, list) else [payload])
     if records:
-        return tables.from_records(payload, what=form, known=_known(plan))
+        return tables.from_records(payload, what=form, known=_known_columns(spec))
     if isinstance(payload, dict):
-        return _columns_of(payload, plan, form)
+        return _mapping_to_table(payload, spec, form)
     rows = payload if isinstance(payload, list) else [payload]
-    if plan.lists:
+    if spec.single_list_column:
         return tables.from_cells(rows if rows and isinstance(rows[0], list) else [rows])
     return tables.from_rows(rows, what=form)
 
 
-def _columns_of(payload: dict[str, object], plan: Plan, form: str) -> tables.Table:
+def _mapping_to_table(payload: dict[str, object], spec: InputSpec, form: str) -> tables.Table:
     """An object of columns; of one row where a column's own type is a list or an object, as in MLflow."""
-    if plan.nested or all(_is_cell(name, value, plan) for name, value in payload.items()):
+    if spec.has_nested_columns or all(_is_single_value(name, value, spec) for name, value in payload.items()):
         return tables.from_records([payload], what=form)
     return tables.from_mapping(payload, what=form)
 
 
-def _is_cell(name: str, value: object, plan: Plan) -> bool:
+def _is_single_value(name: str, value: object, spec: InputSpec) -> bool:
     if not isinstance(value, list):
         return True
     strings = all(isinstance(item, str) for item in value)
     return strings and any(
-        column.name == name and isinstance(column.type, AnyType) for column in plan.columns or ()
+        column.name == name and isinstance(column.type, AnyType) for column in spec.columns or ()
     )
 
 
-def _unified_llm(document: dict[str, Any], plan: Plan) -> Request:
+def _decode_unified_llm(document: dict[str, Any], input_spec: InputSpec) -> DecodedRequest:
     """MLflow's form for chat, completions and embeddings: the body itself is the input."""
-    names = {spec.name for spec in plan.params.params} if plan.params is not None else set()
+    names = {spec.name for spec in input_spec.params.params} if input_spec.params is not None else set()
     data = {name: value for name, value in document.items() if name not in names}
     params = {name: value for name, value in document.items() if name in names}
-    return Request(_conversation(data, plan), checked(params, plan), wrapped=False)
+    return DecodedRequest(_llm_to_input(data, input_spec), validate_params(params, input_spec), wrapped=False)
 
 
-def _conversation(data: dict[str, Any], plan: Plan) -> object:
+def _llm_to_input(data: dict[str, Any], spec: InputSpec) -> object:
     """The body as one row of the signature's columns, where it has such; texts in a list stay a list."""
-    if plan.type_hinted or not plan.named:
+    if spec.type_hinted or not spec.has_column_names:
         return data
     texts = {
         column.name
-        for column in plan.columns or ()
-        if column.type == DataType.string and _is_texts(data.get(str(column.name)))
+        for column in spec.columns or ()
+        if column.type == DataType.string and _is_text_list(data.get(str(column.name)))
     }
     rest = {name: value[0] if name in texts else value for name, value in data.items()}
-    made = frame(tables.from_records([rest], what="the body"), plan)
+    made = to_frame(tables.from_records([rest], what="the body"), spec)
     return data if texts else made
 
 
-def _is_texts(value: object) -> bool:
+def _is_text_list(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
-def _by_mlflow(document: dict[str, Any], plan: Plan) -> Request:
+def _decode_with_mlflow(document: dict[str, Any], spec: InputSpec) -> DecodedRequest:
     """Everything as MLflow's scoring server does it, value for value."""
     try:
-        parsed = scoring_server._parse_json_data(document, plan.metadata, plan.schema)  # noqa: SLF001 - the server's own function is the point
+        parsed = scoring_server._parse_json_data(document, spec.metadata, spec.schema)  # noqa: SLF001 - the server's own function is the point
     except MlflowException as error:
-        raise InvalidInput(f"MLflow's own checks refuse the body. {_WANTED}") from error
+        raise InvalidInput(f"MLflow's own checks refuse the body. {_EXPECTED_BODY}") from error
     except Exception as error:  # its parsers raise whatever pandas and numpy raise
-        raise InvalidInput(f"MLflow's own parser cannot read the body. {_WANTED}") from error
-    return Request(parsed.data, parsed.params, wrapped=not parsed.is_unified_llm_input)
+        raise InvalidInput(f"MLflow's own parser cannot read the body. {_EXPECTED_BODY}") from error
+    return DecodedRequest(parsed.data, parsed.params, wrapped=not parsed.is_unified_llm_input)
 
 
-def _refuse_type_hinted(plan: Plan, form: str) -> None:
-    if plan.type_hinted:
+def _reject_type_hinted(spec: InputSpec, form: str) -> None:
+    if spec.type_hinted:
         raise InvalidInput(f"This model's signature comes from type hints: send inputs, not {form}.")
 
 
-_READERS: dict[str, Callable[[object, Plan, str], object]] = {
-    "dataframe_split": _split,
-    "dataframe_records": _records,
-    "instances": _instances,
-    "inputs": _inputs,
+_FORM_READERS: dict[str, Callable[[object, InputSpec, str], object]] = {
+    "dataframe_split": _read_split,
+    "dataframe_records": _read_records,
+    "instances": _read_instances,
+    "inputs": _read_inputs,
 }

@@ -14,25 +14,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from workers.codec.inputs.frames import framed, labels
+from workers.codec.inputs.frames import build_frame, row_index
 from workers.codec.signature import NUMERIC_DTYPES
 
 if TYPE_CHECKING:
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
 
-WORTH_IT_BYTES = 8 * 1024
-_INSTALLED = find_spec("simdjson") is not None
+MIN_BODY_BYTES = 8 * 1024
+_SIMDJSON_INSTALLED = find_spec("simdjson") is not None
 _FORM = "dataframe_split"
-_EXACT = 2.0**52  # integers up to here are doubles, and doubles up to here show whether they had a fraction
+_MAX_EXACT_DOUBLE = (
+    2.0**52
+)  # integers up to here are doubles, and doubles up to here show whether they had a fraction
 _QUOTE, _OPEN, _CLOSE, _COMMA = b'"', ord("["), ord("]"), ord(",")
 
 _DOUBLE = np.dtype(np.float64)
-_KEYS = (["columns", "data"], ["columns", "data", "index"])
+_SPLIT_KEYS = (["columns", "data"], ["columns", "data", "index"])
 
 Array = np.ndarray[Any, Any]
 
 
-class _Numbers(NamedTuple):
+class _ParsedMatrix(NamedTuple):
     """The names of the columns in the body's order, the numbers, a row each, and the rows' labels."""
 
     names: list[str]
@@ -40,49 +42,62 @@ class _Numbers(NamedTuple):
     labels: list[int] | None
 
 
-def frame_of(body: bytes, plan: Plan) -> pd.DataFrame | None:
+def read_numeric_frame(body: bytes, spec: InputSpec) -> pd.DataFrame | None:
     """The frame that the exact way would make of the body; None where only that can tell.
 
     Read here is `dataframe_split` with every column of the signature, all of them numbers, and nothing
     else; each number must surely be one that its column holds unchanged.
     """
-    if not _INSTALLED or len(body) < WORTH_IT_BYTES or not plan.numeric or body.startswith(BOM_UTF8):
+    if (
+        not _SIMDJSON_INSTALLED
+        or len(body) < MIN_BODY_BYTES
+        or not spec.all_numeric
+        or body.startswith(BOM_UTF8)
+    ):
         return None
-    found = _numbers(body, plan)
-    if found is None or not (np.abs(found.rows) < _EXACT).all():
+    found = _parse_numbers(body, spec)
+    if found is None or not (np.abs(found.rows) < _MAX_EXACT_DOUBLE).all():
         return None
-    order = [found.names.index(name) for name in plan.index]
-    types = [NUMERIC_DTYPES[column.type] for column in plan.columns or ()]
-    index = labels(found.labels, len(found.rows))
+    order = [found.names.index(name) for name in spec.column_names]
+    types = [NUMERIC_DTYPES[column.type] for column in spec.columns or ()]
+    index = row_index(found.labels, len(found.rows))
     if {*types} == {_DOUBLE}:
-        return pd.DataFrame(found.rows.T[order].T, index=index, columns=plan.index, copy=False)
-    columns = [_typed(found.rows[:, at], dtype) for at, dtype in zip(order, types, strict=True)]
-    return None if any(column is None for column in columns) else framed(columns, index, plan.index)
+        return pd.DataFrame(found.rows.T[order].T, index=index, columns=spec.column_names, copy=False)
+    columns = [_cast_column(found.rows[:, at], dtype) for at, dtype in zip(order, types, strict=True)]
+    return (
+        None if any(column is None for column in columns) else build_frame(columns, index, spec.column_names)
+    )
 
 
-def _numbers(body: bytes, plan: Plan) -> _Numbers | None:
+def _parse_numbers(body: bytes, spec: InputSpec) -> _ParsedMatrix | None:
     """What the body holds; None where it is anything but names, numbers, and labels of the rows."""
     import simdjson  # noqa: PLC0415 - not installed everywhere
 
     try:
         document: Any = simdjson.Parser().parse(body)
         split: Any = document[_FORM] if list(document) == [_FORM] else {}
-        if sorted(split) not in _KEYS:
+        if sorted(split) not in _SPLIT_KEYS:
             return None
         names: Any = split["columns"].as_list()
         index: Any = split["index"].as_list() if len(split) > 2 else None
         flat = np.frombuffer(split["data"].as_buffer(of_type="d"), dtype=np.float64)
-        rows, width = len(split["data"]), len(plan.index)
+        rows, width = len(split["data"]), len(spec.column_names)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError):
         return None  # no JSON, or of another form: the exact way says which
-    named = len(names) == width and {*map(type, names)} == {str} and {*names} == {*plan.index}
+    named = len(names) == width and {*map(type, names)} == {str} and {*names} == {*spec.column_names}
     labelled = index is None or (len(index) == rows and {*map(type, index)} == {int})
-    if not named or not labelled or not rows or len(flat) != rows * width or not _is_even(body, rows, width):
+    if (
+        not named
+        or not labelled
+        or not rows
+        or len(flat) != rows * width
+        or not _is_rectangular(body, rows, width)
+    ):
         return None
-    return _Numbers(names, flat.reshape(rows, width), index)
+    return _ParsedMatrix(names, flat.reshape(rows, width), index)
 
 
-def _is_even(body: bytes, rows: int, width: int) -> bool:
+def _is_rectangular(body: bytes, rows: int, width: int) -> bool:
     """Whether the numbers stand in so many rows of one width.
 
     Their array says only how many there are. With the names before it there is no text behind the last
@@ -100,7 +115,7 @@ def _is_even(body: bytes, rows: int, width: int) -> bool:
     return before[0] == 0 and bool((within == width).all())
 
 
-def _typed(column: Array, dtype: np.dtype[Any]) -> Array | None:
+def _cast_column(column: Array, dtype: np.dtype[Any]) -> Array | None:
     """The column as its own type; None where that would change a value."""
     if dtype.kind == "f":
         return column.astype(dtype)  # whatever is as small as this is within the range of a float

@@ -13,10 +13,10 @@ _FORMATS = {
     "tf-instances": ("instances", "instances"),
     "tf-inputs": ("inputs", "inputs"),
 }
-_SPLIT = frozenset({"columns", "data", "index"})
+_SPLIT_KEYS = frozenset({"columns", "data", "index"})
 
 
-def as_mlflow(document: object) -> object:
+def to_mlflow_form(document: object) -> object:
     """`document` in MLflow's form where it has one of the replaced service's, else unchanged.
 
     Those are a bare list of records, `{"columns", "data"}`, `{"record"}`, and any with `"format"`.
@@ -27,15 +27,15 @@ def as_mlflow(document: object) -> object:
     if not isinstance(document, dict):
         return document
     if "format" in document:
-        return _by_format(document)
+        return _convert_by_format(document)
     if "columns" in document and "data" in document:
-        return _moved(document, "data", "dataframe_split")
+        return _rename_key(document, "data", "dataframe_split")
     if "record" in document:
-        return _moved(document, "record", "dataframe_records")
+        return _rename_key(document, "record", "dataframe_records")
     return document
 
 
-def _by_format(document: dict[str, Any]) -> dict[str, Any]:
+def _convert_by_format(document: dict[str, Any]) -> dict[str, Any]:
     body = {name: value for name, value in document.items() if name != "format"}
     form = document["format"]
     if not isinstance(form, str) or form not in _FORMATS:
@@ -43,12 +43,12 @@ def _by_format(document: dict[str, Any]) -> dict[str, Any]:
     key, name = _FORMATS[form]
     if key not in body:
         raise InvalidInput(f"A body of format {form} must have {key!r}.")
-    return _moved(body, key, name)
+    return _rename_key(body, key, name)
 
 
-def _moved(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+def _rename_key(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     """The data under MLflow's key, beside everything else that the body has."""
-    moved = _SPLIT if key == "data" else {key}
+    moved = _SPLIT_KEYS if key == "data" else {key}
     rest = {other: value for other, value in document.items() if other not in moved}
     if name in rest:
         raise InvalidInput(f"The body has both {key!r} and {name!r}; it must have one of them.")

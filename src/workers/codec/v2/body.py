@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workers.codec.input_errors import DETAILS, short
-from workers.codec.inputs.params import checked
+from workers.codec.input_errors import MAX_DETAILS, shorten
+from workers.codec.inputs.params import validate_params
 from workers.codec.json import text as json_text
-from workers.codec.request import Request
+from workers.codec.request import DecodedRequest
 from workers.codec.v2 import columns as v2_columns
 from workers.codec.v2 import inputs as v2_inputs
 from workers.codec.v2 import tensors as v2_tensors
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from mlflow.types.schema import Schema
 
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
     from workers.protocol.messages import Job
 
-_WANTED = 'The body must be a JSON object with "inputs": a list of tensors.'
-_BODY = ("id", "model_name", "model_version", "parameters", "inputs", "outputs")
-_INPUT = ("name", "shape", "datatype", "parameters", "data")
-_OUTPUT = ("name", "parameters")
+_EXPECTED_BODY = 'The body must be a JSON object with "inputs": a list of tensors.'
+_BODY_KEYS = ("id", "model_name", "model_version", "parameters", "inputs", "outputs")
+_INPUT_KEYS = ("name", "shape", "datatype", "parameters", "data")
+_OUTPUT_KEYS = ("name", "parameters")
 # Clients of the protocol add these of their own; they are the model's where its signature has them.
-_PROTOCOL = frozenset({"binary_data_output", "content_type", "headers", "priority", "timeout"})
+_PROTOCOL_PARAMETERS = frozenset({"binary_data_output", "content_type", "headers", "priority", "timeout"})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OutputOptions:
     """How the request wants its answer.
 
     `outputs` says of each output that is wanted, in order, whether in binary; None: all of them, as
@@ -44,34 +44,41 @@ class Asked:
     schema: Schema | None
 
 
-def read(job: Job, plan: Plan) -> Request:
+def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     """The body as data for the model. Raises InputRefused."""
     length = len(job.body) if job.json_length is None else job.json_length
     if length > len(job.body):
         raise InvalidInput("Inference-Header-Content-Length is more than the body has.")
-    document = json_text.parse(job.body[:length] if length < len(job.body) else job.body)
+    document = json_text.parse_json(job.body[:length] if length < len(job.body) else job.body)
     if (
         not isinstance(document, dict)
         or not isinstance(document.get("inputs"), list)
         or not document["inputs"]
     ):
-        raise InvalidInput(_WANTED)
-    _known(document, _BODY, what="The body")
-    parameters = _object(document.get("parameters"), what="parameters")
-    tensors = _tensors(document["inputs"], memoryview(job.body)[length:])
-    data = v2_inputs.data(tensors, _choice(parameters, v2_inputs.CONTENT_TYPES, what="the request"), plan)
-    return Request(data, _params(parameters, plan), wrapped=False, asked=_asked(document, parameters, plan))
+        raise InvalidInput(_EXPECTED_BODY)
+    _reject_unknown_keys(document, _BODY_KEYS, what="The body")
+    parameters = _require_object(document.get("parameters"), what="parameters")
+    tensors = _decode_tensors(document["inputs"], memoryview(job.body)[length:])
+    data = v2_inputs.to_model_input(
+        tensors, _get_content_type(parameters, v2_inputs.CONTENT_TYPES, what="the request"), spec
+    )
+    return DecodedRequest(
+        data,
+        _model_params(parameters, spec),
+        wrapped=False,
+        output_options=_output_options(document, parameters, spec),
+    )
 
 
-def _tensors(inputs: list[object], binary: memoryview) -> tuple[v2_tensors.Tensor, ...]:
+def _decode_tensors(inputs: list[object], binary: memoryview) -> tuple[v2_tensors.Tensor, ...]:
     """Every input; each binary one takes its bytes from those after the JSON, and none may be left."""
     tensors: dict[str, v2_tensors.Tensor] = {}
     for number, given in enumerate(inputs):
         if not isinstance(given, dict) or not isinstance(given.get("name"), str):
             raise InvalidInput(f"inputs[{number}] must be an object with a name.")
-        tensor, taken = _tensor(given, binary)
+        tensor, taken = _decode_tensor(given, binary)
         if tensor.name in tensors:
-            raise InvalidInput(f"The input {short(tensor.name)!r} is there twice.")
+            raise InvalidInput(f"The input {shorten(tensor.name)!r} is there twice.")
         tensors[tensor.name] = tensor
         binary = binary[taken:]
     if len(binary):
@@ -79,17 +86,17 @@ def _tensors(inputs: list[object], binary: memoryview) -> tuple[v2_tensors.Tenso
     return tuple(tensors.values())
 
 
-def _tensor(given: Mapping[str, Any], binary: memoryview) -> tuple[v2_tensors.Tensor, int]:
+def _decode_tensor(given: Mapping[str, Any], binary: memoryview) -> tuple[v2_tensors.Tensor, int]:
     """One input, and how many of the bytes after the JSON are its own."""
-    name, datatype = short(given["name"]), given.get("datatype")
-    _known(given, _INPUT, what=f"The input {name!r}")
+    name, datatype = shorten(given["name"]), given.get("datatype")
+    _reject_unknown_keys(given, _INPUT_KEYS, what=f"The input {name!r}")
     if datatype != v2_tensors.BYTES and (not isinstance(datatype, str) or datatype not in v2_tensors.DTYPES):
         raise InvalidInput(
             f"{name!r} must have a datatype: {', '.join(v2_tensors.DTYPES)} or {v2_tensors.BYTES}."
         )
-    shape = v2_tensors.shape_of(given.get("shape"), name)
-    parameters = _object(given.get("parameters"), what=f"The parameters of {name!r}")
-    size, data = _size(parameters, name), given.get("data")
+    shape = v2_tensors.parse_shape(given.get("shape"), name)
+    parameters = _require_object(given.get("parameters"), what=f"The parameters of {name!r}")
+    size, data = _binary_size(parameters, name), given.get("data")
     if (size is None) == (data is None):
         raise InvalidInput(
             f"{name!r} must have either data or, for binary data, parameters.binary_data_size."
@@ -100,14 +107,16 @@ def _tensor(given: Mapping[str, Any], binary: memoryview) -> tuple[v2_tensors.Te
         raise InvalidInput(f"{name!r} is said to have more binary data than the body has after its JSON.")
     else:
         tensor = v2_tensors.from_binary(binary[:size], datatype, shape, name=name)
-    content_type = _choice(parameters, v2_columns.CONTENT_TYPES, what=f"the input {name!r}")
+    content_type = _get_content_type(parameters, v2_columns.CONTENT_TYPES, what=f"the input {name!r}")
     unit = parameters.get("unit")
-    if unit is not None and (not isinstance(unit, str) or unit not in v2_columns.UNITS):
-        raise InvalidInput(f"{name!r}: parameters.unit must be one of {', '.join(v2_columns.UNITS)}.")
+    if unit is not None and (not isinstance(unit, str) or unit not in v2_columns.NANOSECONDS_PER_UNIT):
+        raise InvalidInput(
+            f"{name!r}: parameters.unit must be one of {', '.join(v2_columns.NANOSECONDS_PER_UNIT)}."
+        )
     return replace(tensor, name=given["name"], content_type=content_type, unit=unit), size or 0
 
 
-def _size(parameters: Mapping[str, Any], name: str) -> int | None:
+def _binary_size(parameters: Mapping[str, Any], name: str) -> int | None:
     if any(str(key).startswith("shared_memory") for key in parameters):
         raise InvalidInput(f"{name!r}: tensors are not read from or written to shared memory here.")
     size = parameters.get("binary_data_size")
@@ -116,49 +125,53 @@ def _size(parameters: Mapping[str, Any], name: str) -> int | None:
     return size
 
 
-def _params(parameters: Mapping[str, Any], plan: Plan) -> dict[str, Any] | None:
+def _model_params(parameters: Mapping[str, Any], input_spec: InputSpec) -> dict[str, Any] | None:
     """The model's own params among the request's parameters."""
-    names = {spec.name for spec in plan.params.params} if plan.params is not None else set()
-    own = {name: value for name, value in parameters.items() if name in names or not _is_protocols(name)}
-    return (own or None) if plan.checks == "mlflow" else checked(own, plan)
+    names = {spec.name for spec in input_spec.params.params} if input_spec.params is not None else set()
+    own = {
+        name: value for name, value in parameters.items() if name in names or not _is_protocol_parameter(name)
+    }
+    return (own or None) if input_spec.input_checks == "mlflow" else validate_params(own, input_spec)
 
 
-def _is_protocols(name: str) -> bool:
-    return name in _PROTOCOL or name.startswith("triton_")
+def _is_protocol_parameter(name: str) -> bool:
+    return name in _PROTOCOL_PARAMETERS or name.startswith("triton_")
 
 
-def _asked(document: Mapping[str, Any], parameters: Mapping[str, Any], plan: Plan) -> Asked:
+def _output_options(
+    document: Mapping[str, Any], parameters: Mapping[str, Any], spec: InputSpec
+) -> OutputOptions:
     given = document.get("id")
     if given is not None and not isinstance(given, str):
         raise InvalidInput("id must be a string.")
-    binary = _flag(parameters, "binary_data_output", default=False)
+    binary = _get_flag(parameters, "binary_data_output", default=False)
     outputs = document.get("outputs")
     wanted: dict[str, bool] | None = None
     if outputs is not None and outputs != []:
-        wanted = _outputs(outputs, binary=binary)
-    return Asked(given, wanted, binary, plan.metadata.get_output_schema())
+        wanted = _requested_outputs(outputs, binary=binary)
+    return OutputOptions(given, wanted, binary, spec.metadata.get_output_schema())
 
 
-def _outputs(outputs: object, *, binary: bool) -> dict[str, bool]:
+def _requested_outputs(outputs: object, *, binary: bool) -> dict[str, bool]:
     if not isinstance(outputs, list):
         raise InvalidInput("outputs must be a list of objects, each with a name.")
     wanted: dict[str, bool] = {}
     for number, output in enumerate(outputs):
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise InvalidInput(f"outputs[{number}] must be an object with a name.")
-        name = short(output["name"])
-        _known(output, _OUTPUT, what=f"The output {name!r}")
-        parameters = _object(output.get("parameters"), what=f"The parameters of {name!r}")
-        _size(parameters, name)
+        name = shorten(output["name"])
+        _reject_unknown_keys(output, _OUTPUT_KEYS, what=f"The output {name!r}")
+        parameters = _require_object(output.get("parameters"), what=f"The parameters of {name!r}")
+        _binary_size(parameters, name)
         if "classification" in parameters:
             raise InvalidInput(f"{name!r}: the classification of outputs is not offered here.")
         if output["name"] in wanted:
             raise InvalidInput(f"The output {name!r} is asked for twice.")
-        wanted[output["name"]] = _flag(parameters, "binary_data", default=binary)
+        wanted[output["name"]] = _get_flag(parameters, "binary_data", default=binary)
     return wanted
 
 
-def _object(value: object, *, what: str) -> dict[str, Any]:
+def _require_object(value: object, *, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -166,19 +179,19 @@ def _object(value: object, *, what: str) -> dict[str, Any]:
     return value
 
 
-def _known(given: Mapping[str, Any], names: Collection[str], *, what: str) -> None:
-    if unknown := [repr(short(name)) for name in given if name not in names]:
-        raise InvalidInput(f"{what} has {', '.join(unknown[:DETAILS])}; it can have {', '.join(names)}.")
+def _reject_unknown_keys(given: Mapping[str, Any], names: Collection[str], *, what: str) -> None:
+    if unknown := [repr(shorten(name)) for name in given if name not in names]:
+        raise InvalidInput(f"{what} has {', '.join(unknown[:MAX_DETAILS])}; it can have {', '.join(names)}.")
 
 
-def _choice(parameters: Mapping[str, Any], choices: Collection[str], *, what: str) -> str | None:
+def _get_content_type(parameters: Mapping[str, Any], choices: Collection[str], *, what: str) -> str | None:
     value = parameters.get("content_type")
     if value is not None and (not isinstance(value, str) or value not in choices):
         raise InvalidInput(f"The content_type of {what} can be {', '.join(choices)}.")
     return value
 
 
-def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+def _get_flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
         raise InvalidInput(f"{name} must be true or false.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workers.codec.inputs.tensors import flattened
+from workers.codec.inputs.tensors import flatten
 from workers.codec.json import answer as json_answer
 from workers.codec.v2.tensors import BYTES, DTYPES
 from workers.errors import InvalidInput
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
-_EXACT = 2**53  # every integer up to here is a double
+_MAX_EXACT_INTEGER = 2**53  # every integer up to here is a double
 _RANK = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class OutputTensor:
     """An output's values: an ndarray of numbers, or a list of texts, bytes and nulls; both flat."""
 
     datatype: str
@@ -35,58 +35,60 @@ class Cells:
     content_type: str | None = None
 
 
-def of(value: object) -> Cells:
+def to_output_tensor(value: object) -> OutputTensor:
     """The tensor of an array, a Series, a list or a single value. Raises ModelFailed for what has no form."""
     if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
         value = value.toarray()
     if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        value = _unboxed(value)
+        value = _to_numpy(value)
     if isinstance(value, list | tuple):
-        return _of_list(list(value))
+        return _list_to_tensor(list(value))
     array = value if isinstance(value, np.ndarray) else None
     if array is None and isinstance(value, np.generic):
         array = np.asarray(value)
-    return _of_leaves((), [value]) if array is None else _of_array(array)
+    return _leaves_to_tensor((), [value]) if array is None else _array_to_tensor(array)
 
 
-def _of_array(array: Array) -> Cells:
+def _array_to_tensor(array: Array) -> OutputTensor:
     if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "biufmM":
-        return _of_leaves(array.shape, array.ravel().tolist())
+        return _leaves_to_tensor(array.shape, array.ravel().tolist())
     if array.dtype.kind in "mM":
-        return _of_leaves(array.shape, list(array.ravel()))
+        return _leaves_to_tensor(array.shape, list(array.ravel()))
     if array.dtype.newbyteorder("=") not in _DATATYPES:  # a long double, which JSON has as a double too
         array = array.astype(np.float64)
     flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).ravel()
-    return Cells(_DATATYPES[flat.dtype], _batched(array.shape), flat)
+    return OutputTensor(_DATATYPES[flat.dtype], _at_least_2d(array.shape), flat)
 
 
-def _of_list(values: list[Any]) -> Cells:
+def _list_to_tensor(values: list[Any]) -> OutputTensor:
     """Nested lists of one depth as an array, else the outer list's items as they are."""
     if values and all(isinstance(value, np.ndarray) for value in values):
         if len({(value.shape, value.dtype) for value in values}) == 1:
             masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
-            return _of_array(np.ma.stack(values) if masked else np.stack(values))
-        return _of_leaves((len(values),), values)
+            return _array_to_tensor(np.ma.stack(values) if masked else np.stack(values))
+        return _leaves_to_tensor((len(values),), values)
     try:
-        shape, leaves = flattened(values, what="the answer")
+        shape, leaves = flatten(values, what="the answer")
     except InvalidInput:
-        return _of_leaves((len(values),), values)
-    return _of_leaves(shape, leaves)
+        return _leaves_to_tensor((len(values),), values)
+    return _leaves_to_tensor(shape, leaves)
 
 
-def _of_leaves(shape: tuple[int, ...], leaves: list[Any]) -> Cells:
+def _leaves_to_tensor(shape: tuple[int, ...], leaves: list[Any]) -> OutputTensor:
     """Python values as the one datatype that holds them all, or each as JSON of its own."""
-    shape = _batched(shape)
-    if (numbers := _numbers(leaves)) is not None:
-        return Cells(_DATATYPES[numbers.dtype], shape, numbers)
+    shape = _at_least_2d(shape)
+    if (numbers := _to_numeric_array(leaves)) is not None:
+        return OutputTensor(_DATATYPES[numbers.dtype], shape, numbers)
     plain = [None if _is_missing(leaf) else leaf for leaf in leaves]
-    for content_type, kinds, form in _TEXTS:
+    for content_type, kinds, form in _TEXT_FORMATS:
         if all(leaf is None or isinstance(leaf, kinds) for leaf in plain):
-            return Cells(BYTES, shape, [None if leaf is None else form(leaf) for leaf in plain], content_type)
-    return Cells(BYTES, shape, [json_answer.write(leaf).decode() for leaf in leaves], "pd_json")
+            return OutputTensor(
+                BYTES, shape, [None if leaf is None else form(leaf) for leaf in plain], content_type
+            )
+    return OutputTensor(BYTES, shape, [json_answer.to_json(leaf).decode() for leaf in leaves], "pd_json")
 
 
-def _numbers(leaves: list[Any]) -> Array | None:
+def _to_numeric_array(leaves: list[Any]) -> Array | None:
     """An array where all are booleans, or all numbers that one type holds exactly."""
     kinds = set(map(type, leaves))
     if not kinds:
@@ -102,7 +104,7 @@ def _numbers(leaves: list[Any]) -> Array | None:
     except OverflowError:
         return None
     if array.dtype.kind == "f" and any(
-        isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT for leaf in leaves
+        isinstance(leaf, int | np.integer) and abs(int(leaf)) > _MAX_EXACT_INTEGER for leaf in leaves
     ):
         return None
     if array.dtype.kind == "f" and array.dtype not in _DATATYPES:
@@ -110,7 +112,7 @@ def _numbers(leaves: list[Any]) -> Array | None:
     return array if array.dtype in _DATATYPES else None
 
 
-def _unboxed(values: Any) -> object:
+def _to_numpy(values: Any) -> object:
     """pandas' values as numpy's, or as a list where numpy has no type for them."""
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
@@ -124,12 +126,12 @@ def _unboxed(values: Any) -> object:
             values.to_numpy(dtype=numpy_type, na_value=np.nan) if missing.any() else values, numpy_type
         )
     known = [value for value in values if not _is_missing(value)]
-    if numpy_type.kind in "iu" and all(abs(int(value)) <= _EXACT for value in known):
+    if numpy_type.kind in "iu" and all(abs(int(value)) <= _MAX_EXACT_INTEGER for value in known):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return list(values)
 
 
-def _batched(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _at_least_2d(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape of two dimensions or more, as MLServer's are: a list is one column, a value one row of it."""
     return shape if len(shape) > 1 else (*(shape or (1,)), 1)
 
@@ -144,13 +146,13 @@ def _is_missing(value: object) -> bool:
     )
 
 
-def _moment(value: Any) -> str:
+def _to_iso(value: Any) -> str:
     return str(np.datetime_as_string(value)) if isinstance(value, np.datetime64) else str(value.isoformat())
 
 
-_TEXTS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
+_TEXT_FORMATS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
     ("str", (str,), str),
     ("base64", (bytes, bytearray), bytes),
-    ("datetime", (datetime.date, np.datetime64), _moment),
-    ("str", (datetime.timedelta, np.timedelta64), json_answer.duration),
+    ("datetime", (datetime.date, np.datetime64), _to_iso),
+    ("str", (datetime.timedelta, np.timedelta64), json_answer.duration_to_iso),
 )

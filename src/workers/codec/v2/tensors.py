@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workers.codec.input_errors import refusal, short
-from workers.codec.inputs.arrays import cells
-from workers.codec.inputs.scalars import BOOLEAN, Rule, floats, integers
-from workers.codec.inputs.tensors import flattened
+from workers.codec.input_errors import invalid_input, shorten
+from workers.codec.inputs.arrays import to_json_values
+from workers.codec.inputs.scalars import BOOLEAN, ScalarConverter, float_converter, integer_converter
+from workers.codec.inputs.tensors import flatten
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
@@ -37,9 +37,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
 }
-_RANK = 32  # numpy's arrays have at most 64 dimensions
-_EMPTY = 65_536  # the product of the other dimensions of a tensor that has a 0 among them
-_LENGTH = struct.Struct("<I")
+_MAX_DIMENSIONS = 32  # numpy's arrays have at most 64 dimensions
+_MAX_EMPTY_ROWS = 65_536  # the product of the other dimensions of a tensor that has a 0 among them
+_LENGTH_PREFIX = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Tensor:
     unit: str | None = None
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         """Its first dimension."""
         return self.shape[0] if self.shape else 1
 
@@ -73,23 +73,27 @@ class Tensor:
 
     def listed(self) -> Sequence[object]:
         """The flat values as JSON has them."""
-        return cells(self.values) if isinstance(self.values, np.ndarray) else self.values
+        return to_json_values(self.values) if isinstance(self.values, np.ndarray) else self.values
 
-    def refused(self, bad: list[tuple[int, str]]) -> InvalidInput:
+    def invalid_values(self, bad: list[tuple[int, str]]) -> InvalidInput:
         """The refusal of these positions of `values`."""
         step = prod(self.shape[1:]) or 1
-        what = f"The data of {short(self.name)!r} do not fit {self.datatype}"
-        return refusal([InputProblem(position // step, short(self.name), why) for position, why in bad], what=what)
+        what = f"The data of {shorten(self.name)!r} do not fit {self.datatype}"
+        return invalid_input(
+            [InputProblem(position // step, shorten(self.name), why) for position, why in bad], what=what
+        )
 
 
-def shape_of(value: object, name: str) -> tuple[int, ...]:
+def parse_shape(value: object, name: str) -> tuple[int, ...]:
     """A tensor's shape. Raises InputRefused for what no body of any size could hold."""
-    if not isinstance(value, list) or len(value) > _RANK or not {int}.issuperset(map(type, value)):
-        raise InvalidInput(f"{name!r} must have a shape: a list of at most {_RANK} whole numbers.")
+    if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS or not {int}.issuperset(map(type, value)):
+        raise InvalidInput(f"{name!r} must have a shape: a list of at most {_MAX_DIMENSIONS} whole numbers.")
     if min(value, default=1) < 0:
         raise InvalidInput(f"{name!r} has a negative number in its shape.")
-    if 0 in value and prod(size for size in value if size) > _EMPTY:
-        raise InvalidInput(f"{name!r} holds no values, and yet has a shape of more than {_EMPTY} rows.")
+    if 0 in value and prod(size for size in value if size) > _MAX_EMPTY_ROWS:
+        raise InvalidInput(
+            f"{name!r} holds no values, and yet has a shape of more than {_MAX_EMPTY_ROWS} rows."
+        )
     return tuple(value)
 
 
@@ -97,8 +101,8 @@ def from_json(data: object, datatype: str, shape: tuple[int, ...], *, name: str)
     """A tensor of flat or nested JSON values. Raises InputRefused."""
     if not isinstance(data, list):
         raise InvalidInput(f"The data of {name!r} must be a list.")
-    found, flat = flattened(data, what=f"The data of {name!r}")
-    _expect(
+    found, flat = flatten(data, what=f"The data of {name!r}")
+    _check_count(
         name, shape, found=len(flat), fits=found == shape or (len(found) == 1 and len(flat) == prod(shape))
     )
     if datatype == BYTES:
@@ -106,23 +110,23 @@ def from_json(data: object, datatype: str, shape: tuple[int, ...], *, name: str)
         bad = [(at, "not a string") for at, value in enumerate(flat) if not isinstance(value, str | None)]
         tensor = Tensor(name, datatype, shape, texts)
     else:
-        values, bad = _RULES[datatype].read(flat)
+        values, bad = _CONVERTERS[datatype].convert(flat)
         tensor = Tensor(name, datatype, shape, values)
     if bad:
-        raise tensor.refused(bad)
+        raise tensor.invalid_values(bad)
     return tensor
 
 
 def from_binary(raw: memoryview, datatype: str, shape: tuple[int, ...], *, name: str) -> Tensor:
     """A tensor of raw bytes in the extension's form. Raises InputRefused."""
     if datatype == BYTES:
-        elements = _elements(raw, name)
-        _expect(name, shape, found=len(elements), fits=len(elements) == prod(shape))
+        elements = _split_elements(raw, name)
+        _check_count(name, shape, found=len(elements), fits=len(elements) == prod(shape))
         return Tensor(name, datatype, shape, elements)
     dtype = DTYPES[datatype]
     if len(raw) != prod(shape) * dtype.itemsize:
         raise InvalidInput(
-            f"{name!r} has {len(raw)} bytes, where its shape and {datatype} take {_told(shape, dtype)}."
+            f"{name!r} has {len(raw)} bytes, where its shape and {datatype} take {_byte_count_text(shape, dtype)}."
         )
     if datatype == "BOOL" and (np.frombuffer(raw, dtype=np.uint8) > 1).any():
         raise InvalidInput(f"{name!r} has bytes that are neither 0 nor 1, where BOOL is wanted.")
@@ -142,16 +146,16 @@ def to_binary(values: Array | list[Any]) -> bytes | None:
             return None
         if element is None:
             return None
-        parts += (_LENGTH.pack(len(element)), element)
+        parts += (_LENGTH_PREFIX.pack(len(element)), element)
     return b"".join(parts)
 
 
-def _elements(raw: memoryview, name: str) -> list[bytes]:
+def _split_elements(raw: memoryview, name: str) -> list[bytes]:
     """BYTES elements, each after its length in 4 bytes."""
     elements, at = [], 0
     while at < len(raw):
-        begin = at + _LENGTH.size
-        end = begin + _LENGTH.unpack_from(raw, at)[0] if begin <= len(raw) else begin
+        begin = at + _LENGTH_PREFIX.size
+        end = begin + _LENGTH_PREFIX.unpack_from(raw, at)[0] if begin <= len(raw) else begin
         if end > len(raw):
             raise InvalidInput(f"{name!r} ends within an element: its lengths do not add up to its size.")
         elements.append(bytes(raw[begin:end]))
@@ -159,23 +163,25 @@ def _elements(raw: memoryview, name: str) -> list[bytes]:
     return elements
 
 
-def _expect(name: str, shape: tuple[int, ...], *, found: int, fits: bool) -> None:
+def _check_count(name: str, shape: tuple[int, ...], *, found: int, fits: bool) -> None:
     if not fits:
         raise InvalidInput(
-            f"{name!r} has {found} values, flat or nested, which is not what its shape {_shown(shape)} says."
+            f"{name!r} has {found} values, flat or nested, which is not what its shape {_shape_text(shape)} says."
         )
 
 
-def _told(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+def _byte_count_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     size = prod(shape) * dtype.itemsize
     return str(size) if size < 2**63 else "more than any body has"
 
 
-def _shown(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return str(list(shape)) if prod(shape) < 2**63 else "of more values than any body has"
 
 
-_RULES: dict[str, Rule] = {
-    name: BOOLEAN if dtype.kind == "b" else (floats if dtype.kind == "f" else integers)(dtype, name)
+_CONVERTERS: dict[str, ScalarConverter] = {
+    name: BOOLEAN
+    if dtype.kind == "b"
+    else (float_converter if dtype.kind == "f" else integer_converter)(dtype, name)
     for name, dtype in DTYPES.items()
 }

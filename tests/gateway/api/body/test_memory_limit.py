@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.api.body.memory_limit import BODIES_REFUSED, Intake, IntakeFull
+from gateway.api.body.memory_limit import BODIES_REJECTED, BodyMemoryExceeded, BodyMemoryLimit
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
@@ -22,34 +22,34 @@ def connections() -> list[web.RequestHandler]:
 def test_what_is_held(connections: list[web.RequestHandler]) -> None:
     """The size of each body so far, until its answer is made; one that shrinks gives back the rest."""
     first, second = connections
-    intake = Intake(100, tally=Counters())
-    intake.hold(first, 30)
-    intake.hold(first, 60)
-    intake.hold(second, 40)
-    assert intake.held == 100
-    intake.hold(first, 10)
-    assert intake.held == 50
+    intake = BodyMemoryLimit(100, counters=Counters())
+    intake.reserve(first, 30)
+    intake.reserve(first, 60)
+    intake.reserve(second, 40)
+    assert intake.reserved_bytes == 100
+    intake.reserve(first, 10)
+    assert intake.reserved_bytes == 50
     intake.release(first)
     intake.release(first)
-    assert intake.held == 40
+    assert intake.reserved_bytes == 40
     intake.release(second)
-    assert intake.held == 0
+    assert intake.reserved_bytes == 0
 
 
 def test_what_does_not_fit(connections: list[web.RequestHandler]) -> None:
     """It is refused and counted; what was held of that body is given back with its answer."""
     first, second = connections
     tally = Counters()
-    intake = Intake(100, tally=tally)
-    intake.hold(first, 60)
-    intake.hold(second, 40)
-    intake.expect(0)
-    with pytest.raises(IntakeFull):
-        intake.hold(second, 41)
-    with pytest.raises(IntakeFull):
-        intake.expect(1)
-    assert intake.held == 100
-    assert tally.value(BODIES_REFUSED, "full") == 2
+    intake = BodyMemoryLimit(100, counters=tally)
+    intake.reserve(first, 60)
+    intake.reserve(second, 40)
+    intake.check(0)
+    with pytest.raises(BodyMemoryExceeded):
+        intake.reserve(second, 41)
+    with pytest.raises(BodyMemoryExceeded):
+        intake.check(1)
+    assert intake.reserved_bytes == 100
+    assert tally.value(BODIES_REJECTED, "full") == 2
     intake.release(second)
-    intake.expect(40)
-    assert intake.held == 60
+    intake.check(40)
+    assert intake.reserved_bytes == 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.api.body import reader
-from gateway.api.errors import HttpRefusal
+from gateway.api.errors import HttpError
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from gateway.api.errors import HttpRefusal
 )
 def test_json(header: str | None) -> None:
     """JSON, and nothing at all, is JSON; charset=utf-8 changes nothing."""
-    assert reader.media_type(header) == "application/json"
+    assert reader.parse_content_type(header) == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_json(header: str | None) -> None:
 )
 def test_other_types_are_refused(header: str, said: str) -> None:
     """415, naming what was sent (short and plain) and what would be right."""
-    with pytest.raises(HttpRefusal) as refusal:
-        reader.media_type(header)
+    with pytest.raises(HttpError) as refusal:
+        reader.parse_content_type(header)
     assert refusal.value.status == 415
     assert said in str(refusal.value)
     assert "application/json" in str(refusal.value) or "charset=utf-8" in str(refusal.value)

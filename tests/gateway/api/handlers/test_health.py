@@ -76,7 +76,7 @@ async def test_ready_once_mlflow_was_reached_and_pins_are_warm(
         }
         serving = (await get(gateway, "/model/api-sums/2"))[1]["serving"]
         assert (serving["state"], serving["workers"]) == ("warm", 1)
-        gateway.app[keys.DRAIN].start()
+        gateway.app[keys.DRAIN].start_draining()
         status, body = await get(gateway, "/health/ready")
         assert (status, body["draining"]) == (503, True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 
-from gateway.api.handlers.metrics import FAMILIES
+from gateway.api.handlers.metrics import ALL_METRICS
 from gateway.telemetry.metrics import definitions
 from tests.support.gateways import ROOT, Gateway, invoke
 from tests.support.metrics_page import Shown, shown
@@ -47,7 +47,7 @@ async def test_openmetrics(gateway: Gateway) -> None:
     assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
     parsed = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call] # it has no types
     found = {family.name: family.type for family in parsed}
-    assert found == {family.name: family.kind for family in FAMILIES}
+    assert found == {family.name: family.kind for family in ALL_METRICS}
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ async def test_everything_is_there_from_the_beginning(gateway: Gateway) -> None:
     """Each family with its meaning; a counter without labels is 0, each gauge has a value."""
     _, text = await page(gateway)
     found = {family.name: family for family in Shown(text).families}
-    assert {family.name for family in FAMILIES} == set(found)
+    assert {family.name for family in ALL_METRICS} == set(found)
     assert {f"gateway_{event.name}" for event in COUNTER_SPECS} <= set(found)
-    for family in FAMILIES:
-        assert found[family.name].documentation == family.meaning
+    for family in ALL_METRICS:
+        assert found[family.name].documentation == family.documentation
         labels = [set(sample.labels) - {"le"} for sample in found[family.name].samples]
-        assert all(each == set(family.shown_labels) for each in labels)
-        if set(family.shown_labels) <= {"process"}:
+        assert all(each == set(family.exposed_labels) for each in labels)
+        if set(family.exposed_labels) <= {"process"}:
             assert labels, family.name
 
 
@@ -142,13 +142,14 @@ def _documented() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
 async def test_every_metric_is_documented() -> None:
     """With its type, its labels and its meaning, and there are no others on the page."""
     assert list(_documented()) == [
-        (family.shown, family.kind, family.shown_labels, family.meaning) for family in FAMILIES
+        (family.exposed_name, family.kind, family.exposed_labels, family.documentation)
+        for family in ALL_METRICS
     ]
 
 
 async def test_the_expressions_name_metrics_that_there_are() -> None:
     """Those of docs/metrics.md."""
     text = (ROOT / "docs" / "metrics.md").read_text()
-    parts = {f"{definitions.SECONDS.name}{end}" for end in ("_bucket", "_count", "_sum")}
-    known = {family.shown for family in FAMILIES} | parts
+    parts = {f"{definitions.PREDICTION_SECONDS.name}{end}" for end in ("_bucket", "_count", "_sum")}
+    known = {family.exposed_name for family in ALL_METRICS} | parts
     assert set(re.findall(r"\b(?:gateway|process)_[a-z_]*[a-z]\b", text)) - {"process_"} <= known

@@ -12,16 +12,16 @@ from aiohttp import web
 
 from gateway import settings
 from gateway.api import keys
-from gateway.api.body.memory_limit import Intake
-from gateway.api.connections import Connections
-from gateway.api.inflight import Drain
+from gateway.api.body.memory_limit import BodyMemoryLimit
+from gateway.api.connections import ConnectionMonitor
+from gateway.api.inflight import InFlightRequests
 from gateway.api.middleware import pipeline
-from gateway.api.middleware.request_id import RequestIds
-from gateway.api.middleware.request_metrics import Counting
-from gateway.errors import UNEXPECTED_ERRORS
-from gateway.server.shutdown import Shutdown
-from gateway.settings import Current
-from gateway.telemetry.metrics.requests import Traffic
+from gateway.api.middleware.request_id import RequestIdGenerator
+from gateway.api.middleware.request_metrics import RequestMetrics
+from gateway.errors import INTERNAL_ERRORS
+from gateway.server.shutdown import GracefulShutdown
+from gateway.settings import CurrentSettings
+from gateway.telemetry.metrics.requests import RequestCounters
 from tests.support.waiting import until
 from workers.metrics import Counters
 
@@ -41,21 +41,23 @@ async def breaks(request: web.Request) -> web.Response:
     raise KeyError("s3cr3t")
 
 
-def layer(drain: Drain, tally: Counters, traffic: Traffic) -> Middleware:
+def layer(drain: InFlightRequests, tally: Counters, traffic: RequestCounters) -> Middleware:
     """The middleware, with rooms that refuse nothing."""
-    return pipeline.around(
-        RequestIds(),
+    return pipeline.request_pipeline(
+        RequestIdGenerator(),
         drain,
-        connections=Connections(drain, most=lambda: 100, stalled_seconds=60, unsent_bytes=2**30, tally=tally),
-        intake=Intake(1, tally=tally),
-        counting=Counting(traffic, ()),
-        settings=Current(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
+        connections=ConnectionMonitor(
+            drain, max_connections=lambda: 100, stalled_seconds=60, max_unsent_bytes=2**30, counters=tally
+        ),
+        body_memory=BodyMemoryLimit(1, counters=tally),
+        request_metrics=RequestMetrics(traffic, ()),
+        settings=CurrentSettings(settings.load({"GATEWAY_MODEL_ERROR_TEXT": "true"})),
     )
 
 
 async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing but the request's id, the log has the trace, and the request is over."""
-    drain, tally, traffic = Drain(), Counters(), Traffic()
+    drain, tally, traffic = InFlightRequests(), Counters(), RequestCounters()
     app = web.Application(middlewares=[layer(drain, tally, traffic)])
     app[keys.TALLY] = tally
     app.router.add_get("/{name}", breaks)
@@ -70,8 +72,8 @@ async def test_a_fault_of_ours(aiohttp_client: AiohttpClient, caplog: pytest.Log
     assert vars(record)["request_id"] == "find-me"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
-    assert drain.in_flight == 0
-    assert tally.value(UNEXPECTED_ERRORS, "request") == 1
+    assert drain.count == 0
+    assert tally.value(INTERNAL_ERRORS, "request") == 1
     assert list(traffic.requests()) == [(("GET", "/{name}", "500"), 1)]
 
 
@@ -120,7 +122,7 @@ async def test_a_client_that_goes_away_within_its_body(
 @pytest.mark.parametrize("gone", [True, False])
 async def test_what_a_shutdown_gives_up(gone: bool) -> None:
     """It counts as turned away; where the client had gone before, as that."""
-    drain, tally, traffic, begun = Drain(), Counters(), Traffic(), asyncio.Event()
+    drain, tally, traffic, begun = InFlightRequests(), Counters(), RequestCounters(), asyncio.Event()
 
     async def never(_: web.Request) -> web.Response:
         begun.set()
@@ -139,8 +141,8 @@ async def test_what_a_shutdown_gives_up(gone: bool) -> None:
         await begun.wait()
         if gone:
             writer.transport.abort()
-            await until(lambda: not drain.in_flight)
-        await Shutdown(runner, [], drain=drain, now=asyncio.Event()).run(grace=0, seconds=0.2)
+            await until(lambda: not drain.count)
+        await GracefulShutdown(runner, [], in_flight=drain, force=asyncio.Event()).run(grace=0, seconds=0.2)
         await runner.cleanup()
     writer.close()
     assert list(traffic.requests()) == [(("GET", "", "499" if gone else "503"), 1)]

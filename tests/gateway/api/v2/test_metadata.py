@@ -44,7 +44,7 @@ TENSORS = [
 def outputs(schema: Schema) -> list[dict[str, Any]]:
     """The outputs of a signature, as they stand in an MLmodel file."""
     signature = Signature(outputs=json.loads(json.dumps(schema.to_dict())))
-    made: Any = metadata.model("m", ["1"], signature)["outputs"]
+    made: Any = metadata.model_metadata("m", ["1"], signature)["outputs"]
     return list(made)
 
 
@@ -91,6 +91,6 @@ def test_answers_use_the_names_and_types(schema: Schema, returned: Any) -> None:
 @pytest.mark.parametrize("outputs_", [None, 5, "x", {}, [5], [{"type": ["a"]}], [{"tensor-spec": 5}]])
 def test_odd_signatures(outputs_: object) -> None:
     """Whatever a file says, there is an answer."""
-    made: Any = metadata.model("m", ["1"], Signature(outputs=outputs_))
+    made: Any = metadata.model_metadata("m", ["1"], Signature(outputs=outputs_))
     assert all(output["datatype"] == "BYTES" for output in made["outputs"])
-    assert metadata.model("m", ["1"], None)["inputs"] == []
+    assert metadata.model_metadata("m", ["1"], None)["inputs"] == []

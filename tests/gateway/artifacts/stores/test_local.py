@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.artifacts.progress import Meter
-from gateway.artifacts.stores.by_file import ByFile
-from gateway.artifacts.stores.local import Local
-from gateway.errors import ArtifactsGone, ArtifactsRefused, UpstreamWrong
+from gateway.artifacts.progress import DownloadProgress
+from gateway.artifacts.stores.by_file import FileByFileStore
+from gateway.artifacts.stores.local import LocalFileStore
+from gateway.errors import ArtifactLocationForbidden, ArtifactsNotFound, BadUpstreamResponse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,29 +31,31 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> ByFile:
+def store(root: Path) -> FileByFileStore:
     """A store with that one root."""
-    return ByFile(Local([str(root)]))
+    return FileByFileStore(LocalFileStore([str(root)]))
 
 
 @pytest.mark.parametrize("form", ["file://{}", "file:{}", "file://localhost{}", "{}"])
-async def test_every_form_of_a_path_is_read(store: ByFile, root: Path, *, form: str, tmp_path: Path) -> None:
+async def test_every_form_of_a_path_is_read(
+    store: FileByFileStore, root: Path, *, form: str, tmp_path: Path
+) -> None:
     """The files arrive as they are; a URI is percent-encoded, a bare path is not."""
     path = f"{root}/my%20model" if "file" in form else f"{root}/my model"
     tree = await store.find(form.format(path))
     target = tmp_path / "target"
     target.mkdir()
-    files = await tree.fetch(target, Meter("m", total=tree.size, limit=10**7))
+    files = await tree.fetch(target, DownloadProgress("m", total=tree.size, limit=10**7))
     assert [(file.path, file.size) for file in files] == [("MLmodel", 12), ("data/model.bin", 3_000_000)]
     assert (target / "data" / "model.bin").read_bytes() == b"0123456789" * 300_000
 
 
-async def test_a_small_file_is_read_alone(store: ByFile, root: Path) -> None:
+async def test_a_small_file_is_read_alone(store: FileByFileStore, root: Path) -> None:
     """None where it is not there, refused where it is not small."""
     uri = f"{root}/my model"
     assert await store.read(uri, "MLmodel", limit=100) == b"flavors: {}\n"
     assert await store.read(uri, "absent", limit=100) is None
-    with pytest.raises(UpstreamWrong, match="over 100 bytes"):
+    with pytest.raises(BadUpstreamResponse, match="over 100 bytes"):
         await store.read(uri, "data/model.bin", limit=100)
 
 
@@ -72,27 +74,27 @@ OUTSIDE = (
 
 
 @pytest.mark.parametrize("place", OUTSIDE)
-async def test_nothing_outside_of_the_roots_is_read(store: ByFile, root: Path, place: str) -> None:
+async def test_nothing_outside_of_the_roots_is_read(store: FileByFileStore, root: Path, place: str) -> None:
     """Nor is told whether it exists; no path is in the message."""
     uri = place.format(top=root.parent, root=root)
-    with pytest.raises(ArtifactsRefused) as caught:
+    with pytest.raises(ArtifactLocationForbidden) as caught:
         await store.find(uri)
     assert str(root.parent) not in str(caught.value)
 
 
 @pytest.mark.parametrize("link", ["my model/stolen", "my model/data/deep", "whole"])
-async def test_links_that_lead_outside_are_refused(store: ByFile, root: Path, link: str) -> None:
+async def test_links_that_lead_outside_are_refused(store: FileByFileStore, root: Path, link: str) -> None:
     """A link to a file, to a folder, and a model's folder that is a link itself."""
     target = root.parent / "outside"
     (root / link).symlink_to(target / "MLmodel" if link.endswith("stolen") else target)
-    with pytest.raises(ArtifactsRefused, match="GATEWAY_ARTIFACT_ROOTS"):
+    with pytest.raises(ArtifactLocationForbidden, match="GATEWAY_ARTIFACT_ROOTS"):
         await store.find(f"{root}/{link.partition('/')[0]}")
     if link.endswith("stolen"):
-        with pytest.raises(ArtifactsRefused):
+        with pytest.raises(ArtifactLocationForbidden):
             await store.read(f"{root}/my model", "stolen", limit=100)
 
 
-async def test_links_within_the_roots_are_followed(store: ByFile, root: Path) -> None:
+async def test_links_within_the_roots_are_followed(store: FileByFileStore, root: Path) -> None:
     """To a file that lies below the root as well."""
     (root / "my model" / "again").symlink_to(root / "my model" / "MLmodel")
     assert await store.read(f"{root}/my model", "again", limit=100) == b"flavors: {}\n"
@@ -100,27 +102,27 @@ async def test_links_within_the_roots_are_followed(store: ByFile, root: Path) ->
     assert {file.path for file in tree.files} == {"MLmodel", "again", "data/model.bin"}
 
 
-async def test_a_link_to_itself_ends(store: ByFile, root: Path) -> None:
+async def test_a_link_to_itself_ends(store: FileByFileStore, root: Path) -> None:
     """A folder that holds a link to the folder above it would never end."""
     (root / "my model" / "loop").symlink_to(root / "my model")
-    with pytest.raises(UpstreamWrong, match="too deep"):
+    with pytest.raises(BadUpstreamResponse, match="too deep"):
         await store.find(f"{root}/my model")
 
 
-async def test_a_pipe_is_refused(store: ByFile, root: Path) -> None:
+async def test_a_pipe_is_refused(store: FileByFileStore, root: Path) -> None:
     """Opening it would wait for ever."""
     os.mkfifo(root / "my model" / "pipe")
-    with pytest.raises(ArtifactsRefused, match="other than files"):
+    with pytest.raises(ArtifactLocationForbidden, match="other than files"):
         await store.find(f"{root}/my model")
-    with pytest.raises(ArtifactsRefused, match="other than files"):
+    with pytest.raises(ArtifactLocationForbidden, match="other than files"):
         await store.read(f"{root}/my model", "pipe", limit=100)
 
 
-async def test_what_is_not_there_is_gone(store: ByFile, root: Path) -> None:
+async def test_what_is_not_there_is_gone(store: FileByFileStore, root: Path) -> None:
     """Below a root that may be said: no such folder, a file in place of a folder, no model in it."""
-    with pytest.raises(ArtifactsGone, match="no files"):
+    with pytest.raises(ArtifactsNotFound, match="no files"):
         await store.find(f"{root}/absent")
-    with pytest.raises(ArtifactsGone, match="not a model's folder"):
+    with pytest.raises(ArtifactsNotFound, match="not a model's folder"):
         await store.find(f"{root}/my model/MLmodel")
-    with pytest.raises(ArtifactsGone, match="no MLmodel"):
+    with pytest.raises(ArtifactsNotFound, match="no MLmodel"):
         await store.find(f"{root}/my model/data")

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.artifacts.progress import Meter
+from gateway.artifacts.progress import DownloadProgress
 from gateway.artifacts.stores.base import MAX_DEPTH
-from gateway.artifacts.stores.by_file import ByFile
-from gateway.artifacts.stores.mlflow_proxy import MlflowProxy
-from gateway.errors import ArtifactsGone, ArtifactsRefused, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.artifacts.stores.by_file import FileByFileStore
+from gateway.artifacts.stores.mlflow_proxy import MlflowProxyFileStore
+from gateway.errors import (
+    ArtifactLocationForbidden,
+    ArtifactsNotFound,
+    BadUpstreamResponse,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
 
@@ -36,26 +42,26 @@ def stored(mlflow_server: MlflowServer) -> str:
 
 
 @pytest.fixture
-async def store(mlflow_server: MlflowServer) -> AsyncIterator[ByFile]:
+async def store(mlflow_server: MlflowServer) -> AsyncIterator[FileByFileStore]:
     """The real server's store."""
     async with MlflowClient(load({"MLFLOW_TRACKING_URI": mlflow_server.url}).mlflow) as client:
-        yield ByFile(MlflowProxy(client, mlflow_server.url))
+        yield FileByFileStore(MlflowProxyFileStore(client, mlflow_server.url))
 
 
 @pytest.mark.parametrize(
     "form", ["mlflow-artifacts:/{}", "mlflow-artifacts:///{}", "mlflow-artifacts://{host}/{}"]
 )
 async def test_a_model_arrives_from_a_real_server(
-    store: ByFile, stored: str, mlflow_server: MlflowServer, *, form: str, tmp_path: Path
+    store: FileByFileStore, stored: str, mlflow_server: MlflowServer, *, form: str, tmp_path: Path
 ) -> None:
     """Folders within folders, odd names, empty files; the host may be named where it is the server's own."""
     uri = form.format(stored, host=mlflow_server.url.removeprefix("http://"))
     tree = await store.find(uri)
-    files = await tree.fetch(tmp_path, Meter("m", total=tree.size, limit=10**6))
+    files = await tree.fetch(tmp_path, DownloadProgress("m", total=tree.size, limit=10**6))
     assert {file.path: (tmp_path / file.path).read_bytes() for file in files} == FILES
 
 
-async def test_an_encoded_path_is_decoded_once(store: ByFile, stored: str) -> None:
+async def test_an_encoded_path_is_decoded_once(store: FileByFileStore, stored: str) -> None:
     """As MLflow's own client sends it; read as it is written in the location."""
     assert (
         await store.read(f"mlflow-artifacts:/{stored.replace(' ', '%20')}", "MLmodel", limit=100)
@@ -64,9 +70,9 @@ async def test_an_encoded_path_is_decoded_once(store: ByFile, stored: str) -> No
     assert await store.read(f"mlflow-artifacts:/{stored}", "absent", limit=100) is None
 
 
-async def test_a_missing_folder_is_gone(store: ByFile) -> None:
+async def test_a_missing_folder_is_gone(store: FileByFileStore) -> None:
     """MLflow lists nothing there."""
-    with pytest.raises(ArtifactsGone, match="no files"):
+    with pytest.raises(ArtifactsNotFound, match="no files"):
         await store.find("mlflow-artifacts:/not/there")
 
 
@@ -85,8 +91,8 @@ async def test_a_missing_folder_is_gone(store: ByFile) -> None:
 async def test_no_other_server_and_no_way_out(house: House, uri: str) -> None:
     """The tracking server's credentials go nowhere else; nothing is asked of it either."""
     async with MlflowClient(load(house.environment).mlflow) as client:
-        store = ByFile(MlflowProxy(client, house.shelf.url))
-        with pytest.raises(ArtifactsRefused) as caught:
+        store = FileByFileStore(MlflowProxyFileStore(client, house.shelf.url))
+        with pytest.raises(ArtifactLocationForbidden) as caught:
             await store.find(uri)
     assert "secret" not in str(caught.value)
     assert "elsewhere" not in str(caught.value)
@@ -98,7 +104,7 @@ async def test_hostile_names_are_refused(house: House, name: str) -> None:
     house.shelf.model("wine")
     house.shelf.also_listed["wine/data"] = [name]
     cache = await house.cache()
-    with pytest.raises(UpstreamWrong, match="lead out of its folder"):
+    with pytest.raises(BadUpstreamResponse, match="lead out of its folder"):
         await house.fetch(cache, "wine")
     assert house.shelf.fetched.total() == 0
     assert house.models() == house.leftovers() == []
@@ -112,7 +118,7 @@ async def test_a_list_that_contradicts_itself_is_refused(house: House, name: str
     """One name twice, or as file and folder."""
     house.shelf.model("wine")
     house.shelf.also_listed["wine/data"] = [name]
-    with pytest.raises(UpstreamWrong, match=text):
+    with pytest.raises(BadUpstreamResponse, match=text):
         await house.fetch(await house.cache(), "wine")
 
 
@@ -120,7 +126,7 @@ async def test_a_list_without_end_is_refused(house: House) -> None:
     """Folders deeper than any model's."""
     house.shelf.model("wine")
     house.shelf.files["wine/" + "d/" * MAX_DEPTH + "file"] = b""
-    with pytest.raises(UpstreamWrong, match="too deep"):
+    with pytest.raises(BadUpstreamResponse, match="too deep"):
         await house.fetch(await house.cache(), "wine")
 
 
@@ -128,7 +134,7 @@ async def test_a_file_that_vanishes_is_the_stores_trouble(house: House) -> None:
     """Listed, and then 404: the message names the file, and nothing is left."""
     house.shelf.model("wine")
     house.shelf.status["wine/data/model.bin"] = 404
-    with pytest.raises(UpstreamWrong, match=r"data/model\.bin"):
+    with pytest.raises(BadUpstreamResponse, match=r"data/model\.bin"):
         await house.fetch(await house.cache(), "wine")
     assert house.leftovers() == []
 
@@ -137,7 +143,7 @@ async def test_a_server_in_trouble_is_told_as_such(house: House) -> None:
     """500 on a file."""
     house.shelf.model("wine")
     house.shelf.status["wine/MLmodel"] = 500
-    with pytest.raises((UpstreamWrong, UpstreamAway)):
+    with pytest.raises((BadUpstreamResponse, UpstreamUnavailable)):
         await house.fetch(await house.cache(), "wine")
     assert house.leftovers() == []
 
@@ -147,6 +153,6 @@ async def test_a_server_that_falls_silent_leaves_nothing(house: House) -> None:
     house.shelf.model("wine")
     house.shelf.gate("wine/data/model.bin")
     house.extra = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "0.3"}
-    with pytest.raises(UpstreamSlow):
+    with pytest.raises(UpstreamTimeout):
         await house.fetch(await house.cache(), "wine")
     assert house.leftovers() == []

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.artifacts.progress import Meter
-from gateway.artifacts.stores.mlflow_subprocess import MlflowDownload
-from gateway.errors import ArtifactsGone, CacheFull, UpstreamSlow, UpstreamWrong
+from gateway.artifacts.progress import DownloadProgress
+from gateway.artifacts.stores.mlflow_subprocess import MlflowSubprocessStore
+from gateway.errors import ArtifactsNotFound, BadUpstreamResponse, CacheFull, UpstreamTimeout
 from tests.gateway.artifacts.conftest import key
 from tests.support.mlflow_server import environment
 
@@ -26,9 +26,9 @@ SECRETS = {"MLFLOW_TRACKING_TOKEN": "t", "MLFLOW_TRACKING_USERNAME": "u", "MLFLO
 
 
 @pytest.fixture
-def store() -> MlflowDownload:
+def store() -> MlflowSubprocessStore:
     """A store with this process's environment."""
-    return MlflowDownload(environment())
+    return MlflowSubprocessStore(environment())
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_a_full_disk_is_told_as_such(house: House, uri: str, small_disk: P
     await cache.close()
 
 
-async def test_one_file_is_read_alone(store: MlflowDownload, uri: str) -> None:
+async def test_one_file_is_read_alone(store: MlflowSubprocessStore, uri: str) -> None:
     """None where MLflow lists none, refused over the limit; in parallel, a process each."""
     found, absent, large = await asyncio.gather(
         store.read(uri, "code/a.py", limit=100),
@@ -93,11 +93,11 @@ async def test_one_file_is_read_alone(store: MlflowDownload, uri: str) -> None:
     )
     assert found == b"x = 1\n"
     assert absent is None
-    assert isinstance(large, UpstreamWrong)
+    assert isinstance(large, BadUpstreamResponse)
 
 
 async def test_what_mlflow_cannot_fetch_is_told(
-    store: MlflowDownload, uri: str, *, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: MlflowSubprocessStore, uri: str, *, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The exception's type for the client, its text and trace for the log; and a place that has no model."""
     outcomes = await asyncio.gather(
@@ -105,7 +105,7 @@ async def test_what_mlflow_cannot_fetch_is_told(
         fetch(store, f"{uri}/code", tmp_path / "b"),
         return_exceptions=True,
     )
-    assert [type(outcome) for outcome in outcomes] == [UpstreamWrong, ArtifactsGone]
+    assert [type(outcome) for outcome in outcomes] == [BadUpstreamResponse, ArtifactsNotFound]
     assert "Error" in str(outcomes[0])
     assert "secret" not in str(outcomes[0])
     assert "Traceback" in caplog.text
@@ -114,8 +114,10 @@ async def test_what_mlflow_cannot_fetch_is_told(
 async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     """It is gone when the error comes."""
     before = children()
-    with pytest.raises(UpstreamSlow):
-        await fetch(MlflowDownload(environment(), seconds=0.1), "http://127.0.0.1:1/x", tmp_path / "a")
+    with pytest.raises(UpstreamTimeout):
+        await fetch(
+            MlflowSubprocessStore(environment(), download_timeout=0.1), "http://127.0.0.1:1/x", tmp_path / "a"
+        )
     assert children() == before
 
 
@@ -130,7 +132,7 @@ async def test_a_download_that_is_given_up_ends_its_process(house: House, tmp_pa
     uri = f"{house.shelf.url}/api/2.0/mlflow-artifacts/artifacts/m"
     before = children()
     limit = 10**9 if end == "cancelled" else 1_000_000
-    store = MlflowDownload({**environment(), **SECRETS, "HOME": str(tmp_path)})
+    store = MlflowSubprocessStore({**environment(), **SECRETS, "HOME": str(tmp_path)})
     task = asyncio.create_task(fetch(store, uri, tmp_path / "a", limit=limit))
     await gate.reached.wait()
     if end == "cancelled":
@@ -156,8 +158,8 @@ async def test_the_process_ends_when_its_asker_does() -> None:
     assert said == b""
 
 
-async def fetch(store: MlflowDownload, uri: str, folder: Path, *, limit: int = 10**9) -> None:
+async def fetch(store: MlflowSubprocessStore, uri: str, folder: Path, *, limit: int = 10**9) -> None:
     """Everything at `uri` to a new folder's folder `files`."""
     (folder / "files").mkdir(parents=True)
     tree = await store.find(uri)
-    await tree.fetch(folder / "files", Meter("m", total=None, limit=limit))
+    await tree.fetch(folder / "files", DownloadProgress("m", total=None, limit=limit))

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.artifacts.progress import Meter
-from gateway.artifacts.stores.by_file import ByFile
-from gateway.artifacts.stores.s3 import S3
-from gateway.errors import ArtifactsGone, ArtifactsRefused, UpstreamAway, UpstreamWrong
+from gateway.artifacts.progress import DownloadProgress
+from gateway.artifacts.stores.by_file import FileByFileStore
+from gateway.artifacts.stores.s3 import S3FileStore
+from gateway.errors import (
+    ArtifactLocationForbidden,
+    ArtifactsNotFound,
+    BadUpstreamResponse,
+    UpstreamUnavailable,
+)
 from tests.gateway.artifacts.conftest import key
 from tests.support.mlflow_server import free_port
 
@@ -27,11 +32,11 @@ PART = 5 * MIB
 
 
 @asynccontextmanager
-async def opened(settings: S3Settings) -> AsyncIterator[ByFile]:
+async def opened(settings: S3Settings) -> AsyncIterator[FileByFileStore]:
     """A store for these settings."""
-    store = S3(settings, attempts=1)
+    store = S3FileStore(settings, max_attempts=1)
     try:
-        yield ByFile(store)
+        yield FileByFileStore(store)
     finally:
         await store.close()
 
@@ -81,11 +86,11 @@ async def test_a_neighbour_with_the_same_beginning_stays_out(s3_server: S3Server
     await put(s3_server, "near/m2", {"MLmodel": b"two"})
     async with opened(s3_server.settings()) as store:
         tree = await store.find(uri)
-        files = await tree.fetch(tmp_path, Meter("m", total=tree.size, limit=MIB))
+        files = await tree.fetch(tmp_path, DownloadProgress("m", total=tree.size, limit=MIB))
         assert [(file.path, file.size) for file in files] == [("MLmodel", 3)]
         assert await store.read(uri, "MLmodel", limit=100) == b"one"
         assert await store.read(uri, "requirements.txt", limit=100) is None
-        with pytest.raises(UpstreamWrong, match="over 2 bytes"):
+        with pytest.raises(BadUpstreamResponse, match="over 2 bytes"):
             await store.read(uri, "MLmodel", limit=2)
 
 
@@ -93,9 +98,9 @@ async def test_more_files_than_a_page_holds_are_all_found(s3_server: S3Server) -
     """S3 lists 1000 objects at a time, here ten: each of the pages counts."""
     names = ["MLmodel", *(str(number) for number in range(25))]
     uri = await put(s3_server, "many", dict.fromkeys(names, b""))
-    store = S3(s3_server.settings(), page_files=10)
+    store = S3FileStore(s3_server.settings(), page_size=10)
     try:
-        assert sorted(file.path for file in await store.files(uri)) == sorted(names)
+        assert sorted(file.path for file in await store.list_files(uri)) == sorted(names)
     finally:
         await store.close()
 
@@ -104,13 +109,13 @@ async def test_what_is_not_there_is_gone(s3_server: S3Server) -> None:
     """No such bucket, no such folder, and a folder without a model: each in words."""
     no_model = await put(s3_server, "nothing/much", {"readme.txt": b"x"})
     async with opened(s3_server.settings()) as store:
-        with pytest.raises(ArtifactsGone, match="bucket"):
+        with pytest.raises(ArtifactsNotFound, match="bucket"):
             await store.find("s3://no-such-bucket-here/models/1")
-        with pytest.raises(ArtifactsGone, match="bucket"):
+        with pytest.raises(ArtifactsNotFound, match="bucket"):
             await store.read("s3://no-such-bucket-here/models/1", "MLmodel", limit=10)
-        with pytest.raises(ArtifactsGone, match="no files"):
+        with pytest.raises(ArtifactsNotFound, match="no files"):
             await store.find(f"s3://{s3_server.bucket}/nowhere")
-        with pytest.raises(ArtifactsGone, match="no MLmodel"):
+        with pytest.raises(ArtifactsNotFound, match="no MLmodel"):
             await store.find(no_model)
 
 
@@ -126,7 +131,7 @@ async def test_wrong_credentials_name_the_settings(
 ) -> None:
     """The message says which settings to look at, and holds no key."""
     async with opened(s3_server.settings(**change)) as store:
-        with pytest.raises(UpstreamWrong, match=rf"{code}.*AWS_SECRET_ACCESS_KEY") as caught:
+        with pytest.raises(BadUpstreamResponse, match=rf"{code}.*AWS_SECRET_ACCESS_KEY") as caught:
             await store.find(f"s3://{s3_server.bucket}/models")
     assert "testaccesskey" not in str(caught.value)
     assert "nobody" not in str(caught.value)
@@ -136,7 +141,7 @@ async def test_a_server_that_is_not_there_is_away(s3_server: S3Server) -> None:
     """Nobody listens at the endpoint: the message names the setting."""
     settings = s3_server.settings(MLFLOW_S3_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}")
     async with opened(settings) as store:
-        with pytest.raises(UpstreamAway, match="MLFLOW_S3_ENDPOINT_URL"):
+        with pytest.raises(UpstreamUnavailable, match="MLFLOW_S3_ENDPOINT_URL"):
             await store.find(f"s3://{s3_server.bucket}/models")
 
 
@@ -144,5 +149,5 @@ async def test_a_server_that_is_not_there_is_away(s3_server: S3Server) -> None:
 async def test_a_location_that_is_no_folder_is_refused(s3_server: S3Server, uri: str) -> None:
     """A whole bucket, no bucket, and what can be no bucket's name."""
     async with opened(s3_server.settings()) as store:
-        with pytest.raises(ArtifactsRefused, match="s3://bucket/folder"):
+        with pytest.raises(ArtifactLocationForbidden, match="s3://bucket/folder"):
             await store.find(uri)

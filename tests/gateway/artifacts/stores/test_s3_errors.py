@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.artifacts.progress import Meter
-from gateway.artifacts.stores.by_file import ByFile
-from gateway.artifacts.stores.s3 import S3
-from gateway.errors import GatewayError, UpstreamAway, UpstreamSlow, UpstreamWrong
+from gateway.artifacts.progress import DownloadProgress
+from gateway.artifacts.stores.by_file import FileByFileStore
+from gateway.artifacts.stores.s3 import S3FileStore
+from gateway.errors import BadUpstreamResponse, GatewayError, UpstreamTimeout, UpstreamUnavailable
 from gateway.settings import load
 from tests.support import s3_bucket
 
@@ -40,24 +40,24 @@ async def faulty() -> AsyncIterator[Bucket]:
 @asynccontextmanager
 async def opened(
     url: str, *, read_seconds: float = 10, attempts: int = 1, **changes: str
-) -> AsyncIterator[ByFile]:
+) -> AsyncIterator[FileByFileStore]:
     """A store for the server at `url`."""
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    store = S3(
+    store = S3FileStore(
         load({"MLFLOW_S3_ENDPOINT_URL": url, **keys, **changes}).s3,
-        read_seconds=read_seconds,
-        attempts=attempts,
+        read_timeout=read_seconds,
+        max_attempts=attempts,
     )
     try:
-        yield ByFile(store)
+        yield FileByFileStore(store)
     finally:
         await store.close()
 
 
-async def fetch(store: ByFile, folder: Path) -> tuple[StoredFile, ...]:
+async def fetch(store: FileByFileStore, folder: Path) -> tuple[StoredFile, ...]:
     """Everything at URI to a folder."""
     tree = await store.find(URI)
-    return await tree.fetch(folder, Meter("m", total=tree.size, limit=10**6))
+    return await tree.fetch(folder, DownloadProgress("m", total=tree.size, limit=10**6))
 
 
 async def test_an_md5_that_does_not_fit_is_refused(faulty: Bucket, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ async def test_an_md5_that_does_not_fit_is_refused(faulty: Bucket, tmp_path: Pat
     wrong = f'"{"0" * 32}"'
     async with opened(faulty.url) as store:
         faulty.headers = {"ETag": wrong}
-        with pytest.raises(UpstreamWrong, match="MD5"):
+        with pytest.raises(BadUpstreamResponse, match="MD5"):
             await fetch(store, tmp_path / "plain")
         faulty.headers = {"ETag": wrong, "x-amz-server-side-encryption": "aws:kms"}
         assert len(await fetch(store, tmp_path / "kms")) == 2
@@ -74,7 +74,7 @@ async def test_an_md5_that_does_not_fit_is_refused(faulty: Bucket, tmp_path: Pat
         faulty.headers = {"ETag": f'"{"0" * 32}-2"'}
         assert len(await fetch(store, tmp_path / "parts")) == 2
         faulty.headers = {"ETag": wrong, "x-amz-server-side-encryption": "AES256"}
-        with pytest.raises(UpstreamWrong, match="MD5"):
+        with pytest.raises(BadUpstreamResponse, match="MD5"):
             await fetch(store, tmp_path / "own")
 
 
@@ -82,7 +82,7 @@ async def test_a_body_that_breaks_off_is_an_error_of_the_store(faulty: Bucket, t
     """No error of the HTTP library below gets through."""
     faulty.cut = 5
     async with opened(faulty.url) as store:
-        with pytest.raises(UpstreamWrong, match="broke off"):
+        with pytest.raises(BadUpstreamResponse, match="broke off"):
             await fetch(store, tmp_path / "m")
 
 
@@ -90,18 +90,18 @@ async def test_a_server_that_falls_silent_is_slow(faulty: Bucket, tmp_path: Path
     """Half a body and then nothing."""
     faulty.cut, faulty.silent = 5, True
     async with opened(faulty.url, read_seconds=0.3) as store:
-        with pytest.raises(UpstreamSlow):
+        with pytest.raises(UpstreamTimeout):
             await fetch(store, tmp_path / "m")
 
 
 REFUSALS: list[tuple[int, str, type[GatewayError], str]] = [
-    (403, "AccessDenied", UpstreamWrong, "AWS_ACCESS_KEY_ID"),
-    (400, "ExpiredToken", UpstreamWrong, "AWS_SESSION_TOKEN"),
-    (400, "AuthorizationHeaderMalformed", UpstreamWrong, "AWS_DEFAULT_REGION"),
-    (503, "SlowDown", UpstreamAway, "SlowDown"),
-    (400, "RequestTimeout", UpstreamSlow, "in time"),
-    (403, "InvalidObjectState", UpstreamWrong, "InvalidObjectState"),
-    (418, "secret &lt;b&gt;", UpstreamWrong, "no known form"),
+    (403, "AccessDenied", BadUpstreamResponse, "AWS_ACCESS_KEY_ID"),
+    (400, "ExpiredToken", BadUpstreamResponse, "AWS_SESSION_TOKEN"),
+    (400, "AuthorizationHeaderMalformed", BadUpstreamResponse, "AWS_DEFAULT_REGION"),
+    (503, "SlowDown", UpstreamUnavailable, "SlowDown"),
+    (400, "RequestTimeout", UpstreamTimeout, "in time"),
+    (403, "InvalidObjectState", BadUpstreamResponse, "InvalidObjectState"),
+    (418, "secret &lt;b&gt;", BadUpstreamResponse, "no known form"),
 ]
 
 
@@ -138,7 +138,7 @@ async def test_hostile_names_are_refused(faulty: Bucket, tmp_path: Path) -> None
     async with opened(faulty.url) as store:
         for name in ("../x", "a//b", "a\\b", "..", "a/../../b"):
             faulty.objects = {**s3_bucket.CONTENT, f"model/{name}": b"evil"}
-            with pytest.raises(UpstreamWrong, match="lead out of its folder"):
+            with pytest.raises(BadUpstreamResponse, match="lead out of its folder"):
                 await fetch(store, tmp_path / "m")
     assert faulty.fetched == 0
 
@@ -151,7 +151,7 @@ async def test_without_credentials_the_settings_are_named(
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     async with opened(faulty.url, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="") as store:
-        with pytest.raises(UpstreamWrong, match=r"credentials.*AWS_ACCESS_KEY_ID"):
+        with pytest.raises(BadUpstreamResponse, match=r"credentials.*AWS_ACCESS_KEY_ID"):
             await store.find(URI)
 
 
@@ -185,7 +185,7 @@ async def test_tls_is_checked_unless_told_otherwise(certificate: Path, tmp_path:
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     async with s3_bucket.opened(context) as served:
         async with opened(served.url) as store:
-            with pytest.raises(UpstreamWrong, match="AWS_CA_BUNDLE, MLFLOW_S3_IGNORE_TLS"):
+            with pytest.raises(BadUpstreamResponse, match="AWS_CA_BUNDLE, MLFLOW_S3_IGNORE_TLS"):
                 await store.find(URI)
         async with opened(served.url, AWS_CA_BUNDLE=str(certificate)) as store:
             assert len(await fetch(store, tmp_path / "known")) == 2

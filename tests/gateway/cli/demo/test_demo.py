@@ -11,7 +11,7 @@ import pytest
 
 from gateway.cli.demo import tour
 from gateway.cli.demo.errors import DemoError
-from gateway.cli.demo.folder import Folder
+from gateway.cli.demo.folder import DemoFolder
 from gateway.cli.demo.server import free_port, wait_until_up
 from tests.support import mlflow_server
 from tests.support.commands import descendants, gateway, left, running
@@ -27,13 +27,13 @@ def test_training_is_shown(demo: Demo) -> None:
     said = demo.command.said
     steps = [line for line in said.splitlines() if line.startswith("[")]
     assert [step.split("] ")[1].split(" ")[0] for step in steps[1:8]] == [f"{n}/7" for n in range(1, 8)]
-    assert all(f"# {text}\n{line}\n" in said for text, line in tour.lines(demo.base))
+    assert all(f"# {text}\n{line}\n" in said for text, line in tour.example_calls(demo.base))
     assert f"{demo.base}/docs" in said
 
 
 def test_printed_calls_work(demo: Demo) -> None:
     """Each printed line, run by a shell, is answered with 200."""
-    for _, line in tour.lines(demo.base):
+    for _, line in tour.example_calls(demo.base):
         done = subprocess.run(
             ["bash", "-c", f"{line} -o /dev/null -w '%{{http_code}}'"],
             capture_output=True,
@@ -69,7 +69,7 @@ def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo,
         base = command.wait_for("ready: ").split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert "/7" not in command.said
-        call = dict(tour.lines(base))["by alias"]  # so that there is a worker too
+        call = dict(tour.example_calls(base))["by alias"]  # so that there is a worker too
         assert (
             b'"predictions"' in subprocess.run(["bash", "-c", call], capture_output=True, check=True).stdout
         )
@@ -87,7 +87,7 @@ def test_ended_while_training(tmp_path: Path) -> None:
             below = descendants(command.process.pid)
             assert command.end() == 128 + signal.SIGTERM
         assert left(below) == set()
-        assert not Folder(tmp_path / "demo-data").trained
+        assert not DemoFolder(tmp_path / "demo-data").trained
 
 
 def test_training_that_fails(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_training_that_fails(tmp_path: Path) -> None:
 
 def test_a_server_that_ends(tmp_path: Path) -> None:
     """A database that MLflow cannot open: the demo says where to look, without waiting in vain."""
-    folder = Folder(tmp_path / "data")
+    folder = DemoFolder(tmp_path / "data")
     folder.path.mkdir()
     (folder.path / "mlflow.db").write_text("no database")
-    folder.mark()
+    folder.mark_trained()
     done = gateway("demo", "--folder", "data", "--port", "0", cwd=tmp_path)
     assert done.returncode == 1
     assert "The MLflow server ended by itself" in done.stderr
@@ -136,7 +136,7 @@ def test_waiting_has_an_end() -> None:
 
 def test_clearing_spares_what_is_not_the_demos(tmp_path: Path) -> None:
     """An unfinished folder is emptied of the demo's own files only."""
-    folder = Folder(tmp_path)
+    folder = DemoFolder(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "artifacts" / "1").mkdir(parents=True)
     (tmp_path / "mlflow.db-wal").write_text("")
@@ -148,6 +148,6 @@ def test_clearing_spares_what_is_not_the_demos(tmp_path: Path) -> None:
 def test_another_recipe_is_not_ours(mark: str, tmp_path: Path) -> None:
     """A mark that is damaged or of other models does not count."""
     (tmp_path / "trained.json").write_text(mark)
-    assert not Folder(tmp_path).trained
-    Folder(tmp_path).mark()
-    assert Folder(tmp_path).trained
+    assert not DemoFolder(tmp_path).trained
+    DemoFolder(tmp_path).mark_trained()
+    assert DemoFolder(tmp_path).trained

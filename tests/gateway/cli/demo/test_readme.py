@@ -29,8 +29,8 @@ def calls() -> list[tuple[str, str]]:
 def test_every_call_of_the_demo_is_shown() -> None:
     """The README shows what the demo prints, in its order, and at least one refusal."""
     shown = [command for command, _ in calls()]
-    assert shown[: len(tour.lines(SHOWN_AT))] == [line for _, line in tour.lines(SHOWN_AT)]
-    assert len(shown) > len(tour.lines(SHOWN_AT))
+    assert shown[: len(tour.example_calls(SHOWN_AT))] == [line for _, line in tour.example_calls(SHOWN_AT)]
+    assert len(shown) > len(tour.example_calls(SHOWN_AT))
 
 
 @pytest.mark.parametrize(("command", "answer"), calls(), ids=lambda text: text[:60])

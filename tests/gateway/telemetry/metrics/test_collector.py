@@ -8,35 +8,37 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import definitions
-from gateway.telemetry.metrics.collector import Metrics, Seat
-from gateway.telemetry.metrics.exposition import registry
-from gateway.telemetry.metrics.requests import Place, Traffic
-from gateway.telemetry.metrics.shared import Slates
+from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
+from gateway.telemetry.metrics.exposition import build_registry
+from gateway.telemetry.metrics.requests import RequestCounters, RouteKey
+from gateway.telemetry.metrics.shared import SharedSnapshots
 from workers.metrics import COUNTER_SPECS, Counters
 from workers.protocol.messages import ModelKey
 
 if TYPE_CHECKING:
     import pytest
 
-    from gateway.telemetry.metrics.gauges import Level
+    from gateway.telemetry.metrics.gauges import GaugeSample
 
 REFUSALS = next(event for event in COUNTER_SPECS if event.name == "queue_refusals")
-INVOKE = Place("POST", "/x", predicts=True)
+INVOKE = RouteKey("POST", "/x", predicts=True)
 KEY = ModelKey("a", "1", "")
 
 
 class Process:
     """What one process has of metrics."""
 
-    def __init__(self, slates: Slates, number: int, *, ready: bool = True) -> None:
-        self.tally, self.traffic = Counters(), Traffic()
-        level: Level = (definitions.READY, (), ready)
-        seat = Seat(slates, number)
-        self.metrics = Metrics(self.tally, self.traffic, levels=lambda: [level], seat=seat)
+    def __init__(self, slates: SharedSnapshots, number: int, *, ready: bool = True) -> None:
+        self.tally, self.traffic = Counters(), RequestCounters()
+        level: GaugeSample = (definitions.READY, (), ready)
+        seat = SnapshotSlot(slates, number)
+        self.metrics = MetricsCollector(self.tally, self.traffic, collect_gauges=lambda: [level], slot=seat)
 
     async def shows(self) -> dict[tuple[str, str], float]:
         """The page: values by the sample's name and its labels' values, apart by commas."""
-        page = generate_latest(registry(await self.metrics.snapshots(), definitions.families())).decode()
+        page = generate_latest(
+            build_registry(await self.metrics.snapshots(), definitions.all_metrics())
+        ).decode()
         return {
             (sample.name, ",".join(sample.labels.values())): sample.value
             for family in text_string_to_metric_families(page)
@@ -46,12 +48,12 @@ class Process:
 
 async def test_whoever_is_asked_answers_for_all() -> None:
     """Counters and the histogram are summed; gauges are each process' own."""
-    slates = Slates(2)
+    slates = SharedSnapshots(2)
     one, two = Process(slates, 1), Process(slates, 2, ready=False)
     one.tally.increment(REFUSALS, "a", "1")
     two.tally.increment(REFUSALS, "a", "1", times=2)
     for process, bucket in ((one, 0), (two, 1), (two, -2)):
-        cell = process.traffic.cell(INVOKE, 200, key=KEY)
+        cell = process.traffic.histogram(INVOKE, 200, key=KEY)
         cell[bucket] += 1
         cell[-1] += 0.5
     await one.shows()
@@ -71,7 +73,7 @@ async def test_whoever_is_asked_answers_for_all() -> None:
 
 async def test_the_next_one_goes_on_from_the_last_totals() -> None:
     """Of its own seat, and of that alone."""
-    slates = Slates(2)
+    slates = SharedSnapshots(2)
     first, other = Process(slates, 1), Process(slates, 2)
     first.tally.increment(REFUSALS, "a", "1", times=5)
     await first.shows()
@@ -88,7 +90,7 @@ async def test_the_next_one_goes_on_from_the_last_totals() -> None:
 async def test_one_that_writes_no_more() -> None:
     """After ten seconds its counts and its age are all that is shown of it."""
     now = 0.0
-    slates = Slates(2, clock=lambda: now)
+    slates = SharedSnapshots(2, clock=lambda: now)
     one, two = Process(slates, 1), Process(slates, 2)
     two.tally.increment(REFUSALS, "a", "1")
     await two.shows()
@@ -103,7 +105,7 @@ async def test_one_that_writes_no_more() -> None:
 
 async def test_more_than_a_slate_takes(caplog: pytest.LogCaptureFixture) -> None:
     """It is said once; whoever is asked still shows its own, and what it last had of the other."""
-    slates = Slates(2, half_bytes=4096)
+    slates = SharedSnapshots(2, buffer_bytes=4096)
     one, two = Process(slates, 1), Process(slates, 2)
     one.tally.increment(REFUSALS, "a", "1")
     await one.shows()

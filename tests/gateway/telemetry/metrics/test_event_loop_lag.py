@@ -6,19 +6,19 @@ import asyncio
 import time
 from contextlib import suppress
 
-from gateway.telemetry.metrics.event_loop_lag import Lag
+from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
 
 
 async def test_a_loop_that_is_held_up() -> None:
     """By as long as it was, less what was left until the next measuring."""
-    lag = Lag()
+    lag = EventLoopLag()
     task = asyncio.create_task(lag.run())
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(time.sleep, 0.6)
     async with asyncio.timeout(30):
         while True:
             await asyncio.sleep(0.01)
-            if lag.worst >= 0.45:
+            if lag.max_seconds >= 0.45:
                 break
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -27,14 +27,14 @@ async def test_a_loop_that_is_held_up() -> None:
 
 def test_it_is_forgotten() -> None:
     """After 30 seconds at the soonest, after 60 at the latest; a reader changes nothing."""
-    lag = Lag()
-    lag.note(2.0, at=1.0)
+    lag = EventLoopLag()
+    lag.record(2.0, at=1.0)
     for second in range(2, 31):
-        lag.note(0.0, at=float(second))
-        assert lag.worst == 2.0
-    lag.note(0.5, at=59.0)
-    assert lag.worst == 2.0
-    lag.note(0.0, at=61.0)
-    assert lag.worst == 0.5
-    lag.note(0.0, at=92.0)
-    assert lag.worst == 0.0
+        lag.record(0.0, at=float(second))
+        assert lag.max_seconds == 2.0
+    lag.record(0.5, at=59.0)
+    assert lag.max_seconds == 2.0
+    lag.record(0.0, at=61.0)
+    assert lag.max_seconds == 0.5
+    lag.record(0.0, at=92.0)
+    assert lag.max_seconds == 0.0

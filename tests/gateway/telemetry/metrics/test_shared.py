@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from gateway.telemetry.metrics.shared import Slates
+from gateway.telemetry.metrics.shared import SharedSnapshots
 
 
 def test_a_child_writes_and_its_parent_reads() -> None:
     """Also when the child is gone; the other slates are as they were."""
-    slates = Slates(2)
+    slates = SharedSnapshots(2)
     child = os.fork()
     if child == 0:
         slates.write(2, b"first")
@@ -29,7 +29,7 @@ def test_a_child_writes_and_its_parent_reads() -> None:
 def test_the_age() -> None:
     """It is counted from the writing."""
     now = 100.0
-    slates = Slates(1, clock=lambda: now)
+    slates = SharedSnapshots(1, clock=lambda: now)
     slates.write(1, b"x")
     now = 107.5
     assert slates.read(1) == (b"x", 7.5)
@@ -40,12 +40,12 @@ def test_the_age() -> None:
 def test_a_half_that_is_not_whole(times: int, at: str) -> None:
     """What was written before it counts, and the next writer writes over it."""
     half = 4096
-    slates = Slates(1, half_bytes=half)
+    slates = SharedSnapshots(1, buffer_bytes=half)
     for time in range(times):
         slates.write(1, b"%d" % time)
     begin = times % 2 * half  # where the last one is
     offset = {"turn": 0, "content": 24, "checksum": 20}[at]
-    slates._slates[0][begin + offset] ^= 0xFF
+    slates._maps[0][begin + offset] ^= 0xFF
     read = slates.read(1)
     assert (read and read[0]) == (b"%d" % (times - 2) if times > 1 else None)
     slates.write(1, b"next")
@@ -56,7 +56,7 @@ def test_a_half_that_is_not_whole(times: int, at: str) -> None:
 
 def test_too_much() -> None:
     """It is refused, and what was there before stays."""
-    slates = Slates(1, half_bytes=4096)
+    slates = SharedSnapshots(1, buffer_bytes=4096)
     assert slates.write(1, b"x" * (4096 - 24))
     assert not slates.write(1, b"y" * (4096 - 23))
     read = slates.read(1)
@@ -80,9 +80,9 @@ class Overtaken(mmap.mmap):
 @pytest.mark.parametrize(("torn", "found"), [(0, b"2"), (1, b"1"), (2, b"2"), (4, None)])
 def test_a_reader_that_is_overtaken(torn: int, found: bytes | None) -> None:
     """It looks once more where neither half was whole: the figures must not be gone for a moment."""
-    slates = Slates(1, half_bytes=4096)
+    slates = SharedSnapshots(1, buffer_bytes=4096)
     slate = Overtaken(-1, 8192)
-    slates._slates[0] = slate
+    slates._maps[0] = slate
     slates.write(1, b"1")
     slates.write(1, b"2")
     slate.torn = torn

@@ -22,7 +22,7 @@ from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.codec.signature import Plan
+    from workers.codec.signature import InputSpec
 
 ROUNDS = 2_000
 DOUBLE = column(DataType.double)
@@ -115,10 +115,10 @@ def damaged(body: bytes, dice: random.Random) -> bytes:
     return bytes(made)
 
 
-def said(body: bytes, media_type: str, held_against: Plan) -> str:
+def said(body: bytes, media_type: str, held_against: InputSpec) -> str:
     """The message and the details of the refusal, empty where the body was read."""
     try:
-        formats.read(Job(body, media_type), held_against)
+        formats.decode(Job(body, media_type), held_against)
     except InvalidInput as error:
         return f"{error} {error.details}"
     return ""
@@ -189,9 +189,9 @@ def test_columns_that_share_their_bytes() -> None:
     """Forty columns that lie in the same place are as many columns to a model, and count as such."""
     array = pa.array(np.zeros(2**20))
     table = pa.table({f"x{number}": array for number in range(40)})
-    assert pa.total_allocated_bytes() < size_limits.limit(b"")
+    assert pa.total_allocated_bytes() < size_limits.max_decoded_bytes(b"")
     with pytest.raises(InvalidInput, match="when decoded"):
-        size_limits.check(table, most=size_limits.limit(b""))
+        size_limits.check_decoded_size(table, max_bytes=size_limits.max_decoded_bytes(b""))
 
 
 BOMBS = _bombs()
@@ -204,7 +204,7 @@ def test_bombs(name: str) -> None:
     held = pa.total_allocated_bytes()
     told = refused(body, media_type, None)
     assert "when decoded" in str(told)
-    assert pa.total_allocated_bytes() - held < size_limits.limit(body)
+    assert pa.total_allocated_bytes() - held < size_limits.max_decoded_bytes(body)
 
 
 def test_a_parquet_schema_that_is_too_deep() -> None:
@@ -215,7 +215,7 @@ def test_a_parquet_schema_that_is_too_deep() -> None:
     wide = pa.table({f"a column with a long name, number {number}": [1.5] for number in range(1_000)})
     body = parquet_file(wide)
     assert struct.unpack("<I", body[-8:-4])[0] > 32 * 1024
-    assert formats.read(Job(body, PARQUET), plan(None)).data.shape == (1, 1_000)
+    assert formats.decode(Job(body, PARQUET), plan(None)).data.shape == (1, 1_000)
 
 
 def _deep(depth: int) -> bytes:
@@ -236,7 +236,7 @@ def test_types_that_have_no_place() -> None:
     for array in (union, runs):
         assert "not read here" in str(refused(arrow(pa.table({"x": array})), ARROW, DOUBLE))
     stored = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
-    made = formats.read(Job(arrow(pa.table({"x": stored})), ARROW), plan(column(DataType.long))).data
+    made = formats.decode(Job(arrow(pa.table({"x": stored})), ARROW), plan(column(DataType.long))).data
     assert made["x"].tolist() == [1, 0]
 
 

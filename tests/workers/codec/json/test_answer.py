@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.support.codec.shapes import SHAPES
-from workers.codec.json.answer import write
+from workers.codec.json.answer import to_json
 from workers.errors import ModelError
 
 
@@ -27,20 +27,20 @@ def strict(text: bytes) -> Any:
 def test_every_shape(name: str) -> None:
     """What a strict parser reads is what the model returned, in MLflow's shapes."""
     answer, wanted = SHAPES[name]
-    assert strict(write(answer)) == wanted
+    assert strict(to_json(answer)) == wanted
 
 
 def test_an_array_and_its_list_are_the_same_text() -> None:
     """Every double keeps its bits; float32 is written as the double that it is, as MLflow does."""
     doubles = np.random.default_rng(7).standard_normal(2000) * 10.0 ** np.arange(-100, 100).repeat(10)
-    assert strict(write(doubles)) == doubles.tolist()
+    assert strict(to_json(doubles)) == doubles.tolist()
     floats = doubles[np.abs(doubles) < 1e38].astype(np.float32)
-    assert strict(write(floats)) == floats.tolist()
+    assert strict(to_json(floats)) == floats.tolist()
 
 
 def test_a_set_without_order() -> None:
     """Its items come in some order."""
-    assert sorted(strict(write({1, "a"})), key=str) == [1, "a"]
+    assert sorted(strict(to_json({1, "a"})), key=str) == [1, "a"]
 
 
 class Odd:
@@ -51,7 +51,7 @@ class Odd:
 def test_no_json_form(answer: Any) -> None:
     """The type is named; it is the model that failed."""
     with pytest.raises(ModelError) as caught:
-        write(answer)
+        to_json(answer)
     assert caught.value.exception in {"Odd", "builtin_function_or_method"}
     assert caught.value.exception in str(caught.value)
 
@@ -65,4 +65,4 @@ def test_an_answer_that_holds_itself() -> None:
         deep = [deep]
     for answer in (loop, deep):
         with pytest.raises(ModelError, match="too deeply"):
-            write(answer)
+            to_json(answer)

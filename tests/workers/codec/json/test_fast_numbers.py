@@ -33,13 +33,13 @@ NUMBERS = st.one_of(st.sampled_from(PLAIN), st.integers(-99, 99), st.floats(-1e6
 def encoded(names: list[Any], data: Any, **more: Any) -> bytes:
     """A body large enough for the short way: its white space counts."""
     text = json.dumps({"dataframe_split": {"columns": names, **more, "data": data}})
-    return text.replace('"data": ', '"data": ' + " " * fast_numbers.WORTH_IT_BYTES).encode()
+    return text.replace('"data": ', '"data": ' + " " * fast_numbers.MIN_BODY_BYTES).encode()
 
 
 def exactly(body: bytes, schema: Any) -> pd.DataFrame | None:
     """What the exact way makes of it; None where it refuses."""
     try:
-        made: pd.DataFrame = formats.read(Job(body), replace(plan(schema), numeric=False)).data
+        made: pd.DataFrame = formats.decode(Job(body), replace(plan(schema), all_numeric=False)).data
     except InvalidInput:
         return None
     return made
@@ -47,7 +47,7 @@ def exactly(body: bytes, schema: Any) -> pd.DataFrame | None:
 
 def agree(body: bytes, schema: Any) -> pd.DataFrame | None:
     """The short way's frame, which is the exact way's to the last bit and in its layout, or None."""
-    made = fast_numbers.frame_of(body, plan(schema))
+    made = fast_numbers.read_numeric_frame(body, plan(schema))
     if made is not None:
         wanted = exactly(body, schema)
         assert wanted is not None
@@ -140,7 +140,7 @@ def test_what_is_no_matrix_is_left_to_the_exact_way(data: str) -> None:
 )
 def test_other_bodies_are_left_to_the_exact_way(document: str) -> None:
     """Whatever they hold."""
-    assert agree(document.replace(" ", " " * fast_numbers.WORTH_IT_BYTES, 1).encode(), DOUBLES) is None
+    assert agree(document.replace(" ", " " * fast_numbers.MIN_BODY_BYTES, 1).encode(), DOUBLES) is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_other_bodies_are_left_to_the_exact_way(document: str) -> None:
 )
 def test_other_signatures_are(schema: Any) -> None:
     """Only columns of numbers, by name, are read by the short way."""
-    assert not plan(schema).numeric
+    assert not plan(schema).all_numeric
 
 
 def test_a_mark_of_byte_order_is_left_to_the_exact_way() -> None:
@@ -170,6 +170,6 @@ def test_damaged_bodies_agree() -> None:
     start = whole.index(b'"data"')
     for _ in range(400):
         body = bytearray(whole)
-        at = int(rng.integers(start + fast_numbers.WORTH_IT_BYTES, len(body)))
+        at = int(rng.integers(start + fast_numbers.MIN_BODY_BYTES, len(body)))
         body[at] = int(rng.choice(list(b'0123456789.,-+eE[][][]{}"nt ')))
         agree(bytes(body), DOUBLES)

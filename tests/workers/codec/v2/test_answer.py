@@ -153,7 +153,7 @@ def test_outputs_that_are_asked_for() -> None:
     assert (answer.content_type, answer.json_length, answer.wrapped) == (JSON, None, False)
     body = job(tensor("x", "FP64", [1.5]), outputs=wanted)
     request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=wanted)
-    answer = formats.write(FRAME, request, body)
+    answer = formats.encode(FRAME, request, body)
     assert answer.content_type == "application/octet-stream"
     document = json.loads(answer.body[: answer.json_length])
     assert [output["name"] for output in document["outputs"]] == ["s", "n"]
@@ -162,7 +162,7 @@ def test_outputs_that_are_asked_for() -> None:
     assert answer.body[answer.json_length :] == struct.pack("<qq", 1, 2)
     request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
     with pytest.raises(InvalidInput, match="nope"):
-        formats.write(FRAME, request, body)
+        formats.encode(FRAME, request, body)
 
 
 @pytest.mark.parametrize("datatype", sorted(DTYPES))

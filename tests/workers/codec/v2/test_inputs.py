@@ -361,11 +361,11 @@ def test_params() -> None:
         },
     )
     held = plans.plan(column(DataType.double), params=schema)
-    assert formats.read(body, held).params == {"p": 5, "timeout": 2.5}
+    assert formats.decode(body, held).params == {"p": 5, "timeout": 2.5}
     assert read(tensor("x", "FP64", [1.5]), schema=None, parameters={"timeout": 5}).params is None
     for wrong in ({"p": 1.5}, {"q": 1}, {"sequence_id": 3}):
         with pytest.raises(InvalidInput, match=next(iter(wrong))):
-            formats.read(job(tensor("x", "FP64", [1.5]), parameters=wrong), held)
+            formats.decode(job(tensor("x", "FP64", [1.5]), parameters=wrong), held)
 
 
 def test_mlflows_own_checks() -> None:
@@ -373,7 +373,7 @@ def test_mlflows_own_checks() -> None:
     schema = columns((DataType.long, "a"), (DataType.string, "s"))
     held = plans.plan(schema, checks="mlflow")
     given_ = [tensor("s", "BYTES", ["x"]), tensor("a", "INT32", [5]), tensor("other", "FP64", [1.5])]
-    made = formats.read(job(*given_, parameters={"q": 1}), held)
+    made = formats.decode(job(*given_, parameters={"q": 1}), held)
     assert made.params == {"q": 1}
     assert list(made.data.columns) == ["s", "a", "other"]
     assert _enforce_schema(made.data, schema).to_dict("list") == {"a": [5], "s": ["x"]}
@@ -407,6 +407,6 @@ def test_base64_texts_without_signature() -> None:
 def test_type_hints(kind: Any, given_: Any, expected: list[Any]) -> None:
     """A model with type hints gets the list that MLflow's `inputs` would be; it checks that itself."""
     held = dataclasses.replace(plans.plan(columns((kind, None))), type_hinted=True)
-    assert formats.read(job(given_), held).data == expected
+    assert formats.decode(job(given_), held).data == expected
     with pytest.raises(InvalidInput, match="'y'"):
-        formats.read(job(given_, tensor("y", "INT64", [1])), held)
+        formats.decode(job(given_, tensor("y", "INT64", [1])), held)

@@ -108,14 +108,14 @@ def test_refused_as_input(case: str) -> None:
 def test_no_document(body: bytes) -> None:
     """What is no JSON object with inputs is refused."""
     with pytest.raises(InvalidInput):
-        formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
+        formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
 
 
 @pytest.mark.parametrize("length", [0, 5, 10**15])
 def test_wrong_json_length(length: int) -> None:
     """JSON that ends elsewhere than the header says is refused."""
     with pytest.raises(InvalidInput):
-        formats.read(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
+        formats.decode(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
 
 
 @pytest.mark.parametrize("schema", [DOUBLE, None, Schema([TensorSpec(np.dtype("float64"), (-1, -1))])])
@@ -134,7 +134,7 @@ def test_a_declared_shape_allocates_nothing(schema: Schema | None) -> None:
 
 def test_a_shape_of_the_allowed_emptiness() -> None:
     """As many rows of nothing as may be declared are made in little memory."""
-    assert formats.read(job(tensor("x", "FP64", [], [65_536, 0])), plan(None)).data.shape == (65_536, 0)
+    assert formats.decode(job(tensor("x", "FP64", [], [65_536, 0])), plan(None)).data.shape == (65_536, 0)
 
 
 SEEDS: list[list[dict[str, Any]]] = [
@@ -217,7 +217,7 @@ def refusals(made: list[tuple[bytes, int | None]]) -> int:
         checks: Any = "mlflow" if number % 5 == 0 else "strict"
         held = plan(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
         try:
-            formats.read(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
+            formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
         except InvalidInput as error:
             assert str(error)  # noqa: PT017 - it need not be raised
             refused_ones += 1
