@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
         self.starts += 1
         self.first = len(self.batches)
         self.state, self.stopped = "warm", False
-        assert self.worker.reachable
+        assert self.worker.connected
         assert not self.worker.dead
 
     async def started(self) -> ProcessWorker:
@@ -209,7 +209,7 @@ class Life(RuleBasedStateMachine):
         self.state = "dead"
         self.run(self.all_heard())
         assert self.deaths.count(self.worker) == 1
-        assert not self.worker.reachable
+        assert not self.worker.connected
         assert self.worker.dead
 
     async def all_heard(self) -> None:
