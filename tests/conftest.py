@@ -1,4 +1,4 @@
-"""What every test shares: a clean environment and one real MLflow server."""
+"""What every test shares: a clean environment, one real MLflow server, and the end of both."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import shared
 from tests.support.gateways import gateway, registered
-from tests.support.mlflow_server import MlflowServer
-from tests.support.mlflow_server import mlflow_server as started
+from tests.support.mlflow_server import MlflowServer, shared_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["clean_environment", "gateway", "mlflow_server", "registered"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the servers that the test processes of this run shared."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined] # public in fixtures alone
+        shared.end_all(factory.getbasetemp())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,12 +36,9 @@ def clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(
-    clean_environment: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MlflowServer]:
-    """A real MLflow 3 server on SQLite that serves artifacts; shared by the whole session.
+def mlflow_server(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> MlflowServer:
+    """A real MLflow 3 server on SQLite that serves artifacts; one for the whole run.
 
     Tests use names of their own in it, since nothing is removed between them.
     """
-    with started(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
+    return shared_server(tmp_path_factory, "mlflow")

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.mlflow_server import MlflowServer
 
-SERVE = """
-import os, sys
-from gateway import settings, supervisor
-
-if __name__ == "__main__":
-    sys.exit(supervisor.run(settings.load(os.environ), announce=lambda address: print(address, flush=True)))
-"""
+PROGRAMS = Path(__file__).parents[1] / "support" / "programs"
 
 
 class Process:
@@ -40,13 +34,11 @@ class Process:
         python: Path | str,
         preexec: Callable[[], None] | None,
     ) -> None:
-        """`preexec` runs in the new process before anything else does."""
-        script = folder / "serve.py"
-        script.write_text(program)
+        """`program` is one of `tests.support.programs`; `preexec` runs in the new process before it."""
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(python), str(script)],
+                [str(python), str(PROGRAMS / f"{program}.py")],
                 env=environment(values),
                 cwd=folder,
                 stdout=subprocess.PIPE,
@@ -117,7 +109,7 @@ def start(
 
     def run(
         *,
-        program: str = SERVE,
+        program: str = "serve",
         python: Path | str = sys.executable,
         preexec: Callable[[], None] | None = None,
         **values: str,

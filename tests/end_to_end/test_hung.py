@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
-# SIGUSR2 has the main thread, in which the event loop turns, sleep on.
-HANGS = """
-import os, signal, sys, time
-from gateway import settings, supervisor
-
-def hang_in_here(*_):
-    time.sleep(3600)
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGUSR2, hang_in_here)
-    tell = lambda address: print(address, flush=True)
-    sys.exit(supervisor.run(settings.load(os.environ), announce=tell, silence=3))
-"""
-
-GIVES_UP_SOON = """
-import functools, os, sys
-from gateway import app, settings, supervisor, vitals
-
-if __name__ == "__main__":
-    app.Vitals = functools.partial(vitals.Vitals, patience=4)
-    tell = lambda address: print(address, flush=True)
-    sys.exit(supervisor.run(settings.load(os.environ), announce=tell))
-"""
-
 
 def said(gateway: Process, text: str) -> bool:
     return any(text in line for line in gateway.log())
@@ -64,7 +40,7 @@ async def asked(gateway: Process) -> int:
 
 async def test_a_loop_that_stands_still_ends_the_process(start: Callable[..., Process]) -> None:
     """The log says where it hangs, the status is 1, and no worker is left: whoever supervises begins anew."""
-    gateway = start(program=HANGS)
+    gateway = start(program="hangs")
     assert await asked(gateway) == 200
     below = descendants(gateway.pid)
     gateway.send(signal.SIGUSR2)
@@ -76,7 +52,7 @@ async def test_a_loop_that_stands_still_ends_the_process(start: Callable[..., Pr
 
 async def test_a_stopped_process_is_not_taken_for_a_hung_one(start: Callable[..., Process]) -> None:
     """A debugger, or a machine that is suspended, stops the watchdog with the loop."""
-    gateway = start(program=HANGS)
+    gateway = start(program="hangs")
     gateway.send(signal.SIGSTOP)
     await asyncio.sleep(8)  # longer than the loop may stand still
     gateway.send(signal.SIGCONT)
@@ -90,7 +66,7 @@ async def test_a_hung_process_among_several_is_replaced(
     start: Callable[..., Process], number: signal.Signals, reason: str
 ) -> None:
     """The supervisor ends it, having it tell where it hangs if it still can; another takes its place."""
-    gateway = start(program=HANGS, GATEWAY_PROCESSES="2")
+    gateway = start(program="hangs", GATEWAY_PROCESSES="2")
     victim, other = sorted(replicas(gateway))
     os.kill(victim, number)
     await until(lambda: said(gateway, "hangs, its event loop"))
@@ -135,7 +111,7 @@ async def test_a_gateway_that_can_start_no_worker_says_so_and_ends(
 ) -> None:
     """It is not ready while it tries, is ready again where it can, and ends with status 1 where it cannot."""
     python = python_of_its_own(tmp_path / "python")
-    gateway = start(program=GIVES_UP_SOON, python=python)
+    gateway = start(program="gives_up_soon", python=python)
     assert await asked(gateway) == 200
     python.rename(python.with_name("away"))
     kill_template(gateway)
@@ -156,42 +132,10 @@ async def test_a_gateway_that_can_start_no_worker_says_so_and_ends(
     assert gateway.left() == []
 
 
-# A thread that never comes back from the cache's disk, as with a server of files that is gone.
-STUCK_AT_START = """
-import os, sys, threading
-from gateway import settings, supervisor
-from gateway.artifacts import room
-from gateway.artifacts.threads import in_thread
-
-def stuck_in_here():
-    print("stuck", flush=True)
-    threading.Event().wait()
-
-if __name__ == "__main__":
-    room.Room.open = lambda self: in_thread(stuck_in_here)
-    sys.exit(supervisor.run(settings.load(os.environ)))
-"""
-
-ENDS_SLOWLY = """
-import asyncio, logging, os, sys
-from gateway import settings, supervisor
-from workers.pool import Pool
-
-async def close(self, **_):
-    logging.getLogger("gateway").info("closing for long")
-    await asyncio.sleep(3600)
-
-if __name__ == "__main__":
-    Pool.close = close
-    tell = lambda address: print(address, flush=True)
-    sys.exit(supervisor.run(settings.load(os.environ), announce=tell))
-"""
-
-
 @pytest.mark.parametrize("processes", ["1", "2"])
 async def test_a_start_that_hangs_can_be_ended(start: Callable[..., Process], processes: str) -> None:
     """Status 0, and the log says where it hung; so it is with each of several processes."""
-    gateway = start(program=STUCK_AT_START, GATEWAY_PROCESSES=processes)
+    gateway = start(program="stuck_at_start", GATEWAY_PROCESSES=processes)
     assert gateway.url == "stuck"
     gateway.send(signal.SIGTERM)
     assert await status_of(gateway) == 0
@@ -203,7 +147,7 @@ async def test_a_start_that_hangs_can_be_ended(start: Callable[..., Process], pr
 
 async def test_a_second_signal_while_it_closes(start: Callable[..., Process]) -> None:
     """Whoever waits for the end no longer gets it soon, with status 1, whatever still hangs."""
-    gateway = start(program=ENDS_SLOWLY)
+    gateway = start(program="ends_slowly")
     gateway.send(signal.SIGTERM)
     await until(lambda: said(gateway, "closing for long"))
     gateway.send(signal.SIGTERM)

@@ -264,23 +264,10 @@ async def test_one_that_is_told_to_end_alone(start: Callable[..., Process]) -> N
     assert await status_of(gateway) == 0
 
 
-# Each process hangs up on itself before its event loop runs.
-HUNG_UP_EARLY = """
-import os, signal, sys
-from gateway import descriptors, settings, supervisor
-
-if __name__ == "__main__":
-    allow_many = descriptors.allow_many
-    descriptors.allow_many = lambda: (os.kill(os.getpid(), signal.SIGHUP), allow_many())
-    read = lambda: settings.load(os.environ)
-    sys.exit(supervisor.run(read(), announce=lambda address: print(address, flush=True), reread=read))
-"""
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_hung_up_before_the_loop_runs(start: Callable[..., Process], processes: int) -> None:
     """The settings are read again once it does; nobody is killed, and nobody misses it."""
-    gateway = start(program=HUNG_UP_EARLY, GATEWAY_PROCESSES=str(processes))
+    gateway = start(program="hangs_up_early", GATEWAY_PROCESSES=str(processes))
     assert gateway.url, gateway.log()
     await until_said(gateway, "settings read again", times=processes)
     who = {line.get("process") for line in lines(gateway, "settings read again")}

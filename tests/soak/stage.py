@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from tests.support.faulty_proxy import Front
     from tests.support.mlflow_server import MlflowServer
 
-_SERVE = """
-import os, sys
-from gateway import settings, supervisor
-
-if __name__ == "__main__":
-    ours = settings.load(os.environ)
-    told = lambda address: print(address, flush=True)
-    sys.exit(supervisor.run(ours, announce=told, reread=lambda: settings.load(os.environ)))
-"""
 _ROOT = Path(__file__).parents[2]
 _LONGEST_SECONDS = 120.0
 _KEPT_SECONDS = 5.0  # shorter than any server keeps a connection, so that none is closed under a request
@@ -75,7 +66,7 @@ async def stage(folder: Path, options: Options) -> AsyncIterator[Stage]:
 
 
 def _started(folder: Path, values: dict[str, str]) -> Process:
-    return Process(folder, values, program=_SERVE, python=sys.executable, preexec=None)
+    return Process(folder, values, program="serve", python=sys.executable, preexec=None)
 
 
 def _session(url: str) -> aiohttp.ClientSession:

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway import settings
 from gateway.app import create_app, server_options
 from tests.support.mlflow_server import environment
+from tests.support.shared import once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,11 +44,16 @@ async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gate
 
 
 @pytest.fixture(scope="session")
-def registered(mlflow_server: MlflowServer) -> list[str]:
-    """The models of `tests.registering`; gives the experiment's run ids."""
+def registered(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The models of `tests.support.register_models`, once for the whole run; the experiment's run ids."""
+    found: list[str] = once(tmp_path_factory, "registered", lambda _: _register(mlflow_server))
+    return found
+
+
+def _register(server: MlflowServer) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.register_models", str(mlflow_server.folder)],
-        env=environment({"MLFLOW_TRACKING_URI": mlflow_server.url}),
+        [sys.executable, "-m", "tests.support.register_models", str(server.folder)],
+        env=environment({"MLFLOW_TRACKING_URI": server.url}),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,14 +12,18 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.support.shared import end_group, end_with_run, once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-START_SECONDS = 90.0
-STOP_SECONDS = 10.0
+    import pytest
+
+START_SECONDS = 240.0  # on a machine that does much else
+_PORT_TRIES = 5  # another program may take the port between its choice and the server's start
 _FOREIGN = ("MLFLOW_", "AWS_", "GATEWAY_")
 
 
@@ -95,58 +98,76 @@ def mlflow_server(
     served: bool = True,
 ) -> Iterator[MlflowServer]:
     """A real `mlflow server` on SQLite in `folder`, serving artifacts; ended by pid, with its children."""
-    port = free_port()
+    server, process = start(folder, python=python, options=options, extra=extra, served=served)
+    try:
+        yield server
+    finally:
+        end_group(process.pid)
+        process.wait()
+
+
+def start(
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    options: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+    served: bool = True,
+) -> tuple[MlflowServer, subprocess.Popen[bytes]]:
+    """Start a server in a process group of its own, and return when it answers; the caller ends it."""
     artifacts = (
         ["--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"]
         if served
         else ["--default-artifact-root", (folder / "artifacts").as_uri(), "--no-serve-artifacts"]
     )
-    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *store, *artifacts, *options],
-            env=environment(extra),
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    for _ in range(_PORT_TRIES):
+        port = free_port()
+        listen = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [python, "-m", "mlflow", "server", *listen, *store, *artifacts, *options],
+                env=environment(extra),
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         url = f"http://127.0.0.1:{port}"
-        _wait(process, url, log=log)
-        yield MlflowServer(url, folder, python)
-    finally:
-        _end(process)
+        try:
+            if _is_up(process, url, log=log):
+                return MlflowServer(url, folder, python), process
+        except BaseException:
+            end_group(process.pid)
+            process.wait()
+            raise
+        process.wait()
+    raise AssertionError(f"mlflow server found no free port: {log.read_text()[-4000:]}")
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, *, log: Path) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends:
-        assert process.poll() is None, f"mlflow server ended: {log.read_text()[-4000:]}"
+def _is_up(process: subprocess.Popen[bytes], url: str, *, log: Path) -> bool:
+    """Wait until the server answers; False if another program took its port first."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            assert "address already in use" in log.read_text().lower(), log.read_text()[-4000:]
+            return False
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):  # noqa: S310 - an http address made above
-                return
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise AssertionError(f"mlflow server did not start: {log.read_text()[-4000:]}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    _signal(process.pid, signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        # Children may outlive their parent; the group is theirs alone.
-        _signal(process.pid, signal.SIGKILL)
-        process.wait()
+def shared_server(factory: pytest.TempPathFactory, name: str) -> MlflowServer:
+    """The server called `name`, which all test processes of this run share."""
 
+    def make(folder: Path) -> dict[str, str]:
+        server, process = start(folder)
+        end_with_run(factory, process.pid)
+        return {"url": server.url, "folder": str(folder)}
 
-def _signal(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
+    made = once(factory, name, make)
+    return MlflowServer(made["url"], Path(made["folder"]))

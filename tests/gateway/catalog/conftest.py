@@ -13,10 +13,11 @@ from gateway.catalog import Catalog
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
 from tests.support.faulty_proxy import Front, front
-from tests.support.mlflow_server import MlflowServer, mlflow_server
+from tests.support.mlflow_server import MlflowServer, shared_server
+from tests.support.shared import once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from workers.metrics import Counters
 
@@ -44,10 +45,11 @@ async def opened(url: str, tally: Counters | None = None, **names: str) -> Async
 
 
 @pytest.fixture(scope="session")
-def seeded(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
-    """A server of its own, since tests list all that is in it."""
-    with mlflow_server(tmp_path_factory.mktemp("catalog")) as server:
-        yield Seeded(server, server.script(SEED, server.url))
+def seeded(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    """A server of its own, since tests list all that is in it; one for the whole run."""
+    server = shared_server(tmp_path_factory, "catalog")
+    ids = once(tmp_path_factory, "seeded", lambda _: server.script(SEED, server.url))
+    return Seeded(server, ids)
 
 
 @pytest.fixture
