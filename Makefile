@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-clients test-compat soak compose-test check format lock upgrade bench bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-slow coverage test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,9 +24,27 @@ run: install ## start the demo: an MLflow server with example models, and the ga
 serve: install ## serve the models of the MLflow server that MLFLOW_TRACKING_URI names
 	@exec $(VENV)/bin/gateway serve
 
-test: install-dev ## run the tests, with line and branch coverage of all processes
+# Each test belongs to one of these sets. WORKERS is how many processes of pytest-xdist run at once.
+OTHERS := not clients and not compat and not zoo
+FAST := not slow and not serial and $(OTHERS)
+FAST_SERIAL := serial and not slow and $(OTHERS)
+SLOW := slow and not serial and $(OTHERS)
+SLOW_SERIAL := slow and serial and $(OTHERS)
+WORKERS ?= 4
+PARALLEL := -n $(WORKERS) --dist worksteal
+
+test: install-dev ## run the tests, all but the slow ones; ARGS="-k demo -x" goes to pytest
+	$(PYTHON) -m pytest -m "$(FAST)" $(PARALLEL) $(ARGS)
+	$(PYTHON) -m pytest -m "$(FAST_SERIAL)" $(ARGS)
+
+test-slow: install-dev ## run the tests that take five seconds or more
+	$(PYTHON) -m pytest -m "$(SLOW)" $(PARALLEL) $(ARGS)
+	$(PYTHON) -m pytest -m "$(SLOW_SERIAL)" $(ARGS)
+
+coverage: install-dev ## run `make test` with line and branch coverage of all processes; fails below 90 %
 	rm -f .coverage .coverage.*
-	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage run -m pytest -m "$(FAST)" $(PARALLEL) $(ARGS)
+	$(PYTHON) -m coverage run -m pytest -m "$(FAST_SERIAL)" $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
@@ -75,7 +93,7 @@ bench-micro: install-dev ## measure the codec and the batcher by themselves
 	$(PYTHON) -m pytest benchmarks/micro -p pytest_benchmark.plugin --benchmark-only $(ARGS)
 
 env.template: install-dev ## write env.template again from the settings
-	$(PYTHON) -c 'from gateway import manual; print(manual.template(), end="")' > $@
+	$(PYTHON) -c 'from gateway.settings import describe; print(describe.env_template(), end="")' > $@
 
 clean: ## remove what the other commands made, the demo's data too
 	rm -rf .venv .venv-* build dist demo-data htmlcov .coverage .coverage.* .hypothesis
