@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ coverage: install-dev ## run `make test` with line and branch coverage of all pr
 	$(PYTHON) -m coverage run -m pytest -m "$(FAST_SERIAL)" $(ARGS)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+
+test-python: install-dev ## run the tests that depend on the Python version; PYTHON3=python3.12 VENV=.venv-3.12
+	$(PYTHON) -m pytest -m "$(FAST)" $(PARALLEL) tests/workers/codec tests/workers/runtime tests/gateway/api $(ARGS)
 
 test-clients: install-dev ## run the Open Inference clients of others against the gateway, in .venv-clients
 	@$(INSTALL) requirements-clients.lock --venv .venv-clients --no-project
