@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-peers bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,10 +87,12 @@ lock: install-dev ## resolve the lock files again that are out of date
 upgrade: install-dev ## resolve every lock file again, to the newest versions
 	$(PYTHON) tools/locks.py --upgrade
 
-bench: install-dev ## measure the gateway beside its peers, each in its environment; ARGS=--quick
+bench: install-dev $(if $(findstring --against,$(ARGS)),,bench-peers) ## measure the gateway beside its peers; ARGS=--quick, or ARGS="--against REV"
+	$(PYTHON) -m benchmarks $(ARGS)
+
+bench-peers: # the environments of the peers, which `--against` does not measure
 	@$(INSTALL) requirements-mlserver.lock --venv .venv-mlserver --no-project
 	@$(INSTALL) requirements-litserve.lock --venv .venv-litserve --no-project
-	$(PYTHON) -m benchmarks $(ARGS)
 
 bench-micro: install-dev ## measure the codec and the batcher by themselves
 	$(PYTHON) -m pytest benchmarks/micro -p pytest_benchmark.plugin --benchmark-only $(ARGS)

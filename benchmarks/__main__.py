@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the gateway beside its peers, as ratios measured in one run."""
+"""`python -m benchmarks`: the gateway beside its peers, or an earlier revision, as ratios of one run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import load, machine
+from benchmarks import against, load, machine
 from benchmarks.bench import Bench, Options
 from benchmarks.contenders import CONTENDERS
+from benchmarks.ratios import SLOWER_BELOW
 from benchmarks.report import FOLDER, Report
 from benchmarks.results import Results, say
 from benchmarks.scenarios import LONG, SCENARIOS
@@ -25,29 +26,72 @@ CONNECTIONS = (1, 16, 64, 256)
 
 
 def main() -> int:
-    """Measure, print the figures as they come, write the report; 1 where a request failed."""
+    """Measure, print the figures as they come, write the report; return 1 if a request failed."""
     signal.signal(signal.SIGTERM, _stop)
+    parser = _parser()
+    wanted = parser.parse_args()
+    if problem := _problem(wanted):
+        parser.error(problem)
+    try:
+        return _against(wanted) if wanted.against else _beside_peers(wanted)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer contenders and rounds: three minutes")
     parser.add_argument("--only", choices=SCENARIOS, nargs="+", help="these scenarios alone")
-    parser.add_argument("--seconds", type=float, help="of each measurement (5; quick: 2)")
-    parser.add_argument("--rounds", type=int, help="of which the medians are taken (3; quick: 1)")
-    parser.add_argument(
-        "--connections", type=int, nargs="+", default=CONNECTIONS, help="in that scenario (1 16 64 256)"
-    )
+    parser.add_argument("--seconds", type=float, help="of each measurement (5; against: 3; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="of which the medians are taken (3; against: 5; quick: 1)")
+    parser.add_argument("--connections", type=int, nargs="+", help="in that scenario (1 16 64 256)")
     parser.add_argument("--output", type=Path, help="the folder of the report; by default benchmarks/results")
-    wanted = parser.parse_args()
+    parser.add_argument(
+        "--against",
+        metavar="REV",
+        help="compare this checkout with a git revision, not with the peers: print the ratios this/REV, over"
+        " 1 if this checkout is faster, and write no report; under four minutes",
+    )
+    parser.add_argument(
+        "--fail-below",
+        metavar="RATIO",
+        type=float,
+        help="with --against: the ratio below which a measure is marked SLOWER, and the exit status is 1;"
+        f" without it the mark is set below {SLOWER_BELOW:g} and leaves the status alone",
+    )
+    return parser
+
+
+def _problem(wanted: argparse.Namespace) -> str | None:
+    """Return what is wrong with a combination of options, or None."""
+    if wanted.against is None:
+        return "--fail-below goes with --against" if wanted.fail_below is not None else None
+    if wanted.only or wanted.connections or wanted.output:
+        return "--only, --connections and --output do not go with --against"
+    return None
+
+
+def _against(wanted: argparse.Namespace) -> int:
+    """Compare this checkout with a git revision; return the exit status."""
+    return against.compare(
+        wanted.against,
+        rounds=wanted.rounds or (1 if wanted.quick else 5),
+        seconds=wanted.seconds or (2.0 if wanted.quick else 3.0),
+        fail_below=wanted.fail_below,
+    )
+
+
+def _beside_peers(wanted: argparse.Namespace) -> int:
+    """Measure the gateway beside its peers; return the exit status."""
     options = Options(
         quick=wanted.quick,
         rounds=wanted.rounds or (1 if wanted.quick else 3),
         seconds=wanted.seconds or (2.0 if wanted.quick else 5.0),
-        connections=tuple(wanted.connections),
+        connections=tuple(wanted.connections or CONNECTIONS),
     )
     usual = [name for name in SCENARIOS if not (wanted.quick and name in LONG)]
-    try:
-        return measured(options, wanted.only or usual, wanted.output or FOLDER)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    return measured(options, wanted.only or usual, wanted.output or FOLDER)
 
 
 def measured(options: Options, scenarios: list[str], output: Path) -> int:

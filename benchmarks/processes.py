@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, *, log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    descendants = _descendants(process.pid)
     if process.poll() is None:
         process.terminate()
     try:
@@ -97,7 +98,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         pass
     finally:
         _kill_group(process.pid)
+        _kill(descendants)
         process.wait()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """Return what descends from a process: some have left its group, and end only once they notice."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(processes, STOP_SECONDS)
 
 
 def _kill_group(leader: int) -> None:
