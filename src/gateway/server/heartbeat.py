@@ -1,4 +1,4 @@
-"""Shows a supervisor whether the event loop of a gateway process still runs."""
+"""Show a supervisor whether the event loop of a gateway process still runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the gateway's application in one process until it is told to stop, or cannot go on."""
+"""Serve the gateway's application in one process, until a signal or until it cannot continue."""
 
 from __future__ import annotations
 

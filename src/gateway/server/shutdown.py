@@ -1,4 +1,4 @@
-"""Stops the HTTP server of a gateway process in order.
+"""Stop the HTTP server of a gateway process in order.
 
 A client whose connection is established in the moment that the listener closes may be reset before it sends
 its request. Two things prevent that. A load balancer that reads the readiness probe sends clients elsewhere

@@ -1,4 +1,4 @@
-"""Runs as many gateway processes as the settings say, and replaces those that die."""
+"""Run as many gateway processes as the settings say, and replace those that die."""
 
 from __future__ import annotations
 

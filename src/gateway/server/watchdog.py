@@ -1,4 +1,4 @@
-"""Ends a gateway process that hangs."""
+"""End a gateway process that hangs."""
 
 from __future__ import annotations
 

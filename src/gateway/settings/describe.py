@@ -1,4 +1,4 @@
-"""Describes the settings for people, in `--help` and in `env.template`, from the fields' descriptions."""
+"""Describe the settings for people, in `--help` and in `env.template`, from the fields' descriptions."""
 
 from __future__ import annotations
 

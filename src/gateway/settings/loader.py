@@ -1,4 +1,4 @@
-"""Reads the settings from the environment and `.env`, and reports every problem at once."""
+"""Read the settings from the environment and `.env`, and report every problem at once."""
 
 from __future__ import annotations
 

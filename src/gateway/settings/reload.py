@@ -1,4 +1,4 @@
-"""Reads the settings again while the gateway runs, and applies those that can change."""
+"""Read the settings again while the gateway runs, and apply those that can change."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class Settings(SettingsGroup):
         "full",
         alias="GATEWAY_PRELOAD",
         description="What worker processes share from the start instead of importing it themselves. full: "
-        "MLflow and the model libraries; lean: MLflow alone; none: nothing. Less preloading "
-        "takes less memory and makes loads slower.",
+        "MLflow and the libraries of common models; lean: MLflow and pandas; none: nothing. Less "
+        "preloading takes less memory and makes loads slower.",
     )
     idle_seconds: Reloadable[NonNegativeSeconds] = Field(
         900,
