@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 MODELS_TO_TRY = 20
 _FIXES: dict[type[GatewayError], str] = {
-    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES, for file: GATEWAY_ARTIFACT_ROOTS",
+    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS",
     UpstreamUnavailable: "check that it runs, and its address: {address}",
     BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }

@@ -5,44 +5,32 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BACKLOG: Final = 1024  # the kernel may have a smaller limit of its own
-_USER_TIMEOUT_MILLISECONDS: Final = 90_000  # until a client that acknowledges no byte is disconnected
-
-
-@dataclass(frozen=True, slots=True)
-class Keepalive:
-    """The TCP keep-alive probes of accepted connections, in seconds.
-
-    The defaults detect a client whose machine has vanished after one minute.
-    """
-
-    idle: int = 30
-    interval: int = 10
-    probes: int = 3
-
-
-_KEEPALIVE: Final = Keepalive()
+# A client whose machine has vanished is noticed after a minute, one that acknowledges no byte after 90 s.
+_KEEPALIVE_IDLE_SECONDS: Final = 30
+_KEEPALIVE_INTERVAL_SECONDS: Final = 10
+_KEEPALIVE_PROBES: Final = 3
+_USER_TIMEOUT_MILLISECONDS: Final = 90_000
 
 
 def open_listeners(
-    host: str, port: int, *, count: int, keepalive: Keepalive = _KEEPALIVE
+    host: str, port: int, *, count: int, keepalive_idle: int = _KEEPALIVE_IDLE_SECONDS
 ) -> list[list[socket.socket]]:
     """Open `count` sets of listening sockets, each with one socket for every address of `host`.
 
     The kernel spreads new connections over the sets. All listen on one port; the kernel chooses it if `port`
-    is 0. Raise OSError if an address cannot be bound.
+    is 0. A silent client is probed after `keepalive_idle` seconds. Raise OSError if an address is in use.
     """
     sets: list[list[socket.socket]] = [[] for _ in range(count)]
     with ExitStack() as undo:
         for family, address in _resolve(host, port):
             opened = _open_on_one_port(
-                family, (address[0], port, *address[2:]), count=count, keepalive=keepalive
+                family, (address[0], port, *address[2:]), count=count, keepalive_idle=keepalive_idle
             )
             for row, listener in zip(sets, opened, strict=True):
                 row.append(undo.enter_context(listener))
@@ -73,31 +61,31 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
 
 
 def _open_on_one_port(
-    family: socket.AddressFamily, address: Any, *, count: int, keepalive: Keepalive
+    family: socket.AddressFamily, address: Any, *, count: int, keepalive_idle: int
 ) -> list[socket.socket]:
     """Open `count` sockets on one address; the kernel chooses their port if it is 0."""
     if count == 1:
-        return [_open(family, address, shared=False, keepalive=keepalive)]
+        return [_open(family, address, shared=False, keepalive_idle=keepalive_idle)]
     # With SO_REUSEPORT from the start, two gateways of one user would share a port unnoticed. The claim
     # itself serves no clients: a socket that chose its own port loses it when it stops listening.
-    with ExitStack() as undo, _open(family, address, shared=False, keepalive=keepalive) as claim:
+    with ExitStack() as undo, _open(family, address, shared=False, keepalive_idle=keepalive_idle) as claim:
         claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened = [
-            undo.enter_context(_open(family, claim.getsockname(), shared=True, keepalive=keepalive))
+            undo.enter_context(_open(family, claim.getsockname(), shared=True, keepalive_idle=keepalive_idle))
             for _ in range(count)
         ]
         undo.pop_all()
     return opened
 
 
-def _open(family: socket.AddressFamily, address: Any, *, shared: bool, keepalive: Keepalive) -> socket.socket:
+def _open(family: socket.AddressFamily, address: Any, *, shared: bool, keepalive_idle: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _enable_keepalive(listener, keepalive)
+        _enable_keepalive(listener, keepalive_idle)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError:
@@ -106,13 +94,13 @@ def _open(family: socket.AddressFamily, address: Any, *, shared: bool, keepalive
     return listener
 
 
-def _enable_keepalive(listener: socket.socket, keepalive: Keepalive) -> None:
+def _enable_keepalive(listener: socket.socket, keepalive_idle: int) -> None:
     """Have the kernel end connections whose client is gone; accepted connections inherit the options."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
-        ("TCP_KEEPIDLE", keepalive.idle),
-        ("TCP_KEEPINTVL", keepalive.interval),
-        ("TCP_KEEPCNT", keepalive.probes),
+        ("TCP_KEEPIDLE", keepalive_idle),
+        ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
         ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS),
     ):
         if (option := getattr(socket, name, None)) is not None:  # not every system has each of them
