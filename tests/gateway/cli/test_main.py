@@ -150,7 +150,7 @@ def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> N
     ],
 )
 def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
-    """Each worker imports `gateway.__main__` again, so it imports little. The gateway never imports mlflow."""
+    """Each worker imports `gateway.__main__` again, so it imports little; the gateway imports no mlflow."""
     code = f"import {module}, sys; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
