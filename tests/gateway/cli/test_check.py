@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway import settings
 from gateway.cli import check
 from tests.support import mlflow_server
@@ -15,8 +17,6 @@ from tests.support.commands import gateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import pytest
 
     from tests.gateway.cli.conftest import Demo
 
@@ -95,6 +95,7 @@ def test_cache_folder_that_cannot_be_created(
     assert "artifact store   OK" in output
 
 
+@pytest.mark.slow
 def test_server_without_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty MLflow server is no failure; the store is not tried."""
     with mlflow_server.mlflow_server(tmp_path) as server:
@@ -104,6 +105,7 @@ def test_server_without_models(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "not tried: no model version is READY yet" in output
 
 
+@pytest.mark.slow
 def test_deleted_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], demo: Demo) -> None:
     """MLflow names a location without files: the store fails."""
     folder = tmp_path / "copy"
