@@ -1,1 +1,1 @@
-"""An HTTP gateway in front of an MLflow server: every model there is callable by URL."""
+"""An HTTP gateway in front of an MLflow server: every model on it is callable by URL."""

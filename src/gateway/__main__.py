@@ -1,4 +1,4 @@
-"""`python -m gateway` and the console command; kept bare, since each worker process imports it again."""
+"""`python -m gateway` and the console command; it imports little, because each worker imports it again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NoReturn
 
 
 def main() -> int:
-    """Run the command that the arguments name; the exit status."""
-    signal.signal(signal.SIGTERM, _leave)  # a container's first process ignores it until somebody listens
+    """Run the command that the arguments name, and return its exit status."""
+    signal.signal(signal.SIGTERM, _exit)  # the first process of a container ignores it without a handler
     from gateway.cli.main import main as command  # noqa: PLC0415  # a worker must not import what it never runs
 
     return command(sys.argv[1:])
 
 
-def _leave(*_: object) -> NoReturn:
+def _exit(*_: object) -> NoReturn:
     sys.exit(0)
 
 

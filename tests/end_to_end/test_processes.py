@@ -95,7 +95,7 @@ async def test_both_answer_and_both_drain(start: Callable[..., Process]) -> None
     """
     gateway = two(start)
     assert set(await ask_often(gateway)) == replicas(gateway)
-    assert {line["process"] for line in lines(gateway, "listening on")} == {1, 2}
+    assert {line["process"] for line in lines(gateway, "Listening on")} == {1, 2}
     (said,) = lines(gateway, "2 processes listen on")
     assert said["message"].endswith(gateway.url)
     assert "process" not in said
@@ -103,7 +103,7 @@ async def test_both_answer_and_both_drain(start: Callable[..., Process]) -> None
     running = [asyncio.create_task(ask(gateway, "sleep 0.1")) for _ in range(8)]
     await asyncio.sleep(0.1)
     gateway.send(signal.SIGTERM)
-    await until_said(gateway, "shutting down", times=3)
+    await until_said(gateway, "Shutting down", times=3)
     with pytest.raises(aiohttp.ClientConnectionError):
         await ask(gateway)
     await asyncio.gather(*running)
@@ -137,7 +137,7 @@ async def test_one_that_is_killed_is_replaced(start: Callable[..., Process]) -> 
     assert left({victim}) == set()
     dead.set()
     answered = set().union(*await asyncio.gather(*clients))
-    (line,) = lines(gateway, "ended, another takes its place at once")
+    (line,) = lines(gateway, "; restarting at once")
     assert (line["pid"], line["reason"], line["level"]) == (victim, "SIGKILL", "error")
     (new,) = replicas(gateway) - {other}
     assert answered == {new, other}
@@ -158,19 +158,19 @@ async def test_one_that_dies_again_and_again(start: Callable[..., Process], tmp_
         cache.rename(away)
         cache.write_bytes(b"")
         os.kill(pid, signal.SIGKILL)
-        await until_said(gateway, "takes its place in 1 s", times=listening - 1)
+        await until_said(gateway, "; restarting in 1 s", times=listening - 1)
         await live(gateway)
-        assert len(lines(gateway, "listening on")) == listening
+        assert len(lines(gateway, "Listening on")) == listening
 
     await fails(first, listening=2)
     cache.unlink()
     away.rename(cache)
-    await until_said(gateway, "listening on", times=3)
+    await until_said(gateway, "Listening on", times=3)
     (back,) = replicas(gateway) - {second}
     await fails(second, listening=3)
     os.kill(back, signal.SIGKILL)
     assert await status_of(gateway) == 2
-    reasons = Counter(line["reason"] for line in lines(gateway, "takes its place"))
+    reasons = Counter(line["reason"] for line in lines(gateway, "; restarting"))
     assert reasons["SIGKILL"] == 3
     assert reasons["status 2"] >= 4
 
@@ -212,7 +212,7 @@ async def test_a_port_in_use(start: Callable[..., Process]) -> None:
     port = two(start).url.rpartition(":")[2]
     second = start(GATEWAY_PROCESSES="2", GATEWAY_PORT=port)
     assert await status_of(second) == 1
-    (line,) = lines(second, "cannot listen")
+    (line,) = lines(second, "Cannot listen")
     assert port in line["message"]
     assert "in use" in line["message"]
 
@@ -222,8 +222,8 @@ async def test_one_that_cannot_begin_ends_all(start: Callable[..., Process], tmp
     (tmp_path / "file").write_bytes(b"")
     gateway = start(GATEWAY_PROCESSES="2", GATEWAY_CACHE_DIR=str(tmp_path / "file"))
     assert await status_of(gateway) == 2
-    assert 1 <= len(lines(gateway, "cannot start")) <= 2
-    assert not lines(gateway, "another takes its place")
+    assert 1 <= len(lines(gateway, "Cannot start")) <= 2
+    assert not lines(gateway, "; restarting")
     assert gateway.left() == []
 
 
@@ -252,13 +252,13 @@ async def test_one_that_is_told_to_end_alone(start: Callable[..., Process]) -> N
     for _ in range(2):
         await live(gateway)
     assert replicas(gateway) == {first, second}
-    assert not lines(gateway, "another takes its place")
+    assert not lines(gateway, "; restarting")
     await asyncio.gather(*running)
-    await until_said(gateway, "listening on", times=3)
+    await until_said(gateway, "Listening on", times=3)
     (new,) = replicas(gateway) - {second}
     assert new != first
     assert set(await ask_often(gateway)) == {new, second}
-    (line,) = lines(gateway, "another takes its place")
+    (line,) = lines(gateway, "; restarting")
     assert (line["pid"], line["reason"]) == (first, "status 0")
     gateway.send(signal.SIGTERM)
     assert await status_of(gateway) == 0
@@ -269,8 +269,8 @@ async def test_hung_up_before_the_loop_runs(start: Callable[..., Process], proce
     """The settings are read again once it does; nobody is killed, and nobody misses it."""
     gateway = start(program="hangs_up_early", GATEWAY_PROCESSES=str(processes))
     assert gateway.url, gateway.log()
-    await until_said(gateway, "settings read again", times=processes)
-    who = {line.get("process") for line in lines(gateway, "settings read again")}
+    await until_said(gateway, "Settings reloaded", times=processes)
+    who = {line.get("process") for line in lines(gateway, "Settings reloaded")}
     assert who == ({1, 2} if processes == 2 else {None})
     await live(gateway)
     gateway.send(signal.SIGTERM)

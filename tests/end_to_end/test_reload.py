@@ -46,7 +46,7 @@ def change(folder: Path, **values: str) -> None:
 
 
 def address(command: Running) -> str:
-    return str(json.loads(command.wait_for("listening on "))["message"].split("listening on ")[1])
+    return str(json.loads(command.wait_for("Listening on "))["message"].split("Listening on ")[1])
 
 
 def is_alive(url: str) -> bool:
@@ -80,7 +80,7 @@ def test_what_can_change_changes(mlflow_server: MlflowServer, registered: list[s
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="3",
         )
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("settings read again"))
+        line = json.loads(command.wait_for("Settings reloaded"))
         assert line["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_PINNED_MODELS"]
         assert "GATEWAY_PORT" in line["need_a_restart"]
         assert line["level"] == "info"
@@ -95,7 +95,7 @@ def test_wrong_settings_change_nothing(mlflow_server: MlflowServer, tmp_path: Pa
         url = address(command)
         change(tmp_path, GATEWAY_LOG_LEVEL="loud", GATEWAY_PROT="1", GATEWAY_IDLE_SECONDS="5")
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("stay as they are"))
+        line = json.loads(command.wait_for("Settings reload failed"))
         assert "GATEWAY_LOG_LEVEL" in line["message"]
         assert "GATEWAY_PROT" in line["message"]
         assert is_alive(url)
@@ -103,7 +103,7 @@ def test_wrong_settings_change_nothing(mlflow_server: MlflowServer, tmp_path: Pa
             (tmp_path / ".env").read_text().replace("loud", "debug").replace("GATEWAY_PROT=1\n", "")
         )
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("settings read again"))
+        line = json.loads(command.wait_for("Settings reloaded"))
         assert line["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_LOG_LEVEL"]
         assert line["need_a_restart"] == []
         assert command.end() == 0
@@ -114,7 +114,7 @@ def test_without_a_file(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     with served(mlflow_server, tmp_path, file=False) as command:
         url = address(command)
         command.process.send_signal(signal.SIGHUP)
-        assert "applied: none; need a restart: none" in command.wait_for("settings read again")
+        assert "applied: none; need a restart: none" in command.wait_for("Settings reloaded")
         assert is_alive(url)
         assert command.end() == 0
 
@@ -123,7 +123,7 @@ def test_each_of_several_processes_reads_again(mlflow_server: MlflowServer, tmp_
     """The supervisor passes the signal on, unless the settings are wrong, which it says once."""
 
     def who() -> set[int | None]:
-        lines = [json.loads(line) for line in command.lines if "settings read again" in line]
+        lines = [json.loads(line) for line in command.lines if "Settings reloaded" in line]
         return {line.get("process") for line in lines if line["need_a_restart"] == ["GATEWAY_PROCESSES"]}
 
     with served(mlflow_server, tmp_path, {"GATEWAY_PROCESSES": "2"}) as command:
@@ -131,7 +131,7 @@ def test_each_of_several_processes_reads_again(mlflow_server: MlflowServer, tmp_
         below = descendants(command.process.pid)
         change(tmp_path, GATEWAY_LOG_LEVEL="loud")
         command.process.send_signal(signal.SIGHUP)
-        command.wait_for("stay as they are")
+        command.wait_for("Settings reload failed")
         change(tmp_path, GATEWAY_LOG_LEVEL="debug", GATEWAY_PROCESSES="3")
         command.process.send_signal(signal.SIGHUP)
         ends = time.monotonic() + PATIENCE_SECONDS
@@ -139,6 +139,6 @@ def test_each_of_several_processes_reads_again(mlflow_server: MlflowServer, tmp_
             assert time.monotonic() < ends, command.said
             time.sleep(0.05)
         assert command.end() == 0
-        told = [line for line in command.lines if "stay as they are" in line]
+        told = [line for line in command.lines if "Settings reload failed" in line]
         assert len(told) == 1
     assert left(below) == set()

@@ -50,12 +50,10 @@ class Running:
         """Everything so far."""
         return "".join(self.lines)
 
-    def wait_for(self, text: str) -> str:
+    def wait_for(self, text: str, *, within: float = PATIENCE_SECONDS) -> str:
         """Return the first line that holds `text`; fails when the command ends or takes too long."""
         with self._more:
-            come = self._more.wait_for(
-                lambda: self._line(text) or not self._reader.is_alive(), PATIENCE_SECONDS
-            )
+            come = self._more.wait_for(lambda: self._line(text) or not self._reader.is_alive(), within)
         found = self._line(text)
         assert come and found, f"{text!r} was never said, but: {self.said[-3000:]}"  # noqa: PT018 - one question
         return found

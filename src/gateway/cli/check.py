@@ -1,4 +1,4 @@
-"""`gateway check`: whether what the gateway depends on can be used, by real calls, and the fix where not."""
+"""`gateway check`: try what the gateway depends on by real calls, and say how to fix what fails."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 MODELS_TO_TRY = 20
 _FIXES: dict[type[GatewayError], str] = {
-    ArtifactLocationForbidden: "allow where it lies: GATEWAY_ARTIFACT_SCHEMES, for file: GATEWAY_ARTIFACT_ROOTS",
-    UpstreamUnavailable: "see that it runs, and that its address is right: {address}",
-    BadUpstreamResponse: "see that this is the server that is meant, and that its credentials are right: {address}",
+    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS",
+    UpstreamUnavailable: "check that it runs, and its address: {address}",
+    BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }
 _MLFLOW_SETTINGS = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
 _STORE_SETTINGS = (
@@ -42,7 +42,7 @@ _STORE_SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found, and what would put it right where it failed."""
+    """The result of one check, with a fix if it failed."""
 
     subject: str
     ok: bool
@@ -50,17 +50,17 @@ class CheckResult:
     fix: str = ""
 
     def __str__(self) -> str:
-        """As a line, the fix on another."""
+        """Return the result as a line, and the fix as another."""
         line = f"{self.subject:16} {'OK' if self.ok else 'failed':7} {self.text}"
         return f"{line}\n{'':24} fix: {self.fix}" if self.fix else line
 
 
 def run_checks(settings: Settings) -> int:
-    """Print what every check found; 1 where one failed, else 0."""
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the findings say it all
-    findings = [_check_cache_folder(settings.cache_dir), *asyncio.run(_check_upstreams(settings))]
-    sys.stdout.write("".join(f"{finding}\n" for finding in findings))
-    return 0 if all(finding.ok for finding in findings) else 1
+    """Print the result of every check; return 1 if one failed, else 0."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the results say it all
+    results = [_check_cache_folder(settings.cache_dir), *asyncio.run(_check_upstreams(settings))]
+    sys.stdout.write("".join(f"{result}\n" for result in results))
+    return 0 if all(result.ok for result in results) else 1
 
 
 def _check_cache_folder(folder: Path) -> CheckResult:
@@ -72,13 +72,13 @@ def _check_cache_folder(folder: Path) -> CheckResult:
     except OSError as error:
         fix = "make the folder writable for this user, or set GATEWAY_CACHE_DIR to another"
         return CheckResult("cache folder", ok=False, text=f"{folder}: {error.strerror}", fix=fix)
-    return CheckResult("cache folder", ok=True, text=f"{folder} can be written")
+    return CheckResult("cache folder", ok=True, text=f"{folder} is writable")
 
 
 async def _check_upstreams(settings: Settings) -> list[CheckResult]:
-    """MLflow, and the artifact store by way of it."""
+    """Check MLflow, and the artifact store that it names."""
     async with AsyncExitStack() as stack:
-        # a folder of its own: what is in the cache already would be read without asking the store
+        # An empty cache folder: files in the real one would be read without asking the store.
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         mlflow = await stack.enter_async_context(MlflowClient(settings.mlflow))
         catalog = Catalog(mlflow, settings)
@@ -90,12 +90,16 @@ async def _check_upstreams(settings: Settings) -> list[CheckResult]:
             models = await _list_models(catalog)
             version = await mlflow.server_version()
         except GatewayError as error:
-            skipped = CheckResult("artifact store", ok=False, text="not tried, since MLflow names its place")
+            skipped = CheckResult(
+                "artifact store", ok=False, text="not tried: only MLflow knows its location"
+            )
             return [_failed_result("MLflow", error, address=_MLFLOW_SETTINGS), skipped]
-        address = parse_tracking_url(settings.mlflow.tracking_uri).with_user(None)  # and without its password
-        told = f"{address} answers: version {version}, {len(models)} models"
+        address = parse_tracking_url(settings.mlflow.tracking_uri).with_user(
+            None
+        )  # which removes the password too
+        text = f"{address} answers: version {version}, {len(models)} models"
         return [
-            CheckResult("MLflow", ok=True, text=told),
+            CheckResult("MLflow", ok=True, text=text),
             await _check_artifact_store(catalog, cache, models=models),
         ]
 
@@ -114,20 +118,18 @@ async def _list_models(catalog: Catalog) -> list[Model]:
 async def _check_artifact_store(
     catalog: Catalog, cache: ArtifactCache, *, models: list[Model]
 ) -> CheckResult:
-    """The store, by reading a small file of the first version there is."""
+    """Check the store by reading a small file of the first version that is ready."""
     subject = "artifact store"
     try:
         version = await _first_ready_version(catalog, models[:MODELS_TO_TRY])
         if version is None:
-            return CheckResult(
-                subject, ok=True, text="not tried: there is no model version that is READY yet"
-            )
+            return CheckResult(subject, ok=True, text="not tried: no model version is READY yet")
         content = await cache.read_file(version.key, lambda: catalog.resolve_uri(version), "MLmodel")
     except GatewayError as error:
         return _failed_result(subject, error, address=_STORE_SETTINGS)
     if content is None:
-        fix = "see that the version's files were not deleted from the store"
-        return CheckResult(subject, ok=False, text=f"{version.key} has no MLmodel file there", fix=fix)
+        fix = "check that the version's files were not deleted from the store"
+        return CheckResult(subject, ok=False, text=f"{version.key} has no MLmodel file", fix=fix)
     return CheckResult(subject, ok=True, text=f"read {len(content)} bytes of {version.key}")
 
 
@@ -144,7 +146,7 @@ async def _first_ready_version(catalog: Catalog, models: list[Model]) -> ModelVe
 
 
 def _failed_result(subject: str, error: GatewayError, *, address: str) -> CheckResult:
-    # The catalog tells whatever is wrong with MLflow as UpstreamAway: what it was is the cause.
+    # The catalog raises every problem with MLflow as UpstreamUnavailable; the cause is more precise.
     cause = error.__cause__ if isinstance(error.__cause__, GatewayError) else error
     fix = next((text for kind, text in _FIXES.items() if isinstance(cause, kind)), "")
     return CheckResult(subject, ok=False, text=str(error), fix=fix.format(address=address))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import settings
-from gateway.cli import check as checking
+from gateway.cli.check import run_checks
 from gateway.cli.demo.errors import DemoError
-from gateway.cli.demo.show import run_demo
+from gateway.cli.demo.run import run_demo
 from gateway.mlflow_client import parse_tracking_url
 from gateway.server import supervisor
 from gateway.settings import describe
@@ -22,45 +22,53 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
+    Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
 DISTRIBUTION = "model-invocation-endpoint"
 ENV_FILE = Path(".env")
 TRACKING_URI, REGISTRY_URI = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 EXIT_USAGE = 2
-DESCRIPTION = "An HTTP gateway in front of an MLflow server: every model there is callable by URL."
-SETTINGS_HELP = "Settings come from the environment and from .env in the working directory."
+DESCRIPTION = "Serve the models of an MLflow server over HTTP: every model is callable by URL."
+SETTINGS_HELP = "Settings are read from the environment and from .env in the working directory."
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command that `arguments` name; 2 where it was called or configured wrongly."""
-    chosen = _build_parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace, Mapping[str, str]], int] = chosen.run
+    """Run the command that `arguments` name, and return its status: 2 for wrong arguments or settings."""
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 0
+    run: Command = options.run
     try:
-        return run(chosen, os.environ)
+        return run(options, os.environ)
     except settings.SettingsError as error:
-        _print_errors("These settings are wrong, so nothing was started:", *error.problems)
-        _print_errors("`gateway serve --help` lists every setting; `gateway demo` needs no server of yours.")
+        _print_errors("Nothing was started because of these settings:", *error.problems)
+        _print_errors(
+            "`gateway serve --help` lists every setting; `gateway demo` brings its own MLflow server."
+        )
         return EXIT_USAGE
     except DemoError as error:
         _print_errors(str(error))
         return 1
 
 
-def serve(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Serve until a signal says to stop."""
+def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serve until a signal to stop."""
     return supervisor.run(_load_settings(environ), read_settings=lambda: _load_settings(environ))
 
 
-def check(_chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Say what can be reached; 1 where something cannot."""
-    return checking.run_checks(_load_settings(environ))
+def check(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Check what the gateway needs; return 1 if a check fails."""
+    return run_checks(_load_settings(environ))
 
 
-def demo(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Show the gateway on example models of its own."""
+def demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serve example models on an MLflow server of their own."""
     values = settings.read_environment(environ, ENV_FILE)
-    if chosen.port is not None:
-        values["GATEWAY_PORT"] = str(chosen.port)
-    return run_demo(Path(chosen.folder), values)
+    if options.port is not None:
+        values["GATEWAY_PORT"] = str(options.port)
+    return run_demo(Path(options.folder), values, mlflow_port=options.mlflow_port)
 
 
 def _load_settings(environ: Mapping[str, str]) -> Settings:
@@ -68,7 +76,7 @@ def _load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _check_server_urls(values: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the addresses of MLflow's servers, the first of which there must be."""
+    """Yield the problems of the addresses of MLflow's servers; the tracking server's is required."""
     for name in (TRACKING_URI, REGISTRY_URI):
         if name == TRACKING_URI or name in values:
             try:
@@ -84,19 +92,29 @@ def _print_errors(*lines: str) -> None:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version(DISTRIBUTION)}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, run, summary in (
         ("serve", serve, "serve the models of the MLflow server that MLFLOW_TRACKING_URI names"),
-        ("demo", demo, "start an MLflow server with example models, and the gateway in front of it"),
-        ("check", check, "say whether MLflow, the artifact store and the cache folder can be used"),
+        ("demo", demo, "start an MLflow server with example models, and a gateway that serves them"),
+        (
+            "check",
+            check,
+            "check MLflow, the artifact store and the cache folder, and say how to fix what fails",
+        ),
     ):
         _add_command(commands, name, run=run, summary=summary)
-    options = commands.choices["demo"]
-    options.add_argument(
-        "--folder", default="demo-data", help="where its data is kept (default: %(default)s)"
+    demo_parser = commands.choices["demo"]
+    demo_parser.add_argument(
+        "--folder", default="demo-data", help="folder for its data (default: %(default)s)"
     )
-    options.add_argument(
-        "--port", type=_parse_port, help="the gateway's port (default: GATEWAY_PORT, else 8080)"
+    demo_parser.add_argument(
+        "--port",
+        type=_parse_port,
+        help="port of the gateway (default: GATEWAY_PORT, or 8080 if that is free)",
+    )
+    demo_parser.add_argument(
+        "--mlflow-port", type=_parse_port, help="port of the MLflow server (default: 5000 if that is free)"
     )
     return parser
 
@@ -105,17 +123,17 @@ def _add_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
     *,
-    run: Callable[[argparse.Namespace, Mapping[str, str]], int],
+    run: Command,
     summary: str,
 ) -> None:
-    command = commands.add_parser(
+    parser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}. {SETTINGS_HELP}",
         epilog=describe.help_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    parser.set_defaults(run=run)
 
 
 def _parse_port(text: str) -> int:

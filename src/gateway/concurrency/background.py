@@ -1,4 +1,4 @@
-"""Tasks of the gateway's own that run as long as it does, and what becomes of errors nobody expected."""
+"""Background tasks that run as long as the gateway, and the handling of errors that nothing catches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import INTERNAL_ERRORS
+from workers.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_INITIAL_BACKOFF_SECONDS: Final = 0.5
-_MAX_BACKOFF_SECONDS: Final = 30.0
-_BACKOFF_RESET_SECONDS: Final = 60.0  # after which an error counts as the first again
+_INITIAL_DELAY_SECONDS: Final = 0.5
+_MAX_DELAY_SECONDS: Final = 30.0
+_STABLE_SECONDS: Final = 60.0  # after a run so long, the delay starts again at the initial one
 
 
 @asynccontextmanager
@@ -27,15 +28,16 @@ async def supervised_task(
     *,
     name: str,
     counters: Counters,
-    initial_backoff: float = _INITIAL_BACKOFF_SECONDS,
+    initial_delay: float = _INITIAL_DELAY_SECONDS,
 ) -> AsyncIterator[None]:
-    """`work` runs meanwhile, to its end; it is cancelled and awaited when the context is left.
+    """Run `work` in a task until it returns, or until the context ends, which cancels it and waits for it.
 
-    Where it raises it is logged, counted, and begun anew, after a pause that grows.
+    If `work` raises, log and count the error, and start it again after a growing delay.
     """
-    counters.increment(INTERNAL_ERRORS, name, times=0)  # so that the first one is seen as an increase
+    counters.increment(INTERNAL_ERRORS, name, times=0)  # a series that starts at 1 shows no increase
+    backoff = Backoff(initial_delay, _MAX_DELAY_SECONDS)
     task = asyncio.create_task(
-        _restart_forever(work, name=name, counters=counters, pause=initial_backoff), name=name
+        _restart_forever(work, name=name, counters=counters, backoff=backoff), name=name
     )
     try:
         yield
@@ -45,33 +47,37 @@ async def supervised_task(
 
 
 async def _restart_forever(
-    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, counters: Counters, pause: float
+    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, counters: Counters, backoff: Backoff
 ) -> None:
-    loop, first = asyncio.get_running_loop(), pause
+    loop = asyncio.get_running_loop()
     while True:
-        began = loop.time()
+        started = loop.time()
         try:
-            await work()
+            return await work()
         except Exception:
-            pause = first if loop.time() - began > _BACKOFF_RESET_SECONDS else pause
-            logger.exception("%s: unexpected error, begun again in %g s", name, pause)
+            if loop.time() - started > _STABLE_SECONDS:
+                backoff.reset()
+            delay = backoff.next_delay()
+            extra = {"event": "background_task_failed", "task": name, "delay_seconds": delay}
+            logger.exception("Unexpected error in task %r; restarting it in %g s", name, delay, extra=extra)
             counters.increment(INTERNAL_ERRORS, name)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_BACKOFF_SECONDS)
-        else:
-            return
+        await asyncio.sleep(delay)
 
 
 def install_exception_handler(counters: Counters) -> None:
-    """Have what the running loop's callbacks and forgotten tasks raise logged as ours, and counted."""
+    """Log and count what the running loop's callbacks raise, and tasks whose errors nothing retrieves."""
 
-    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        about: dict[str, object] = {
+    def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        extra: dict[str, object] = {
             name: repr(context[name]) for name in ("future", "task", "handle") if name in context
         }
-        message, error = context.get("message", "unexpected error"), context.get("exception")
-        logger.error("event loop: %s", message, exc_info=error, extra=about)
+        logger.error(
+            "Unexpected error in the event loop: %s",
+            context.get("message", "no message"),
+            exc_info=context.get("exception"),
+            extra=extra | {"event": "event_loop_error"},
+        )
         counters.increment(INTERNAL_ERRORS, "event loop")
 
     counters.increment(INTERNAL_ERRORS, "event loop", times=0)
-    asyncio.get_running_loop().set_exception_handler(note)
+    asyncio.get_running_loop().set_exception_handler(handle)

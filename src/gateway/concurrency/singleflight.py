@@ -1,4 +1,4 @@
-"""One running call per key, shared by all who ask."""
+"""Run one call per key at a time, and share its result among concurrent callers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 class SingleFlightClosed(RuntimeError):
-    """The call was given up, or not begun, since the gateway is shutting down."""
+    """The call was cancelled, or not started, because the gateway is shutting down."""
 
 
 class SingleFlight(Generic[K]):
-    """Runs one call per key at a time and gives its outcome to everybody who asked meanwhile.
+    """A group of calls that runs one call per key at a time; concurrent callers of a key share its outcome.
 
-    Nothing is remembered once the call has ended: the next asker starts it anew.
+    Results are not cached: the next caller after the end of a call starts a new one.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class SingleFlight(Generic[K]):
         self._closed = False
 
     async def do(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The outcome of the call that runs for `key`; `call` is begun where none runs.
+        """Return the result of the running call for `key`, after starting `call` if none runs.
 
-        A cancelled asker does not cancel the call. What the call raises is raised to each asker;
-        SingleFlightClosed where `close` ended it.
+        Cancelling a caller does not cancel the call. Raise what the call raises, or SingleFlightClosed if
+        `close` cancelled it.
         """
         if self._closed:
             raise SingleFlightClosed("The gateway is shutting down.")
@@ -49,7 +49,7 @@ class SingleFlight(Generic[K]):
         return result
 
     async def close(self) -> None:
-        """Cancel what runs and wait until it has ended; later askers get SingleFlightClosed."""
+        """Cancel all calls and wait until they have ended; callers get SingleFlightClosed from now on."""
         self._closed = True
         running = list(self._running.values())
         for task in running:
@@ -58,7 +58,7 @@ class SingleFlight(Generic[K]):
             await asyncio.wait(running)
 
     def _start(self, key: K, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(call, name=f"once {key}")
+        task = asyncio.create_task(call, name=f"single flight {key}")
         self._running[key] = task
         task.add_done_callback(lambda done: self._on_done(key, done))
         return task
@@ -66,12 +66,12 @@ class SingleFlight(Generic[K]):
     def _on_done(self, key: K, task: asyncio.Task[Any]) -> None:
         if self._running.get(key) is task:
             del self._running[key]
-        # Every asker may have gone: asyncio would then complain of an exception never retrieved.
+        # If every caller was cancelled, asyncio would report an exception that was never retrieved.
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.debug("%s failed", task.get_name(), exc_info=error)
 
 
 def _caller_cancelled() -> bool:
-    asker = asyncio.current_task()
-    return asker is not None and asker.cancelling() > 0
+    caller = asyncio.current_task()
+    return caller is not None and caller.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Tasks that belong together."""
+"""A task group that raises plain exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def unwrapping_task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first failure is raised as itself, the others having been ended by it."""
+    """Yield a task group; raise the first error of its tasks itself instead of an ExceptionGroup."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group

@@ -1,4 +1,4 @@
-"""File work in threads, ended by the time its caller goes on, even a cancelled one."""
+"""Run file operations in threads, and do not let a cancelled caller leave one behind."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Of their own: a disk that hangs must not hold up what the loop's own threads do for requests.
+# Not the event loop's default threads: a disk that hangs must not block what requests need those for.
 _FILE_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="files")
-# A digest reads a model whole, for minutes where it is large: many at once would leave no thread for the
-# short work on files, and no core for the requests.
+# A digest reads all files of a model, which takes minutes for a large one. More at once would leave no thread
+# for short file operations, and no core for requests.
 _DIGEST_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="digests")
 
 
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of `call`, run in a thread.
+    """Run `call` in a thread and return its result.
 
-    Other than with `asyncio.to_thread`, a cancelled caller goes on only when the thread is done
-    with the file: what follows may close the file or remove its folder.
+    Unlike after `asyncio.to_thread`, a cancelled caller continues only when the thread has finished: the
+    caller's cleanup may close the file or remove its folder.
     """
     return await _wait_uncancellable(_submit(_FILE_THREADS, partial(call, *args, **kwargs)))
 
 
 async def in_digest_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `in_thread`, for what digests whole models: of these there are two at once in the process.
+    """Run `call`, which digests a whole model, in one of two threads, and return its result.
 
-    A caller that is cancelled before its turn does not wait for it: `call` is then never run.
+    A caller that is cancelled before its call has started does not wait: the call never runs.
     """
     return await _wait_uncancellable(
-        _submit(_DIGEST_THREADS, partial(call, *args, **kwargs)), waits_its_turn=False
+        _submit(_DIGEST_THREADS, partial(call, *args, **kwargs)), cancel_queued=True
     )
 
 
@@ -46,18 +46,18 @@ def _submit(threads: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
     return threads.submit(contextvars.copy_context().run, call)
 
 
-async def _wait_uncancellable(work: Future[T], *, waits_its_turn: bool = True) -> T:
-    # A future of the executor, not a task: a task could itself be cancelled when the loop ends.
-    waiting = asyncio.wrap_future(work)
+async def _wait_uncancellable(work: Future[T], *, cancel_queued: bool = False) -> T:
+    # A future of the executor, not a task: the end of the loop could cancel a task.
+    future = asyncio.wrap_future(work)
     try:
-        return await asyncio.shield(waiting)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if not waits_its_turn:
-            work.cancel()  # does nothing once the thread has begun
-        while not waiting.done():
-            # Raised again below, so a second cancellation is not lost either.
+        if cancel_queued:
+            work.cancel()  # has no effect on a call that has started
+        while not future.done():
+            # The error is raised again below, so that a second cancellation is not lost either.
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([waiting])
-        if not waiting.cancelled():
-            waiting.exception()
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # marks it as retrieved
         raise

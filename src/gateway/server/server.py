@@ -1,4 +1,4 @@
-"""One gateway process: serves the application on its listeners until it is told to end, or cannot go on."""
+"""Serve the gateway's application in one process, until a signal or until it cannot continue."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 import importlib
 import logging
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -18,10 +19,11 @@ from gateway import app
 from gateway.api import keys
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
-from gateway.server import listeners
+from gateway.server.heartbeat import Heartbeat
+from gateway.server.listeners import BACKLOG
 from gateway.server.shutdown import GracefulShutdown
 from gateway.server.signals import SignalEvents
-from gateway.server.watchdog import HANG_SECONDS, Heartbeat, Watchdog
+from gateway.server.watchdog import SHUTDOWN_HUNG, Watchdog
 from gateway.settings.reload import SettingsReloader
 from gateway.system import descriptors, environment, tempdir
 from gateway.telemetry import logs
@@ -35,106 +37,173 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HANG_SECONDS: Final = 60.0
 _CLEANUP_TIMEOUT_SECONDS: Final = 1.0
-_SHUTDOWN_TICKS: Final = 10  # of the watchdog, for what is left to do after the drain
-_ABORTED_START_TICKS: Final = 5  # for a start that is broken off
-_FORCED_SHUTDOWN_TICKS: Final = 3
+_SHUTDOWN_SECONDS: Final = 10.0  # for what is left to do after the drain
+_ABORTED_START_SECONDS: Final = 5.0
+_FORCED_SHUTDOWN_SECONDS: Final = 3.0
 _EXIT_FAILURE: Final = 1
 _EXIT_MISCONFIGURED: Final = 2
 
 
-def run(
-    settings: Settings,
-    *,
-    listeners: Sequence[socket.socket],
-    announce: Callable[[str], None] | None = None,
-    read_settings: Callable[[], Settings] | None = None,
-    slot: SnapshotSlot | None = None,
-    heartbeat: Heartbeat | None = None,
-    hang_seconds: float = HANG_SECONDS,
-) -> int:
-    """Serve on `listeners` until SIGTERM or SIGINT; the process's exit status.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessContext:
+    """The surroundings of one gateway process: what it gets from the process that started it.
 
-    `announce` is told the address once it is served. `reread` finds the settings again at SIGHUP, which is
-    not heard without it. `seat` is this process' place among several, whose supervisor reads its `pulse`.
-    A process whose event loop stands still for `silence` seconds is ended (status 1).
-    The first signal lets the requests in flight be answered within the settings' drain (status 0), a second
-    one ends them at once (status 1). A start that is not done yet is broken off (status 0). Nothing is begun
-    where the cache's folder cannot be used, or none for temporary files (status 2).
-    A gateway that cannot serve any more ends by itself (status 1).
+    It serves on `listeners`, and then calls `announce` with its address. At SIGHUP it calls `read_settings`;
+    if that is None, it does not handle SIGHUP. `slot` is its place among several processes, whose supervisor
+    watches `heartbeat`. The process ends if its event loop does not run for `hang_seconds`.
     """
-    logs.configure(settings.log_level, settings.log_format, process=slot.number if slot else None)
-    faulthandler.enable()  # a crash, or a supervisor's SIGABRT, tells where every thread was
+
+    listeners: Sequence[socket.socket]
+    announce: Callable[[str], None] | None = None
+    read_settings: Callable[[], Settings] | None = None
+    slot: SnapshotSlot | None = None
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    hang_seconds: float = HANG_SECONDS
+
+    @property
+    def number(self) -> int | None:
+        """The number of the process among several, or None."""
+        return self.slot.number if self.slot else None
+
+
+def run(settings: Settings, context: ProcessContext) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status.
+
+    The first signal lets requests in flight finish within the drain time (status 0). A second one aborts them
+    (status 1). A signal during the start aborts the start (status 0). The process does not start if its cache
+    folder or its folder for temporary files cannot be used (status 2). It ends by itself if its event loop
+    hangs, or if it can start no worker process any more (status 1).
+    """
+    logs.configure(settings.log_level, settings.log_format, process=context.number)
+    faulthandler.enable()  # a crash, or SIGABRT from a supervisor, writes the stacks of all threads
     descriptors.raise_fd_limit()
     environment.disable_process_inspection()
-    fast = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
+    loop_factory = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with ExitStack() as stack:
         try:
             stack.enter_context(tempdir.private_tempdir())
         except OSError as error:
-            logger.error("cannot start: there is no folder for temporary files: %s", error)
+            logger.error(
+                "Cannot start: no folder for temporary files can be created: %s",
+                error,
+                extra={"event": "start_failed"},
+            )
             return _EXIT_MISCONFIGURED
-        heartbeat = heartbeat or Heartbeat()
-        watchdog = Watchdog(heartbeat, most=round(hang_seconds))
-        watchdog.start()
-        server = Server(settings, listeners, announce=announce, read_settings=read_settings, slot=slot)
-        with asyncio.Runner(loop_factory=fast) as runner:
-            status = runner.run(server.run(heartbeat, watchdog))
+        watchdog = Watchdog()
+        watchdog.set_deadline(context.hang_seconds)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            status = runner.run(Server(settings, context, watchdog).run())
         watchdog.stop()
         return status
 
 
 class Server:
-    """One run of the application."""
+    """One run of the application, from its start to its end."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        listeners: Sequence[socket.socket],
-        *,
-        announce: Callable[[str], None] | None,
-        read_settings: Callable[[], Settings] | None,
-        slot: SnapshotSlot | None,
-    ) -> None:
-        """As for `run` above."""
-        self._app = app.create_app(settings, slot=slot)
+    def __init__(self, settings: Settings, context: ProcessContext, watchdog: Watchdog) -> None:
+        self._app = app.create_app(settings, slot=context.slot)
         self._settings = self._app[keys.SETTINGS]
-        self._listeners = listeners
-        self._announce = announce
-        self._read_settings = read_settings
-        self._process_number = slot.number if slot else None
+        self._context = context
+        self._watchdog = watchdog
         self._startup: asyncio.Task[None] | None = None
 
-    async def run(self, heartbeat: Heartbeat, watchdog: Watchdog) -> int:
-        """Serve to the end; the exit status. The watchdog has less patience with what comes after."""
+    async def run(self) -> int:
+        """Serve to the end, and return the exit status."""
         install_exception_handler(self._app[keys.TALLY])
-        signals = SignalEvents(handle_sighup=self._read_settings is not None)
+        signals = SignalEvents(handle_sighup=self._context.read_settings is not None)
         options = app.server_options(self._settings.value)
         runner = web.AppRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
+        postpone = partial(self._watchdog.set_deadline, self._context.hang_seconds)
         try:
-            with heartbeat.beating():
+            with self._context.heartbeat.beating(on_beat=postpone):
                 status = await self._serve(runner, signals)
         finally:
-            await self._stop(runner, signals, watchdog=watchdog)
+            await self._stop(runner, signals)
         return _EXIT_FAILURE if signals.force.is_set() else status
 
-    async def _stop(self, runner: web.AppRunner, signals: SignalEvents, *, watchdog: Watchdog) -> None:
-        """Close every room; a second signal that comes meanwhile shortens the watchdog's patience too."""
-        if signals.force.is_set():
-            watchdog.hurry(most=_FORCED_SHUTDOWN_TICKS)
-        elif self._startup is not None and not self._startup.done():
-            watchdog.hurry(most=_ABORTED_START_TICKS, status=0)  # it may wait for a disk that never answers
-        else:
-            watchdog.hurry(most=_SHUTDOWN_TICKS)
-        closing = asyncio.create_task(self._close(runner))
-        hurried = asyncio.create_task(signals.force.wait())
+    async def _serve(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         try:
-            await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
-            if hurried.done():
-                watchdog.hurry(most=_FORCED_SHUTDOWN_TICKS)
+            if not await self._start(runner, signals):
+                return 0
+        except (CacheFull, CacheUnusable) as error:
+            logger.error(
+                "Cannot start: %s It is %s",
+                error,
+                self._settings.value.cache_dir,
+                extra={"event": "start_failed"},
+            )
+            return _EXIT_MISCONFIGURED
+        await self._listen(runner)
+        counters = self._app[keys.TALLY]
+        async with AsyncExitStack() as stack:
+            watch = partial(self._app[keys.CONNECTIONS].watch, _require_server(runner))
+            await stack.enter_async_context(supervised_task(watch, name="connections", counters=counters))
+            if self._context.read_settings is not None:
+                reloader = SettingsReloader(
+                    self._settings, self._context.read_settings, on_change=self._apply_settings
+                )
+                reload = partial(reloader.run, signals.reload)
+                await stack.enter_async_context(supervised_task(reload, name="settings", counters=counters))
+            return await self._serve_until_stopped(runner, signals)
+
+    async def _start(self, runner: web.AppRunner, signals: SignalEvents) -> bool:
+        """Start the application; return False if a signal to stop comes before that is done."""
+        self._startup = asyncio.create_task(runner.setup(), name="setup")
+        await _wait_first(self._startup, signals.stop)
+        if self._startup.done():
+            self._startup.result()
+            return True
+        logger.info("Shutting down: the start is aborted", extra={"event": "start_aborted"})
+        return False
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        """Accept connections, and announce the address."""
+        for listener in self._context.listeners:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        address = _base_url(runner)
+        logger.info("Listening on %s", address, extra={"event": "listening", "address": address})
+        _tune_gc()
+        if self._context.announce is not None:
+            self._context.announce(address)
+
+    async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
+        """Serve until a signal, or until no worker can be started; drain, and return the exit status."""
+        fatal = self._app[keys.VITALS].fatal
+        await _wait_first(signals.stop, fatal)
+        shutdown = GracefulShutdown(
+            runner, self._context.listeners, in_flight=self._app[keys.DRAIN], force=signals.force
+        )
+        settings = self._settings.value
+        grace = settings.effective_grace_seconds if signals.graceful and signals.stop.is_set() else 0.0
+        await shutdown.run(grace=grace, seconds=settings.drain_seconds)
+        return _EXIT_FAILURE if fatal.is_set() or signals.force.is_set() else 0
+
+    def _apply_settings(self) -> None:
+        settings = self._settings.value
+        logs.configure(settings.log_level, settings.log_format, process=self._context.number)
+        app.apply_settings(self._app, settings)
+
+    async def _stop(self, runner: web.AppRunner, signals: SignalEvents) -> None:
+        """Close the application within a deadline, which a second signal shortens."""
+        if signals.force.is_set():
+            self._set_deadline(_FORCED_SHUTDOWN_SECONDS)
+        elif self._startup is not None and not self._startup.done():
+            # The start may wait for a disk that never answers; that is no failure of the shutdown.
+            self._set_deadline(_ABORTED_START_SECONDS, status=0)
+        else:
+            self._set_deadline(_SHUTDOWN_SECONDS)
+        closing = asyncio.create_task(self._close(runner))
+        try:
+            await _wait_first(closing, signals.force)
+            if not closing.done():
+                self._set_deadline(_FORCED_SHUTDOWN_SECONDS)
         finally:
-            hurried.cancel()
             await closing
+
+    def _set_deadline(self, seconds: float, *, status: int = _EXIT_FAILURE) -> None:
+        self._watchdog.set_deadline(seconds, event=SHUTDOWN_HUNG, status=status)
 
     async def _close(self, runner: web.AppRunner) -> None:
         if self._startup is not None and not self._startup.done():
@@ -142,70 +211,16 @@ class Server:
             await asyncio.gather(self._startup, return_exceptions=True)
         await runner.cleanup()
 
-    async def _start(self, runner: web.AppRunner, signals: SignalEvents) -> bool:
-        """Open every room; False where a signal to stop comes before that is done."""
-        self._startup = asyncio.create_task(runner.setup(), name="setup")
-        stop = asyncio.create_task(signals.stop.wait())
-        try:
-            await asyncio.wait([self._startup, stop], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-        if self._startup.done():
-            self._startup.result()
-            return True
-        logger.info("shutting down: the start is broken off")
-        return False
 
-    async def _serve(self, runner: web.AppRunner, signals: SignalEvents) -> int:
-        try:
-            if not await self._start(runner, signals):
-                return 0
-        except (CacheFull, CacheUnusable) as error:
-            logger.error("cannot start: %s It is %s.", error, self._settings.value.cache_dir)
-            return _EXIT_MISCONFIGURED
-        for listener in self._listeners:
-            listeners.listen_again(listener)
-            await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
-        address = _base_url(runner)
-        logger.info("listening on %s", address)
-        _tune_gc()
-        if self._announce is not None:
-            self._announce(address)
-        tally = self._app[keys.TALLY]
-        async with AsyncExitStack() as stack:
-            watch = partial(self._app[keys.CONNECTIONS].watch, _require_server(runner))
-            await stack.enter_async_context(supervised_task(watch, name="connections", counters=tally))
-            if self._read_settings is not None:
-                reload = SettingsReloader(self._settings, self._read_settings, on_change=self._apply_settings)
-                work = partial(reload.run, signals.reload)
-                await stack.enter_async_context(supervised_task(work, name="settings", counters=tally))
-            return await self._serve_until_stopped(runner, signals)
-
-    async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
-        """Wait for the end and bring it about; the exit status."""
-        hopeless = self._app[keys.VITALS].fatal
-        await _wait_first(signals.stop, hopeless)
-        shutdown = GracefulShutdown(
-            runner, self._listeners, in_flight=self._app[keys.DRAIN], force=signals.force
-        )
-        settings = self._settings.value
-        grace = settings.effective_grace_seconds if signals.graceful and signals.stop.is_set() else 0.0
-        await shutdown.run(grace=grace, seconds=settings.drain_seconds)
-        return _EXIT_FAILURE if hopeless.is_set() or signals.force.is_set() else 0
-
-    def _apply_settings(self, settings: Settings) -> None:
-        logs.configure(settings.log_level, settings.log_format, process=self._process_number)
-        app.apply_settings(self._app, settings)
-
-
-async def _wait_first(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
+async def _wait_first(*awaited: asyncio.Event | asyncio.Task[None]) -> None:
+    """Wait until one of the tasks is done or one of the events is set."""
+    waiters = [asyncio.create_task(each.wait()) for each in awaited if isinstance(each, asyncio.Event)]
+    tasks = [each for each in awaited if isinstance(each, asyncio.Task)]
     try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waiters, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.wait(waiting)
+        for waiter in waiters:
+            waiter.cancel()
 
 
 def _require_server(runner: web.AppRunner) -> web.Server:
@@ -215,9 +230,9 @@ def _require_server(runner: web.AppRunner) -> web.Server:
 
 
 def _tune_gc() -> None:
-    """Keep the garbage collector from what stays for good, and from looking at requests ever so often.
+    """Keep the garbage collector from what stays for good, and from frequent runs.
 
-    It took a twentieth of the time under load, and found nothing: requests leave no cycles.
+    It took 5 % of the time under load and found nothing: requests leave no cycles.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -1,4 +1,10 @@
-"""How the HTTP server ends: it says so, takes no more connections, and answers what was begun."""
+"""Stop the HTTP server of a gateway process in order.
+
+A client whose connection is established in the moment that the listener closes may be reset before it sends
+its request. Two things prevent that. A load balancer that reads the readiness probe sends clients elsewhere
+before (`GATEWAY_GRACE_SECONDS` gives it time). With several gateway processes on a port, Linux hands such a
+connection to another one if `net.ipv4.tcp_migrate_req` is 1.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +26,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.02
-_HANDSHAKE_SECONDS: Final = 0.1  # for connections that clients have half made
-_ACCEPT_SECONDS: Final = 1.0  # for those that they have made to be taken
-_FIRST_REQUEST_SECONDS: Final = 0.5  # for the first requests on these
-_READ_SECONDS: Final = 0.02  # for what was read last to begin
+_ACCEPT_SECONDS: Final = 1.0  # the longest wait for established connections to be accepted
+_FIRST_REQUEST_SECONDS: Final = 0.5  # the longest wait for the first requests on those connections
+_READ_SECONDS: Final = 0.02  # the wait for requests whose bytes were read last to begin
 
 
 class GracefulShutdown:
-    """Ends a server in order. Whoever sets `now` has it wait for nothing any more."""
+    """A shutdown of the HTTP server that answers what was begun; once `force` is set it waits no longer."""
 
     def __init__(
         self,
@@ -44,40 +49,50 @@ class GracefulShutdown:
         self._force = force
 
     async def run(self, *, grace: float, seconds: float) -> None:
-        """Answer what has been asked, for at most `seconds`, and close every other connection.
+        """Wait for the requests in flight for at most `seconds`, and close all other connections.
 
-        For the first `grace` of them new connections are taken as ever, but each answer is its
-        connection's last, and the gateway is not ready: time for load balancers to send clients elsewhere.
+        During the first `grace` seconds the gateway still accepts connections, but it reports that it is not
+        ready, and each response closes its connection: load balancers then send clients elsewhere.
         """
         ends = asyncio.get_running_loop().time() + seconds
         self._in_flight.start_draining()
         if grace:
-            logger.info("shutting down: not ready from now on, the listener closes in %g s", grace)
+            logger.info(
+                "Shutting down: not ready from now on, the listener closes in %g s",
+                grace,
+                extra={"event": "shutdown_started", "grace_seconds": grace},
+            )
             await self._poll_until(_never, seconds=grace)
-        logger.info("shutting down: no new connections, %d requests in flight", self._in_flight.count)
+        count = self._in_flight.count
+        logger.info(
+            "Shutting down: no new connections, %d requests in flight",
+            count,
+            extra={"event": "shutdown_draining", "in_flight": count},
+        )
         await self._close_listeners()
         if grace:
             await self._poll_until(lambda: not self._idle_connections(), seconds=_FIRST_REQUEST_SECONDS)
         await self._close_idle_connections()
         await self._poll_until(self._is_drained, seconds=ends - asyncio.get_running_loop().time())
-        if self._in_flight.count:
-            logger.warning("%d requests in flight are given up", self._in_flight.count)
+        if count := self._in_flight.count:
+            logger.warning(
+                "Drain timeout: aborting %d requests in flight",
+                count,
+                extra={"event": "shutdown_aborted", "in_flight": count},
+            )
             self._in_flight.abort()
 
     async def _close_listeners(self) -> None:
-        """No client may be reset whose connection was made: all that wait are taken before the end."""
-        hushed = [listeners.hush(each) for each in self._sockets]
-        if all(hushed):
-            await self._poll_until(_never, seconds=_HANDSHAKE_SECONDS)
-            await self._poll_until(
-                lambda: not listeners.has_pending_connections(self._sockets), seconds=_ACCEPT_SECONDS
-            )
-        listeners.stop_listening(self._sockets)  # a supervisor has them too: nobody may knock there meanwhile
+        """Close the listeners once every established connection is accepted: closing resets the others."""
+        await self._poll_until(
+            lambda: not listeners.has_pending_connections(self._sockets), seconds=_ACCEPT_SECONDS
+        )
+        listeners.stop_listening(self._sockets)  # a supervisor has them open too
         for site in list(self._runner.sites):
             await site.stop()
 
     async def _close_idle_connections(self) -> None:
-        """Read no more requests, and close the connections that have none."""
+        """Stop reading requests, and close the connections that have none in flight."""
         if self._runner.server is not None:
             self._runner.server.pre_shutdown()
             await asyncio.sleep(_READ_SECONDS)
@@ -89,11 +104,11 @@ class GracefulShutdown:
         return [] if server is None else [c for c in server.connections if not self._in_flight.contains(c)]
 
     def _is_drained(self) -> bool:
-        """Whether every answer was made, and taken by its client."""
+        """Return whether every response was produced, and read by its client."""
         return not self._in_flight.count and not (self._runner.server and self._runner.server.connections)
 
     async def _poll_until(self, done: Callable[[], bool], *, seconds: float) -> None:
-        """Look again and again, since nothing tells of connections that end."""
+        """Poll `done` for at most `seconds`: no event tells when a connection ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not done() and not self._force.is_set():

@@ -1,24 +1,33 @@
-"""What the process is told by signals while its event loop runs."""
+"""The signals that a gateway process and its supervisor handle."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+HANDLED_SIGNALS: Final = (*STOP_SIGNALS, signal.SIGHUP)
 
 
 class SignalEvents:
-    """Hears signals in the running loop, from its making on.
+    """The signals of the running event loop as events.
 
-    `stop` is set by the first SIGTERM or SIGINT, `now` by the second of them; `hangup` by each SIGHUP,
-    where that is heard; one that was held back until now counts. `patient` is false where the first was
-    SIGINT: a person at a terminal waits.
+    The first SIGTERM or SIGINT sets `stop`, the second sets `force`. Each SIGHUP sets `reload` if
+    `handle_sighup`, also one that was blocked until now. `graceful` is False if the first signal was SIGINT:
+    a person at a terminal waits.
     """
 
     def __init__(self, *, handle_sighup: bool) -> None:
         self.stop, self.force, self.reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.graceful = True
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_stop_signal, number)
         if handle_sighup:
             loop.add_signal_handler(signal.SIGHUP, self.reload.set)
@@ -30,3 +39,36 @@ class SignalEvents:
         else:
             self.graceful = number != signal.SIGINT
             self.stop.set()
+
+
+@contextmanager
+def signal_pipe(numbers: Sequence[signal.Signals]) -> Iterator[int]:
+    """Yield a descriptor, not blocking, from which the number of each received signal is read as a byte."""
+    read_end, write_end = os.pipe()
+    for end in (read_end, write_end):
+        os.set_blocking(end, False)
+    previous = {number: signal.signal(number, _noop_handler) for number in numbers}
+    signal.set_wakeup_fd(write_end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    try:
+        yield read_end
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(read_end)
+        os.close(write_end)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block the handled signals: a process forked meanwhile would handle them as its parent does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+
+
+def _noop_handler(*_: object) -> None:
+    """Do nothing: the signal's number arrives through the pipe."""

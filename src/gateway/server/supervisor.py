@@ -1,4 +1,4 @@
-"""Serves in as many processes as the settings say: starts them, replaces the dead, ends all in order."""
+"""Run as many gateway processes as the settings say, and replace those that die."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import logging
 import os
 import signal
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from gateway.server import listeners, server
-from gateway.server.process import HANDLED_SIGNALS, STOP_SIGNALS, GatewayProcess
+from gateway.server.process import GatewayProcess
+from gateway.server.process_slot import ProcessSlot
+from gateway.server.server import ProcessContext
+from gateway.server.signals import HANDLED_SIGNALS, STOP_SIGNALS, signal_pipe
 from gateway.settings import CurrentSettings
 from gateway.settings.reload import SettingsReloader
 from gateway.system import environment
@@ -22,19 +24,16 @@ from gateway.telemetry.metrics.shared import SharedSnapshots
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_BACKOFF_RESET_SECONDS: Final = 30.0
-_INITIAL_BACKOFF_SECONDS: Final = 0.5
-_MAX_BACKOFF_SECONDS: Final = 15.0
 _EXIT_SECONDS: Final = 10.0  # for what a process does after its drain
 _HANG_SECONDS: Final = 30.0
-_HEARTBEAT_CHECKS: Final = 6  # in that time
-_PERMANENT_FAILURES: Final = (1, 2)  # cannot listen; wrong settings, or a cache that cannot be used
+_HEARTBEAT_CHECKS: Final = 6  # within that time
+_PERMANENT_FAILURES: Final = (1, 2)  # it cannot listen; wrong settings, or a cache that cannot be used
 
 
 def run(
@@ -44,34 +43,43 @@ def run(
     read_settings: Callable[[], Settings] | None = None,
     hang_seconds: float = _HANG_SECONDS,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, in this process where one is enough; the exit status.
+    """Serve until SIGTERM or SIGINT, in this process if the settings want one only; return the exit status.
 
-    `announce` is told the address once every process listens. The first signal lets the requests in
-    flight be answered (status 0 where every process ended with that), a second one ends them at once
-    (status 1). At SIGHUP, which is not heard without `reread`, the settings are read again. A process that
-    ends, or whose event loop stands still for `silence` seconds, is replaced; where none can serve, all end
-    with its status. One that has no supervisor has twice the time before it ends itself (status 1).
+    `announce` is called with the address once every process listens. The first signal lets requests in flight
+    finish (status 0 if every process exited with that), a second one aborts them (status 1). SIGHUP reads the
+    settings again by `read_settings`; it is not handled if that is None. A process that exits, or whose event
+    loop does not run for `hang_seconds`, is replaced. If no process can serve, all end with its status. A
+    single process has no supervisor: it ends itself after twice that time (status 1).
     """
-    if read_settings is not None:  # held back until somebody hears it: it would end the process
+    if read_settings is not None:  # until a handler is installed, SIGHUP would end the process
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     try:
-        sets = listeners.open_listeners(settings.host, settings.port, count=settings.processes)
+        listener_sets = listeners.open_listeners(settings.host, settings.port, count=settings.processes)
     except OSError as error:
-        logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror)
+        logger.error(
+            "Cannot listen on %s port %d: %s",
+            settings.host,
+            settings.port,
+            error.strerror,
+            extra={"event": "listen_failed"},
+        )
         return 1
     if settings.processes == 1:
-        patience = 2 * hang_seconds
-        return server.run(
-            settings, listeners=sets[0], announce=announce, read_settings=read_settings, hang_seconds=patience
+        context = ProcessContext(
+            listeners=listener_sets[0],
+            announce=announce,
+            read_settings=read_settings,
+            hang_seconds=2 * hang_seconds,
         )
+        return server.run(settings, context)
     environment.disable_process_inspection()
-    gc.freeze()  # a collection in a process would write to every page that it shares with the others
-    with _open_signal_pipe(HANDLED_SIGNALS if read_settings is not None else STOP_SIGNALS) as told:
+    gc.freeze()  # a collection in a gateway process would write to every page that it shares with the others
+    with signal_pipe(HANDLED_SIGNALS if read_settings is not None else STOP_SIGNALS) as pipe:
         supervisor = Supervisor(
             settings,
-            sets,
-            signal_pipe=told,
+            listener_sets,
+            pipe=pipe,
             announce=announce,
             read_settings=read_settings,
             hang_seconds=hang_seconds,
@@ -79,100 +87,48 @@ def run(
         try:
             status = supervisor.run()
         finally:
-            ended = supervisor.shutdown()
-        return status or ended
-
-
-@contextmanager
-def _open_signal_pipe(numbers: Sequence[signal.Signals]) -> Iterator[int]:
-    """A descriptor from which the number of each of these signals can be read that comes meanwhile."""
-    told, tell = os.pipe()
-    for end in (told, tell):
-        os.set_blocking(end, False)
-    before = {number: signal.signal(number, _noop_handler) for number in numbers}
-    signal.set_wakeup_fd(tell)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-    try:
-        yield told
-    finally:
-        signal.set_wakeup_fd(-1)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(told)
-        os.close(tell)
-
-
-def _noop_handler(*_: object) -> None:
-    """Do nothing: the signal's number arrives through the wake-up pipe."""
-
-
-@dataclass(slots=True)
-class _ProcessSlot:
-    """A place for one process at a time: its sockets outlive whoever holds them.
-
-    `due` is when the next one is to be started, `pause` how long the one after that would wait.
-    """
-
-    number: int
-    sockets: Sequence[socket.socket]
-    process: GatewayProcess | None = None
-    has_served: bool = False
-    restart_at: float = 0.0
-    backoff_seconds: float = 0.0
-
-    def back_off(self) -> float:
-        """Set when the next process is to be started, later each time; the seconds until then."""
-        seconds = self.backoff_seconds
-        self.restart_at = time.monotonic() + seconds
-        self.backoff_seconds = min(max(_INITIAL_BACKOFF_SECONDS, 2 * seconds), _MAX_BACKOFF_SECONDS)
-        if seconds > _INITIAL_BACKOFF_SECONDS:  # nobody should wait here for so long
-            listeners.stop_listening(self.sockets)
-        return seconds
-
-
-def _configure_logging(settings: Settings) -> None:
-    """What the supervisor itself goes by; it reads the rest when it needs it."""
-    logs.configure(settings.log_level, settings.log_format)
+            shutdown_status = supervisor.shutdown()
+        return status or shutdown_status
 
 
 class Supervisor:
-    """Owns the processes; `keep` until it is time, then `end`."""
+    """A parent of several gateway processes: call `run` first, then `shutdown`."""
 
     def __init__(
         self,
         settings: Settings,
         listener_sets: Sequence[Sequence[socket.socket]],
         *,
-        signal_pipe: int,
+        pipe: int,
         announce: Callable[[str], None] | None,
         read_settings: Callable[[], Settings] | None,
         hang_seconds: float,
     ) -> None:
-        """`told` is where signals can be read, a byte each, without waiting."""
+        """Signals are read from the descriptor `pipe`, one byte each."""
         self._settings = CurrentSettings(settings)
         self._read_settings = read_settings
         self._listener_sets = listener_sets
         self._snapshots = SharedSnapshots(len(listener_sets))
-        self._signal_pipe = signal_pipe
+        self._pipe = pipe
         self._stop_signals: list[signal.Signals] = []
         self._reload_requested = False
         self._hang_seconds = hang_seconds
         self._next_heartbeat_check = time.monotonic()
         self._announce = announce
         self._announced = False
-        self._slots = [_ProcessSlot(number, sockets) for number, sockets in enumerate(listener_sets, start=1)]
+        self._slots = [ProcessSlot(number, sockets) for number, sockets in enumerate(listener_sets, start=1)]
 
     def run(self) -> int:
-        """Have every seat taken until a signal comes (0), or nobody can serve (that one's status)."""
+        """Keep every slot filled until a signal comes (0) or no process can serve (the last one's status)."""
         while True:
-            for seat in self._slots:
-                if seat.process is None and seat.restart_at <= time.monotonic():
-                    self._start_process(seat)
+            for slot in self._slots:
+                if slot.process is None and slot.restart_at <= time.monotonic():
+                    self._start_process(slot)
             self._wait_for_events(self._processes(), self._seconds_until_due())
             if self._stop_signals:
                 return 0
-            for seat in self._slots:
-                if seat.process is not None and (status := self._check_exit(seat, seat.process)):
+            for slot in self._slots:
+                if slot.process is not None and (status := self._check_exit(slot, slot.process)):
                     return status
             self._announce_ready()
             self._kill_hung()
@@ -181,128 +137,144 @@ class Supervisor:
                 self._reload()
 
     def shutdown(self) -> int:
-        """Let every process finish what it does and end; 0 where all did so with 0, else 1.
+        """Let every process finish and exit; return 0 if all did so with 0, else 1.
 
-        They are told by the signal that came: for a load balancer's sake they still take connections for a
-        while after SIGTERM. A second signal is passed on to them, and whoever takes too long is killed.
+        The processes get the signal that the supervisor got: after SIGTERM they still accept connections for
+        the grace time. They get a second signal too. A process that takes too long is killed.
         """
-        logger.info("shutting down")
-        last = self._processes()
-        for seat in self._slots:
-            for listener in seat.sockets:
-                listener.close()  # so that who closes them last ends them: clients would wait where nobody is
+        logger.info("Shutting down", extra={"event": "shutdown_started"})
+        processes = self._processes()
+        for slot in self._slots:
+            for listener in slot.sockets:
+                listener.close()  # else clients could connect after the processes have closed theirs
         first = self._stop_signals[0] if self._stop_signals else signal.SIGINT
         self._send_signal(first)
-        hurried = False
-        until = time.monotonic() + self._settings.value.drain_seconds + _EXIT_SECONDS
+        forced = False
+        ends = time.monotonic() + self._settings.value.drain_seconds + _EXIT_SECONDS
         while running := self._running():
-            if len(self._stop_signals) > 1 and not hurried:
-                hurried = True
-                # Another number: two alike may become one on the way.
+            if len(self._stop_signals) > 1 and not forced:
+                forced = True
+                # A different signal: two of the same number may merge into one while they are pending.
                 self._send_signal(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
-                until = time.monotonic() + _EXIT_SECONDS
-            if time.monotonic() >= until:
-                logger.error("%d processes do not end, and are killed", len(running))
+                ends = time.monotonic() + _EXIT_SECONDS
+            if time.monotonic() >= ends:
+                logger.error(
+                    "Killing %d gateway processes that did not exit in time",
+                    len(running),
+                    extra={"event": "processes_killed", "pids": [process.pid for process in running]},
+                )
                 self._send_signal(signal.SIGKILL)
-                until += _EXIT_SECONDS
-            self._wait_for_events(running, until - time.monotonic())
-        return 1 if hurried or any(replica.exit_status for replica in last) else 0
+                ends += _EXIT_SECONDS
+            self._wait_for_events(running, ends - time.monotonic())
+        return 1 if forced or any(process.exit_status for process in processes) else 0
 
     def _reload(self) -> None:
-        """Have the settings for processes to come, and have those that run read them for themselves."""
+        """Read the settings for future processes, and have the running ones read them too."""
         if self._read_settings is not None:
-            reload = SettingsReloader(self._settings, self._read_settings, on_change=_configure_logging)
-            if reload.apply(reload.read()):
+            reloader = SettingsReloader(self._settings, self._read_settings, on_change=self._configure_logs)
+            if reloader.apply(reloader.read()):
                 self._send_signal(signal.SIGHUP)
 
+    def _configure_logs(self) -> None:
+        logs.configure(self._settings.value.log_level, self._settings.value.log_format)
+
     def _kill_hung(self) -> None:
-        """End whoever's event loop was silent at each of our looks: it is replaced like any that ended."""
+        """Kill each process without a heartbeat at all checks of the last `hang_seconds`."""
         if time.monotonic() < self._next_heartbeat_check:
             return
         self._next_heartbeat_check = time.monotonic() + self._hang_seconds / _HEARTBEAT_CHECKS
-        for replica in self._running():
-            if replica.check_heartbeat() >= _HEARTBEAT_CHECKS:
+        for process in self._running():
+            if process.check_heartbeat() >= _HEARTBEAT_CHECKS:
                 logger.error(
-                    "process %d hangs, its event loop has not turned for %g s: it is ended",
-                    replica.number,
+                    "Gateway process %d hangs: its event loop has not run for %g s; killing it",
+                    process.number,
                     self._hang_seconds,
-                    extra={"pid": replica.pid},
+                    extra={"event": "process_hung", "pid": process.pid},
                 )
-                replica.kill_hung()
+                process.kill_hung()
 
-    def _start_process(self, seat: _ProcessSlot) -> None:
+    def _start_process(self, slot: ProcessSlot) -> None:
         try:
-            seat.process = GatewayProcess(
+            slot.process = GatewayProcess(
                 self._settings.value,
-                seat.number,
+                slot.number,
                 listener_sets=self._listener_sets,
                 read_settings=self._read_settings,
                 snapshots=self._snapshots,
             )
         except OSError as error:
-            pause = seat.back_off()
+            delay = slot.schedule_restart()
             logger.error(
-                "no process %d can be begun, next try in %g s: %s", seat.number, pause, error.strerror
+                "Cannot start gateway process %d: %s; next try in %g s",
+                slot.number,
+                error.strerror,
+                delay,
+                extra={"event": "process_start_failed", "delay_seconds": delay},
             )
 
-    def _check_exit(self, seat: _ProcessSlot, replica: GatewayProcess) -> int:
-        """See to a process that has ended. Its status where trying again is no use, else 0."""
-        seat.has_served = seat.has_served or replica.address is not None
-        if (status := replica.exit_status) is None:
+    def _check_exit(self, slot: ProcessSlot, process: GatewayProcess) -> int:
+        """Replace the process if it has exited; return its status if another try is of no use, else 0."""
+        slot.has_served = slot.has_served or process.address is not None
+        if (status := process.exit_status) is None:
             return 0
-        if replica.address is None and status in _PERMANENT_FAILURES:
+        if process.address is None and status in _PERMANENT_FAILURES:
             alone = not any(other.address for other in self._running())
-            if alone or not seat.has_served:
+            if alone or not slot.has_served:
                 return status
-        self._schedule_restart(seat, replica)
+        delay = slot.release()
+        logger.error(
+            "Gateway process %d exited (%s); restarting %s",
+            slot.number,
+            process.exit_reason,
+            f"in {delay:g} s" if delay else "at once",
+            extra={
+                "event": "process_exited",
+                "pid": process.pid,
+                "reason": process.exit_reason,
+                "uptime_seconds": round(process.uptime_seconds, 1),
+                "delay_seconds": delay,
+            },
+        )
         return 0
 
-    def _schedule_restart(self, seat: _ProcessSlot, replica: GatewayProcess) -> None:
-        seat.process = None
-        if replica.uptime_seconds >= _BACKOFF_RESET_SECONDS:
-            seat.backoff_seconds = 0.0
-        pause = seat.back_off()
-        told = {
-            "pid": replica.pid,
-            "reason": replica.exit_reason,
-            "lived_seconds": round(replica.uptime_seconds, 1),
-        }
-        when = f"in {pause:g} s" if pause else "at once"
-        logger.error("process %d ended, another takes its place %s", seat.number, when, extra=told)
-
     def _announce_ready(self) -> None:
-        """Say so once everybody listens, the first time."""
-        addresses = [seat.process.address for seat in self._slots if seat.process and seat.process.address]
+        """Announce the address once, when every process listens for the first time."""
+        addresses = [slot.process.address for slot in self._slots if slot.process and slot.process.address]
         if not self._announced and len(addresses) == len(self._slots):
             self._announced = True
-            logger.info("%d processes listen on %s", len(addresses), addresses[0])
+            logger.info(
+                "All %d processes listen on %s",
+                len(addresses),
+                addresses[0],
+                extra={"event": "all_processes_listening", "address": addresses[0]},
+            )
             if self._announce is not None:
                 self._announce(addresses[0])
 
-    def _wait_for_events(self, replicas: Sequence[GatewayProcess], seconds: float) -> None:
-        """Until one of them or a signal has news, or so many seconds; takes in what it is."""
-        news = [each for replica in replicas for each in replica.waitables()]
-        wait([self._signal_pipe, *news], max(0.0, seconds))
+    def _wait_for_events(self, processes: Sequence[GatewayProcess], seconds: float) -> None:
+        """Wait at most `seconds` for a signal, an exit or a report, and take in signals and reports."""
+        waitables = [each for process in processes for each in process.waitables()]
+        wait([self._pipe, *waitables], max(0.0, seconds))
         with suppress(BlockingIOError):
-            for number in os.read(self._signal_pipe, 64):
+            for number in os.read(self._pipe, 64):
                 if number == signal.SIGHUP:
                     self._reload_requested = True
                 else:
                     self._stop_signals.append(signal.Signals(number))
-        for replica in replicas:
-            replica.read_report()
+        for process in processes:
+            process.read_report()
 
     def _seconds_until_due(self) -> float:
-        due = [seat.restart_at for seat in self._slots if seat.process is None]
+        due = [slot.restart_at for slot in self._slots if slot.process is None]
         return min([self._next_heartbeat_check, *due]) - time.monotonic()
 
     def _processes(self) -> list[GatewayProcess]:
-        """The processes that hold a seat, also one whose end was not noticed yet."""
-        return [seat.process for seat in self._slots if seat.process is not None]
+        """Return the processes in the slots, also those whose exit was not noticed yet."""
+        return [slot.process for slot in self._slots if slot.process is not None]
 
     def _running(self) -> list[GatewayProcess]:
-        return [replica for replica in self._processes() if replica.exit_status is None]
+        return [process for process in self._processes() if process.exit_status is None]
 
     def _send_signal(self, number: signal.Signals) -> None:
-        for replica in self._running():
-            replica.send_signal(number)
+        for process in self._running():
+            process.send_signal(number)

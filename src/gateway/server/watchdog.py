@@ -1,140 +1,68 @@
-"""Notices a gateway process that is alive but hung: its event loop has stopped to turn."""
+"""End a gateway process that hangs."""
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import logging
-import mmap
 import os
+import signal
 import sys
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from typing import Final, NoReturn
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS: Final = 1.0
-HANG_SECONDS: Final = 60.0
-_COUNTER_BYTES: Final = 8
-_TELLING_SECONDS: Final = 5.0
-
-
-class Heartbeat:
-    """A counter that an event loop moves on each second; other threads and a parent process can read it.
-
-    To be made before the fork that parts them.
-    """
-
-    def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, _COUNTER_BYTES)
-
-    @property
-    def beats(self) -> int:
-        """How often the loop has turned, about."""
-        return int.from_bytes(self._shared[:], "little")
-
-    @contextmanager
-    def beating(self, every: float = HEARTBEAT_SECONDS) -> Iterator[None]:
-        """The running loop moves the counter meanwhile."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-
-        def beat() -> None:
-            nonlocal timer
-            self._shared[:] = (self.beats + 1).to_bytes(_COUNTER_BYTES, "little")
-            timer = loop.call_later(every, beat)
-
-        beat()
-        try:
-            yield
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-
-class HeartbeatMonitor:
-    """Counts the looks at a pulse since it last moved.
-
-    Whoever looks counts its own looks, not seconds: a process that was stopped together with who
-    watches it, or a machine that was suspended, is not taken for a hung one.
-    """
-
-    def __init__(self, heartbeat: Heartbeat) -> None:
-        self._heartbeat = heartbeat
-        self._last = heartbeat.beats
-        self.missed = 0
-
-    def check(self) -> int:
-        """Look once more; how often in a row nothing had moved."""
-        beats = self._heartbeat.beats
-        self.missed = 0 if beats != self._last else self.missed + 1
-        self._last = beats
-        return self.missed
+EVENT_LOOP_HUNG: Final = "event_loop_hung"
+SHUTDOWN_HUNG: Final = "shutdown_hung"
+_MESSAGES: Final = {
+    EVENT_LOOP_HUNG: "The event loop has not run for %g s; ending the process. The stacks follow",
+    SHUTDOWN_HUNG: "Shutdown did not finish within %g s; ending the process. The stacks follow",
+}
+_REPORT_SECONDS: Final = 5.0
 
 
 class Watchdog:
-    """A thread that ends the process where the loop is silent for `most` of its ticks: status 1.
+    """A timer that ends the process, unless its deadline is moved before it expires.
 
-    It cannot where a thread holds Python's lock for ever; with several processes the supervisor does.
-    Once the process is to end, `hurry` says how long that may take.
+    At the deadline a handler of SIGALRM writes one log line and the stacks of all threads to standard error.
+    Then it ends the process with the chosen status. If the handler does not run because native code holds
+    Python's lock, faulthandler's timer ends the process 5 s later (status 1): it is C code, and writes
+    `Timeout (0:01:05)!` and the stacks. If writing blocks, the kernel ends the process (signal SIGALRM).
+
+    The timers also run while the process is stopped, by SIGSTOP or a debugger. A process that was stopped for
+    longer than its deadline ends when it is resumed.
     """
 
-    def __init__(
-        self,
-        pulse: Heartbeat,
-        *,
-        most: int = round(HANG_SECONDS),
-        tick: float = HEARTBEAT_SECONDS,
-        end: Callable[[int], object] = os._exit,
-    ) -> None:
-        self._most = most
+    def __init__(self, *, report_seconds: float = _REPORT_SECONDS) -> None:
+        """Give the handler `report_seconds` to write and to end the process."""
+        self._report_seconds = report_seconds
+        self._seconds = 0.0
         self._status = 1
-        self._ending = False
-        self._silence = HeartbeatMonitor(pulse)
-        self._tick = tick
-        self._end = end
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._event = EVENT_LOOP_HUNG
+        signal.signal(signal.SIGALRM, self._on_deadline)
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
+    def set_deadline(self, seconds: float, *, event: str = EVENT_LOOP_HUNG, status: int = 1) -> None:
+        """End the process with `status` in `seconds` from now, unless this is called again before."""
+        self._seconds, self._event, self._status = seconds, event, status
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        faulthandler.dump_traceback_later(
+            seconds + self._report_seconds, exit=True, file=sys.__stderr__ or sys.stderr
+        )
 
     def stop(self) -> None:
-        """Watch no more."""
-        self._over.set()
-        self._thread.join()
+        """Cancel the deadline."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
 
-    def hurry(self, *, most: int, status: int = 1) -> None:
-        """The loop is about to end: in so many ticks at most from its last turn, else with this status."""
-        self._most, self._status, self._ending = most, status, True
-
-    def _watch(self) -> None:
-        while not self._over.wait(self._tick):
-            if self._silence.check() >= self._most:
-                self._bark()
-                return
-
-    def _bark(self) -> None:
-        # The loop may hang since it writes to a log that nobody reads, which would stop us too.
-        last = threading.Timer(_TELLING_SECONDS, self._end, [self._status])
-        last.daemon = True
-        last.start()
-        told = (
-            "the process did not end within %g s: it ends now; the stacks follow"
-            if self._ending
-            else "the event loop has not turned for %g s: the process ends; the stacks follow"
-        )
-        logger.critical(told, self._most * self._tick)
-        tell_stacks()
-        last.cancel()
-        self._end(self._status)
-
-
-def tell_stacks() -> None:
-    """Write what every thread does now to standard error, where the log goes."""
-    faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
+    def _on_deadline(self, *_: object) -> NoReturn:
+        # Writing can block if the process hangs because nothing reads its log. Then the kernel ends it.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, self._report_seconds)
+        try:
+            logger.critical(
+                _MESSAGES[self._event],
+                self._seconds,
+                extra={"event": self._event, "seconds": self._seconds},
+            )
+            faulthandler.dump_traceback(sys.__stderr__ or sys.stderr, all_threads=True)
+        finally:
+            os._exit(self._status)

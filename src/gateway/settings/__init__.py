@@ -1,6 +1,6 @@
-"""Every setting, read once from the environment and `.env`; the only reader of the environment.
+"""The gateway's settings, read from the environment and `.env`; nothing else reads the environment.
 
-The fields' descriptions are what `gateway serve --help` prints and what `env.template` says.
+`gateway serve --help` and `env.template` show the descriptions of the fields.
 """
 
 from gateway.settings.loader import (

@@ -1,4 +1,4 @@
-"""The settings as people read them: in `--help` and in `env.template`, both from the fields' descriptions."""
+"""Describe the settings for people, in `--help` and in `env.template`, from the fields' descriptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from gateway import settings
-from gateway.settings.types import DEFAULT_CACHE_FOLDER_TEXT, default_cache_folder
+from gateway.settings.types import DEFAULT_CACHE_FOLDER_TEXT, RELOADABLE, default_cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,67 +20,75 @@ if TYPE_CHECKING:
 
 LINE_WIDTH = 100
 GROUP_TITLES: dict[type[BaseModel], str] = {
-    settings.MlflowSettings: "The MLflow server, under the names that MLflow's own client reads",
-    settings.S3Settings: "The S3 store, under the names that MLflow's client and AWS's read",
-    settings.Settings: "The gateway itself",
+    settings.MlflowSettings: "MLflow server, under the names that MLflow's own client reads",
+    settings.S3Settings: "S3 store, under the names that the clients of MLflow and AWS read",
+    settings.Settings: "Gateway",
 }
 TEMPLATE_HEADER = """\
-Every setting, with its default and its meaning. Copy to .env and change what you need:
+All settings with their defaults and meanings. Copy this file to .env and change what you need:
     cp env.template .env
-The environment wins over .env; an empty value counts as absent. An unknown GATEWAY_ name or a wrong
-value: the gateway refuses to start and names all of them.
+The environment wins over .env. An empty value counts as not set. The gateway refuses to start on an
+unknown GATEWAY_ name or a wrong value, and lists every problem. SIGHUP has a running gateway read the
+settings again; it applies the changes of those marked "reloadable".
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SettingDoc:
-    """One setting: its name, what else it may be called, its default as text, and its meaning."""
+    """The documentation of one setting, with its default as text."""
 
     name: str
     aliases: tuple[str, ...]
     default: str
     description: str
+    reloadable: bool
 
     @property
     def full_description(self) -> str:
-        """The meaning, and the other names."""
-        return self.description + (f" Also read: {', '.join(self.aliases)}." if self.aliases else "")
+        """The description with the other names of the setting, and whether a reload applies it."""
+        also = f" Also read: {', '.join(self.aliases)}." if self.aliases else ""
+        return self.description + also + (" (reloadable)" if self.reloadable else "")
 
 
-def setting_docs(part: type[BaseModel]) -> Iterator[SettingDoc]:
-    """Every setting of one part, in the order of its fields."""
-    for field, info in part.model_fields.items():
-        known = settings.aliases(part, field)
-        if known:
-            yield SettingDoc(known[0], tuple(known[1:]), _default_text(info), info.description or "")
+def setting_docs(group: type[BaseModel]) -> Iterator[SettingDoc]:
+    """Yield the documentation of each setting of one group, in the order of its fields."""
+    for field, info in group.model_fields.items():
+        if names := settings.aliases(group, field):
+            yield SettingDoc(
+                name=names[0],
+                aliases=tuple(names[1:]),
+                default=_default_text(info),
+                description=info.description or "",
+                reloadable=RELOADABLE in info.metadata,
+            )
 
 
 def help_text() -> str:
-    """Every setting for a terminal: name and default on a line, the meaning below."""
+    """Return the help on all settings: name and default on a line, the description below."""
     lines: list[str] = []
-    for part, title in GROUP_TITLES.items():
+    for group, title in GROUP_TITLES.items():
         lines += ["", f"{title}:", ""]
-        for entry in setting_docs(part):
-            lines.append(f"  {entry.name}" + (f"  [{entry.default}]" if entry.default else ""))
+        for setting in setting_docs(group):
+            lines.append(f"  {setting.name}" + (f"  [{setting.default}]" if setting.default else ""))
             lines += textwrap.wrap(
-                entry.full_description, LINE_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+                setting.full_description, LINE_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
             )
     return "\n".join(lines)
 
 
 def env_template() -> str:
-    """The text of `env.template`: what is commented out is the default."""
+    """Return the text of `env.template`, in which every setting is a comment with its default."""
     lines = [f"# {line}".rstrip() for line in TEMPLATE_HEADER.splitlines()]
-    for part, title in GROUP_TITLES.items():
+    for group, title in GROUP_TITLES.items():
         lines += ["", "", f"# --- {title} ---"]
-        for entry in setting_docs(part):
+        for setting in setting_docs(group):
             lines += [
                 "",
                 *textwrap.wrap(
-                    entry.full_description, LINE_WIDTH, initial_indent="# ", subsequent_indent="# "
+                    setting.full_description, LINE_WIDTH, initial_indent="# ", subsequent_indent="# "
                 ),
             ]
-            lines.append(f"# {entry.name}={entry.default}")
+            lines.append(f"# {setting.name}={setting.default}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Reads the settings from the environment and `.env`: all that is wrong is named, or all is well."""
+"""Read the settings from the environment and `.env`, and report every problem at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GROUPS: tuple[type[BaseModel], ...] = (Settings, MlflowSettings, S3Settings)
 
 
 class SettingsError(Exception):
-    """Some settings are unknown or wrong; `problems` names every one of them, a line each."""
+    """Some settings are unknown or invalid; `problems` has a line for each of them."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -39,25 +39,26 @@ def load(
     env_file: Path | None = None,
     extra_checks: Callable[[Mapping[str, str]], Iterable[str]] | None = None,
 ) -> Settings:
-    """Settings from `environ`, and from `env_file` where `environ` does not name them.
+    """Return the settings from `environ`, and from `env_file` for names that `environ` does not have.
 
-    An empty value counts as absent. Raises SettingsError naming every unknown `GATEWAY_*` name,
-    every wrong value, every line of `env_file` that cannot be read, and what `also` finds in the values.
+    An empty value counts as not set. Raise SettingsError with every unknown `GATEWAY_*` name, every invalid
+    value, every line of `env_file` that cannot be parsed, and every problem that `extra_checks` reports of
+    the values.
     """
-    written, problems = _read_env_file(env_file)
-    values = _merge(written, environ)
+    from_file, problems = _read_env_file(env_file)
+    values = _merge(from_file, environ)
     problems += [*_unknown_names(values), *(extra_checks(values) if extra_checks is not None else ())]
-    mlflow = _validate_group(MlflowSettings, values, problems)
-    s3 = _validate_group(S3Settings, values, problems)
-    others = {"mlflow": mlflow, "s3": s3, "environment": values}
-    settings = _validate_group(Settings, values, problems, **others)
+    mlflow = _validate_group(MlflowSettings, values, problems=problems, nested={})
+    s3 = _validate_group(S3Settings, values, problems=problems, nested={})
+    nested = {"mlflow": mlflow, "s3": s3, "environment": values}
+    settings = _validate_group(Settings, values, problems=problems, nested=nested)
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)
     return settings
 
 
 def validate_settings(values: Mapping[str, object]) -> Settings:
-    """Settings from the values of all fields, by field; raises SettingsError where they do not agree."""
+    """Return the settings with these values by field name; raise SettingsError if they contradict."""
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -65,31 +66,33 @@ def validate_settings(values: Mapping[str, object]) -> Settings:
 
 
 def read_environment(environ: Mapping[str, str], env_file: Path | None = None) -> dict[str, str]:
-    """What `environ` says, and `env_file` where `environ` does not; without empty values.
+    """Return `environ`, and `env_file` for names that `environ` does not have, without empty values.
 
-    Raises SettingsError naming every line of `env_file` that cannot be read.
+    Raise SettingsError with every line of `env_file` that cannot be parsed.
     """
-    written, problems = _read_env_file(env_file)
+    from_file, problems = _read_env_file(env_file)
     if problems:
         raise SettingsError(problems)
-    return _merge(written, environ)
+    return _merge(from_file, environ)
 
 
 def env_names() -> frozenset[str]:
-    """The name of every setting in the environment, MLflow's and AWS's included."""
-    return frozenset(name for part in GROUPS for field in part.model_fields for name in aliases(part, field))
+    """Return the environment names of all settings, also those of MLflow and AWS."""
+    return frozenset(
+        name for group in GROUPS for field in group.model_fields for name in aliases(group, field)
+    )
 
 
-def aliases(part: type[BaseModel], field: str) -> list[str]:
-    """The names that one field has in the environment, the first to win first; none for an inner part."""
-    alias = part.model_fields[field].validation_alias
+def aliases(group: type[BaseModel], field: str) -> list[str]:
+    """Return the environment names of one field, in order of precedence; none for a nested group."""
+    alias = group.model_fields[field].validation_alias
     if isinstance(alias, AliasChoices):
         return [choice for choice in alias.choices if isinstance(choice, str)]
     return [alias] if isinstance(alias, str) else []
 
 
 def _read_env_file(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
-    """What the file says, and what is wrong with it; a broken line may hold a secret and is not shown."""
+    """Return the file's values and its problems, which show no broken line: it may contain a secret."""
     if env_file is None or not env_file.exists():
         return {}, []
     try:
@@ -97,54 +100,57 @@ def _read_env_file(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
     except OSError as error:
         return {}, [f"{env_file.name} cannot be read: {error.strerror}"]
     except UnicodeDecodeError:
-        return {}, [f"{env_file.name} is not a text in UTF-8"]
-    good = "".join(each.original.string for each in bindings if not each.error)
-    values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(good)).items()}
-    wrong = [_line_number(each.original) for each in bindings if each.error]
-    return values, [f"{env_file.name}: line {line} is not of the form NAME=value" for line in wrong]
+        return {}, [f"{env_file.name} is not UTF-8 text"]
+    valid = "".join(binding.original.string for binding in bindings if not binding.error)
+    values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(valid)).items()}
+    broken = [_line_number(binding.original) for binding in bindings if binding.error]
+    return values, [f"{env_file.name}: line {line} is not of the form NAME=value" for line in broken]
 
 
 def _line_number(original: Original) -> int:
-    """The number of the line itself: empty lines before it count as part of it."""
+    """Return the number of the line itself: `original` starts with the empty lines before it."""
     text = original.string
     return original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
-def _merge(written: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in {**written, **environ}.items() if value != ""}
+def _merge(from_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in {**from_file, **environ}.items() if value != ""}
 
 
 def _unknown_names(values: Mapping[str, str]) -> Iterator[str]:
     known = env_names()
     for name in sorted(values):
         if name.startswith(ENV_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            yield f"{name}: there is no such setting" + (f"; is {near[0]} meant?" if near else "")
+            similar = difflib.get_close_matches(name, known, n=1)
+            yield f"{name}: there is no such setting" + (f"; is {similar[0]} meant?" if similar else "")
 
 
 def _validate_group(
-    part: type[BaseModel], values: Mapping[str, str], problems: list[str], **others: object
+    group: type[BaseModel], values: Mapping[str, str], *, problems: list[str], nested: Mapping[str, object]
 ) -> BaseModel:
-    """The part from its own names alone, so that an unrelated `port` in the environment is not taken."""
-    own = [name for field in part.model_fields for name in aliases(part, field) if name in values]
+    """Return the group built from its own names alone: an unrelated `port` in the environment is not read.
+
+    Add to `problems` what is invalid, and return the group's defaults then.
+    """
+    own = [name for field in group.model_fields for name in aliases(group, field) if name in values]
     try:
-        return part.model_validate({name: values[name] for name in own} | others)
+        return group.model_validate({name: values[name] for name in own} | dict(nested))
     except ValidationError as error:
-        problems += _problems(part, error)
-        return part.model_construct()
+        problems += _problems(group, error)
+        return group.model_construct()
 
 
-def _problems(part: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    """A line for each wrong value, by its name in the environment."""
+def _problems(group: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """Yield a line for each invalid value, with its environment name."""
     for problem in error.errors(include_url=False, include_input=False):
-        where = str(problem["loc"][0])
-        if where in part.model_fields:  # so pydantic names a field that has its default
-            where = next(iter(aliases(part, where)), where)
-        yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+        name = str(problem["loc"][0])
+        if name in group.model_fields:  # pydantic reports a field by this name if it has its default
+            name = next(iter(aliases(group, name)), name)
+        yield f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 @dataclass(slots=True)
 class CurrentSettings:
-    """Holds one frozen set of settings, which `gateway.reload` alone exchanges for another."""
+    """A holder of the settings in force; only `gateway.settings.reload` exchanges its `value`."""
 
     value: Settings

@@ -14,6 +14,7 @@ from gateway.settings.types import (
     PinnedRefs,
     PositiveInt,
     PositiveSeconds,
+    Reloadable,
     SettingsGroup,
     UriSchemes,
     default_cache_folder,
@@ -22,167 +23,191 @@ from gateway.settings.upstream import MlflowSettings, S3Settings
 
 
 class Settings(SettingsGroup):
-    """The gateway's own settings, and those it shares with MLflow's client and AWS's."""
+    """The gateway's own settings, with those of MLflow's and AWS's clients as parts.
+
+    `environment` has the names and values that the settings were read from.
+    """
 
     host: str = Field(
         "127.0.0.1",
         alias="GATEWAY_HOST",
         min_length=1,
-        description="The address to listen on; 0.0.0.0 for all (so in the container).",
+        description="Address to listen on. 0.0.0.0 listens on all interfaces, as in the container image.",
     )
     port: int = Field(
         8080,
         alias="GATEWAY_PORT",
         ge=0,
         le=65535,
-        description="The port to listen on; 80 in the container; 0: any that is free.",
+        description="TCP port to listen on; 80 in the container image. 0: any free port.",
     )
     workers_per_model: PositiveInt = Field(
         1,
         alias="GATEWAY_WORKERS_PER_MODEL",
-        description="Warm processes of one model version, in each gateway process.",
+        description="Worker processes of each loaded model version, in each gateway process.",
     )
-    max_loaded_models: PositiveInt = Field(
+    max_loaded_models: Reloadable[PositiveInt] = Field(
         20,
         alias="GATEWAY_MAX_LOADED_MODELS",
-        description="Model versions loaded at a time, shared out evenly among the gateway processes; the "
-        "least recently used goes first.",
+        description="Most model versions loaded at once, divided evenly among the gateway processes. Beyond "
+        "that, the least recently used version is unloaded.",
     )
-    memory_budget_bytes: PositiveInt | None = Field(
+    memory_budget_bytes: Reloadable[PositiveInt | None] = Field(
         None,
         alias="GATEWAY_MEMORY_BUDGET_BYTES",
-        description="Memory (PSS) that the gateway and all models may take, shared out evenly among the "
-        "gateway processes; the least recently used model goes first. By default 80 % of what the machine "
-        "or its control group has.",
+        description="Most memory (PSS) for the gateway and all loaded models, in bytes, divided evenly "
+        "among the gateway processes. Beyond that, the least recently used model is unloaded. "
+        "Default: 80 % of the memory of the machine or of its control group.",
     )
     processes: PositiveInt = Field(
         1,
         alias="GATEWAY_PROCESSES",
-        description="Gateway processes on the one port, each with models and workers of its own; more than "
+        description="Gateway processes that share the port, each with its own models and workers. More than "
         "one needs Linux.",
     )
-    idle_seconds: NonNegativeSeconds = Field(
+    preload: Literal["full", "lean", "none"] = Field(
+        "full",
+        alias="GATEWAY_PRELOAD",
+        description="What worker processes share from the start instead of importing it themselves. full: "
+        "MLflow and the libraries of common models; lean: MLflow and pandas; none: nothing. Less "
+        "preloading takes less memory and makes loads slower.",
+    )
+    idle_seconds: Reloadable[NonNegativeSeconds] = Field(
         900,
         alias="GATEWAY_IDLE_SECONDS",
-        description="A model that nobody asked for so long is unloaded; 0: never.",
+        description="Unload a model after this many seconds without a request. 0: never.",
     )
-    pinned_models: PinnedRefs = Field(
+    pinned_models: Reloadable[PinnedRefs] = Field(
         (),
         alias="GATEWAY_PINNED_MODELS",
-        description="Loaded before the gateway is ready and kept: `wine@champion, forest/2`.",
+        description="Models to load before the gateway is ready, and to keep loaded, comma-separated, by "
+        "version number or alias: `wine@champion, forest/2`.",
     )
     cache_dir: ExpandedPath = Field(
         default_factory=default_cache_folder,
         alias="GATEWAY_CACHE_DIR",
-        description="The folder for downloaded models; by default below XDG_CACHE_HOME where that is set.",
+        description="Folder for downloaded models. The default is below XDG_CACHE_HOME if that is set.",
     )
     cache_max_bytes: PositiveInt = Field(
         20 * 2**30,
         alias="GATEWAY_CACHE_MAX_BYTES",
-        description="What that folder may hold; the least recently used goes first.",
+        description="Most bytes in the cache folder. Beyond that, the least recently used model that is not "
+        "loaded is deleted.",
     )
     artifact_schemes: UriSchemes = Field(
         ("mlflow-artifacts", "s3"),
         alias="GATEWAY_ARTIFACT_SCHEMES",
-        description="Where models may be read from, by URI scheme; `file` needs a root too.",
+        description="URI schemes that models may be downloaded from, comma-separated. `file` also needs "
+        "GATEWAY_ARTIFACT_ROOTS.",
     )
     artifact_roots: AbsoluteFolders = Field(
         (),
         validate_default=True,
         alias="GATEWAY_ARTIFACT_ROOTS",
-        description="Absolute folders that `file:` models may lie in, comma-separated.",
+        description="Folders that models with a `file:` URI may be in: absolute paths, comma-separated.",
     )
-    catalog_ttl_seconds: NonNegativeSeconds = Field(
+    catalog_ttl_seconds: Reloadable[NonNegativeSeconds] = Field(
         5,
         alias="GATEWAY_CATALOG_TTL_SECONDS",
-        description="How long an answer of MLflow's is used before it is asked again.",
+        description="How long an answer from MLflow is used before MLflow is asked again, in seconds. A "
+        "moved alias or a new version is noticed within this time.",
     )
-    request_timeout_seconds: PositiveSeconds = Field(
+    request_timeout_seconds: Reloadable[PositiveSeconds] = Field(
         60,
         alias="GATEWAY_REQUEST_TIMEOUT_SECONDS",
-        description="What a prediction may take, from the moment its model is warm.",
+        description="Longest time for one prediction, in seconds, once the model is loaded.",
     )
-    stream_timeout_seconds: NonNegativeSeconds = Field(
+    stream_timeout_seconds: Reloadable[NonNegativeSeconds] = Field(
         600,
         alias="GATEWAY_STREAM_TIMEOUT_SECONDS",
-        description="What a stream may take; each chunk of it may take what a prediction may. 0: no limit.",
+        description="Longest time for a stream, in seconds; each chunk has the limit of a prediction. 0: no "
+        "limit.",
     )
-    load_timeout_seconds: PositiveSeconds = Field(
+    load_timeout_seconds: Reloadable[PositiveSeconds] = Field(
         300,
         alias="GATEWAY_LOAD_TIMEOUT_SECONDS",
-        description="What loading a model may take, once its files are here.",
+        description="Longest time to load a model, in seconds, once its files are downloaded.",
     )
-    max_queue: PositiveInt = Field(
+    max_queue: Reloadable[PositiveInt] = Field(
         1024,
         alias="GATEWAY_MAX_QUEUE",
-        description="Requests that may wait for one model version in each gateway process; then: 503.",
+        description="Most requests that wait for one model version, in each gateway process. Further "
+        "requests are answered with 503.",
     )
     max_body_bytes: PositiveInt = Field(
-        64 * 2**20, alias="GATEWAY_MAX_BODY_BYTES", description="The largest request body, decompressed."
+        64 * 2**20,
+        alias="GATEWAY_MAX_BODY_BYTES",
+        description="Largest request body, in bytes after decompression. Larger ones are answered with 413.",
     )
     max_bodies_bytes: PositiveInt = Field(
         256 * 2**20,
         alias="GATEWAY_MAX_BODIES_BYTES",
-        description="What the request bodies held at once may come to in each gateway process, though one of "
-        "GATEWAY_MAX_BODY_BYTES always fits; then: 503. As many bytes of answers may wait to be taken.",
+        description="Most bytes of all request bodies held at once, in each gateway process. Further "
+        "requests are answered with 503. One body of GATEWAY_MAX_BODY_BYTES always fits. The "
+        "same number limits the bytes of responses that clients have not read yet.",
     )
     upload_timeout_seconds: PositiveSeconds = Field(
         120,
         alias="GATEWAY_UPLOAD_TIMEOUT_SECONDS",
-        description="How long a client may take to send a request's body; then: 408.",
+        description="Longest time for a client to send a request body, in seconds. Slower requests are "
+        "answered with 408.",
     )
     idle_connection_seconds: PositiveSeconds = Field(
         75,
         alias="GATEWAY_IDLE_CONNECTION_SECONDS",
-        description="A connection is closed that has sent no whole head of a request for so long, or whose "
-        "client takes nothing of its answer.",
+        description="Close a connection after this many seconds without a complete request head, or if its "
+        "client reads nothing of a response for as long.",
     )
-    batching: Literal["auto", "on", "off"] = Field(
+    batching: Reloadable[Literal["auto", "on", "off"]] = Field(
         "auto",
         alias="GATEWAY_BATCHING",
-        description=(
-            "Whether rows of several requests are predicted by one call: auto, where that is proven harmless;"
-            " on, where nothing shows harm; off, never. A version's tag gateway.batching wins."
-        ),
+        description="Whether one call predicts the rows of several requests. auto: if that is proven not to "
+        "change predictions; on: unless it is found to change them; off: never. A version's tag "
+        "gateway.batching wins.",
     )
-    input_checks: Literal["strict", "mlflow"] = Field(
+    input_checks: Reloadable[Literal["strict", "mlflow"]] = Field(
         "strict",
         alias="GATEWAY_INPUT_CHECKS",
-        description=(
-            "strict refuses what would be changed silently; mlflow does as MLflow does."
-            " A version's tag gateway.input_checks wins."
-        ),
+        description="strict: reject values that MLflow would change silently; mlflow: convert them as "
+        "MLflow does. A version's tag gateway.input_checks wins.",
     )
-    best_metric: str = Field(
+    best_metric: Reloadable[str] = Field(
         "",
         alias="GATEWAY_BEST_METRIC",
-        description="The metric that decides `best` where neither request nor model names one.",
+        description="Metric that decides which version is `best`, if neither the request nor the model "
+        "names one.",
     )
-    best_order: Literal["", "min", "max"] = Field(
-        "", alias="GATEWAY_BEST_ORDER", description="min or max: which end of that metric is best."
+    best_order: Reloadable[Literal["", "min", "max"]] = Field(
+        "",
+        alias="GATEWAY_BEST_ORDER",
+        description="Whether the lowest (min) or the highest (max) value of that metric is best.",
     )
-    model_error_text: bool = Field(
+    model_error_text: Reloadable[bool] = Field(
         default=False,
         alias="GATEWAY_MODEL_ERROR_TEXT",
-        description="true: a model's own error message reaches the client; it may hold data.",
+        description="true: send a model's own error message to the client. It may contain data.",
     )
-    drain_seconds: PositiveSeconds = Field(
+    drain_seconds: Reloadable[PositiveSeconds] = Field(
         30,
         alias="GATEWAY_DRAIN_SECONDS",
-        description="How long running requests may finish after a signal to stop.",
+        description="Longest time for running requests to finish after a signal to stop, in seconds.",
     )
-    grace_seconds: NonNegativeSeconds = Field(
+    grace_seconds: Reloadable[NonNegativeSeconds] = Field(
         2,
         alias="GATEWAY_GRACE_SECONDS",
-        description="How long, as a part of that, the gateway still takes new requests after SIGTERM, while "
-        "it says that it is not ready, so that load balancers notice; 0: not at all. By default never more "
-        "than half of it.",
+        description="After SIGTERM, the seconds (a part of the drain time) in which the gateway still "
+        "accepts requests but reports that it is not ready, so that load balancers notice. 0: "
+        "none. The default is at most half of the drain time.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", alias="GATEWAY_LOG_LEVEL", description="debug, info, warning or error."
+    log_level: Reloadable[Literal["debug", "info", "warning", "error"]] = Field(
+        "info",
+        alias="GATEWAY_LOG_LEVEL",
+        description="Lowest level that is logged: debug, info, warning or error.",
     )
-    log_format: Literal["auto", "json", "text"] = Field(
-        "auto", alias="GATEWAY_LOG_FORMAT", description="auto (text on a terminal, else json), json or text."
+    log_format: Reloadable[Literal["auto", "json", "text"]] = Field(
+        "auto",
+        alias="GATEWAY_LOG_FORMAT",
+        description="Form of the log: json, text, or auto (text on a terminal, else json).",
     )
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
@@ -190,22 +215,22 @@ class Settings(SettingsGroup):
 
     @property
     def loaded_models_per_process(self) -> int:
-        """How many model versions one of the processes may have loaded."""
+        """The most model versions that one gateway process loads at once."""
         return self.max_loaded_models // self.processes
 
     @property
     def body_memory_bytes(self) -> int:
-        """What the bodies held at once may come to, one at least; and so the answers that wait."""
+        """The most bytes of bodies held at once, and of unread responses: at least one body."""
         return max(self.max_bodies_bytes, self.max_body_bytes)
 
     @property
     def effective_grace_seconds(self) -> float:
-        """`grace_seconds`, a part of `drain_seconds`: where nobody chose them, half of these at most."""
+        """`grace_seconds` if the operator has set it, else at most half of `drain_seconds`."""
         chosen = "grace_seconds" in self.model_fields_set
         return min(self.grace_seconds, self.drain_seconds if chosen else self.drain_seconds / 2)
 
-    # Validators of single fields, which see those before them that are right: a validator of the whole
-    # would not run where any other field is wrong, and its problem would stay unsaid.
+    # Each validator checks one field against the valid ones before it. A validator of the whole model would
+    # not run if any other field were wrong, and its problem would go unreported.
 
     @field_validator("processes")
     @classmethod

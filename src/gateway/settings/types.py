@@ -1,11 +1,11 @@
-"""The kinds of value that settings have, and how each is read from text."""
+"""The types of the settings' values, and how each is parsed from text."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -13,6 +13,8 @@ from gateway.domain import refs
 
 DEFAULT_CACHE_FOLDER_TEXT = "~/.cache/model-invocation-endpoint"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+T = TypeVar("T")
 
 
 def _split_words(value: object) -> object:
@@ -43,7 +45,7 @@ def _check_absolute(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def default_cache_folder() -> Path:
-    """The user's cache folder, as the XDG base directories have it."""
+    """Return the user's cache folder by the XDG Base Directory specification."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / Path(DEFAULT_CACHE_FOLDER_TEXT).name
 
@@ -56,9 +58,11 @@ PinnedRefs = Annotated[tuple[refs.ModelRef, ...], BeforeValidator(_parse_pinned)
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
+RELOADABLE: Final = "reloadable"
+Reloadable = Annotated[T, RELOADABLE]  # a running gateway applies a change of such a field
 
 
 class SettingsGroup(BaseModel):
-    """A group of settings: frozen, and silent about what was entered when it is wrong."""
+    """A frozen group of settings whose errors do not repeat the wrong values, which may be secrets."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""The settings for what the gateway depends on: the MLflow server and the S3 store."""
+"""The settings of the MLflow server and of the S3 store."""
 
 from __future__ import annotations
 
@@ -10,83 +10,87 @@ from gateway.settings.types import ExpandedPath, PositiveSeconds, SettingsGroup
 
 
 class MlflowSettings(SettingsGroup):
-    """Where the MLflow server is and how to speak to it, under the names MLflow's own client reads."""
+    """How to reach the MLflow server, under the names that MLflow's own client reads."""
 
     tracking_uri: str = Field(
         "",
         alias="MLFLOW_TRACKING_URI",
-        description="The MLflow server's address, http or https. `gateway serve` needs it.",
+        description="Address of the MLflow server, http or https. `gateway serve` needs it.",
     )
     registry_uri: str = Field(
         "",
         alias="MLFLOW_REGISTRY_URI",
-        description="The model registry's address where it is another server.",
+        description="Address of the model registry, if it is another server.",
     )
     workspace: str = Field(
-        "", alias="MLFLOW_WORKSPACE", description="A server's workspace, where it has any."
+        "", alias="MLFLOW_WORKSPACE", description="Workspace of the MLflow server, if it has workspaces."
     )
     username: str = Field(
-        "", alias="MLFLOW_TRACKING_USERNAME", description="For basic authentication; wins over a token."
+        "",
+        alias="MLFLOW_TRACKING_USERNAME",
+        description="User name for basic authentication. It wins over a token.",
     )
     password: SecretStr = Field(
-        SecretStr(""), alias="MLFLOW_TRACKING_PASSWORD", description="The password to that user name."
+        SecretStr(""), alias="MLFLOW_TRACKING_PASSWORD", description="Password of that user."
     )
-    token: SecretStr = Field(SecretStr(""), alias="MLFLOW_TRACKING_TOKEN", description="A bearer token.")
+    token: SecretStr = Field(SecretStr(""), alias="MLFLOW_TRACKING_TOKEN", description="Bearer token.")
     insecure_tls: bool = Field(
         default=False,
         alias="MLFLOW_TRACKING_INSECURE_TLS",
-        description="true: do not check the server's certificate. For trials only.",
+        description="true: do not verify the server's TLS certificate. For tests only.",
     )
     server_cert_path: ExpandedPath | None = Field(
         None,
         alias="MLFLOW_TRACKING_SERVER_CERT_PATH",
-        description="A PEM file or folder of the authorities to trust.",
+        description="PEM file or folder of the certificate authorities to trust.",
     )
     client_cert_path: ExpandedPath | None = Field(
         None,
         alias="MLFLOW_TRACKING_CLIENT_CERT_PATH",
-        description="A PEM file with our own certificate and key.",
+        description="PEM file with the client certificate and its key.",
     )
     request_timeout: PositiveSeconds = Field(
-        10, alias="MLFLOW_HTTP_REQUEST_TIMEOUT", description="Seconds that one call to MLflow may take."
+        10,
+        alias="MLFLOW_HTTP_REQUEST_TIMEOUT",
+        description="Longest time for one call to MLflow, in seconds.",
     )
 
 
 class S3Settings(SettingsGroup):
-    """How to reach `s3://` artifacts; what is empty is left to the AWS default chain."""
+    """How to reach `s3:` artifacts; AWS' default credential chain decides what is empty."""
 
     endpoint_url: str = Field(
         "",
         validation_alias=AliasChoices("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        description="The S3 server's address where it is not AWS.",
+        description="Address of the S3 server, if it is not AWS.",
     )
     ignore_tls: bool = Field(
         default=False,
         alias="MLFLOW_S3_IGNORE_TLS",
-        description="true: do not check the S3 server's certificate. For trials only.",
+        description="true: do not verify the S3 server's TLS certificate. For tests only.",
     )
     bucket_owner: str = Field(
         "",
         alias="MLFLOW_S3_EXPECTED_BUCKET_OWNER",
-        description="Refuse buckets that belong to another account.",
+        description="AWS account that buckets must belong to; others are rejected.",
     )
     addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto",
         alias="MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE",
-        description="auto, path (…/bucket/key) or virtual (bucket.…/key).",
+        description="Form of S3 addresses: auto, path (…/bucket/key) or virtual (bucket.…/key).",
     )
     access_key_id: SecretStr = Field(
-        SecretStr(""), alias="AWS_ACCESS_KEY_ID", description="The S3 access key's id."
+        SecretStr(""), alias="AWS_ACCESS_KEY_ID", description="Id of the S3 access key."
     )
     secret_access_key: SecretStr = Field(
-        SecretStr(""), alias="AWS_SECRET_ACCESS_KEY", description="The S3 access key's secret."
+        SecretStr(""), alias="AWS_SECRET_ACCESS_KEY", description="Secret of the S3 access key."
     )
     session_token: SecretStr = Field(
-        SecretStr(""), alias="AWS_SESSION_TOKEN", description="The token of temporary S3 credentials."
+        SecretStr(""), alias="AWS_SESSION_TOKEN", description="Token of temporary S3 credentials."
     )
     region: str = Field(
-        "", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"), description="The S3 region."
+        "", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"), description="S3 region."
     )
     ca_bundle: ExpandedPath | None = Field(
-        None, alias="AWS_CA_BUNDLE", description="A PEM file of the authorities that S3 calls trust."
+        None, alias="AWS_CA_BUNDLE", description="PEM file of the certificate authorities to trust for S3."
     )

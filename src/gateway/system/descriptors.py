@@ -1,4 +1,4 @@
-"""The file descriptors that this process may have, and how many of them clients' connections may take."""
+"""The limit of file descriptors of this process, and the part of it that client connections may use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import resource
 from contextlib import suppress
 from typing import Final
 
-_MAX_DESCRIPTORS: Final = 65_536  # some programs go through every descriptor that they could have
-_GATEWAY_DESCRIPTORS: Final = 128  # its log, its files, its connections to MLflow and to stores
-_DESCRIPTORS_PER_WORKER: Final = 16  # pipes, sockets and what starts it
+_MAX_DESCRIPTORS: Final = 65_536  # some programs loop over all descriptors up to the limit
+_GATEWAY_DESCRIPTORS: Final = 128  # the log, files, and connections to MLflow and the stores
+_DESCRIPTORS_PER_WORKER: Final = 16  # pipes and sockets, also those that start it
 
 
 def raise_fd_limit() -> None:
-    """Let this process, and the workers that it starts, have as many as the system lets it choose."""
+    """Raise the soft limit of this process and its workers to the hard limit, at most 65,536."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):  # some systems refuse what they said they allow
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    target = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        with suppress(ValueError, OSError):  # some systems refuse a value below their own hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def max_connections(*, workers: int) -> int:
-    """How many connections leave descriptors for so many workers and for files; half of all at least."""
+    """Return how many connections leave enough descriptors for files and workers; at least half of all."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         limit = _MAX_DESCRIPTORS
@@ -31,7 +31,7 @@ def max_connections(*, workers: int) -> int:
 
 
 def fds_exhausted() -> bool:
-    """Whether there is none to be had now."""
+    """Return whether this process or the system has no free descriptor now."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the workers may see of the gateway's environment: nothing that opens a door."""
+"""The environment of the workers: that of the gateway without settings and secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRIVATE_PREFIXES: Final = (
     "GOOGLE_",
     "DATABRICKS_",
 )
-# Each library takes all cores otherwise, for every model at once, and idle OpenMP threads keep them busy.
+# Without these, each library of each model uses all cores, and idle OpenMP threads keep them busy.
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -34,20 +34,20 @@ _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 
 
 def worker_environment(environment: Mapping[str, str], *, threads: int) -> dict[str, str]:
-    """`environment` without settings, credentials of upstreams, and whatever looks like a secret.
+    """Return `environment` without settings, credentials and values that look like secrets.
 
-    Whoever can register a model can run code in a worker, so the less stands there, the better. Numeric
-    libraries are told how many `threads` to use, unless the environment says so itself.
+    A user who can register a model can run code in a worker, and read its environment. Numeric libraries use
+    `threads` threads, unless `environment` sets another number.
     """
     public = {name: value for name, value in environment.items() if not _is_private(name, value)}
     return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
 
 
 def disable_process_inspection() -> None:
-    """Let no other process of our user read this one's memory and environment, or trace it.
+    """Forbid other processes of this user to trace this one, or to read its memory and environment.
 
-    Workers run as the same user, and would find in `/proc` what `for_workers` keeps from them. The
-    kernel gives up a core dump of this process in exchange. Linux only; elsewhere nothing happens.
+    Workers run as the same user, and could otherwise read in `/proc` what `worker_environment` removes. The
+    kernel then writes no core dump of this process. Does nothing on other systems than Linux.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)

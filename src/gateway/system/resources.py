@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, as kernel and container limits allow."""
+"""The cores and the memory that this process may use, by the limits of the machine and of control groups."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ _MAX_THREADS: Final = 4
 
 
 def available_cores(cgroup: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> int:
-    """How many cores this process may keep busy, at least 1.
+    """Return the number of cores that this process may use, at least 1.
 
-    A process may be bound to some of the machine's, and its control group (version 2 or 1), or any above
-    that, may have the time of fewer.
+    That is its CPU affinity, or fewer if its control group (version 2 or 1) or a parent group has a quota.
     """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [
         quota
         for folder in _cgroup_folders("cpu", cgroup, proc_cgroup=proc_cgroup)
         if (quota := _cpu_quota(folder)) is not None
     ]
-    return max(1, min([bound, *map(math.ceil, quotas)]))
+    return max(1, min([affinity, *map(math.ceil, quotas)]))
 
 
 def available_memory(cgroup: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> int:
-    """How many bytes this process and those that it starts may use together.
+    """Return the bytes that this process and those that it starts may use together.
 
-    That is the machine's memory, or less where its control group (version 2 or 1), or any above that, may
-    use less.
+    That is the machine's memory, or less if its control group (version 2 or 1) or a parent group has a limit.
     """
     limits = [
         limit
@@ -46,31 +44,31 @@ def available_memory(cgroup: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGRO
 
 
 def threads_per_worker(*, cores: int, processes: int, workers: int) -> int:
-    """How many threads the numeric libraries of one worker may use.
+    """Return the number of threads for the numeric libraries of one worker, 1 to 4.
 
-    Each gateway process needs a core; what is left is shared by a version's workers. Beyond a few
-    threads a batch of ordinary size gains nothing, and other models' workers lose.
+    Each gateway process keeps one core; the workers of a version share the rest. With more threads an
+    ordinary batch does not become faster, and the workers of other models become slower.
     """
     return max(1, min(_MAX_THREADS, (cores - processes) // (processes * workers)))
 
 
 def _cgroup_folders(controller: str, cgroup: Path, *, proc_cgroup: Path) -> Iterator[Path]:
-    """The folders of the groups that this process is in, from its own up to the root, of either version.
+    """Yield the folders of the groups that this process is in, from its own to the root, of both versions.
 
-    A container often sees its own group as the root, whatever `own` calls it: what is not there is for the
-    reader to pass over.
+    Some do not exist: a container often sees its own group as the root, under another path than `proc_cgroup`
+    has.
     """
     paths = _cgroup_paths(proc_cgroup)
     for top, name in ((cgroup, ""), (cgroup / "unified", ""), (cgroup / controller, controller)):
         inner = PurePosixPath(paths.get(name, "/").lstrip("/"))
-        if ".." not in inner.parts:  # a group outside of what this process may see
+        if ".." not in inner.parts:  # else its group is outside of the visible hierarchy
             yield from (top / each for each in (inner, *inner.parents))
         else:
             yield top
 
 
 def _cgroup_paths(proc_cgroup: Path) -> dict[str, str]:
-    """The process's group by controller; under the empty name that of version 2."""
+    """Return the path of this process's group by controller; the empty name stands for version 2."""
     with suppress(OSError, ValueError):
         lines = [line.split(":", 2) for line in proc_cgroup.read_text().splitlines()]
         return {name: path for _, names, path in lines for name in names.split(",")}
@@ -78,7 +76,7 @@ def _cgroup_paths(proc_cgroup: Path) -> dict[str, str]:
 
 
 def _cpu_quota(folder: Path) -> float | None:
-    """The cores' worth of time that one group has, None where it is not limited."""
+    """Return the CPU quota of one group in cores, or None if it has none."""
     with suppress(OSError, ValueError):
         quota, period = (folder / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
@@ -89,7 +87,7 @@ def _cpu_quota(folder: Path) -> float | None:
 
 
 def _memory_limit(folder: Path) -> int | None:
-    """The bytes that one group may use, None where it is not limited."""
+    """Return the memory limit of one group in bytes, or None if it has none."""
     for file in ("memory.max", "memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             return int((folder / file).read_text())

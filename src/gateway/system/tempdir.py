@@ -1,4 +1,4 @@
-"""The temporary files of one gateway process: in a folder of its own, gone with it or soon after."""
+"""A private folder for the temporary files of one gateway process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
-_PREFIX: Final = "gateway-"  # short: a socket lies in the folder, whose whole path has 107 bytes at most
-_MARKER: Final = ".of-a-gateway-process"  # others may name their folders alike: those are never removed
+_PREFIX: Final = "gateway-"  # short: a socket in the folder has a path of at most 107 bytes
+_MARKER: Final = (
+    ".of-a-gateway-process"  # folders without it are never removed: another program may use the prefix
+)
 _MAX_ATTEMPTS: Final = 10
 
 
 @contextmanager
 def private_tempdir() -> Iterator[Path]:
-    """A folder where this process keeps its temporary files until the end of the block, which removes it.
+    """Create a folder for the temporary files of this process, and remove it when the context ends.
 
-    It lies where temporary files are kept otherwise, and goes for `tempfile` and for the socket of
-    multiprocessing's fork server. Before, the folders of this user's processes that were killed are
-    removed: the system lets go of a dead process' lock. Raises OSError where no folder can be made.
+    `tempfile` and multiprocessing's fork server use it meanwhile. Folders of this user's gateway processes
+    that were killed are removed first: the system has released their locks. Raise OSError if no folder can be
+    created.
     """
     parent = Path(tempfile.gettempdir())
     _remove_stale(parent)
@@ -39,7 +41,7 @@ def private_tempdir() -> Iterator[Path]:
 
 
 def _create(parent: Path, stack: ExitStack) -> Path:
-    """A new folder, locked until `stack` unwinds; marked only then, so that nobody takes it for one left."""
+    """Create a folder and lock it until `stack` unwinds; only a locked folder gets the marker."""
     for _ in range(_MAX_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with ExitStack() as undo:
@@ -47,7 +49,7 @@ def _create(parent: Path, stack: ExitStack) -> Path:
                 (folder / _MARKER).touch()
                 stack.push(undo.pop_all())
                 return folder
-    raise OSError(f"No folder for temporary files could be kept in {parent}.")
+    raise OSError(f"no folder could be created and locked in {parent}")
 
 
 @contextmanager
@@ -64,14 +66,15 @@ def _use_for_tempfile(folder: Path) -> Iterator[None]:
 def _remove_stale(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError), ExitStack() as stack:
-            ours = folder.lstat().st_uid == os.geteuid() and (folder / _MARKER).is_file()
-            if ours and _try_lock(folder, stack):
+            owned = folder.lstat().st_uid == os.geteuid() and (folder / _MARKER).is_file()
+            if owned and _try_lock(folder, stack):
                 shutil.rmtree(folder)
-                logger.info("removed %s, which a gateway that was killed had left", folder)
+                extra = {"event": "stale_tempdir_removed", "folder": str(folder)}
+                logger.info("Removed %s, left by a gateway process that was killed", folder, extra=extra)
 
 
 def _try_lock(folder: Path, stack: ExitStack) -> bool:
-    """Whether `folder` is there and no process holds it; this one does then, until `stack` unwinds."""
+    """Lock `folder` until `stack` unwinds; return False if it is gone or another process has locked it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)

@@ -1,4 +1,4 @@
-"""`gateway check` against real servers that work, and that do not."""
+"""Proves what `gateway check` says of real servers that work, and of those that do not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
+
+import pytest
 
 from gateway import settings
 from gateway.cli import check
@@ -16,20 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pytest
-
     from tests.gateway.cli.conftest import Demo
 
 
-def checked(url: str, cache: Path, **values: str) -> int:
-    """The status of a check of the MLflow server at `url`."""
+def run_check(url: str, cache: Path, **values: str) -> int:
+    """Check the MLflow server at `url`, and return the status."""
     environ = {"MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
     return check.run_checks(settings.load(environ))
 
 
-def test_all_is_well(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The server's version, how many models, a file really read, and a cache folder made."""
-    assert checked(demo.mlflow, tmp_path / "new") == 0
+def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the server's version and the number of models, reads a file, and creates the cache folder."""
+    assert run_check(demo.mlflow, tmp_path / "new") == 0
     cache, mlflow, store = capsys.readouterr().out.splitlines()
     assert cache.split()[:3] == ["cache", "folder", "OK"]
     assert "version 3." in mlflow
@@ -42,81 +42,85 @@ def test_all_is_well(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_the_address_is_shown_without_its_password(
     demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is printed is pasted into tickets."""
-    assert checked(demo.mlflow.replace("://", "://somebody:s3cr3t@"), tmp_path) == 0
-    said = capsys.readouterr().out
-    assert f"{demo.mlflow} answers" in said.replace("/ answers", " answers")
-    assert "somebody" not in said
-    assert "s3cr3t" not in said
+    """Users paste the output into issues."""
+    assert run_check(demo.mlflow.replace("://", "://user:s3cr3t@"), tmp_path) == 0
+    output = capsys.readouterr().out
+    assert f"{demo.mlflow} answers" in output.replace("/ answers", " answers")
+    assert "user" not in output
+    assert "s3cr3t" not in output
 
 
-def test_nothing_but_the_findings_is_said(tmp_path: Path) -> None:
-    """No line of a log in between, which would speak of a gateway that serves."""
+def test_nothing_but_the_results_is_printed(tmp_path: Path) -> None:
+    """No line of the log, which is about a gateway that serves."""
     extra = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CACHE_DIR": str(tmp_path)}
     done = gateway("check", cwd=tmp_path, extra=extra)
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_no_server_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody listens: MLflow failed with the fix, the store was not tried."""
-    assert checked(f"http://127.0.0.1:{mlflow_server.free_port()}", tmp_path) == 1
-    said = capsys.readouterr().out
-    assert "MLflow           failed" in said
-    assert "fix: see that it runs" in said
-    assert "artifact store   failed  not tried" in said
+def test_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MLflow fails with a fix, and the store is not tried."""
+    assert run_check("http://127.0.0.1:9", tmp_path) == 1
+    output = capsys.readouterr().out
+    assert "MLflow           failed" in output
+    assert "fix: check that it runs" in output
+    assert "artifact store   failed  not tried" in output
 
 
-def test_something_else_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A web server that is no MLflow: said so, with the fix."""
+def test_another_web_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A web server that is no MLflow server fails with a fix."""
     with website() as url:
-        assert checked(url, tmp_path) == 1
-    said = capsys.readouterr().out
-    assert "MLflow           failed" in said
-    assert "fix: see that this is the server that is meant" in said
+        assert run_check(url, tmp_path) == 1
+    output = capsys.readouterr().out
+    assert "MLflow           failed" in output
+    assert "fix: check the server's address" in output
 
 
 def test_store_not_allowed(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Artifacts where the operator does not allow reading: the setting is named."""
-    assert checked(demo.mlflow, tmp_path, GATEWAY_ARTIFACT_SCHEMES="s3") == 1
-    said = capsys.readouterr().out
-    assert "artifact store   failed" in said
-    assert "fix: allow where it lies: GATEWAY_ARTIFACT_SCHEMES" in said
+    """Artifacts at a location that the settings do not allow: the fix names the setting."""
+    assert run_check(demo.mlflow, tmp_path, GATEWAY_ARTIFACT_SCHEMES="s3") == 1
+    output = capsys.readouterr().out
+    assert "artifact store   failed" in output
+    assert "fix: allow its location: GATEWAY_ARTIFACT_SCHEMES" in output
 
 
-def test_cache_folder_cannot_be(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A cache folder that cannot be made: failed with the fix, and the rest is checked all the same."""
+def test_cache_folder_that_cannot_be_created(
+    demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It fails with a fix, and the rest is checked."""
     (tmp_path / "file").write_text("")
-    assert checked(demo.mlflow, tmp_path / "file" / "cache") == 1
-    said = capsys.readouterr().out
-    assert "cache folder     failed" in said
-    assert "fix: make the folder writable for this user, or set GATEWAY_CACHE_DIR" in said
-    assert "artifact store   OK" in said
+    assert run_check(demo.mlflow, tmp_path / "file" / "cache") == 1
+    output = capsys.readouterr().out
+    assert "cache folder     failed" in output
+    assert "fix: make the folder writable for this user, or set GATEWAY_CACHE_DIR" in output
+    assert "artifact store   OK" in output
 
 
+@pytest.mark.slow
 def test_server_without_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty MLflow server is no failure; that the store was not tried is said."""
+    """An empty MLflow server is no failure; the store is not tried."""
     with mlflow_server.mlflow_server(tmp_path) as server:
-        assert checked(server.url, tmp_path / "cache") == 0
-    said = capsys.readouterr().out
-    assert "0 models" in said
-    assert "not tried: there is no model version that is READY yet" in said
+        assert run_check(server.url, tmp_path / "cache") == 0
+    output = capsys.readouterr().out
+    assert "0 models" in output
+    assert "not tried: no model version is READY yet" in output
 
 
-def test_files_that_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str], demo: Demo) -> None:
-    """MLflow names a place where nothing is any more: failed."""
+@pytest.mark.slow
+def test_deleted_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], demo: Demo) -> None:
+    """MLflow names a location without files: the store fails."""
     folder = tmp_path / "copy"
     folder.mkdir()
     (folder / "mlflow.db").write_bytes((demo.folder / "mlflow.db").read_bytes())
     with mlflow_server.mlflow_server(folder) as server:
-        assert checked(server.url, tmp_path / "cache") == 1
-    said = capsys.readouterr().out
-    assert "artifact store   failed" in said
-    assert "3 models" in said
+        assert run_check(server.url, tmp_path / "cache") == 1
+    output = capsys.readouterr().out
+    assert "artifact store   failed" in output
+    assert "3 models" in output
 
 
 @contextmanager
 def website() -> Iterator[str]:
-    """A web server that answers every GET with a page."""
+    """Yield the address of a web server that answers every GET with a page."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

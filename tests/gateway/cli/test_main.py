@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""Proves what the commands do, as a user types them."""
 
 from __future__ import annotations
 
@@ -22,45 +22,47 @@ if TYPE_CHECKING:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names the distribution and its version."""
-    with pytest.raises(SystemExit) as left_with:
+    with pytest.raises(SystemExit) as caught:
         main.main(["--version"])
-    assert left_with.value.code == 0
+    assert caught.value.code == 0
     assert capsys.readouterr().out.split() == [main.DISTRIBUTION, version(main.DISTRIBUTION)]
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "check"])
 def test_help_lists_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command's help names every setting there is."""
-    with pytest.raises(SystemExit) as left_with:
+    """Each command's help has all settings."""
+    with pytest.raises(SystemExit) as caught:
         main.main([command, "--help"])
-    shown = capsys.readouterr().out
-    assert left_with.value.code == 0
-    assert [name for name in settings.env_names() if name not in shown] == []
+    output = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert [name for name in settings.env_names() if name not in output] == []
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """`gateway --help` tells what there is."""
+    """`gateway --help` lists the commands, and so does `gateway` alone, which is no error."""
     with pytest.raises(SystemExit):
         main.main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(f"\n    {command} " in shown for command in ("serve", "demo", "check"))
+    output = capsys.readouterr().out
+    assert all(f"\n    {command} " in output for command in ("serve", "demo", "check"))
+    assert main.main([]) == 0
+    assert capsys.readouterr().out == output
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
-    [([], "COMMAND"), (["serv"], "serv"), (["demo", "--port", "70000"], "'70000' is not a port")],
+    [(["serv"], "serv"), (["demo", "--port", "70000"], "'70000' is not a port")],
 )
-def test_called_wrongly(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong call ends with 2 and says what was wrong."""
-    with pytest.raises(SystemExit) as left_with:
+def test_wrong_arguments(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and the reason on standard error."""
+    with pytest.raises(SystemExit) as caught:
         main.main(arguments)
-    assert left_with.value.code == 2
+    assert caught.value.code == 2
     assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "check"])
 def test_wrong_settings_start_nothing(command: str, tmp_path: Path) -> None:
-    """Each wrong setting on a line of its own, from the environment and from `.env`; status 2."""
+    """Each wrong setting is on a line of its own, from the environment and from `.env`; status 2."""
     (tmp_path / ".env").write_text("GATEWAY_PORT=eighty\n")
     done = gateway(command, cwd=tmp_path, extra={"GATEWAY_PROT": "80"})
     assert done.returncode == 2
@@ -72,18 +74,18 @@ def test_wrong_settings_start_nothing(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_wrong_addresses_are_named_beside_the_rest(command: str, tmp_path: Path) -> None:
-    """Both of MLflow's servers, a broken line of `.env` and a wrong value: all in one go."""
+def test_wrong_addresses_are_reported_with_the_rest(command: str, tmp_path: Path) -> None:
+    """Those of both of MLflow's servers, a broken line of `.env` and a wrong value: all at once."""
     (tmp_path / ".env").write_text("GATEWAY_HOST\tnowhere\n")
     extra = {"MLFLOW_TRACKING_URI": "sqlite:///x.db", "MLFLOW_REGISTRY_URI": "uc", "GATEWAY_PORT": "eighty"}
     done = gateway(command, cwd=tmp_path, extra=extra)
     assert done.returncode == 2
-    named = [line.split()[1].rstrip(":") for line in done.stderr.splitlines()[1:-1]]
-    assert sorted(named) == [".env", "GATEWAY_PORT", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"]
+    names = [line.split()[1].rstrip(":") for line in done.stderr.splitlines()[1:-1]]
+    assert sorted(names) == [".env", "GATEWAY_PORT", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"]
 
 
-def test_a_cache_folder_that_cannot_be(tmp_path: Path) -> None:
-    """Nothing is started: one line that names the setting, the path and the reason; status 2."""
+def test_a_cache_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """Nothing is started; one line has the setting, the path and the reason; status 2."""
     (tmp_path / "file").write_bytes(b"")
     extra = {
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
@@ -101,7 +103,7 @@ def test_a_cache_folder_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "./mlruns"])
 def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
-    """Without an http address of an MLflow server: what to run, and that there is a demo; status 2."""
+    """Without an http address of an MLflow server: the error names commands that bring one; status 2."""
     done = gateway(command, cwd=tmp_path, extra={"MLFLOW_TRACKING_URI": uri})
     assert done.returncode == 2
     assert "mlflow server" in done.stderr
@@ -109,7 +111,7 @@ def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
 
 
 def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """`serve` takes its settings from `.env`, answers, and leaves nothing behind after SIGTERM."""
+    """`serve` reads its settings from `.env`, answers, and leaves no process behind after SIGTERM."""
     lines = [
         f"MLFLOW_TRACKING_URI={mlflow_server.url}",
         f"GATEWAY_CACHE_DIR={tmp_path / 'cache'}",
@@ -118,16 +120,16 @@ def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> No
     ]
     (tmp_path / ".env").write_text("\n".join(lines))
     with running("serve", cwd=tmp_path) as command:
-        address = command.wait_for("listening on ").split("listening on ")[1].strip()
-        with urllib.request.urlopen(f"{address}/health/live", timeout=20) as answer:  # noqa: S310 - our own
-            assert answer.status == 200
+        address = command.wait_for("Listening on ").split("Listening on ")[1].strip()
+        with urllib.request.urlopen(f"{address}/health/live", timeout=60) as response:  # noqa: S310 - http
+            assert response.status == 200
         below = descendants(command.process.pid)
         assert command.end() == 0
     assert left(below) == set()
 
 
 def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """A port that another program has: status 1, and the port is named."""
+    """Another program has the port: status 1, and the error names the port."""
     port = mlflow_server.url.rpartition(":")[2]
     extra = {
         "MLFLOW_TRACKING_URI": mlflow_server.url,
@@ -148,7 +150,7 @@ def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> N
     ],
 )
 def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
-    """Workers import `gateway.__main__` again, so it is bare; the gateway's process never imports mlflow."""
+    """Each worker imports `gateway.__main__` again, so it imports little; the gateway imports no mlflow."""
     code = f"import {module}, sys; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -158,8 +160,8 @@ def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_imports_start_no_thread() -> None:
-    """The gateway's processes are forks of one that has imported all this: a thread would be lost in them."""
-    code = "import gateway.cli, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
+    """Gateway processes are forks of one that has imported all this, and a fork has no such thread."""
+    code = "import gateway.cli.main, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

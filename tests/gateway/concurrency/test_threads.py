@@ -1,4 +1,4 @@
-"""Work on files in threads: what is short, and digests, which are long."""
+"""Proves how short file operations and long digests run in threads."""
 
 from __future__ import annotations
 
@@ -9,71 +9,73 @@ import pytest
 
 from gateway.concurrency.threads import in_digest_thread, in_thread
 
+PATIENCE_SECONDS = 60.0
 
-class Door:
-    """Calls that stay inside until it is opened; `most` is how many were there at once."""
+
+class Barrier:
+    """Calls that block until it is opened; `most` is how many were blocked at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open = threading.Event()
-        self._came = threading.Semaphore(0)
-        self._inside = 0
+        self._entered = threading.Semaphore(0)
+        self._blocked = 0
         self.most = 0
         self.names: list[str] = []
 
-    def enter(self, name: str) -> str:
-        """Stay inside until the door is open; for a thread."""
+    def block(self, name: str) -> str:
+        """Block the calling thread until the barrier is open."""
         with self._lock:
             self.names.append(name)
-            self._inside += 1
-            self.most = max(self.most, self._inside)
-        self._came.release()
-        self._open.wait(10)
+            self._blocked += 1
+            self.most = max(self.most, self._blocked)
+        self._entered.release()
+        self._open.wait(PATIENCE_SECONDS)
         with self._lock:
-            self._inside -= 1
+            self._blocked -= 1
         return name
 
-    async def entered(self, count: int) -> None:
-        """Wait until `count` more have come."""
+    async def wait_blocked(self, count: int) -> None:
+        """Wait until `count` more calls are blocked."""
         for _ in range(count):
-            assert await asyncio.to_thread(self._came.acquire, timeout=10)
+            assert await asyncio.to_thread(self._entered.acquire, timeout=PATIENCE_SECONDS)
 
     def open(self) -> None:
-        """Let everybody out."""
+        """Let all calls return."""
         self._open.set()
 
 
 async def test_two_models_are_digested_at_once() -> None:
-    """However many are asked for; all other work on files goes on meanwhile."""
-    door = Door()
-    digests = [asyncio.create_task(in_digest_thread(door.enter, str(number))) for number in range(20)]
+    """Of twenty digests two run at a time; other file operations continue meanwhile."""
+    barrier = Barrier()
+    digests = [asyncio.create_task(in_digest_thread(barrier.block, str(number))) for number in range(20)]
     try:
-        await door.entered(2)
+        await barrier.wait_blocked(2)
         assert await in_thread(str.upper, "file") == "FILE"
-        assert len(door.names) == 2
+        assert len(barrier.names) == 2
     finally:
-        door.open()
+        barrier.open()
     assert await asyncio.gather(*digests) == [str(number) for number in range(20)]
-    assert door.most == 2
+    assert barrier.most == 2
 
 
-async def test_a_cancelled_caller_waits_for_no_turn() -> None:
-    """Who is in a thread is waited for; who is not never gets there, so that an end is not held up."""
-    door = Door()
-    digests = [asyncio.create_task(in_digest_thread(door.enter, str(number))) for number in range(3)]
-    await door.entered(2)
+async def test_a_cancelled_digest_that_has_not_started_never_runs() -> None:
+    """Its caller does not wait, so that a shutdown is quick. A caller whose digest runs does wait for it."""
+    barrier = Barrier()
+    digests = [asyncio.create_task(in_digest_thread(barrier.block, str(number))) for number in range(3)]
+    await barrier.wait_blocked(2)
     for task in digests:
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await digests[2]
     assert not digests[0].done()
-    door.open()
+    barrier.open()
     await asyncio.wait(digests)
     assert all(task.cancelled() for task in digests)
-    assert sorted(door.names) == ["0", "1"]
+    assert sorted(barrier.names) == ["0", "1"]
 
 
-async def test_what_is_raised_in_the_thread_is_raised() -> None:
-    """The error itself."""
+async def test_an_error_in_the_thread_reaches_the_caller() -> None:
+    """It is raised unchanged."""
     with pytest.raises(ZeroDivisionError):
         await in_digest_thread(divmod, 1, 0)

@@ -1,9 +1,7 @@
-"""Proves how several sets of sockets share one port."""
+"""Proves how the listening sockets of several gateway processes share one port."""
 
 from __future__ import annotations
 
-import errno
-import select
 import socket
 import sys
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = 40
+PATIENCE_SECONDS = 60.0
 _TCP_REPAIR = 19
 
 
@@ -28,53 +27,71 @@ def pair() -> Iterator[list[socket.socket]]:
         yield [stack.enter_context(each) for (each,) in sets]
 
 
-def taken(listener: socket.socket) -> int:
-    """How many connections wait there."""
+@pytest.fixture
+def single() -> Iterator[socket.socket]:
+    """The one listener of a gateway of one process."""
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
+    with listener:
+        yield listener
+
+
+def accepted_by(listener: socket.socket) -> int:
+    """Accept all pending connections, and return how many there were."""
     listener.setblocking(False)
     for count in range(CLIENTS + 1):
         try:
             listener.accept()[0].close()
         except BlockingIOError:
             return count
-    raise AssertionError("more than there are clients")
+    raise AssertionError("more connections than clients")
 
 
 def connect(port: int) -> None:
+    """Connect all clients, one after the other."""
     for _ in range(CLIENTS):
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS).close()
 
 
 def test_connections_are_spread(pair: list[socket.socket]) -> None:
-    """All are on the port that the first one picked, and each gets a part of the connections."""
+    """All listeners are on the port that the first one got, and each accepts a part of the connections."""
     (port,) = {each.getsockname()[1] for each in pair}
     connect(port)
-    first, second = (taken(each) for each in pair)
+    first, second = (accepted_by(each) for each in pair)
     assert first + second == CLIENTS
     assert min(first, second) > 0
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_what_is_set_aside_gets_none(pair: list[socket.socket], index: int) -> None:
-    """The others get all of them, until it is listened on again; setting aside twice is once."""
+def test_a_listener_that_stops_gets_no_connections(pair: list[socket.socket], index: int) -> None:
+    """The other one gets all of them, until it listens again; stopping twice is no error."""
     port = pair[0].getsockname()[1]
-    aside, other = pair[index], pair[1 - index]
+    stopped, other = pair[index], pair[1 - index]
     for _ in range(2):
-        listeners.stop_listening([aside])
+        listeners.stop_listening([stopped])
     connect(port)
-    assert taken(other) == CLIENTS
-    aside.listen()
+    assert accepted_by(other) == CLIENTS
+    stopped.listen()
     connect(port)
-    assert taken(aside) > 0
+    assert accepted_by(stopped) > 0
+
+
+def test_pending_connections_are_seen(single: socket.socket) -> None:
+    """A connection is pending from its handshake until it is accepted."""
+    assert not listeners.has_pending_connections([single])
+    with socket.create_connection(single.getsockname(), timeout=PATIENCE_SECONDS):
+        assert listeners.has_pending_connections([single])
+        single.accept()[0].close()
+        assert not listeners.has_pending_connections([single])
 
 
 def test_a_port_is_never_shared_with_another_gateway(pair: list[socket.socket]) -> None:
-    """The kernel would let any program of the same user join in."""
+    """Although the kernel would let another program of the same user share it."""
     with pytest.raises(OSError, match="in use"):
         listeners.open_listeners("127.0.0.1", pair[0].getsockname()[1], count=2)
 
 
-def test_a_port_that_one_listener_has() -> None:
-    """It is refused as it is with one process."""
+def test_a_port_of_another_program() -> None:
+    """Several processes reject it as one process does."""
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
         listeners.open_listeners("127.0.0.1", other.getsockname()[1], count=2)
 
@@ -82,11 +99,14 @@ def test_a_port_that_one_listener_has() -> None:
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
 @pytest.mark.parametrize("sets", [1, 2])
 def test_dead_clients_are_noticed(sets: int) -> None:
-    """What is accepted is probed when it is silent, and ended when it takes nothing, within minutes."""
+    """A silent connection is probed, and one that acknowledges nothing ends, both within minutes."""
     every = [listener for row in listeners.open_listeners("127.0.0.1", 0, count=sets) for listener in row]
     for other in every[1:]:
         other.close()
-    with every[0] as listener, socket.create_connection(listener.getsockname(), timeout=5):
+    with (
+        every[0] as listener,
+        socket.create_connection(listener.getsockname(), timeout=PATIENCE_SECONDS),
+    ):
         accepted, _ = listener.accept()
         with accepted:
             tcp = socket.IPPROTO_TCP
@@ -98,12 +118,11 @@ def test_dead_clients_are_noticed(sets: int) -> None:
             assert 0 < accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 120_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket go without a word")
-def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is gone without FIN or reset is noticed by the probes, though nothing is sent to it."""
-    monkeypatch.setattr(listeners, "_IDLE_SECONDS", 1)
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
-    with listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket close without telling its peer")
+def test_a_half_open_connection() -> None:
+    """Probes notice a client that vanished without FIN or RST, although nothing is sent to it."""
+    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1, keepalive_idle=1)
+    with listener, socket.create_connection(listener.getsockname(), timeout=PATIENCE_SECONDS) as client:
         accepted, _ = listener.accept()
         try:
             client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
@@ -111,16 +130,15 @@ def test_a_half_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
             accepted.close()
             pytest.skip("it takes the capability NET_ADMIN")
         client.close()
-        accepted.settimeout(30)
+        accepted.settimeout(PATIENCE_SECONDS)
         with accepted, pytest.raises(ConnectionResetError):
             accepted.recv(1)
 
 
-def test_one_process_has_the_port_to_itself() -> None:
-    """On a port that the first address picks; nobody else is let in, and a busy one is refused."""
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
-    with listener, pytest.raises(OSError, match="in use"):
-        listeners.open_listeners("127.0.0.1", listener.getsockname()[1], count=1)
+def test_one_process_has_the_port_to_itself(single: socket.socket) -> None:
+    """No other listener is allowed on the port that it got."""
+    with pytest.raises(OSError, match="in use"):
+        listeners.open_listeners("127.0.0.1", single.getsockname()[1], count=1)
 
 
 def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,46 +152,3 @@ def test_every_address_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         names = [[stack.enter_context(each).getsockname() for each in row] for row in sets]
     port = names[0][0][1]
     assert names == [[("127.0.0.1", port), ("127.0.0.2", port)]] * 3
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
-def test_a_hushed_listener_keeps_what_it_has_and_takes_no_more() -> None:
-    """Connections made before can be taken and used; whoever comes later is refused, not reset."""
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
-    address = listener.getsockname()
-    with listener, socket.create_connection(address, timeout=30) as early, socket.socket() as late:
-        assert listeners.hush(listener)
-        late.setblocking(False)
-        assert late.connect_ex(address) == errno.EINPROGRESS
-        assert listeners.has_pending_connections([listener])
-        there, _ = listener.accept()
-        with there:
-            early.sendall(b"x")
-            assert there.recv(1) == b"x"
-            assert not listeners.has_pending_connections([listener])
-            listener.close()
-            waiting = select.poll()
-            waiting.register(late, select.POLLOUT)
-            assert waiting.poll(30_000)
-            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
-            early.sendall(b"y")
-            assert there.recv(1) == b"y"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told so")
-def test_a_hushed_listener_can_listen_again() -> None:
-    """What one process has hushed the next one takes over, with whoever knocks then; twice is once."""
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
-    with listener:
-        assert listeners.hush(listener)
-        for _ in range(2):
-            listeners.listen_again(listener)
-        connect(listener.getsockname()[1])
-        assert taken(listener) == CLIENTS
-
-
-def test_one_set_is_not_shared() -> None:
-    """A gateway of one process has its port to itself."""
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
-    with listener, pytest.raises(OSError, match="in use"):
-        listeners.open_listeners("127.0.0.1", listener.getsockname()[1], count=1)

@@ -1,4 +1,4 @@
-"""Proves how descriptors are shared out, and that their end is noticed."""
+"""Proves how many descriptors connections may use, and that a lack of descriptors is noticed."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def soft() -> Iterator[None]:
-    """The limit is put back afterwards."""
+def restored_limit() -> Iterator[None]:
+    """Restore the limit of descriptors afterwards."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def limit(number: int) -> None:
+def set_soft_limit(number: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-@pytest.mark.usefixtures("soft")
-def test_as_many_as_may_be() -> None:
-    """The soft limit becomes the hard one, where that is not out of all proportion; it is never lowered."""
+@pytest.mark.usefixtures("restored_limit")
+def test_the_soft_limit_is_raised() -> None:
+    """To the hard limit, but not beyond 65,536; doing it again does not change it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    limit(min(512, wanted))
+    target = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    set_soft_limit(min(512, target))
     for _ in range(2):
         descriptors.raise_fd_limit()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == wanted
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == target
 
 
-@pytest.mark.usefixtures("soft")
+@pytest.mark.usefixtures("restored_limit")
 @pytest.mark.parametrize(
-    ("all_of_them", "workers", "left"), [(1024, 20, 576), (1024, 2, 864), (200, 20, 100)]
+    ("limit", "workers", "connections"), [(1024, 20, 576), (1024, 2, 864), (200, 20, 100)]
 )
-def test_connections_leave_some(all_of_them: int, workers: int, left: int) -> None:
-    """For each worker and for files; half of all are left for connections in any case."""
-    limit(all_of_them)
-    assert descriptors.max_connections(workers=workers) == left
+def test_connections_leave_descriptors(limit: int, workers: int, connections: int) -> None:
+    """For each worker and for files; connections may always use half of all descriptors."""
+    set_soft_limit(limit)
+    assert descriptors.max_connections(workers=workers) == connections
 
 
-@pytest.mark.usefixtures("soft")
-def test_the_end_of_them() -> None:
-    """It is noticed, and so is that there are some again."""
+@pytest.mark.usefixtures("restored_limit")
+def test_a_lack_of_descriptors_is_noticed() -> None:
+    """And so is that one is free again."""
     assert not descriptors.fds_exhausted()
-    limit(max(map(int, os.listdir("/proc/self/fd"))) + 3)  # noqa: PTH208 - names are what is wanted
-    taken = []
+    set_soft_limit(max(map(int, os.listdir("/proc/self/fd"))) + 3)  # noqa: PTH208 - names are what is wanted
+    opened = []
     try:
         while not descriptors.fds_exhausted():
-            taken.append(os.open(os.devnull, os.O_RDONLY))
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     finally:
-        for each in taken:
+        for each in opened:
             os.close(each)
-    assert taken
+    assert opened
     assert not descriptors.fds_exhausted()
 
 
-@pytest.mark.usefixtures("soft")
-def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some allow less than they say; the gateway starts with what it has."""
+@pytest.mark.usefixtures("restored_limit")
+def test_a_system_that_refuses_its_own_hard_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway keeps the limit that it has."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    limit(512)
-    asked: list[tuple[int, int]] = []
+    set_soft_limit(512)
+    requested: list[tuple[int, int]] = []
 
     def refuse(_: int, limits: tuple[int, int]) -> None:
-        asked.append(limits)
+        requested.append(limits)
         raise ValueError("current limit exceeds maximum limit")
 
     with monkeypatch.context() as patch:
         patch.setattr(resource, "setrlimit", refuse)
         descriptors.raise_fd_limit()
-    assert [most for _, most in asked] == [hard]
+    assert [most for _, most in requested] == [hard]
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512

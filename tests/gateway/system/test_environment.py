@@ -1,4 +1,4 @@
-"""Proves what workers may see of the environment."""
+"""Proves which environment variables workers get."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gateway.system import environment
 
 
 def test_no_secret_reaches_a_worker() -> None:
-    """Settings, upstreams' credentials and whatever looks like a secret stay behind; the rest passes."""
-    passes = {"PATH": "/bin", "HOME": "/home/x", "LANG": "C", "OMP_NUM_THREADS": "2", "TMPDIR": "/var/x"}
-    stays = {
+    """Settings, credentials and values that look like secrets are removed; the rest is passed on."""
+    passed = {"PATH": "/bin", "HOME": "/home/x", "LANG": "C", "OMP_NUM_THREADS": "2", "TMPDIR": "/var/x"}
+    removed = {
         "MLFLOW_TRACKING_PASSWORD": "x",
         "AWS_SECRET_ACCESS_KEY": "x",
         "GATEWAY_PORT": "1",
@@ -25,13 +25,13 @@ def test_no_secret_reaches_a_worker() -> None:
         "HTTPS_PROXY": "http://user:secret@proxy:3128",
         "DATABASE_URL": "postgresql://user:secret@host/db",
     }
-    seen = environment.worker_environment({**passes, **stays}, threads=3)
-    assert {name: seen[name] for name in passes} == passes
-    assert not stays.keys() & seen.keys()
+    seen = environment.worker_environment({**passed, **removed}, threads=3)
+    assert {name: seen[name] for name in passed} == passed
+    assert not removed.keys() & seen.keys()
 
 
-def test_workers_are_told_how_many_threads_to_use() -> None:
-    """Every library's own name for it, unless the operator has said otherwise."""
+def test_the_number_of_threads_is_set_for_workers() -> None:
+    """Under the name that each library reads, unless the operator has set another number."""
     seen = environment.worker_environment({"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}, threads=3)
     assert seen.pop("OMP_NUM_THREADS") == "7"
     assert seen.pop("OMP_WAIT_POLICY") == "ACTIVE"
@@ -42,13 +42,13 @@ def test_workers_are_told_how_many_threads_to_use() -> None:
     sys.platform != "linux" or os.geteuid() != 0,
     reason="root on Linux reads everything, and alone can become others",
 )
-@pytest.mark.parametrize(("hidden", "wanted"), [(False, "hunter2"), (True, "PermissionError")])
-def test_a_worker_cannot_read_it_from_the_gateway_either(hidden: bool, wanted: str) -> None:
-    """Workers are of the gateway's user, whose environment the kernel shows to its other processes."""
+@pytest.mark.parametrize(("hidden", "expected"), [(False, "hunter2"), (True, "PermissionError")])
+def test_a_worker_cannot_read_it_from_the_gateway_either(hidden: bool, expected: str) -> None:
+    """The kernel shows the environment of a process to other processes of its user, which workers are."""
     become = "import os, ctypes; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
     source = Path(environment.__file__).read_text()
-    hide = "hide_from_workers()" if hidden else "pass"
-    # a change of user hides a process as well: begin as one that was that user all along
+    hide = "disable_process_inspection()" if hidden else "pass"
+    # A change of the user hides a process too: prctl undoes that first.
     begin = f"exec({source!r}); {become}; ctypes.CDLL(None).prctl(4, 1)"
     program = f"{begin}; {hide}; print(os.getpid(), flush=True); input()"
     reader = f"{become}; import sys; print(open(f'/proc/{{sys.argv[1]}}/environ').read())"
@@ -66,4 +66,4 @@ def test_a_worker_cannot_read_it_from_the_gateway_either(hidden: bool, wanted: s
             [sys.executable, "-c", reader, pid], capture_output=True, check=False, text=True
         )
         process.stdin.close()
-    assert wanted in seen.stdout + seen.stderr
+    assert expected in seen.stdout + seen.stderr

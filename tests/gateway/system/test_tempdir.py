@@ -1,4 +1,4 @@
-"""Proves that the temporary files of a gateway process go with it, and that only dead ones' are removed."""
+"""Proves that a gateway process removes its temporary files, and those of killed processes, but no others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HOLDER = """
 import sys
-from gateway.scratch import own_folder
-with own_folder() as folder:
+from gateway.system.tempdir import private_tempdir
+with private_tempdir() as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
@@ -29,14 +29,14 @@ with own_folder() as folder:
 
 @pytest.fixture
 def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files are kept."""
+    """The folder of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def holder(parent: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Another process, and its folder."""
+    """Another process, and its private folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER],
         env={**os.environ, "TMPDIR": str(parent)},
@@ -50,8 +50,8 @@ def holder(parent: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         process.kill()
 
 
-def test_everything_goes_with_it(parent: Path) -> None:
-    """Files of `tempfile` and of multiprocessing lie in it; afterwards all is as before."""
+def test_all_temporary_files_are_removed(parent: Path) -> None:
+    """Those of `tempfile` and of multiprocessing are in the folder; afterwards all is as before."""
     with private_tempdir() as folder:
         assert folder.parent == parent
         assert Path(tempfile.mkdtemp()).parent == folder
@@ -61,35 +61,35 @@ def test_everything_goes_with_it(parent: Path) -> None:
     assert Path(multiprocessing.util.get_temp_dir()) != folder
 
 
-def test_it_goes_where_the_block_fails(parent: Path) -> None:
-    """However it ends."""
+def test_the_folder_is_removed_after_an_error(parent: Path) -> None:
+    """An error in the context does not leave it behind."""
     with pytest.raises(ZeroDivisionError), private_tempdir():
         raise ZeroDivisionError
     assert list(parent.iterdir()) == []
 
 
-def test_one_that_is_used_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
-    """Another gateway that runs is left alone."""
-    _, its = holder
+def test_a_folder_in_use_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
+    """That of another gateway process that runs."""
+    _, used = holder
     with private_tempdir() as folder:
-        assert its.is_dir()
-        assert folder != its
+        assert used.is_dir()
+        assert folder != used
 
 
-def test_one_of_a_killed_process_is_removed(holder: tuple[subprocess.Popen[str], Path]) -> None:
-    """With everything in it."""
-    process, its = holder
-    (its / "more").mkdir()
-    (its / "more" / "file").write_text("content")
+def test_the_folder_of_a_killed_process_is_removed(holder: tuple[subprocess.Popen[str], Path]) -> None:
+    """With all its content."""
+    process, stale = holder
+    (stale / "more").mkdir()
+    (stale / "more" / "file").write_text("content")
     process.send_signal(signal.SIGKILL)
     process.wait(60)
-    assert its.is_dir()
+    assert stale.is_dir()
     with private_tempdir():
-        assert not its.exists()
+        assert not stale.exists()
 
 
-def test_what_only_looks_like_one_stays(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file, a link to a folder, and somebody's own folder were not left by a gateway."""
+def test_other_files_of_that_name_stay(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file, a link and a folder without the marker were not left by a gateway process."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "file").write_text("content")
     (parent / "gateway-file").write_text("content")
@@ -104,8 +104,8 @@ def test_what_only_looks_like_one_stays(parent: Path, tmp_path_factory: pytest.T
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_that_of_another_user_stays(parent: Path) -> None:
-    """It is not ours to remove."""
+def test_the_folder_of_another_user_stays(parent: Path) -> None:
+    """Even if it has the marker."""
     other = parent / "gateway-other"
     other.mkdir()
     (other / ".of-a-gateway-process").touch()
@@ -114,8 +114,8 @@ def test_that_of_another_user_stays(parent: Path) -> None:
         assert other.is_dir()
 
 
-def test_no_place_for_it(parent: Path) -> None:
-    """An operator has to hear of it."""
+def test_no_folder_can_be_created(parent: Path) -> None:
+    """It is an error, which the operator must see."""
     parent.rmdir()
     with pytest.raises(OSError, match="No such file"), private_tempdir():
         pass

@@ -1,4 +1,5 @@
-"""`gateway demo`: an MLflow server of its own, example models in it, and the gateway in front.
+"""`gateway demo`: its own MLflow server, example models on it, and the gateway in front.
 
-The door is `gateway.demo.show`; this file imports nothing, so that the programs beside it stay small.
+The entry point is `gateway.cli.demo.run`. This file imports nothing, so that the demo's other programs stay
+small.
 """

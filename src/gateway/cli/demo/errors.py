@@ -1,7 +1,7 @@
-"""How the demo can fail to start."""
+"""The error of the demo."""
 
 from __future__ import annotations
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text is for the person at the terminal."""
+    """The demo cannot continue; the text is for the user at the terminal."""

@@ -1,4 +1,4 @@
-"""The folder that holds the demo's data from one start to the next."""
+"""The folder that keeps the demo's data between runs."""
 
 from __future__ import annotations
 
@@ -15,38 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# raised when the example models change, so that an older folder is trained anew
-RECIPE_VERSION = 1
+RECIPE_VERSION = 1  # raise it when the example models change: folders with older models are trained again
 SUBFOLDERS = ("artifacts", "cache")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoFolder:
-    """A folder of the demo's, trained or not yet."""
+    """A folder with the demo's data, whose models may not be trained yet."""
 
     path: Path
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other demos out of the folder; raises DemoError where one is in it."""
+        """Lock the folder; raise DemoError if another demo has locked it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("w")
         except OSError as error:
-            raise DemoError(
-                f"{self.path} cannot be used: {error.strerror}. Name another: --folder"
-            ) from error
+            text = f"{self.path} cannot be used: {error.strerror}. Choose another folder with --folder."
+            raise DemoError(text) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                text = f"Another `gateway demo` runs in {self.path}. Stop it, or name another: --folder"
+                text = f"Another `gateway demo` runs in {self.path}. Stop it, or choose another --folder."
                 raise DemoError(text) from error
             yield
 
     @property
     def trained(self) -> bool:
-        """Whether all models of the present recipe are in it."""
+        """Whether the folder has all models of the current recipe."""
         try:
             found = json.loads(self._marker_file.read_text())
         except (OSError, ValueError):
@@ -54,7 +52,7 @@ class DemoFolder:
         return isinstance(found, dict) and found.get("recipe") == RECIPE_VERSION
 
     def clear(self) -> None:
-        """Take away what an unfinished or older training left; nothing that is not the demo's."""
+        """Delete what an unfinished or older training left, and no other files."""
         self._marker_file.unlink(missing_ok=True)
         for name in SUBFOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
@@ -62,7 +60,7 @@ class DemoFolder:
             file.unlink()
 
     def mark_trained(self) -> None:
-        """Say that all models are in it."""
+        """Record that the folder has all models."""
         self._marker_file.write_text(json.dumps({"recipe": RECIPE_VERSION}) + "\n")
 
     @property

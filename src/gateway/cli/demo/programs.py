@@ -1,4 +1,4 @@
-"""The demo's other programs: each runs beside the gateway and never outlives it."""
+"""Run the demo's other programs, so that none of them outlives the gateway."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# the job runner would cost eight processes; a server on loopback that fails once fails again
+# The job runner would take eight processes. A request to a server on loopback that fails once fails again.
 MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -23,26 +23,25 @@ MLFLOW_DEFAULTS = {
 def run_guarded(
     module: str, *arguments: str, environ: Mapping[str, str], output: IO[bytes] | int, errors: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m module arguments…` while the context lasts; gives its keeper (see `gateway.demo.leash`).
+    """Run `python -m module arguments…` until the context ends, and yield its process guard.
 
-    It ends with the context, and with this process however that ends.
+    The program also ends if this process is killed: see `gateway.cli.demo.process_guard`.
     """
-    # nothing of the user's may lead the demo's own MLflow elsewhere
+    # The user's MLflow settings must not lead the demo's programs to another server.
     kept = {name: value for name, value in environ.items() if not name.startswith("MLFLOW_")}
     python = [sys.executable, "-m"]
-    keeper = subprocess.Popen(  # noqa: S603  # our own words and a folder, each an argument of its own
-        [*python, "gateway.cli.demo.leash", *python, module, *arguments],
+    guard = subprocess.Popen(  # noqa: S603  # fixed words and a folder, each an argument of its own
+        [*python, "gateway.cli.demo.process_guard", *python, module, *arguments],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
         env=kept | MLFLOW_DEFAULTS,
-        # Ctrl-C at the terminal reaches the gateway alone, which then ends these in its order
-        start_new_session=True,
+        start_new_session=True,  # Ctrl-C must reach the gateway alone, which ends the programs in order
     )
-    with keeper:
+    with guard:
         try:
-            yield keeper
+            yield guard
         finally:
-            if keeper.stdin is not None:
-                keeper.stdin.close()
-            keeper.wait()
+            if guard.stdin is not None:
+                guard.stdin.close()
+            guard.wait()

@@ -1,11 +1,11 @@
-"""Trains the demo's example models and logs them on an MLflow server.
+"""Train the demo's example models and log them on an MLflow server.
 
-A program of its own (`python -m gateway.demo.training TRACKING_URI`), and the only module of the
-gateway that imports mlflow and scikit-learn: the gateway's process never imports this one.
+A program of its own: `python -m gateway.cli.demo.training TRACKING_URI`. It imports mlflow and scikit-learn,
+so the gateway's process never imports it.
 
-    wine          registered, three versions; version 2 is the best and bears the alias `champion`
-    iris-petals   registered, one version; takes text, a date and two numbers, answers text
-    forest        an experiment with three runs, each with a model; nothing registered
+    wine          registered, three versions; version 2 is the best and has the alias `champion`
+    iris-petals   registered, one version; takes text, a date and two numbers, and predicts text
+    forest        an experiment with three runs, each with a model; no model is registered
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PETAL_LENGTH_LABELS = ("short", "medium", "long")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One model to train: where it goes, what it learns from and what is said about it."""
+    """One model to train: its experiment, its data and its descriptions."""
 
     experiment: str
     label: str
@@ -58,16 +58,16 @@ class Example:
 
 
 def wine() -> Iterator[Example]:
-    """The cultivar (0, 1 or 2) of a wine from four measurements, by three means."""
+    """Yield three classifiers of a wine's cultivar (0, 1 or 2), from four measurements."""
     measured, targets = load_wine(return_X_y=True, as_frame=True)
     inputs = measured[["alcohol", "flavanoids", "color_intensity", "proline"]]
     scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=7))
-    means: list[tuple[str, BaseEstimator, str]] = [
+    estimators: list[tuple[str, BaseEstimator, str]] = [
         ("a decision tree of depth 1", DecisionTreeClassifier(max_depth=1, random_state=7), ""),
         ("logistic regression on scaled measurements", scaled, "champion"),
         ("five nearest neighbours, not scaled", KNeighborsClassifier(), ""),
     ]
-    for label, estimator, alias in means:
+    for label, estimator, alias in estimators:
         yield Example(
             "wine",
             label,
@@ -81,31 +81,31 @@ def wine() -> Iterator[Example]:
 
 
 def iris() -> Iterator[Example]:
-    """How long an iris's petals are, from its species, the date, and its sepals.
+    """Yield a classifier of the length of an iris's petals, from its species, a date and its sepals.
 
-    The date is derived: ten flowers a day in the data set's order, from 1 May 2024 on.
+    The dates are made up: ten flowers a day in the data set's order, from 1 May 2024 on.
     """
-    bunch = load_iris(as_frame=True)
-    days = pd.to_timedelta(pd.Series(range(len(bunch.data))) // MEASURED_PER_DAY, unit="D")
+    data = load_iris(as_frame=True)
+    days = pd.to_timedelta(pd.Series(range(len(data.data))) // MEASURED_PER_DAY, unit="D")
     inputs = pd.DataFrame(
         {
-            "species": bunch.target.map(dict(enumerate(bunch.target_names))).astype(object),
+            "species": data.target.map(dict(enumerate(data.target_names))).astype(object),
             "measured_on": (MEASURED_FROM + days).astype("datetime64[ns]"),
-            "sepal_length": bunch.data["sepal length (cm)"],
-            "sepal_width": bunch.data["sepal width (cm)"],
+            "sepal_length": data.data["sepal length (cm)"],
+            "sepal_width": data.data["sepal width (cm)"],
         }
     )
-    lengths = pd.cut(bunch.data["petal length (cm)"], PETAL_LENGTH_BOUNDS, labels=PETAL_LENGTH_LABELS).astype(
+    lengths = pd.cut(data.data["petal length (cm)"], PETAL_LENGTH_BOUNDS, labels=PETAL_LENGTH_LABELS).astype(
         str
     )
-    forms = ColumnTransformer(
+    encoder = ColumnTransformer(
         [
             ("species", OneHotEncoder(), ["species"]),
             ("date", make_pipeline(day_number(), StandardScaler()), ["measured_on"]),
             ("sepals", StandardScaler(), ["sepal_length", "sepal_width"]),
         ]
     )
-    estimator = make_pipeline(forms, LogisticRegression(max_iter=1000, random_state=7))
+    estimator = make_pipeline(encoder, LogisticRegression(max_iter=1000, random_state=7))
     yield Example(
         "iris-petals",
         "logistic regression on encoded columns",
@@ -118,9 +118,9 @@ def iris() -> Iterator[Example]:
 
 
 def day_number() -> FunctionTransformer:
-    """Dates as days since the first measurement, whatever resolution they come in."""
+    """Return a transformer of dates to days since the first measurement, for dates of any resolution."""
 
-    # an inner function is pickled whole: the worker that loads the model need not import this module
+    # An inner function is pickled by value: the worker that loads the model need not import this module.
     def days(dates: pd.DataFrame) -> pd.DataFrame:
         since = {name: dates[name] - MEASURED_FROM for name in dates.columns}
         return pd.DataFrame({name: elapsed / pd.Timedelta(days=1) for name, elapsed in since.items()})
@@ -129,7 +129,7 @@ def day_number() -> FunctionTransformer:
 
 
 def forest() -> Iterator[Example]:
-    """Whether a tumour is benign (1) or malignant (0), by forests of several sizes."""
+    """Yield three forests that classify a tumour as benign (1) or malignant (0)."""
     measured, targets = load_breast_cancer(return_X_y=True, as_frame=True)
     inputs = measured[["mean radius", "mean texture", "mean concavity"]]
     for trees, depth in ((2, 1), (50, 4), (5, 2)):
@@ -158,7 +158,7 @@ def publish(example: Example) -> None:
             signature=infer_signature(train_x, example.estimator.predict(train_x)),
             input_example=train_x.head(2),
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "pandas")],
-            # skops, the default form, refuses trees and functions of one's own
+            # the default format, skops, refuses trees and custom functions
             serialization_format="cloudpickle",
         )
         mlflow.log_metrics(scores(example.estimator, test_x, test_y))
@@ -167,37 +167,37 @@ def publish(example: Example) -> None:
 
 
 def scores(estimator: BaseEstimator, inputs: pd.DataFrame, targets: pd.Series[Any]) -> dict[str, float]:
-    """Accuracy and log loss on rows that were not learnt from; for two classes the area under the ROC too."""
-    chances = estimator.predict_proba(inputs)
+    """Return accuracy and log loss on the test rows; for two classes also the area under the ROC curve."""
+    probabilities = estimator.predict_proba(inputs)
     found = {
         "accuracy": float(accuracy_score(targets, estimator.predict(inputs))),
-        "log_loss": float(log_loss(targets, chances, labels=estimator.classes_)),
+        "log_loss": float(log_loss(targets, probabilities, labels=estimator.classes_)),
     }
     if len(estimator.classes_) == 2:
-        found["roc_auc"] = float(roc_auc_score(targets, chances[:, 1]))
+        found["roc_auc"] = float(roc_auc_score(targets, probabilities[:, 1]))
     return found
 
 
 def register(example: Example, uri: str) -> None:
-    """The logged model as the next version of the registered one, with its alias and descriptions."""
+    """Register the logged model as the next version, with its alias and descriptions."""
     client = mlflow.MlflowClient()
-    made = mlflow.register_model(uri, example.experiment)
+    registered = mlflow.register_model(uri, example.experiment)
     client.update_registered_model(example.experiment, description=example.description)
-    client.update_model_version(example.experiment, made.version, description=f"By {example.label}.")
+    client.update_model_version(example.experiment, registered.version, description=f"By {example.label}.")
     if example.alias:
-        client.set_registered_model_alias(example.experiment, example.alias, made.version)
+        client.set_registered_model_alias(example.experiment, example.alias, registered.version)
 
 
 def main(arguments: list[str]) -> int:
-    """Train everything against the server at the one argument, a line of progress per model."""
+    """Train all models on the server that the only argument names, and print a line for each."""
     wait_until_up(arguments[0])
     mlflow.set_tracking_uri(arguments[0])
     examples = [*wine(), *iris(), *forest()]
     for number, example in enumerate(examples, 1):
         started = time.monotonic()
         publish(example)
-        took = time.monotonic() - started
-        sys.stdout.write(f"{number}/{len(examples)} {example.experiment}: {example.label}, {took:.1f} s\n")
+        seconds = time.monotonic() - started
+        sys.stdout.write(f"{number}/{len(examples)} {example.experiment}: {example.label}, {seconds:.1f} s\n")
         sys.stdout.flush()
     return 0
 

@@ -1,19 +1,20 @@
-"""The demo from an empty folder to its end."""
+"""Proves what the demo does, from an empty folder to its end."""
 
 from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli.demo import tour
 from gateway.cli.demo.errors import DemoError
+from gateway.cli.demo.examples import example_calls
 from gateway.cli.demo.folder import DemoFolder
-from gateway.cli.demo.server import free_port, wait_until_up
-from tests.support import mlflow_server
+from gateway.cli.demo.server import free_port, is_free, wait_until_up
+from tests.gateway.cli.conftest import START_SECONDS
 from tests.support.commands import descendants, gateway, left, running
 
 if TYPE_CHECKING:
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 
     from tests.gateway.cli.conftest import Demo
 
+START = ("demo", "--port", "0", "--mlflow-port", "0")
+
 
 def test_training_is_shown(demo: Demo) -> None:
-    """A line for each of the seven models, then the calls, which work as they are."""
-    said = demo.command.said
-    steps = [line for line in said.splitlines() if line.startswith("[")]
+    """It prints a line for each of the seven models, then the calls to try."""
+    steps = [line for line in demo.output.splitlines() if line.startswith("[")]
     assert [step.split("] ")[1].split(" ")[0] for step in steps[1:8]] == [f"{n}/7" for n in range(1, 8)]
-    assert all(f"# {text}\n{line}\n" in said for text, line in tour.example_calls(demo.base))
-    assert f"{demo.base}/docs" in said
+    assert all(f"# {text}\n{line}\n" in demo.output for text, line in example_calls(demo.base))
+    assert f"{demo.base}/docs" in demo.output
 
 
 def test_printed_calls_work(demo: Demo) -> None:
-    """Each printed line, run by a shell, is answered with 200."""
-    for _, line in tour.example_calls(demo.base):
+    """The gateway answers each printed line, run by a shell, with 200."""
+    for _, line in example_calls(demo.base):
         done = subprocess.run(
             ["bash", "-c", f"{line} -o /dev/null -w '%{{http_code}}'"],
             capture_output=True,
@@ -45,97 +47,107 @@ def test_printed_calls_work(demo: Demo) -> None:
 
 
 def test_data_is_in_its_folder(demo: Demo) -> None:
-    """Trained models, the database, logs and the cache of artifacts are below the one folder."""
+    """Trained models, the database, logs and the cache of artifacts are in one folder."""
     names = {entry.name for entry in demo.folder.iterdir()}
     assert names >= {"mlflow.db", "artifacts", "mlflow.log", "training.log", "trained.json", "cache"}
     assert [entry.name for entry in demo.folder.parent.iterdir()] == ["demo-data"]
 
 
 def test_one_demo_per_folder(demo: Demo) -> None:
-    """A second demo in the same folder is refused, naming what to do."""
+    """A second demo in the same folder does not start, and says what to do."""
     done = gateway("demo", "--folder", str(demo.folder), cwd=demo.folder.parent)
     assert done.returncode == 1
     assert "Another `gateway demo` runs in" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("number", "processes"), [(signal.SIGTERM, "1"), (signal.SIGINT, "2"), (signal.SIGKILL, "2")]
+    ("number", "processes"),
+    [
+        pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
+        (signal.SIGKILL, "2"),
+    ],
 )
 def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo, tmp_path: Path) -> None:
-    """A start over trained data trains nothing; however it is ended, every process below it ends."""
+    """A start with trained data trains nothing; after each kind of end, every descendant ends."""
     shutil.copytree(demo.folder, tmp_path / "demo-data")
-    extra = {"GATEWAY_PROCESSES": processes}
-    with running("demo", "--port", "0", cwd=tmp_path, extra=extra) as command:
-        base = command.wait_for("ready: ").split()[-4].rstrip(",")
+    extra = {"GATEWAY_PROCESSES": processes, "GATEWAY_PRELOAD": "none"}
+    with running(*START, cwd=tmp_path, extra=extra) as command:
+        base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert "/7" not in command.said
-        call = dict(tour.example_calls(base))["by alias"]  # so that there is a worker too
+        call = dict(example_calls(base))["by alias"]  # so that there is a worker too
         assert (
             b'"predictions"' in subprocess.run(["bash", "-c", call], capture_output=True, check=True).stdout
         )
         below = descendants(command.process.pid)
-        assert len(below) >= 5  # the keeper, mlflow's command, its server, the template, a worker
+        assert len(below) >= 5  # the guard, the mlflow command, its server, the fork server, a worker
         assert command.end(number) == (-9 if number == signal.SIGKILL else 0)
     assert left(below) == set()
 
 
+@pytest.mark.slow
 def test_ended_while_training(tmp_path: Path) -> None:
-    """A signal during training ends everything, and the next start begins again."""
+    """A signal during training ends everything, and the next start trains again."""
     for _ in range(2):
-        with running("demo", "--port", "0", cwd=tmp_path) as command:
-            command.wait_for("1/7")
+        with running(*START, cwd=tmp_path) as command:
+            command.wait_for("1/7", within=START_SECONDS)
             below = descendants(command.process.pid)
             assert command.end() == 128 + signal.SIGTERM
         assert left(below) == set()
         assert not DemoFolder(tmp_path / "demo-data").trained
 
 
+@pytest.mark.slow
 def test_training_that_fails(tmp_path: Path) -> None:
-    """A training that cannot go on ends the demo with status 1 and names its log."""
+    """It ends the demo with status 1; the demo names the log."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "artifacts").write_text("a file where a folder must be")
-    done = gateway("demo", "--folder", "data", "--port", "0", cwd=tmp_path)
+    done = gateway(*START, "--folder", "data", cwd=tmp_path)
     assert done.returncode == 1
     assert "Training the example models failed." in done.stderr
     assert "training.log" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_ends(tmp_path: Path) -> None:
-    """A database that MLflow cannot open: the demo says where to look, without waiting in vain."""
+    """If MLflow cannot open its database, the demo names the log and does not wait any longer."""
     folder = DemoFolder(tmp_path / "data")
     folder.path.mkdir()
-    (folder.path / "mlflow.db").write_text("no database")
+    (folder.path / "mlflow.db").write_text("not a database")
     folder.mark_trained()
-    done = gateway("demo", "--folder", "data", "--port", "0", cwd=tmp_path)
+    done = gateway(*START, "--folder", "data", cwd=tmp_path)
     assert done.returncode == 1
-    assert "The MLflow server ended by itself" in done.stderr
+    assert "The MLflow server exited" in done.stderr
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A path below a file: said plainly, with the option to change."""
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """The demo names the option to change, without a traceback."""
     (tmp_path / "file").write_text("")
-    done = gateway("demo", "--folder", "file/data", "--port", "0", cwd=tmp_path)
+    done = gateway(*START, "--folder", "file/data", cwd=tmp_path)
     assert done.returncode == 1
     assert "--folder" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_taken_port_is_left_alone(demo: Demo) -> None:
-    """The usual port where it is free, else another one."""
-    taken = int(demo.base.rpartition(":")[2])
-    assert free_port(taken) != taken
-    free = mlflow_server.free_port()
-    assert free_port(free) == free
+def test_a_port_in_use_is_not_taken() -> None:
+    """The demo uses the usual port if it is free, else another one."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert not is_free(port)
+        assert free_port(port) != port
+    assert is_free(port)
+    assert free_port(port) == port
 
 
-def test_waiting_has_an_end() -> None:
-    """A server that is known to be dead is not waited for."""
-    with pytest.raises(DemoError, match="ended by itself"):
-        wait_until_up(f"http://127.0.0.1:{mlflow_server.free_port()}", alive=lambda: False)
+def test_an_exited_server_is_not_waited_for() -> None:
+    """It is an error at once."""
+    with pytest.raises(DemoError, match="exited"):
+        wait_until_up("http://127.0.0.1:9", is_running=lambda: False)
 
 
-def test_clearing_spares_what_is_not_the_demos(tmp_path: Path) -> None:
-    """An unfinished folder is emptied of the demo's own files only."""
+def test_clearing_keeps_other_files(tmp_path: Path) -> None:
+    """Only the demo's own files are deleted."""
     folder = DemoFolder(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "artifacts" / "1").mkdir(parents=True)
@@ -145,8 +157,8 @@ def test_clearing_spares_what_is_not_the_demos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", ["", "{", "[]", '{"recipe": 0}'])
-def test_another_recipe_is_not_ours(mark: str, tmp_path: Path) -> None:
-    """A mark that is damaged or of other models does not count."""
+def test_models_of_another_recipe_do_not_count(mark: str, tmp_path: Path) -> None:
+    """Nor does a damaged marker."""
     (tmp_path / "trained.json").write_text(mark)
     assert not DemoFolder(tmp_path).trained
     DemoFolder(tmp_path).mark_trained()

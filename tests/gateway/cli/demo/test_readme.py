@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""Proves that the README shows real responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli.demo import tour
+from gateway.cli.demo.examples import example_calls
 
 if TYPE_CHECKING:
     from tests.gateway.cli.conftest import Demo
@@ -20,7 +20,7 @@ LEFT_OUT = "…"
 
 
 def calls() -> list[tuple[str, str]]:
-    """Each command of the README's console blocks, and the answer below it."""
+    """Return each command of the README's console blocks with the response below it."""
     blocks = re.findall(r"^```console\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE)
     found = [part.partition("\n") for block in blocks for part in block.split("$ ")[1:]]
     return [(command, answer.strip()) for command, _, answer in found]
@@ -29,8 +29,8 @@ def calls() -> list[tuple[str, str]]:
 def test_every_call_of_the_demo_is_shown() -> None:
     """The README shows what the demo prints, in its order, and at least one refusal."""
     shown = [command for command, _ in calls()]
-    assert shown[: len(tour.example_calls(SHOWN_AT))] == [line for _, line in tour.example_calls(SHOWN_AT)]
-    assert len(shown) > len(tour.example_calls(SHOWN_AT))
+    assert shown[: len(example_calls(SHOWN_AT))] == [line for _, line in example_calls(SHOWN_AT)]
+    assert len(shown) > len(example_calls(SHOWN_AT))
 
 
 @pytest.mark.parametrize(("command", "answer"), calls(), ids=lambda text: text[:60])

@@ -1,4 +1,4 @@
-"""The calls that the demo shows: curl lines that work as they are."""
+"""The calls that the demo prints: curl commands that work as they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TUMOUR = {"mean radius": 18.0, "mean texture": 10.4, "mean concavity": 0.3}
 
 
 def example_calls(base: str) -> list[tuple[str, str]]:
-    """What each call shows, and the call, against the gateway at `base`."""
+    """Return each call to the gateway at `base`, after a few words on what it shows."""
     wine = f"{base}/model/wine"
     return [
         ("every model", _get(f"{base}/model/")),

@@ -1,4 +1,4 @@
-"""The demo from start to end: folder, MLflow server, training, gateway, and the calls to try."""
+"""Run the demo: MLflow server, training, gateway, and the calls to try."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway import settings
-from gateway.cli.demo import programs, server, tour
+from gateway.cli.demo import programs, server
 from gateway.cli.demo.errors import DemoError
+from gateway.cli.demo.examples import example_calls
 from gateway.cli.demo.folder import DemoFolder
 from gateway.server import supervisor
 
@@ -21,43 +22,44 @@ if TYPE_CHECKING:
 
     from gateway.cli.demo.server import MlflowServer
 
-
 DEFAULT_PORT = 8080
 
 
 class ProgressSteps:
-    """Progress for the person at the terminal: a line a step, with the seconds since the start."""
+    """A progress report for the terminal: one line a step, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
 
     def report(self, text: str) -> None:
-        """One step."""
+        """Print one step."""
         sys.stdout.write(f"[{time.monotonic() - self._started:5.1f} s] {text}\n")
         sys.stdout.flush()
 
 
-def run_demo(path: Path, values: Mapping[str, str]) -> int:
-    """Run the demo over the folder at `path` until a signal ends it; `values` are the user's settings."""
+def run_demo(path: Path, values: Mapping[str, str], *, mlflow_port: int | None = None) -> int:
+    """Run the demo with its data at `path` and the user's settings `values` until a signal ends it.
+
+    The MLflow server listens on `mlflow_port` (0: any free port), or by default on 5000 if that is free.
+    """
     folder, steps = DemoFolder(path.resolve()), ProgressSteps()
     signal.signal(signal.SIGTERM, _exit)
-    settings.load(
-        _demo_settings(values, url="http://127.0.0.1", folder=folder)
-    )  # wrong settings show at once
+    settings.load(_demo_settings(values, url="http://127.0.0.1", folder=folder))  # report problems at once
+    port = mlflow_port or server.free_port(server.DEFAULT_PORT if mlflow_port is None else 0)
     try:
-        with folder.lock(), server.run_mlflow_server(_prepare(folder), values) as mlflow:
+        with folder.lock(), server.run_mlflow_server(_prepare(folder), values, port=port) as mlflow:
             _train_if_needed(folder, mlflow, values=values, steps=steps)
-            wanted = settings.load(_demo_settings(values, url=mlflow.url, folder=folder))
             steps.report("starting the gateway")
             return supervisor.run(
-                wanted, announce=lambda base: _print_ready(base, url=mlflow.url, steps=steps)
+                settings.load(_demo_settings(values, url=mlflow.url, folder=folder)),
+                announce=lambda base: _print_ready(base, url=mlflow.url, steps=steps),
             )
     except KeyboardInterrupt:
         return 130
 
 
 def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave by way of every context, so that the MLflow server and the training end too."""
+    """Leave through all contexts, so that the MLflow server and the training end too."""
     raise SystemExit(128 + number)
 
 
@@ -70,9 +72,9 @@ def _prepare(folder: DemoFolder) -> Path:
 def _train_if_needed(
     folder: DemoFolder, mlflow: MlflowServer, *, values: Mapping[str, str], steps: ProgressSteps
 ) -> None:
-    """Return when the server answers and holds the example models."""
+    """Return when the server responds and has the example models."""
     if folder.trained:
-        steps.report(f"starting MLflow at {mlflow.url} over {folder.path}")
+        steps.report(f"starting MLflow at {mlflow.url} on {folder.path}")
         mlflow.wait_until_up()
         return
     steps.report(f"starting MLflow at {mlflow.url}, to train three example models in {folder.path}")
@@ -89,21 +91,21 @@ def _train_if_needed(
         status = training.wait()
     if status:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise DemoError("\n".join(["Training the example models failed.", *last, f"All of it: {log}"]))
+        raise DemoError("\n".join(["Training the example models failed.", *last, f"The whole log: {log}"]))
     folder.mark_trained()
 
 
 def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -> dict[str, str]:
-    """The user's settings, but none that lead to another MLflow server than the demo's."""
+    """Return the user's settings without those that would lead to another MLflow server."""
     own = {name: value for name, value in values.items() if not name.startswith("MLFLOW_")}
     own.setdefault("GATEWAY_CACHE_DIR", str(folder.path / "cache"))
     own.setdefault("GATEWAY_GRACE_SECONDS", "0")  # no load balancer is in front
-    own.setdefault("GATEWAY_PORT", str(server.free_port(DEFAULT_PORT)))
+    own.setdefault("GATEWAY_PORT", str(DEFAULT_PORT if server.is_free(DEFAULT_PORT) else 0))
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
 def _print_ready(base: str, *, url: str, steps: ProgressSteps) -> None:
     steps.report(f"ready: the gateway at {base}, MLflow at {url}")
-    told = "".join(f"\n# {text}\n{line}\n" for text, line in tour.example_calls(base))
-    sys.stdout.write(f"{told}\nAll calls, to try in a browser: {base}/docs\nTo stop: Ctrl-C\n")
+    calls = "".join(f"\n# {text}\n{line}\n" for text, line in example_calls(base))
+    sys.stdout.write(f"{calls}\nRead and try every call in a browser: {base}/docs\nTo stop: Ctrl-C\n")
     sys.stdout.flush()
