@@ -162,7 +162,7 @@ async def test_a_large_answer_is_read_in_a_thread(size: int, *, in_thread: bool)
         )
         await transport.open()
         try:
-            thread = await transport.get("/", read=lambda reply: threading.current_thread())
+            thread = await transport.get("/", parse=lambda response: threading.current_thread())
         finally:
             await transport.close()
     assert (thread is not threading.current_thread()) is in_thread
