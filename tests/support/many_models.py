@@ -1,4 +1,4 @@
-"""Makes many runs and versions without files, by MLflow's REST API; prints how many."""
+"""A script that creates many runs and versions without files in an MLflow server; it prints their number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URL, COUNT = sys.argv[1], int(sys.argv[2])
 
 
 def main() -> None:
-    """An experiment with one run and one registered version per number."""
+    """Create an experiment with one run and one registered version per number."""
     client = MlflowClient(URL)
     experiment_id = client.create_experiment("many")
     client.create_registered_model("many-registered")

@@ -1,4 +1,4 @@
-"""Registered models of a real MLflow server."""
+"""Proves on a real MLflow server how references to registered models are resolved."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def wine(selector: Selector) -> ModelRef:
     ],
 )
 async def test_every_selector_finds_its_version(catalog: Catalog, selector: Selector, version: str) -> None:
-    """A number, latest, an alias (also one that looks like a number), best by metric and order."""
+    """A number, latest, an alias (even one that looks like a number), best by metric and order."""
     resolution = await catalog.resolve(wine(selector))
     assert (resolution.version.version, resolution.version.source) == (version, "registry")
     assert not resolution.stale
 
 
-async def test_best_tells_what_decided(catalog: Catalog) -> None:
-    """Without a metric rmse is the first well-known one; its value comes with the answer."""
+async def test_best_reports_the_metric_that_decided(catalog: Catalog) -> None:
+    """Without a metric in the request, rmse is the first well-known one; the result has its value."""
     resolution = await catalog.resolve(wine(Best()))
     assert resolution.best == BestChoice("2", "rmse", 0.5, "min")
     assert (await catalog.resolve(wine(Number(1)))).best is None
 
 
-async def test_best_by_an_unknown_metric_names_those_there_are(catalog: Catalog) -> None:
-    """The caller can correct the question from the answer."""
-    with pytest.raises(BestMetricUndecided, match="There are: r2, rmse"):
+async def test_best_by_an_unknown_metric_names_the_available_ones(catalog: Catalog) -> None:
+    """The client can correct its request from the message."""
+    with pytest.raises(BestMetricUndecided, match="Available: r2, rmse"):
         await catalog.resolve(wine(Best("speed", "max")))
 
 
-async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
-    """Aliases, tags, run and metrics: also the one logged after the model, which MLflow does not link."""
+async def test_a_version_is_complete(catalog: Catalog, seeded: Seeded) -> None:
+    """With aliases, tags, run and metrics, even one logged after the model, which MLflow does not link."""
     version = await catalog.get_version(wine(Number(2)))
     assert version.aliases == ("champion",)
     assert version.metrics == pytest.approx({"rmse": 0.5, "r2": 0.5})
@@ -73,7 +73,7 @@ async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
 
 
 async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None:
-    """With each version's metrics and aliases, and what latest and best would pick."""
+    """With each version's metrics and aliases, and the numbers of latest and best."""
     details = await catalog.get_model("wine")
     assert [version.version for version in details.versions] == ["3", "2", "1"]
     assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
@@ -84,8 +84,8 @@ async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None
     assert details.best == BestChoice("2", "rmse", 0.5, "min")
 
 
-async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
-    """Parameters, metrics and tags of the run that made a version; None for a run that is not there."""
+async def test_a_run_has_its_details(catalog: Catalog, seeded: Seeded) -> None:
+    """Parameters, metrics and status of the run that produced a version; None for an unknown run."""
     run = await catalog.get_run(seeded.ids["wine"]["runs"][0])
     assert run is not None
     assert (run.params, run.status) == ({"alpha": "0.1"}, "FINISHED")
@@ -109,14 +109,16 @@ async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
         (ModelRef("a/b:c", Number(1)), "There is no model"),
     ],
 )
-async def test_what_is_not_there_is_not_found(catalog: Catalog, ref: ModelRef, text: str) -> None:
-    """A model, a version, an alias: each with its own words."""
+async def test_a_missing_model_version_or_alias_is_not_found(
+    catalog: Catalog, ref: ModelRef, text: str
+) -> None:
+    """The message says which of them is missing."""
     with pytest.raises(NotFound, match=text):
         await catalog.resolve(ref)
 
 
 @pytest.mark.parametrize("selector", [Number(1), Latest(), Best()])
-async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None:
+async def test_a_prompt_is_rejected(catalog: Catalog, selector: Selector) -> None:
     """MLflow keeps prompts among the registered models; they have no files."""
     with pytest.raises(VersionNotServable, match="is a prompt, not a model"):
         await catalog.resolve(ModelRef("a-prompt", selector))
@@ -124,13 +126,13 @@ async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 async def test_odd_names_are_found(catalog: Catalog, name: str) -> None:
-    """MLflow's filters cannot escape quotes; such names are found all the same."""
+    """Even though MLflow's filters cannot escape quotes."""
     assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "2"
     assert len((await catalog.get_model(name)).versions) == 2
 
 
 async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seeded: Seeded) -> None:
-    """latest passes over it, its number answers its details but no invocation."""
+    """`latest` skips it; its details can be read by its number, but it cannot be invoked."""
     server = seeded.server
     server.call("registered-models/create", {"name": "pending"})
     source = (await catalog.resolve(wine(Number(1)))).version
@@ -152,7 +154,7 @@ async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seede
 
 
 def _set_status(seeded: Seeded, version: str) -> None:
-    """MLflow's API makes READY versions only; a slow copy leaves others in its database."""
+    """Set the status in the database, because MLflow's API only creates READY versions."""
     with sqlite3.connect(seeded.server.folder / "mlflow.db") as database:
         text = "UPDATE model_versions SET status = ? WHERE name = 'pending' AND version = ?"
         changed = database.execute(text, ("PENDING_REGISTRATION", version))
@@ -160,25 +162,30 @@ def _set_status(seeded: Seeded, version: str) -> None:
     database.close()
 
 
-async def test_a_name_made_anew_is_another_model(catalog: Catalog, seeded: Seeded) -> None:
-    """MLflow counts from 1 again, even with the same source: the key must differ."""
+async def test_a_recreated_model_is_another_model(catalog: Catalog, seeded: Seeded) -> None:
+    """MLflow numbers its versions from 1 again, even with the same source: the key must differ."""
     server = seeded.server
     source = (await catalog.resolve(wine(Number(1)))).version
     keys = []
     for _ in range(2):
-        server.call("registered-models/create", {"name": "anew"})
-        body = {"name": "anew", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
+        server.call("registered-models/create", {"name": "recreated"})
+        body = {
+            "name": "recreated",
+            "source": source.uri,
+            "run_id": source.run_id,
+            "model_id": source.model_id,
+        }
         server.call("model-versions/create", body)
-        keys.append((await catalog.resolve(ModelRef("anew", Number(1)))).version.key)
-        again = (await catalog.resolve(ModelRef("anew", Latest()))).version.key
-        assert again == keys[-1]
-        server.call("registered-models/delete", {"name": "anew"}, method="DELETE")
+        keys.append((await catalog.resolve(ModelRef("recreated", Number(1)))).version.key)
+        latest = (await catalog.resolve(ModelRef("recreated", Latest()))).version.key
+        assert latest == keys[-1]
+        server.call("registered-models/delete", {"name": "recreated"}, method="DELETE")
     assert (keys[0].name, keys[0].version) == (keys[1].name, keys[1].version)
     assert keys[0] != keys[1]
 
 
-async def test_a_long_name_is_not_told_in_full(catalog: Catalog) -> None:
-    """Who asks for nonsense gets the beginning of it back."""
+async def test_a_long_name_is_shortened_in_the_message(catalog: Catalog) -> None:
+    """The message quotes only its beginning."""
     with pytest.raises(NotFound) as caught:
         await catalog.resolve(ModelRef("x" * 5000, Latest()))
     assert "xxx…'" in str(caught.value)
