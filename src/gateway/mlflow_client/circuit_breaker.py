@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import UpstreamUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OPEN_AFTER_SECONDS = 5.0
 _RESET_TIMEOUT_SECONDS = 1.0
@@ -32,13 +32,15 @@ class CircuitBreaker:
         *,
         open_after: float = OPEN_AFTER_SECONDS,
         reset_timeout: float = _RESET_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._timeout = timeout
+        self._clock = clock
         self._min_open_after = min(open_after, timeout)
         self._usual_latency = 0.0
         self._reset_timeout = reset_timeout
         self._pending: dict[object, float] = {}
-        self._last_response = monotonic()
+        self._last_response = self._clock()
         self._unresponsive_since = self._last_response
         self._open = False
         self._probing = False
@@ -48,7 +50,7 @@ class CircuitBreaker:
     @contextmanager
     def call(self) -> Iterator[float]:
         """Yield the seconds that the call in the block may take; raise UpstreamUnavailable if rejected."""
-        started = monotonic()
+        started = self._clock()
         is_probe = self._before_call(started)
         call_id = object()
         self._pending[call_id] = started
@@ -90,7 +92,7 @@ class CircuitBreaker:
         return min(self._timeout, max(self._min_open_after, 2 * self._usual_latency))
 
     def _on_response(self, started: float) -> None:
-        self._last_response = monotonic()
+        self._last_response = self._clock()
         self._usual_latency = max(_LATENCY_DECAY * self._usual_latency, self._last_response - started)
         self._open, self._failed_probes, self._retry_at = False, 0, 0.0
 
@@ -101,4 +103,4 @@ class CircuitBreaker:
             self._failed_probes = min(self._failed_probes + 1, 10)
         else:
             self._open, self._failed_probes, self._unresponsive_since = True, 0, started
-        self._retry_at = monotonic() + self._reset_timeout
+        self._retry_at = self._clock() + self._reset_timeout

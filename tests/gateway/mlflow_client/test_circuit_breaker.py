@@ -14,6 +14,7 @@ from gateway.errors import UpstreamTimeout, UpstreamUnavailable
 from gateway.mlflow_client.circuit_breaker import CircuitBreaker
 from gateway.mlflow_client.transport import Transport
 from tests.support.faulty_proxy import HANG, answer, scripted
+from tests.support.manual_clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -103,15 +104,31 @@ async def test_after_a_cancelled_probe_the_next_call_is_a_probe() -> None:
         assert seconds == 5
 
 
-async def test_a_pending_call_opens_the_breaker() -> None:
+def test_a_pending_call_opens_the_breaker() -> None:
     """After `open_after` seconds the next call is a probe, and further calls are rejected."""
-    breaker = CircuitBreaker(10, open_after=0.1)
+    clock = ManualClock()
+    breaker = CircuitBreaker(10, open_after=2, clock=clock)
     with breaker.call() as first:
-        await asyncio.sleep(0.15)
+        clock.advance(3)
         with breaker.call() as probe:
             assert is_rejected(breaker)
-    assert (first, probe) == (10, 0.1)
+    assert (first, probe) == (10, 2)
     assert not is_rejected(breaker)
+
+
+def test_a_server_that_is_always_slow_does_not_open_the_breaker() -> None:
+    """A pending call opens it only after twice the latency of the last responses."""
+    clock = ManualClock()
+    breaker = CircuitBreaker(20, open_after=2, clock=clock)
+    with breaker.call():
+        clock.advance(4)
+    with breaker.call():
+        clock.advance(7)
+        assert not is_rejected(breaker)
+    with breaker.call():
+        clock.advance(15)
+        with breaker.call():
+            assert is_rejected(breaker)
 
 
 async def test_a_hanging_server_gets_few_connections() -> None:
