@@ -45,7 +45,7 @@ class CacheDirectory:
         self._models = self._root / "models"
         self._downloads = self._root / "partial"
         self._locks = self._root / "locks"
-        self._lock_path = self._root / "room.lock"
+        self._lock_path = self._root / "cache.lock"
         self._counters = counters
         self._evicted_count = 0
         self.max_bytes = max_bytes

@@ -63,7 +63,7 @@ class UpstreamAvailability:
     def _record_success(self) -> None:
         self._counters.increment(MLFLOW_REQUESTS, "answered")
         if self.unavailable_reason is not None:
-            logger.info("MLflow is available again", extra={"event": "mlflow_available"})
+            logger.info("Calls to MLflow succeed again", extra={"event": "mlflow_calls_succeeding"})
         self.ever_reached, self.unavailable_reason, self.unavailable_since = True, None, None
         self.unavailable.clear()
 
@@ -73,7 +73,7 @@ class UpstreamAvailability:
         if self.unavailable_reason is None:
             consequence = " Known models are still served" if self.ever_reached else ""
             logger.warning(
-                "MLflow is unavailable: %s%s", reason, consequence, extra={"event": "mlflow_unavailable"}
+                "Calls to MLflow fail: %s%s", reason, consequence, extra={"event": "mlflow_calls_failing"}
             )
             self.unavailable_since = datetime.now(UTC)
             self.unavailable.set()

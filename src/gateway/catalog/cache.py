@@ -205,10 +205,10 @@ class StaleLog:
         if self._count == 1:
             self._first = self._last
             logger.warning(
-                "MLflow does not answer in time: serving cached resolutions (first: %s, %.0f s old)",
+                "MLflow is unavailable; serving cached resolutions (first: %s, %.0f s old)",
                 format_ref(ref),
                 age,
-                extra={"event": "stale_resolutions_started", "model": format_ref(ref), "age_seconds": age},
+                extra={"event": "mlflow_unavailable", "model": format_ref(ref), "age_seconds": age},
             )
 
     def record_fresh(self) -> None:
@@ -216,9 +216,9 @@ class StaleLog:
         if self._count and self._clock() - self._last >= self._quiet:
             seconds = self._last - self._first
             logger.info(
-                "MLflow answers in time again: %d requests in %.0f s got cached resolutions",
+                "MLflow has recovered: %d requests in %.0f s got cached resolutions",
                 self._count,
                 seconds,
-                extra={"event": "stale_resolutions_ended", "requests": self._count, "seconds": seconds},
+                extra={"event": "mlflow_recovered", "requests": self._count, "seconds": seconds},
             )
             self._count = 0

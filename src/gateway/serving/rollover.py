@@ -128,7 +128,7 @@ class VersionRollover:
             if self._pending.get(ref) is pending:
                 del self._pending[ref]
         except (GatewayError, WorkerError, SingleFlightClosed) as error:
-            self._record_failure(ref, pending, str(error), version=resolution.version.version)
+            self._record_failure(ref, pending, str(error), old=served.version, new=resolution.version)
         except Exception as error:
             logger.error(
                 "Unexpected error in the rollover of %s",
@@ -137,7 +137,9 @@ class VersionRollover:
                 extra={"event": "rollover_error", "model": format_ref(ref)},
             )
             self._pool.counters.increment(INTERNAL_ERRORS, "succession")
-            self._record_failure(ref, pending, type(error).__name__, version=resolution.version.version)
+            self._record_failure(
+                ref, pending, type(error).__name__, old=served.version, new=resolution.version
+            )
         finally:
             pending.task = None
 
@@ -149,15 +151,18 @@ class VersionRollover:
         except (NotFound, VersionNotServable):
             return False
 
-    def _record_failure(self, ref: ModelRef, pending: _Pending, error: str, *, version: str) -> None:
+    def _record_failure(
+        self, ref: ModelRef, pending: _Pending, error: str, *, old: ModelVersion, new: ModelVersion
+    ) -> None:
         pending.retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
         if error != pending.error:
             self._pool.counters.increment(VERSION_SWITCHES, "failed")
             logger.error(
-                "%s now points to version %s, which failed to load; still serving the old version: %s",
+                "%s now points to version %s, which failed to load; still serving %s: %s",
                 format_ref(ref),
-                version,
+                new.version,
+                old.version,
                 error,
-                extra={"event": "rollover_failed", "model": format_ref(ref), "version": version},
+                extra={"event": "rollover_failed", "model": format_ref(ref), "version": new.version},
             )
         pending.error = error

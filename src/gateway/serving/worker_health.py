@@ -60,7 +60,7 @@ class WorkerHealth:
             await self._pool.probe_spawn()
             if spawn_health.failing.is_set():
                 logger.error(
-                    "No worker process could be started for %d s",
+                    "No worker process can be started; failing for %d s",
                     spawn_health.failing_seconds,
                     extra=_fields("worker_starts_failing", spawn_health),
                 )

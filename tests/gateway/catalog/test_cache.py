@@ -345,7 +345,7 @@ async def test_known_models_are_served_while_mlflow_fails(
     assert len(messages) == 3
     assert any("Known models are still served" in message for message in messages[:2])
     assert any("serving cached resolutions" in message for message in messages[:2])
-    assert messages[2] == "MLflow is available again"
+    assert messages[2] == "Calls to MLflow succeed again"
 
 
 async def test_a_probe_is_a_real_call(proxy: Front) -> None:
