@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.domain.refs import Selector
     from tests.support.mlflow_server import MlflowServer
 
-SEED = Path(__file__).parents[1] / "seed.py"
+SEED = Path(__file__).parents[1] / "support" / "seed.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A script that fills an MLflow server for the catalog's tests, with MLflow's client of version 2 or 3.
 
-Its argument is the server's URL; its last line of output is JSON with the ids of the created runs.
+Its arguments are the server's URL and, optionally, a number of runs and versions to create beside them. Its
+last line of output is JSON with the ids of the created runs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
 
 NEW = int(mlflow.__version__.split(".")[0]) >= 3
 Ids = dict[str, Any]
@@ -100,12 +102,31 @@ def oddities(client: MlflowClient) -> None:
             client.create_model_version(name, source, run_id=run.info.run_id)
 
 
+def many(client: MlflowClient, count: int) -> None:
+    """Create `many` with `count` runs without files, each with a version of `many-registered`."""
+    experiment_id = client.create_experiment("many")
+    client.create_registered_model("many-registered")
+    history = json.dumps([{"artifact_path": "model", "utc_time_created": "2024-01-01 00:00:00.000000"}])
+    for number in range(1, count + 1):
+        run = client.create_run(experiment_id, start_time=1_700_000_000_000 + number)
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric("score", number, 0, 0)],
+            tags=[RunTag("mlflow.log-model.history", history)],
+        )
+        client.set_terminated(run.info.run_id)
+        source = f"{run.info.artifact_uri}/model"
+        client.create_model_version("many-registered", source, run_id=run.info.run_id)
+
+
 def main() -> None:
     """Create everything."""
     mlflow.set_tracking_uri(sys.argv[1])
     client = MlflowClient()
     ids = {"wine": registered(client), "forest": experiment(client)}
     oddities(client)
+    if len(sys.argv) > 2:
+        many(client, int(sys.argv[2]))
     print(json.dumps(ids))  # noqa: T201 - the test reads it
 
 

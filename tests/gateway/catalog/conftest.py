@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
 
 SEED = Path(__file__).parents[2] / "support" / "seed.py"
+MANY = 120
+"""The number of runs in the experiment `many`, and of versions of `many-registered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ async def opened(url: str, counters: Counters | None = None, **variables: str) -
 
 @pytest.fixture(scope="session")
 def seeded(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
-    """A server that no other tests use, because these tests list everything in it; one for the whole run."""
+    """A server for these tests alone, which list everything in it; one for the whole run, so read-only."""
     server = shared_server(tmp_path_factory, "catalog")
-    ids = once(tmp_path_factory, "seeded", lambda _: server.script(SEED, server.url))
+    ids = once(tmp_path_factory, "seeded", lambda _: server.script(SEED, server.url, str(MANY)))
     return Seeded(server, ids)
 
 
@@ -63,4 +65,11 @@ async def proxy(seeded: Seeded) -> AsyncIterator[Front]:
 async def catalog(seeded: Seeded) -> AsyncIterator[Catalog]:
     """A catalog of the server with models, without a cache."""
     async with opened(seeded.server.url, GATEWAY_CATALOG_TTL_SECONDS="0") as catalog:
+        yield catalog
+
+
+@pytest.fixture
+async def writable_catalog(mlflow_server: MlflowServer) -> AsyncIterator[Catalog]:
+    """A catalog without a cache, of the server in which tests may create models of their own."""
+    async with opened(mlflow_server.url, GATEWAY_CATALOG_TTL_SECONDS="0") as catalog:
         yield catalog

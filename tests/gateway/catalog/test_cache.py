@@ -22,14 +22,15 @@ from gateway.errors import (
 )
 from tests.gateway.catalog.conftest import opened
 from tests.support.manual_clock import ManualClock, run_ready_tasks
+from tests.support.mlflow_records import create_model
 from tests.support.waiting import until
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.gateway.catalog.conftest import Seeded
     from tests.support.faulty_proxy import Fault, Front
+    from tests.support.mlflow_server import MlflowServer
 
     MakeCache = Callable[..., StaleWhileRevalidateCache[str, str]]
 
@@ -283,18 +284,17 @@ async def test_closing_cancels_a_background_refresh(
         await cache.close()
 
 
-async def test_a_moved_alias_is_taken_up(seeded: Seeded) -> None:
+async def test_a_moved_alias_is_taken_up(mlflow_server: MlflowServer) -> None:
     """On a real server, after the TTL, while requests go on."""
-    async with opened(seeded.server.url, GATEWAY_CATALOG_TTL_SECONDS="0.4") as catalog:
-        assert (await catalog.resolve(CHAMPION)).version.version == "2"
-        body = {"name": "wine", "alias": "champion"}
-        try:
-            await asyncio.to_thread(seeded.server.call, "registered-models/alias", {**body, "version": "1"})
-            async with asyncio.timeout(30):
-                while (await catalog.resolve(CHAMPION)).version.version == "2":  # noqa: ASYNC110 - MLflow has no event
-                    await asyncio.sleep(0.01)
-        finally:
-            await asyncio.to_thread(seeded.server.call, "registered-models/alias", {**body, "version": "2"})
+    alias = {"name": create_model(mlflow_server, versions=2), "alias": "live"}
+    ref = ModelRef(alias["name"], Alias("live"))
+    mlflow_server.call("registered-models/alias", {**alias, "version": "2"})
+    async with opened(mlflow_server.url, GATEWAY_CATALOG_TTL_SECONDS="0.4") as catalog:
+        assert (await catalog.resolve(ref)).version.version == "2"
+        await asyncio.to_thread(mlflow_server.call, "registered-models/alias", {**alias, "version": "1"})
+        async with asyncio.timeout(30):
+            while (await catalog.resolve(ref)).version.version == "2":  # noqa: ASYNC110 - MLflow has no event
+                await asyncio.sleep(0.01)
 
 
 async def test_concurrent_first_requests_cost_one_lookup(proxy: Front) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import NotFound, VersionNotServable
+from tests.support.mlflow_records import create_experiment
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.mlflow_server import MlflowServer
 
 
 def forest(number: int) -> ModelRef:
@@ -73,18 +75,20 @@ async def _experiment_id(catalog: Catalog, run_id: str) -> str:
     return run.experiment_id
 
 
-async def test_numbers_stay_when_a_run_is_deleted(catalog: Catalog, seeded: Seeded) -> None:
+async def test_numbers_stay_when_a_run_is_deleted(
+    writable_catalog: Catalog, mlflow_server: MlflowServer
+) -> None:
     """Deleting run 1 changes no other run's number, and restoring it makes it available again."""
-    run_id = seeded.ids["forest"]["runs"][0]
-    before = (await catalog.resolve(forest(5))).version
-    seeded.server.call("runs/delete", {"run_id": run_id})
-    try:
-        assert (await catalog.resolve(forest(5))).version.key == before.key
-        with pytest.raises(VersionNotServable, match="deleted"):
-            await catalog.resolve(forest(1))
-    finally:
-        seeded.server.call("runs/restore", {"run_id": run_id})
-    assert (await catalog.resolve(forest(1))).version.run_id == run_id
+    name, run_ids = create_experiment(mlflow_server, runs=3)
+    first, last = ModelRef(name, Number(1)), ModelRef(name, Number(3))
+    before = (await writable_catalog.resolve(last)).version
+    assert before.run_id == run_ids[2]
+    mlflow_server.call("runs/delete", {"run_id": run_ids[0]})
+    assert (await writable_catalog.resolve(last)).version.key == before.key
+    with pytest.raises(VersionNotServable, match="deleted"):
+        await writable_catalog.resolve(first)
+    mlflow_server.call("runs/restore", {"run_id": run_ids[0]})
+    assert (await writable_catalog.resolve(first)).version.run_id == run_ids[0]
 
 
 async def test_a_registered_model_takes_precedence(catalog: Catalog) -> None:

@@ -22,7 +22,7 @@ REGISTERED = {
     "back\\slash",
     "Äpfel & Birnen",
 }
-EXPERIMENTS = {"forest", "forest/nested: odd", "wine-training", "Default"}
+EXPERIMENTS = {"forest", "forest/nested: odd", "wine-training", "Default", "many"}
 
 
 async def everything(catalog: Catalog, *, max_results: int, name_contains: str = "") -> list[Model]:

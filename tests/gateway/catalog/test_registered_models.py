@@ -10,11 +10,13 @@ import pytest
 from gateway.domain.models import BestChoice
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import BestMetricUndecided, NotFound, VersionNotServable
+from tests.support.mlflow_records import create_model, create_run, create_version, unique_name
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
     from gateway.domain.refs import Selector
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.mlflow_server import MlflowServer
 
 ODD_NAMES = ["it's 100% a_b", "both ' and \"", "back\\slash", "Äpfel & Birnen"]
 
@@ -131,55 +133,45 @@ async def test_odd_names_are_found(catalog: Catalog, name: str) -> None:
     assert len((await catalog.get_model(name)).versions) == 2
 
 
-async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seeded: Seeded) -> None:
+async def test_a_version_that_is_not_ready_is_not_served(
+    writable_catalog: Catalog, mlflow_server: MlflowServer
+) -> None:
     """`latest` skips it; its details can be read by its number, but it cannot be invoked."""
-    server = seeded.server
-    server.call("registered-models/create", {"name": "pending"})
-    source = (await catalog.resolve(wine(Number(1)))).version
-    for _ in range(2):
-        body = {"name": "pending", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
-        server.call("model-versions/create", body)
-    _set_status(seeded, "2")
-    assert (await catalog.resolve(ModelRef("pending", Latest()))).version.version == "1"
-    assert (await catalog.get_version(ModelRef("pending", Number(2)))).status == "PENDING_REGISTRATION"
-    assert (await catalog.get_model("pending")).model.latest == "1"
+    catalog, name = writable_catalog, create_model(mlflow_server, versions=2)
+    _set_pending(mlflow_server, name, "2")
+    assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "1"
+    assert (await catalog.get_version(ModelRef(name, Number(2)))).status == "PENDING_REGISTRATION"
+    assert (await catalog.get_model(name)).model.latest == "1"
     with pytest.raises(VersionNotServable, match="not READY: its status is PENDING_REGISTRATION"):
-        await catalog.resolve(ModelRef("pending", Number(2)))
-    page = await catalog.list_models(max_results=10, page_token=None, name_contains="pending")
+        await catalog.resolve(ModelRef(name, Number(2)))
+    page = await catalog.list_models(max_results=10, page_token=None, name_contains=name)
     assert [model.latest for model in page.models] == ["1"]
-    _set_status(seeded, "1")
+    _set_pending(mlflow_server, name, "1")
     for selector in (Latest(), Best()):
-        with pytest.raises(VersionNotServable, match="No version of 'pending' is READY"):
-            await catalog.resolve(ModelRef("pending", selector))
+        with pytest.raises(VersionNotServable, match=f"No version of '{name}' is READY"):
+            await catalog.resolve(ModelRef(name, selector))
 
 
-def _set_status(seeded: Seeded, version: str) -> None:
+def _set_pending(server: MlflowServer, name: str, version: str) -> None:
     """Set the status in the database, because MLflow's API only creates READY versions."""
-    with sqlite3.connect(seeded.server.folder / "mlflow.db") as database:
-        text = "UPDATE model_versions SET status = ? WHERE name = 'pending' AND version = ?"
-        changed = database.execute(text, ("PENDING_REGISTRATION", version))
-        assert changed.rowcount == 1
+    with sqlite3.connect(server.folder / "mlflow.db", timeout=60) as database:
+        statement = "UPDATE model_versions SET status = 'PENDING_REGISTRATION' WHERE name = ? AND version = ?"
+        assert database.execute(statement, (name, version)).rowcount == 1
     database.close()
 
 
-async def test_a_recreated_model_is_another_model(catalog: Catalog, seeded: Seeded) -> None:
+async def test_a_recreated_model_is_another_model(
+    writable_catalog: Catalog, mlflow_server: MlflowServer
+) -> None:
     """MLflow numbers its versions from 1 again, even with the same source: the key must differ."""
-    server = seeded.server
-    source = (await catalog.resolve(wine(Number(1)))).version
+    catalog, name, run = writable_catalog, unique_name("recreated"), create_run(mlflow_server, "0")
     keys = []
     for _ in range(2):
-        server.call("registered-models/create", {"name": "recreated"})
-        body = {
-            "name": "recreated",
-            "source": source.uri,
-            "run_id": source.run_id,
-            "model_id": source.model_id,
-        }
-        server.call("model-versions/create", body)
-        keys.append((await catalog.resolve(ModelRef("recreated", Number(1)))).version.key)
-        latest = (await catalog.resolve(ModelRef("recreated", Latest()))).version.key
-        assert latest == keys[-1]
-        server.call("registered-models/delete", {"name": "recreated"}, method="DELETE")
+        mlflow_server.call("registered-models/create", {"name": name})
+        create_version(mlflow_server, name, run)
+        keys.append((await catalog.resolve(ModelRef(name, Number(1)))).version.key)
+        assert (await catalog.resolve(ModelRef(name, Latest()))).version.key == keys[-1]
+        mlflow_server.call("registered-models/delete", {"name": name}, method="DELETE")
     assert (keys[0].name, keys[0].version) == (keys[1].name, keys[1].version)
     assert keys[0] != keys[1]
 
