@@ -123,7 +123,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
     settings, tally = app[keys.SETTINGS].value, app[keys.TALLY]
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = app[keys.CATALOG] = Catalog(mlflow, settings, counters=tally)
+        catalog = app[keys.CATALOG] = Catalog(mlflow, app[keys.SETTINGS], counters=tally)
         stack.push_async_callback(catalog.close)
         artifacts = app[keys.ARTIFACTS] = ArtifactCache(settings, mlflow, counters=tally)
         stack.push_async_callback(artifacts.close)
@@ -152,11 +152,7 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(serving.close)
         app[keys.DETAILS] = VersionDetailsService(catalog, artifacts, pool=pool)
         pins = app[keys.PINS] = PinnedModels(
-            settings.pinned_models,
-            catalog,
-            serving=serving,
-            pool=pool,
-            refresh_seconds=_pinned_refresh_seconds(settings),
+            catalog, settings=app[keys.SETTINGS], predictions=serving, pool=pool
         )
         vitals = app[keys.VITALS] = WorkerHealth(pool)
         lag = EventLoopLag()
@@ -189,16 +185,10 @@ def _create_metrics(app: web.Application, lag: EventLoopLag) -> MetricsCollector
 def apply_settings(app: web.Application, settings: Settings) -> None:
     """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
     app[keys.POOL].set_limits(_pool_limits(settings))
-    app[keys.CATALOG].change(settings)
     app[keys.ARRIVALS].change(settings.loaded_models_per_process, seconds=settings.request_timeout_seconds)
     app[keys.SERVING].change(
         max_queue=settings.max_queue, input_checks=settings.input_checks, batching=settings.batching
     )
-    app[keys.PINS].change(settings.pinned_models, every=_pinned_refresh_seconds(settings))
-
-
-def _pinned_refresh_seconds(settings: Settings) -> float:
-    return max(1.0, settings.catalog_ttl_seconds)
 
 
 async def _reconnect_forever(catalog: Catalog) -> None:

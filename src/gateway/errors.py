@@ -1,18 +1,18 @@
-"""How finding and fetching a model can fail; what each means for HTTP is not decided here.
+"""The errors of finding and downloading a model; `gateway.api.errors` maps them to HTTP.
 
 GatewayError
-├── NotFound            no such model, version or alias
-├── BadRequest          a query parameter is wrong
-├── NotServable         the version is not READY, has no model, or is a prompt
-├── TooManyRuns         an experiment has more runs than are read of one
-├── BestUndecided       `best` cannot be decided from what MLflow knows
-├── ArtifactsRefused    the version's location is not one the operator allows
-├── ArtifactsGone       the version's files are not where MLflow says they are
-├── UpstreamWrong       MLflow or the artifact store answered something it should not
-├── UpstreamAway        MLflow or the artifact store cannot be reached
-├── UpstreamSlow        MLflow or the artifact store did not answer in time
-├── CacheFull           the artifact cache has no room left
-└── CacheUnusable       the artifact cache's folder cannot be read or written
+├── NotFound                     the model, version or alias does not exist
+├── BadRequest                   a query parameter is wrong
+├── VersionNotServable           the version is not READY, has no model, or is a prompt
+├── TooManyRuns                  an experiment has more runs than the gateway reads
+├── BestMetricUndecided          no metric or order for `best` is known
+├── ArtifactLocationForbidden    the operator does not allow the location of the version's files
+├── ArtifactsNotFound            the version's files do not exist at their location
+├── BadUpstreamResponse          MLflow or the artifact store sent an unusable response
+├── UpstreamUnavailable          MLflow or the artifact store cannot be reached
+├── UpstreamTimeout              MLflow or the artifact store did not respond in time
+├── CacheFull                    the artifact cache has no space for the version's files
+└── CacheUnusable                the artifact cache's folder cannot be read or written
 """
 
 from __future__ import annotations
@@ -29,51 +29,51 @@ INTERNAL_ERRORS: Final = CounterSpec(
 
 
 class GatewayError(Exception):
-    """Base of all; `str(error)` is safe to show to a client: no path, no secret, no trace."""
+    """The base class; `str(error)` is safe to send to a client: no path, no secret, no traceback."""
 
 
 class NotFound(GatewayError):
-    """No model, version or alias of that name."""
+    """The model, version or alias does not exist."""
 
 
 class BadRequest(GatewayError):
-    """A query parameter is not of its form or out of range."""
+    """A query parameter is malformed or out of range."""
 
 
 class VersionNotServable(GatewayError):
-    """The version exists, but there is nothing in it that could predict now."""
+    """The version exists, but cannot predict."""
 
 
 class TooManyRuns(GatewayError):
-    """The experiment has more runs than are read of one, so that they have no numbers here."""
+    """The experiment has more runs than the gateway reads, so that they cannot be numbered."""
 
 
 class BestMetricUndecided(GatewayError):
-    """No metric or no order could be chosen; the message names the metrics there are."""
+    """No metric or order for `best` could be chosen; the message names the available metrics."""
 
 
 class ArtifactLocationForbidden(GatewayError):
-    """The version's files lie where the operator does not allow reading."""
+    """The version's files are at a location that the operator does not allow."""
 
 
 class ArtifactsNotFound(GatewayError):
-    """The version's files are missing from their store."""
+    """The version's files do not exist in their store."""
 
 
 class BadUpstreamResponse(GatewayError):
-    """A server that we depend on answered something that we cannot use."""
+    """MLflow or the artifact store sent a response that the gateway cannot use."""
 
 
 class UpstreamUnavailable(GatewayError):
-    """A server that we depend on cannot be reached."""
+    """MLflow or the artifact store cannot be reached."""
 
 
 class UpstreamTimeout(GatewayError):
-    """A server that we depend on did not answer in time."""
+    """MLflow or the artifact store did not respond in time."""
 
 
 class CacheFull(GatewayError):
-    """The artifact cache cannot take the version's files."""
+    """The artifact cache has no space for the version's files."""
 
 
 class CacheUnusable(GatewayError):
@@ -92,5 +92,5 @@ _KINDS: Final = {
 
 
 def error_kind(error: BaseException) -> str:
-    """One word for the error's class, or that of the error it is a kind of; `failed` for all others."""
-    return next((word for kind, word in _KINDS.items() if isinstance(error, kind)), "failed")
+    """Return the metric label for the error's class or base class; `failed` for all others."""
+    return next((label for kind, label in _KINDS.items() if isinstance(error, kind)), "failed")

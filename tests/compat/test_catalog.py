@@ -13,7 +13,7 @@ from gateway.domain.models import BestChoice
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import ArtifactsNotFound, VersionNotServable
 from gateway.mlflow_client import EndpointNotFound, MlflowClient
-from gateway.settings import load
+from gateway.settings import CurrentSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.domain.refs import Selector
     from tests.support.mlflow_server import MlflowServer
 
-SEED = Path(__file__).parents[1] / "seed.py"
+SEED = Path(__file__).parents[1] / "support" / "seed.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ async def client(mlflow2_server: MlflowServer) -> AsyncIterator[MlflowClient]:
 
 @pytest.fixture
 async def catalog(client: MlflowClient, ids: Any) -> AsyncIterator[Catalog]:
-    catalog = Catalog(client, load({"GATEWAY_CATALOG_TTL_SECONDS": "0"}))
+    catalog = Catalog(client, CurrentSettings(load({"GATEWAY_CATALOG_TTL_SECONDS": "0"})))
     yield catalog
     await catalog.close()
 

@@ -12,7 +12,7 @@ from tests.support.gateways import gateway_at, invoke
 if TYPE_CHECKING:
     from tests.support.mlflow_server import MlflowServer
 
-SEED = Path(__file__).parents[1] / "seed.py"
+SEED = Path(__file__).parents[1] / "support" / "seed.py"
 BODY = b'{"dataframe_split": {"columns": ["a"], "data": [[1], [2]]}}'
 
 

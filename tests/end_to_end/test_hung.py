@@ -118,16 +118,16 @@ async def test_a_gateway_that_can_start_no_worker_says_so_and_ends(
         while (await health(gateway)) != (503, {"can_start": False}):  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.05)
     python.with_name("away").rename(python)
-    await until(lambda: said(gateway, "worker processes can be started again"))
+    await until(lambda: said(gateway, "Worker processes can be started again"))
     assert await health(gateway) == (200, {"can_start": True})
     python.unlink()
     kill_template(gateway)
     with suppress(aiohttp.ClientError):
-        while not said(gateway, "the gateway ends"):  # one that loads nothing notices nothing
+        while not said(gateway, ": exiting"):  # one that loads nothing notices nothing
             await asked(gateway)
             await asyncio.sleep(0.1)
     assert await status_of(gateway) == 1
-    assert said(gateway, "no worker process could be started for")
+    assert said(gateway, "No worker process could be started for")
     assert gateway.left() == []
 
 

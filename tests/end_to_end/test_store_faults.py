@@ -205,7 +205,7 @@ async def test_an_object_that_is_spoilt_in_its_store(
             messages = await asyncio.gather(*(refused(gateway, name, 502, 504) for _ in range(CALLERS)))
             messages += [await refused(gateway, name, 502, 504) for _ in range(20)]
             seconds = perf_counter() - began
-            tries = caplog.text.count(f"fetching {name}/1: ") - caplog.text.count("complete, ")
+            tries = caplog.text.count(f"Downloading {name}/1 from ")
             assert tries <= 2 + seconds / 2, caplog.text
             assert partials(tmp_path / "cache") == []
         await mend(source, s3_server, name)
@@ -251,15 +251,15 @@ def replace(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "flipped": (flip, "'python_model.pkl' has another digest"),
-    "removed": (lambda folder: (folder / "files" / "MLmodel").unlink(), "'MLmodel' is no file any more"),
+    "removed": (lambda folder: (folder / "files" / "MLmodel").unlink(), "'MLmodel' is not a file"),
     "emptied": (lambda folder: (folder / "files" / "MLmodel").write_bytes(b""), "'MLmodel' has another size"),
-    "replaced": (replace, "there is no manifest that can be read"),
-    "garbage": (lambda folder: (folder / "manifest.json").write_text("[" * 99_999), "there is no manifest"),
+    "replaced": (replace, "no readable manifest"),
+    "garbage": (lambda folder: (folder / "manifest.json").write_text("[" * 99_999), "no readable manifest"),
     "nothing": (
         lambda folder: (folder / "manifest.json").write_text('{"model": "x", "files": []}'),
         "no model",
     ),
-    "added": (lambda folder: (folder / "files" / "numpy.py").write_text("raise SystemExit"), "were removed"),
+    "added": (lambda folder: (folder / "files" / "numpy.py").write_text("raise SystemExit"), "Removed 1 unexpected"),
 }
 
 
@@ -275,11 +275,11 @@ async def test_a_cache_damaged_by_hand(
             caplog.clear()
             async with warm(gateway, name):
                 await asyncio.to_thread(damage, place(tmp_path, name))
-            assert caplog.text.count("the cached files of") == 0
+            assert caplog.text.lower().count("the cached files of") == 0
             await unload(gateway, name)
             status, answer = await invoke(gateway, model_shelf.path_of(name))
             assert (status, answer["predictions"]) == (200, model_shelf.RIGHT)
-            assert caplog.text.count("the cached files of") == 1
+            assert caplog.text.lower().count("the cached files of") == 1
             assert told in caplog.text
             assert partials(tmp_path) == []
             assert not (place(tmp_path, name) / "files" / "numpy.py").exists()

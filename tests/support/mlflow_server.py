@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 240.0  # on a machine that does much else
 _PORT_TRIES = 5  # another program may take the port between its choice and the server's start
+_shared_processes: list[subprocess.Popen[bytes]] = []  # kept: a dropped Popen warns that its process runs
 _FOREIGN = ("MLFLOW_", "AWS_", "GATEWAY_")
-_shared: list[subprocess.Popen[bytes]] = []  # Python warns when the last reference to a running process goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def shared_server(factory: pytest.TempPathFactory, name: str) -> MlflowServer:
     def make(folder: Path) -> dict[str, str]:
         server, process = start(folder)
         end_with_run(factory, process.pid)
-        _shared.append(process)
+        _shared_processes.append(process)
         return {"url": server.url, "folder": str(folder)}
 
     made = once(factory, name, make)

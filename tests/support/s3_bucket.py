@@ -1,4 +1,4 @@
-"""A server that speaks just enough of S3 to break its promises."""
+"""A server with just enough of the S3 API to list and serve objects, with faults on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = {"model/MLmodel": b"flavors: {}\n", "model/data.bin": b"0123456789" * 
 
 @dataclass
 class Bucket:
-    """The objects of any bucket; `errors` answer one call each, every other fault is for every object."""
+    """The objects of every bucket. Each of `errors` answers one call; other faults hold for all calls."""
 
     objects: dict[str, bytes] = field(default_factory=lambda: dict(CONTENT))
     headers: dict[str, str] = field(default_factory=dict)
@@ -28,10 +28,10 @@ class Bucket:
     silent: bool = False
     errors: list[tuple[int, str]] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
-    fetched: int = 0
+    downloads: int = 0
     url: str = ""
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         self.owners.append(request.headers.get("x-amz-expected-bucket-owner", ""))
         if self.errors:
             status, code = self.errors.pop(0)
@@ -50,26 +50,28 @@ class Bucket:
         return web.Response(text=text, content_type="application/xml")
 
     async def _object(self, request: web.Request) -> web.StreamResponse:
-        self.fetched += 1
+        self.downloads += 1
         content = self.objects[request.match_info["key"]]
         tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
-        reply = web.StreamResponse(headers={"Content-Length": str(len(content)), "ETag": tag, **self.headers})
-        await reply.prepare(request)
-        await reply.write(content[: self.cut])
+        response = web.StreamResponse(
+            headers={"Content-Length": str(len(content)), "ETag": tag, **self.headers}
+        )
+        await response.prepare(request)
+        await response.write(content[: self.cut])
         if self.silent:
             await asyncio.sleep(30)
         if self.cut is not None and request.transport is not None:
             request.transport.close()
-        return reply
+        return response
 
 
 @asynccontextmanager
 async def opened(tls: ssl.SSLContext | None = None) -> AsyncIterator[Bucket]:
-    """The server on a free port."""
+    """Run the server on a free port."""
     bucket = Bucket()
     app = web.Application()
-    app.router.add_get("/{bucket}", bucket.answer)
-    app.router.add_get("/{bucket}/{key:.*}", bucket.answer)
+    app.router.add_get("/{bucket}", bucket.handle)
+    app.router.add_get("/{bucket}/{key:.*}", bucket.handle)
     runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)

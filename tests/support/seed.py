@@ -1,6 +1,7 @@
-"""Fills an MLflow server for the catalog's tests, by MLflow's own client of either major version.
+"""A script that fills an MLflow server for the catalog's tests, with MLflow's client of version 2 or 3.
 
-Run as a script with MLFLOW_TRACKING_URI set; prints what it made as JSON on its last line.
+Its arguments are the server's URL and, optionally, a number of runs and versions to create beside them. Its
+last line of output is JSON with the ids of the created runs.
 """
 
 from __future__ import annotations
@@ -11,33 +12,34 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
 
 NEW = int(mlflow.__version__.split(".")[0]) >= 3
 Ids = dict[str, Any]
 
 
 class Constant(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]  # mlflow's class is untyped
-    """Predicts its own number for each row."""
+    """A model that predicts its own number for each row."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # mlflow reads type hints as a signature
-        """As many numbers as there are rows."""
+        """Return the number once per row."""
         return [self.number] * len(model_input)
 
 
 def log(number: int, *, name: str = "model", register: str | None = None) -> str:
-    """Log one tiny model into the active run; its URI as MLflow's client names it."""
-    where = {"name": name} if NEW else {"artifact_path": name}
+    """Log one tiny model into the active run; return its URI."""
+    location = {"name": name} if NEW else {"artifact_path": name}
     info = mlflow.pyfunc.log_model(
-        python_model=Constant(number), pip_requirements=["mlflow"], registered_model_name=register, **where
+        python_model=Constant(number), pip_requirements=["mlflow"], registered_model_name=register, **location
     )
     return str(info.model_uri)
 
 
 def registered(client: MlflowClient) -> Ids:
-    """`wine`: three versions with rmse and r2, an alias, tags; `copied` and `by-run` point to them."""
+    """Create `wine` with three versions, metrics, aliases and tags; `copied` and `by-run` point to them."""
     mlflow.set_experiment("wine-training")
     runs = []
     for number, rmse in enumerate((0.9, 0.5, 0.7), start=1):
@@ -62,7 +64,7 @@ def registered(client: MlflowClient) -> Ids:
 
 
 def experiment(client: MlflowClient) -> Ids:
-    """`forest`: runs of every kind, 1 to 6."""
+    """Create `forest` with runs 1 to 6 of every kind."""
     mlflow.set_experiment("forest")
     runs = []
     for number in range(1, 7):
@@ -79,16 +81,16 @@ def experiment(client: MlflowClient) -> Ids:
     with mlflow.start_run():
         log(7)
     client.create_experiment("without-runs")
-    gone = client.create_experiment("deleted-experiment")
-    client.create_run(gone)
-    client.delete_experiment(gone)
-    shadowed = client.create_experiment("wine")
-    client.create_run(shadowed)
+    deleted = client.create_experiment("deleted-experiment")
+    client.create_run(deleted)
+    client.delete_experiment(deleted)
+    namesake = client.create_experiment("wine")
+    client.create_run(namesake)
     return {"runs": runs}
 
 
 def oddities(client: MlflowClient) -> None:
-    """A model without versions, a prompt, and names that MLflow's filters trip over."""
+    """Create a model without versions, a prompt, and names that MLflow's filters cannot escape."""
     client.create_registered_model("empty")
     register = mlflow.genai.register_prompt if NEW else mlflow.register_prompt
     register("a-prompt", "say {{word}}")
@@ -100,13 +102,32 @@ def oddities(client: MlflowClient) -> None:
             client.create_model_version(name, source, run_id=run.info.run_id)
 
 
+def many(client: MlflowClient, count: int) -> None:
+    """Create `many` with `count` runs without files, each with a version of `many-registered`."""
+    experiment_id = client.create_experiment("many")
+    client.create_registered_model("many-registered")
+    history = json.dumps([{"artifact_path": "model", "utc_time_created": "2024-01-01 00:00:00.000000"}])
+    for number in range(1, count + 1):
+        run = client.create_run(experiment_id, start_time=1_700_000_000_000 + number)
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric("score", number, 0, 0)],
+            tags=[RunTag("mlflow.log-model.history", history)],
+        )
+        client.set_terminated(run.info.run_id)
+        source = f"{run.info.artifact_uri}/model"
+        client.create_model_version("many-registered", source, run_id=run.info.run_id)
+
+
 def main() -> None:
-    """Make everything."""
+    """Create everything."""
     mlflow.set_tracking_uri(sys.argv[1])
     client = MlflowClient()
-    made = {"wine": registered(client), "forest": experiment(client)}
+    ids = {"wine": registered(client), "forest": experiment(client)}
     oddities(client)
-    print(json.dumps(made))  # noqa: T201 - the test reads it
+    if len(sys.argv) > 2:
+        many(client, int(sys.argv[2]))
+    print(json.dumps(ids))  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":

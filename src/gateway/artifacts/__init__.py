@@ -1,1 +1,1 @@
-"""Model version → directory on this machine, complete or absent; `cache` is the door."""
+"""Provides the folder of a model version on this machine, complete or absent; the entry is `cache`."""

@@ -1,4 +1,4 @@
-"""Model versions' files on this machine: complete or absent, fetched once, bounded."""
+"""The artifact cache: model versions' files on this machine, complete or absent, downloaded once, bounded."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ _MAX_CONCURRENT_DOWNLOADS = 20
 
 
 class ArtifactCache:
-    """Gives out directories of model versions, fetched from their stores where they are not here.
+    """A cache of model versions' folders that downloads missing ones from their stores.
 
-    To be opened before use and closed afterwards; owns the stores' connections.
+    Open it before use and close it afterwards; it owns the stores' connections.
     """
 
     def __init__(
@@ -70,10 +70,7 @@ class ArtifactCache:
         backoff: float = _BACKOFF_SECONDS,
         counters: Counters | None = None,
     ) -> None:
-        """What could not be fetched is not tried again for `rest` seconds: who asks gets the same error.
-
-        `tally` is where what happens is counted.
-        """
+        """For `backoff` seconds after a failed download, raise the same error without another attempt."""
         self._counters = counters or Counters()
         self._directory = CacheDirectory(
             settings.cache_dir, max_bytes=settings.cache_max_bytes, counters=self._counters
@@ -85,177 +82,186 @@ class ArtifactCache:
         self._fetch_backoff = FetchBackoff(backoff)
 
     async def open(self) -> None:
-        """Make the cache's folder, and remove what a killed process left half done.
-
-        Raises CacheUnusable.
-        """
+        """Create the cache's folder and remove partial downloads of ended processes; raise CacheUnusable."""
         with disk_errors.translate_os_errors():
             await self._directory.open()
 
     async def close(self) -> None:
-        """End running downloads, leaving nothing half done, and close the stores' connections."""
+        """Cancel running downloads, remove their partial files, and close the stores' connections."""
         await self._single_flight.close()
         await self._stores.close()
 
     @asynccontextmanager
     async def lease(self, key: ModelKey, locate: Callable[[], Awaitable[str]]) -> AsyncIterator[Path]:
-        """The directory of the model `key`, complete, and kept for as long as the lease is held.
+        """Yield the complete folder of the model `key`, which is not evicted during the block.
 
-        `locate` tells where its files are, and is asked only when they are not here. Raises any
-        error of `locate`, ArtifactsRefused, ArtifactsGone, Upstream*, CacheFull and CacheUnusable.
+        `locate` returns the URI of its files and is called only if they are not cached. Raise any error
+        of `locate`, ArtifactLocationForbidden, ArtifactsNotFound, BadUpstreamResponse,
+        UpstreamUnavailable, UpstreamTimeout, CacheFull or CacheUnusable.
         """
-        place = self._directory.paths(key)
+        paths = self._directory.paths(key)
         async with AsyncExitStack() as stack:
             with disk_errors.translate_os_errors():
                 await self._directory.ensure_exists()
-                await stack.enter_async_context(hold_lock(place.lease_lock, shared=True))
-                if not await in_thread(self._verified_files.is_unchanged, key, place.folder):
-                    await self._single_flight.do(key, lambda: self._ensure_present(key, place, locate=locate))
-                await in_thread(os.utime, place.lease_lock)
-            yield place.files
+                await stack.enter_async_context(hold_lock(paths.lease_lock, shared=True))
+                if not await in_thread(self._verified_files.is_unchanged, key, paths.folder):
+                    await self._single_flight.do(key, lambda: self._ensure_present(key, paths, locate=locate))
+                await in_thread(os.utime, paths.lease_lock)
+            yield paths.files
 
     async def has(self, key: ModelKey) -> bool:
-        """Whether the model's files are here, as far as that can be told without reading them.
+        """Return whether the model's files are cached, without verifying them.
 
-        Raises CacheUnusable, and, for a moment, what came of a download that has just failed.
+        Raise CacheUnusable, or the error of a download that has just failed.
         """
-        place = self._directory.paths(key)
+        paths = self._directory.paths(key)
         with disk_errors.translate_os_errors():
-            here = await in_thread(os.path.lexists, place.manifest)
-        if not here:
+            cached = await in_thread(os.path.lexists, paths.manifest)
+        if not cached:
             self._fetch_backoff.raise_if_active(key)
-        return here
+        return cached
 
     async def read_file(
         self, key: ModelKey, locate: Callable[[], Awaitable[str]], path: str, *, limit: int = 1 << 20
     ) -> bytes | None:
-        """One small file of the model `key`, without fetching the rest; None where there is none.
+        """Return one small file of the model `key` without downloading the others; None if it does not exist.
 
-        Raises what `lease` does, and UpstreamWrong where the file has more than `limit` bytes.
+        Raise what `lease` raises, and BadUpstreamResponse if the file has more than `limit` bytes.
         """
-        place = self._directory.paths(key)
+        paths = self._directory.paths(key)
         with disk_errors.translate_os_errors():
-            known = await in_thread(manifest.load_manifest, place.manifest)
-            if known is not None:
-                file = known.find_file(safe_path(path))
+            stored = await in_thread(manifest.load_manifest, paths.manifest)
+            if stored is not None:
+                file = stored.find_file(safe_path(path))
                 if file is None:
                     return None
                 if file.size > limit:
                     raise file_too_large_error(path, limit)
-                content = await in_thread(_read_verified, place, file)
+                content = await in_thread(_read_verified, paths, file)
                 if content is not None:
                     return content
             uri = await locate()
             return await self._stores.for_uri(uri).read(uri, path, limit=limit)
 
     async def _ensure_present(
-        self, key: ModelKey, place: ModelPaths, *, locate: Callable[[], Awaitable[str]]
+        self, key: ModelKey, paths: ModelPaths, *, locate: Callable[[], Awaitable[str]]
     ) -> None:
         self._fetch_backoff.raise_if_active(key)
         try:
             with disk_errors.translate_os_errors():
-                await self._verify_or_download(key, place, locate=locate)
+                await self._verify_or_download(key, paths, locate=locate)
         except GatewayError as error:
             if not disk_errors.is_transient(error):
                 self._fetch_backoff.record(key, error)
             raise
 
     async def _verify_or_download(
-        self, key: ModelKey, place: ModelPaths, *, locate: Callable[[], Awaitable[str]]
+        self, key: ModelKey, paths: ModelPaths, *, locate: Callable[[], Awaitable[str]]
     ) -> None:
-        # One process at a time fetches; the others wait here and find the files. A lease cannot be
-        # the lock for it: the winner goes on to hold its lease for as long as it serves.
-        async with hold_lock(place.download_lock, remove=True):
-            problem = await self._verify(key, place)
+        # One process downloads; the others wait for this lock and then find the files. The lease lock
+        # cannot serve for this, because every process holds it for as long as it serves the model.
+        async with hold_lock(paths.download_lock, remove=True):
+            problem = await self._verify(key, paths)
             if problem is None:
                 return
             if problem:
-                logger.error("the cached files of %s are damaged and fetched again: %s", key, problem)
+                logger.error(
+                    "The cached files of %s are damaged; downloading them again: %s",
+                    key,
+                    problem,
+                    extra={"event": "cached_files_damaged", "model": str(key), "problem": problem},
+                )
                 self._counters.increment(CACHE_CORRUPTIONS)
-                await self._directory.discard(place)
+                await self._directory.discard(paths)
             async with self._download_slots:
-                await self._download_counted(key, place, locate=locate)
-            self._verified_files.record(key, await in_thread(stat_fingerprint, place.folder))
+                await self._download_counted(key, paths, locate=locate)
+            self._verified_files.record(key, await in_thread(stat_fingerprint, paths.folder))
 
-    async def _verify(self, key: ModelKey, place: ModelPaths) -> str | None:
-        """What is wrong with the files, empty where there are none, None where they are intact."""
-        if await in_thread(self._verified_files.is_unchanged, key, place.folder):
+    async def _verify(self, key: ModelKey, paths: ModelPaths) -> str | None:
+        """Return what is wrong with the files, empty if there are none, or None if they are intact."""
+        if await in_thread(self._verified_files.is_unchanged, key, paths.folder):
             return None
-        known = await in_thread(manifest.load_manifest, place.manifest)
-        if known is None:
-            there = await in_thread(os.path.lexists, place.folder)
-            return "there is no manifest that can be read" if there else ""
-        return await in_digest_thread(self._verify_digests, key, place, known=known)
+        stored = await in_thread(manifest.load_manifest, paths.manifest)
+        if stored is None:
+            return "no readable manifest" if await in_thread(os.path.lexists, paths.folder) else ""
+        return await in_digest_thread(self._verify_digests, key, paths, stored=stored)
 
-    def _verify_digests(self, key: ModelKey, place: ModelPaths, *, known: manifest.Manifest) -> str | None:
-        before = stat_fingerprint(place.folder)
-        problem = known.verify(place.files)
+    def _verify_digests(self, key: ModelKey, paths: ModelPaths, *, stored: manifest.Manifest) -> str | None:
+        before = stat_fingerprint(paths.folder)
+        problem = stored.verify(paths.files)
         if problem is None:
-            removed = _remove_unexpected(key, known.unexpected_files(place.files))
+            removed = _remove_unexpected(key, stored.unexpected_files(paths.files))
             self._verified_files.record(key, frozenset(entry for entry in before if entry[0] not in removed))
         return problem
 
     async def _download_counted(
-        self, key: ModelKey, place: ModelPaths, *, locate: Callable[[], Awaitable[str]]
+        self, key: ModelKey, paths: ModelPaths, *, locate: Callable[[], Awaitable[str]]
     ) -> None:
         try:
             with disk_errors.translate_os_errors():
-                await self._download(key, place, uri=await locate())
+                await self._download(key, paths, uri=await locate())
         except Exception as error:
             self._counters.increment(DOWNLOADS, error_kind(error))
             raise
         self._counters.increment(DOWNLOADS, "fetched")
 
-    async def _download(self, key: ModelKey, place: ModelPaths, *, uri: str) -> None:
+    async def _download(self, key: ModelKey, paths: ModelPaths, *, uri: str) -> None:
         try:
             async with asyncio.timeout(_DOWNLOAD_TIMEOUT_SECONDS):
-                tree = await self._stores.for_uri(uri).find(uri)
+                model = await self._stores.for_uri(uri).find(uri)
                 try:
-                    await self._download_and_publish(key, place, tree=tree, where=uri_scheme(uri))
+                    await self._download_and_publish(key, paths, model=model, scheme=uri_scheme(uri))
                 except OSError as error:
-                    if not disk_errors.is_disk_full(error) or not await self._directory.free_space(tree.size):
+                    if not disk_errors.is_disk_full(error) or not await self._directory.free_space(
+                        model.size
+                    ):
                         raise
-                    await self._download_and_publish(key, place, tree=tree, where=uri_scheme(uri))
+                    await self._download_and_publish(key, paths, model=model, scheme=uri_scheme(uri))
         except TimeoutError as error:
-            raise UpstreamTimeout("This version's files could not be fetched in time.") from error
+            raise UpstreamTimeout("This version's files could not be downloaded in time.") from error
 
     async def _download_and_publish(
-        self, key: ModelKey, place: ModelPaths, *, tree: RemoteModel, where: str
+        self, key: ModelKey, paths: ModelPaths, *, model: RemoteModel, scheme: str
     ) -> None:
-        async with self._directory.begin_download(tree.size or 0) as partial:
-            size = await self._download_files(key, partial, tree=tree, where=where)
-            await self._directory.publish(partial, place, size=size)
+        async with self._directory.begin_download(model.size or 0) as partial:
+            size = await self._download_files(key, partial, model=model, scheme=scheme)
+            await self._directory.publish(partial, paths, size=size)
 
     async def _download_files(
-        self, key: ModelKey, partial: PartialDownload, *, tree: RemoteModel, where: str
+        self, key: ModelKey, partial: PartialDownload, *, model: RemoteModel, scheme: str
     ) -> int:
-        meter = DownloadProgress(f"fetching {key}", total=tree.size, limit=self._directory.max_bytes)
-        meter.start(where)
+        progress = DownloadProgress(str(key), total=model.size, limit=self._directory.max_bytes)
+        progress.start(scheme)
         try:
-            files = await tree.fetch(partial.files, meter)
+            files = await model.fetch(partial.files, progress)
         finally:
-            self._counters.increment(DOWNLOADED_BYTES, times=meter.done_bytes)
+            self._counters.increment(DOWNLOADED_BYTES, times=progress.done_bytes)
         require_model(file.path for file in files)
         content = manifest.Manifest(str(key), files)
         await in_thread(content.write, partial.manifest)
-        meter.finish()
+        progress.finish()
         return content.size
 
 
-def _remove_unexpected(key: ModelKey, strangers: list[Path]) -> set[str]:
-    """The paths of `strangers`, which are removed: a module put beside the model's own would be imported."""
-    for path in strangers:
+def _remove_unexpected(key: ModelKey, unexpected: list[Path]) -> set[str]:
+    """Remove these files, which a model could import as modules; return their paths."""
+    for path in unexpected:
         path.unlink(missing_ok=True)
-    # Python itself leaves its byte code there where a model brings code of its own.
-    told = [path for path in strangers if "__pycache__" not in path.parts]
-    if told:
-        logger.warning("the cached files of %s had %d beside them that were removed", key, len(told))
-    return {str(path) for path in strangers}
+    # Not logged: Python's own byte code files of a model that has code.
+    logged = [path for path in unexpected if "__pycache__" not in path.parts]
+    if logged:
+        logger.warning(
+            "Removed %d unexpected files from the cached files of %s",
+            len(logged),
+            key,
+            extra={"event": "unexpected_files_removed", "model": str(key), "files": len(logged)},
+        )
+    return {str(path) for path in unexpected}
 
 
-def _read_verified(place: ModelPaths, file: StoredFile) -> bytes | None:
-    """The file as it was stored; None where it is damaged, or gone meanwhile."""
-    path = safe_join(place.files, file.path)
+def _read_verified(paths: ModelPaths, file: StoredFile) -> bytes | None:
+    """Return the file's content, or None if it is damaged or was removed meanwhile."""
+    path = safe_join(paths.files, file.path)
     try:
         if digest_file(path) != file.sha256:
             return None

@@ -1,4 +1,4 @@
-"""What errors of the cache's disk mean: a full one, or a folder that cannot be used."""
+"""Translates OSErrors of the artifact cache to CacheFull and CacheUnusable."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether `error` means that there is no space left."""
+    """Return whether `error` means that the disk or quota is full."""
     return error.errno in _DISK_FULL_ERRNOS
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether `error`, as `told` tells it, says nothing of the files: no descriptor was left to look."""
+    """Return whether `error` was caused by a lack of file descriptors, not by the files."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FD_EXHAUSTED_ERRNOS
 
 
 def free_bytes(folder: Path) -> int:
-    """The bytes that this process may still write where `folder` is."""
+    """Return the bytes that this process can still write to the disk of `folder`."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
 
 
 @contextmanager
 def translate_os_errors() -> Iterator[None]:
-    """Every OSError inside as CacheFull or CacheUnusable."""
+    """Raise every OSError of the block as CacheFull or CacheUnusable."""
     try:
         yield
     except OSError as error:

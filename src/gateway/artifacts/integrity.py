@@ -1,25 +1,27 @@
-"""Which models' files this process found intact, and whether anybody touched them since."""
+"""Remembers which models' files were verified, and detects any change since then."""
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.protocol.messages import ModelKey
 
-
 StatFingerprint = frozenset[tuple[str, int, int, int, int, int]]
+
+_MAX_ENTRIES: Final = 2000  # kilobytes each; a model without an entry is only digested again
 
 
 def stat_fingerprint(folder: Path) -> StatFingerprint:
-    """Each file's path, inode, mode, size and times; empty where the folder is not here.
+    """Return each file's path, inode, mode, size and times; empty if the folder does not exist.
 
-    The time of the last change of an inode cannot be set back by hand, as that of the content can.
+    The inode's change time cannot be set back by a program, unlike the content's modification time.
     """
     found = set()
     for top, _, names in os.walk(folder):
@@ -34,27 +36,20 @@ def stat_fingerprint(folder: Path) -> StatFingerprint:
     return frozenset(found)
 
 
-_MAX_ENTRIES: Final = 2000  # kilobytes each; one that was forgotten is only digested again
-
-
 class VerifiedFiles:
-    """The last stamp of each folder that was digested; threads may share it."""
+    """A thread-safe record of the fingerprints that models' folders had when they were verified."""
 
     def __init__(self, *, max_entries: int = _MAX_ENTRIES) -> None:
-        self._max_entries = max_entries
-        self._fingerprints: OrderedDict[ModelKey, StatFingerprint] = OrderedDict()
+        self._fingerprints: LRUCache[ModelKey, StatFingerprint] = LRUCache(max_entries)
         self._lock = Lock()
 
-    def record(self, key: ModelKey, found: StatFingerprint) -> None:
-        """The model was found intact with this stamp. The one that was noted first is forgotten."""
+    def record(self, key: ModelKey, fingerprint: StatFingerprint) -> None:
+        """Record that the model was verified when its folder had this fingerprint."""
         with self._lock:
-            self._fingerprints[key] = found
-            self._fingerprints.move_to_end(key)
-            if len(self._fingerprints) > self._max_entries:
-                self._fingerprints.popitem(last=False)
+            self._fingerprints[key] = fingerprint
 
     def is_unchanged(self, key: ModelKey, folder: Path) -> bool:
-        """Whether the model in `folder` was found intact, and is as it was then. Reads the disk."""
+        """Return whether the model in `folder` was verified and has not changed since. Reads the disk."""
         with self._lock:
             known = self._fingerprints.get(key)
         return known is not None and known == stat_fingerprint(folder)

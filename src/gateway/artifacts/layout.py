@@ -1,4 +1,4 @@
-"""What lies in the cache's folder: complete models, and models on their way."""
+"""The paths inside the cache's folder: of complete models and of partial downloads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MANIFEST_NAME: Final = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelPaths:
-    """Where one model's files are: `folder` appears complete, under a lock, and goes as a whole."""
+    """The paths of one cached model; `folder` is created and removed as a whole, under a lock."""
 
     folder: Path
     lease_lock: Path
@@ -27,21 +27,21 @@ class ModelPaths:
 
     @property
     def files(self) -> Path:
-        """The model's own folder."""
+        """The folder with the model's files."""
         return self.folder / "files"
 
     @property
     def manifest(self) -> Path:
-        """What the folder consists of."""
+        """The list of the files with their digests."""
         return self.folder / _MANIFEST_NAME
 
     def size(self) -> int:
-        """Bytes of the model there; 0 where that is not known."""
-        known = manifest.load_manifest(self.manifest)
-        return known.size if known else 0
+        """Return the bytes of the model's files; 0 if its manifest cannot be read."""
+        stored = manifest.load_manifest(self.manifest)
+        return stored.size if stored else 0
 
     def last_used(self) -> float:
-        """When the model was last put on lease, in seconds of the file system's clock; 0 for never."""
+        """Return the time of the model's last lease (seconds, file system clock); 0 if never leased."""
         try:
             return self.lease_lock.stat().st_mtime
         except FileNotFoundError:
@@ -50,51 +50,51 @@ class ModelPaths:
 
 @dataclass(frozen=True, slots=True)
 class PartialDownload:
-    """A folder for a model on its way, beside its final place; its lock tells that its owner lives."""
+    """The paths of one download in progress; its lock is held as long as its process runs."""
 
     root: Path
 
     @property
     def folder(self) -> Path:
-        """What is renamed to the model's place."""
+        """The folder that becomes the model's folder by a rename."""
         return self.root / "model"
 
     @property
     def files(self) -> Path:
-        """The model's own folder."""
+        """The folder with the model's files."""
         return self.folder / "files"
 
     @property
     def manifest(self) -> Path:
-        """What the folder consists of, written last."""
+        """The list of the files with their digests, written last."""
         return self.folder / _MANIFEST_NAME
 
     @property
     def lock(self) -> Path:
-        """Held for as long as the folder is in use; its content is the number of bytes to come."""
+        """The lock file, held during the download; its content is the number of reserved bytes."""
         return self.root / "lock"
 
     def reserved_bytes(self) -> int:
-        """Bytes that were set aside for it."""
+        """Return the bytes reserved for the download."""
         try:
             return int(self.lock.read_text() or 0)
         except (OSError, ValueError):
             return 0
 
     def missing_bytes(self) -> int:
-        """Bytes of those that are not there yet."""
+        """Return the reserved bytes that are not written yet."""
         written = sum(status.st_size for status in _iter_stats(self.files))
         return max(0, self.reserved_bytes() - written)
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, also where its permissions were taken away."""
+    """Remove a file, or a folder with its content, even if its permissions forbid that."""
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
         return
     shutil.rmtree(path, ignore_errors=True)
     if path.is_dir():
-        # A folder can only be emptied by who may write in it.
+        # Removing entries needs write permission on their folder.
         path.chmod(0o700)
         for top, folders, _ in os.walk(path):
             for name in folders:

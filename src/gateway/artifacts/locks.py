@@ -1,4 +1,4 @@
-"""Locks on files, between processes as well as within one."""
+"""File locks, between processes as well as within one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.concurrency.threads import in_thread
+from workers.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ _MAX_POLL_SECONDS = 0.25
 
 
 class FileLock:
-    """An flock on a file of its own, which ends with this process whatever happens to it."""
+    """A flock on a file of its own, which the kernel releases when the process ends."""
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
@@ -27,7 +28,7 @@ class FileLock:
         self._file: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if that is possible now."""
+        """Acquire the lock without waiting; return whether that succeeded."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, self._kind | fcntl.LOCK_NB)
@@ -41,7 +42,7 @@ class FileLock:
         return self._file is not None
 
     def release(self, *, remove: bool = False) -> None:
-        """Give the lock back where it is held; `remove` takes the file away with it."""
+        """Release the lock if it is held; `remove` also deletes its file."""
         file, self._file = self._file, None
         if file is None:
             return
@@ -53,7 +54,7 @@ class FileLock:
 
 
 def _is_same_file(file: int, path: Path) -> bool:
-    # The last holder may have removed the file between our opening and our locking it.
+    # Another process may have deleted the file after this one opened it and before it locked it.
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
@@ -62,15 +63,14 @@ def _is_same_file(file: int, path: Path) -> bool:
 
 @asynccontextmanager
 async def hold_lock(path: Path, *, shared: bool = False, remove: bool = False) -> AsyncIterator[None]:
-    """Hold the lock at `path`, waiting for it; `remove` takes its file away afterwards."""
+    """Wait for the lock at `path` and hold it during the block; `remove` deletes its file afterwards."""
     lock = FileLock(path, shared=shared)
-    pause = _MIN_POLL_SECONDS
+    backoff = Backoff(_MIN_POLL_SECONDS, _MAX_POLL_SECONDS)
     try:
-        # Polling, since flock knows no event to wait for: a blocking flock would sit in a thread
-        # of the shared executor for as long as another process downloads, and could not be cancelled.
-        while not await in_thread(lock.try_acquire):
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_POLL_SECONDS)
+        # Polls, because flock has no event: a blocking flock would occupy a thread of the executor for
+        # as long as another process downloads, and could not be cancelled.
+        while not await in_thread(lock.try_acquire):  # noqa: ASYNC110 - see above
+            await asyncio.sleep(backoff.next_delay())
         yield
     finally:
         await in_thread(lock.release, remove=remove)

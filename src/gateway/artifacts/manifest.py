@@ -1,4 +1,4 @@
-"""What a cached model consists of, file by file, and whether it is still so."""
+"""The manifest of a cached model: its files with their sizes and digests, and their verification."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _RESOURCE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Every file of one cached model; `model` is for people who look into the cache."""
+    """A list of all files of one cached model; `model` is for operators who look into the cache."""
 
     model: str
     files: tuple[StoredFile, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """The bytes of all files together."""
         return sum(file.size for file in self.files)
 
     def find_file(self, path: str) -> StoredFile | None:
-        """The file at `path`, None where there is none."""
+        """Return the file at `path`, or None."""
         return next((file for file in self.files if file.path == path), None)
 
     def write(self, path: Path) -> None:
-        """Write the manifest to `path`, on disk for certain."""
+        """Write the manifest to a new file at `path` and fsync it."""
         text = json.dumps({"model": self.model, "files": [asdict(file) for file in self.files]}, indent=1)
         with os.fdopen(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
@@ -45,14 +45,14 @@ class Manifest:
             os.fsync(file.fileno())
 
     def verify(self, folder: Path) -> str | None:
-        """What is wrong with the files in `folder`, None where each is as it was stored."""
+        """Return what is wrong with the files in `folder`, or None if all are as stored."""
         if self.find_file(MODEL_FILE) is None:
             return "the manifest names no model"
         found = (_verify_file(folder, file) for file in self.files)
         return next((problem for problem in found if problem is not None), None)
 
     def unexpected_files(self, folder: Path) -> list[Path]:
-        """The files and links in `folder` that do not belong to the model."""
+        """Return the files and links in `folder` that are not in the manifest."""
         own = {safe_join(folder, file.path) for file in self.files}
         return [path for path in folder.rglob("*") if path not in own and not _is_folder(path)]
 
@@ -61,7 +61,7 @@ def _verify_file(folder: Path, file: StoredFile) -> str | None:
     try:
         path = safe_join(folder, file.path)
         if path.is_symlink() or not path.is_file():
-            return f"{file.path!r} is no file any more"
+            return f"{file.path!r} is not a file"
         if path.stat().st_size != file.size:
             return f"{file.path!r} has another size"
         return None if digest_file(path) == file.sha256 else f"{file.path!r} has another digest"
@@ -77,9 +77,9 @@ def _is_folder(path: Path) -> bool:
 
 
 def load_manifest(path: Path) -> Manifest | None:
-    """The manifest at `path`; None where there is none that can be read.
+    """Return the manifest at `path`, or None if it does not exist or is invalid.
 
-    Raises OSError where descriptors or memory for reading it are used up.
+    Raise OSError if this process has no file descriptors or memory left to read it.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -97,19 +97,19 @@ def load_manifest(path: Path) -> Manifest | None:
 
 
 def _raise_if_resources_exhausted(error: OSError) -> None:
-    """Raise what says nothing of the file: this process lacks what it takes to look at it."""
+    """Raise `error` again if it is due to this process's resources, not to the file."""
     if error.errno in _RESOURCE_ERRNOS:
         raise error
 
 
 def fsync_folders(top: Path) -> None:
-    """Have the names in `top` and in every folder below it on disk for certain."""
+    """Fsync `top` and every folder below it, so that their entries survive a crash."""
     for folder, _, _ in os.walk(top):
         fsync_folder(folder)
 
 
 def fsync_folder(folder: Path | str) -> None:
-    """Have the names in `folder` on disk for certain."""
+    """Fsync `folder`, so that its entries survive a crash."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

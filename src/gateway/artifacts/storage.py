@@ -1,4 +1,4 @@
-"""The cache's folder: what is where in it, how large it may be, and who gives way."""
+"""The cache's folder on disk: its layout, its size limit, and eviction."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _LAYOUT_VERSION = "v1"
 
 
 class CacheDirectory:
-    """Everything below the cache's folder, shared with other processes that use the same one.
+    """A folder of cached models, which several processes may share.
 
-    Models and downloads together take `max_bytes` at most; a model that anybody has on lease
-    stays, of the others the least recently used goes first.
+    Models and downloads together take at most `max_bytes` bytes. A leased model is never evicted; of the
+    others the least recently used is evicted first.
     """
 
     def __init__(self, top: Path, *, max_bytes: int, counters: Counters) -> None:
@@ -45,29 +45,29 @@ class CacheDirectory:
         self._models = self._root / "models"
         self._downloads = self._root / "partial"
         self._locks = self._root / "locks"
-        self._lock_path = self._root / "room.lock"
+        self._lock_path = self._root / "cache.lock"
         self._counters = counters
         self._evicted_count = 0
         self.max_bytes = max_bytes
 
     async def open(self) -> None:
-        """Make the folder, and remove what dead processes left half done."""
+        """Create the folder and remove the partial downloads of ended processes."""
         await self.ensure_exists()
         async with hold_lock(self._lock_path):
             await in_thread(self._remove_abandoned)
 
     async def ensure_exists(self) -> None:
-        """Make the folder where it is not there, or not any more: some system cleans up old files."""
+        """Create the folders that do not exist: the system may have cleaned up old files."""
         await in_thread(self._create_folders)
 
     def paths(self, key: ModelKey) -> ModelPaths:
-        """Where the model `key` belongs; its name is never part of a path."""
+        """Return the paths of the model `key`; its name is never part of them."""
         name = hashlib.sha256(json.dumps([key.name, key.version, key.fingerprint]).encode()).hexdigest()[:40]
         return self._paths(name)
 
     @asynccontextmanager
     async def begin_download(self, size: int) -> AsyncIterator[PartialDownload]:
-        """A new folder with room for `size` bytes, gone afterwards; raises CacheFull."""
+        """Yield a new folder with `size` reserved bytes and remove it afterwards; raise CacheFull."""
         partial = PartialDownload(self._downloads / secrets.token_hex(16))
         lock = FileLock(partial.lock)
         try:
@@ -78,29 +78,29 @@ class CacheDirectory:
             await in_thread(remove_tree, partial.root)
             await in_thread(lock.release)
 
-    async def publish(self, partial: PartialDownload, place: ModelPaths, *, size: int) -> None:
-        """Put a complete model of `size` bytes in its place; raises CacheFull."""
+    async def publish(self, partial: PartialDownload, paths: ModelPaths, *, size: int) -> None:
+        """Move a completely downloaded model of `size` bytes to its final folder; raise CacheFull."""
         await in_thread(manifest.fsync_folders, partial.folder)
         async with self._locked():
             await in_thread(self._make_space, size, keep=partial)
-            await in_thread(self._move_into_place, partial.folder, place.folder)
+            await in_thread(self._move_into_place, partial.folder, paths.folder)
 
     async def free_space(self, size: int | None) -> bool:
-        """Remove models nobody has on lease until `size` bytes are free, all of them where it is unknown.
+        """Evict models until `size` bytes are free on a full disk; all unleased models if `size` is None.
 
-        For a disk that was found full; False where there was none to remove.
+        Return whether any model was evicted.
         """
         async with self._locked():
             return await in_thread(self._free_space, size)
 
-    async def discard(self, place: ModelPaths) -> None:
-        """Remove the model at `place`, leased or not: it is damaged."""
+    async def discard(self, paths: ModelPaths) -> None:
+        """Remove a damaged model, leased or not."""
         async with hold_lock(self._lock_path):
-            await in_thread(self._remove_model, place.folder)
+            await in_thread(self._remove_model, paths.folder)
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        """Hold the gate, and count what was evicted meanwhile: threads do not."""
+        """Hold the folder's lock; count the block's evictions afterwards, in the event loop."""
         async with hold_lock(self._lock_path):
             try:
                 yield
@@ -117,7 +117,7 @@ class CacheDirectory:
         for folder in (self._root, self._models, self._downloads, self._locks):
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-                raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
+                raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
             folder.chmod(0o700)
 
     def _create_download(self, partial: PartialDownload, size: int, *, lock: FileLock) -> None:
@@ -125,13 +125,13 @@ class CacheDirectory:
         self._make_space(size)
         partial.root.mkdir(mode=0o700)
         if not lock.try_acquire():
-            raise RuntimeError("a new folder is locked already")
+            raise RuntimeError("the lock of a new folder is held already")
         partial.lock.write_text(str(size))
         partial.folder.mkdir(mode=0o700)
         partial.files.mkdir(mode=0o700)
 
     def _make_space(self, size: int, *, keep: PartialDownload | None = None) -> None:
-        """Have room for `size` bytes, besides what `keep` has; called with the gate held."""
+        """Evict models until `size` bytes fit, besides the download `keep`; call with the lock held."""
         if size > self.max_bytes:
             raise CacheFull(
                 f"This version's files are larger than the artifact cache: {size} of {self.max_bytes} bytes. "
@@ -141,82 +141,85 @@ class CacheDirectory:
             PartialDownload(top) for top in self._downloads.iterdir() if keep is None or top != keep.root
         ]
         sizes = self._model_sizes()
-        taken = sum(sizes.values()) + sum(other.reserved_bytes() for other in others)
-        # What `keep` has is on the disk already.
-        coming = size + sum(other.missing_bytes() for other in others) if keep is None else 0
-        if disk_errors.free_bytes(self._root) + sum(sizes.values()) < coming:
-            raise _disk_full(size)
-        for place, bytes_there in sizes.items():
-            if taken + size <= self.max_bytes and coming <= disk_errors.free_bytes(self._root):
+        used = sum(sizes.values()) + sum(other.reserved_bytes() for other in others)
+        # The bytes of `keep` are on the disk already.
+        needed = size + sum(other.missing_bytes() for other in others) if keep is None else 0
+        if disk_errors.free_bytes(self._root) + sum(sizes.values()) < needed:
+            raise _disk_full_error(size)
+        for paths, model_bytes in sizes.items():
+            if used + size <= self.max_bytes and needed <= disk_errors.free_bytes(self._root):
                 return
-            if self._evict(place):
-                taken -= bytes_there
-        if taken + size > self.max_bytes:
+            if self._evict(paths):
+                used -= model_bytes
+        if used + size > self.max_bytes:
             raise CacheFull(
                 f"The artifact cache is full of models in use: {size} bytes do not fit {self.max_bytes}. "
                 "GATEWAY_CACHE_MAX_BYTES sets its size."
             )
-        if coming > disk_errors.free_bytes(self._root):
-            raise _disk_full(size)
+        if needed > disk_errors.free_bytes(self._root):
+            raise _disk_full_error(size)
 
     def _free_space(self, size: int | None) -> bool:
-        removed = False
-        for place in self._model_sizes():
-            if size is not None and removed and disk_errors.free_bytes(self._root) >= size:
+        evicted = False
+        for paths in self._model_sizes():
+            if size is not None and evicted and disk_errors.free_bytes(self._root) >= size:
                 break
-            removed = self._evict(place) or removed
-        return removed
+            evicted = self._evict(paths) or evicted
+        return evicted
 
     def _model_sizes(self) -> dict[ModelPaths, int]:
-        """The cached models' bytes, the least recently used model first."""
-        places = [self._paths(folder.name) for folder in self._models.iterdir()]
-        return {place: place.size() for place in sorted(places, key=ModelPaths.last_used)}
+        """Return the bytes of each cached model, the least recently used model first."""
+        models = [self._paths(folder.name) for folder in self._models.iterdir()]
+        return {paths: paths.size() for paths in sorted(models, key=ModelPaths.last_used)}
 
-    def _evict(self, place: ModelPaths) -> bool:
-        lock = FileLock(place.lease_lock)
+    def _evict(self, paths: ModelPaths) -> bool:
+        lock = FileLock(paths.lease_lock)
         if not lock.try_acquire():
             return False
         try:
-            known = manifest.load_manifest(place.manifest)
-            self._remove_model(place.folder)
+            stored = manifest.load_manifest(paths.manifest)
+            self._remove_model(paths.folder)
             self._evicted_count += 1
+            model = stored.model if stored else "an unknown model"
             logger.info(
-                "the cached files of %s gave way to others", known.model if known else "an unknown model"
+                "Evicted the cached files of %s",
+                model,
+                extra={"event": "cached_files_evicted", "model": model, "bytes": stored and stored.size},
             )
         finally:
             lock.release(remove=True)
         return True
 
     def _remove_model(self, folder: Path) -> None:
-        # Away by one rename, so that nobody sees half of it; under a name that `_sweep` knows as dead.
+        # One rename removes it at once; `_remove_abandoned` cleans up the new name after a crash.
         trash = self._downloads / secrets.token_hex(16)
         try:
             if folder.is_dir() and not folder.is_symlink():
-                folder.chmod(0o700)  # a folder that is not ours to write in cannot be moved
+                folder.chmod(0o700)  # a rename needs write permission on a folder
             folder.rename(trash)
         except FileNotFoundError:
             return
         remove_tree(trash)
 
-    def _move_into_place(self, folder: Path, place: Path) -> None:
-        folder.rename(place)
+    def _move_into_place(self, folder: Path, target: Path) -> None:
+        folder.rename(target)
         manifest.fsync_folder(self._models)
 
     def _remove_abandoned(self) -> None:
-        """Remove the partial folders whose owner is gone; called with the gate held."""
+        """Remove the partial downloads of ended processes; call with the lock held."""
         for top in self._downloads.iterdir():
             lock = FileLock(PartialDownload(top).lock)
-            # Whoever ends a download removes its folder without the gate: it may go at any moment.
+            # The end of a download removes its folder without the lock: it may vanish at any time.
             with suppress(FileNotFoundError):
                 if not top.is_dir() or top.is_symlink():
-                    remove_tree(top)  # nothing of ours
+                    remove_tree(top)  # the gateway makes only folders here
                 elif lock.try_acquire():
                     remove_tree(top)
                     lock.release()
 
 
-def _disk_full(size: int) -> CacheFull:
+def _disk_full_error(size: int) -> CacheFull:
     return CacheFull(
-        f"The disk of the artifact cache is full: this version's files need {size} bytes, and no cached "
-        "model that is not in use could give way. See GATEWAY_CACHE_DIR."
+        f"The disk of the artifact cache is full: this version's files need {size} bytes, and no "
+        "cached model can be evicted. See GATEWAY_CACHE_DIR."
     )

@@ -1,4 +1,4 @@
-"""`ModelRef → ModelVersion`: after this room nobody knows what `latest` or `best` was."""
+"""Resolves a `ModelRef` to a `ModelVersion`; code after this package never sees `latest` or `best`."""
 
 from gateway.catalog.catalog import Catalog
 

@@ -1,4 +1,4 @@
-"""Whether MLflow answers: learnt from every call, logged when it changes."""
+"""Tracks whether MLflow answers, from the outcome of every call, and logs each change."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class UpstreamAvailability:
-    """`reached` once any call has succeeded; `away` tells why the last one failed, None if it did not.
+    """A record of whether calls to MLflow succeed.
 
-    `since` is when that began; `doubtful` is set until MLflow was reached, and while it is away.
+    `ever_reached` is True after the first successful call. `unavailable_reason` is the error of the last
+    call if it failed, else None, and `unavailable_since` the time of the first failure since the last
+    success. `unavailable` is set until MLflow is first reached, and while calls fail.
     """
 
     def __init__(self, counters: Counters) -> None:
@@ -43,7 +45,7 @@ class UpstreamAvailability:
 
     @contextmanager
     def observe(self) -> Iterator[None]:
-        """Learn from how the calls inside end; a refusal in MLflow's own words is an answer too."""
+        """Record the outcome of the calls in the block; a request that MLflow rejects counts as a success."""
         try:
             yield
         except RequestRejected:
@@ -61,7 +63,7 @@ class UpstreamAvailability:
     def _record_success(self) -> None:
         self._counters.increment(MLFLOW_REQUESTS, "answered")
         if self.unavailable_reason is not None:
-            logger.info("MLflow answers again")
+            logger.info("Calls to MLflow succeed again", extra={"event": "mlflow_calls_succeeding"})
         self.ever_reached, self.unavailable_reason, self.unavailable_since = True, None, None
         self.unavailable.clear()
 
@@ -69,7 +71,10 @@ class UpstreamAvailability:
         self._counters.increment(MLFLOW_REQUESTS, error_kind(error))
         reason = str(error)
         if self.unavailable_reason is None:
-            logger.warning("%s What is known of its models serves on" if self.ever_reached else "%s", reason)
+            consequence = " Known models are still served" if self.ever_reached else ""
+            logger.warning(
+                "Calls to MLflow fail: %s%s", reason, consequence, extra={"event": "mlflow_calls_failing"}
+            )
             self.unavailable_since = datetime.now(UTC)
             self.unavailable.set()
         self.unavailable_reason = reason

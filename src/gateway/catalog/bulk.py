@@ -1,4 +1,4 @@
-"""Many runs or logged models in few calls."""
+"""Fetches many runs or logged models with few calls to MLflow."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _MAX_CONCURRENT_CALLS = 8
 
 
 async def runs_by_id(client: MlflowClient, run_ids: Iterable[str]) -> dict[str, Run]:
-    """The runs there are of these ids, deleted ones too.
+    """Return the existing runs with these ids, including deleted ones.
 
-    MLflow searches runs by experiment only: the experiments of a few runs are asked for one by
-    one, and most others are then found in the same experiments by search.
+    MLflow searches runs only within given experiments. So a few runs are fetched one by one, and
+    most others are then found by a search in the experiments of these.
     """
     found: dict[str, Run] = {}
-    waiting = list(dict.fromkeys(run_id for run_id in run_ids if run_id))
-    while waiting:
-        probes, waiting = waiting[:_MAX_CONCURRENT_CALLS], waiting[_MAX_CONCURRENT_CALLS:]
+    missing = list(dict.fromkeys(run_id for run_id in run_ids if run_id))
+    while missing:
+        probes, missing = missing[:_MAX_CONCURRENT_CALLS], missing[_MAX_CONCURRENT_CALLS:]
         runs = [run for run in await gather_bounded(client.get_run, probes) if run is not None]
         found |= {run.run_id: run for run in runs}
-        if waiting and runs:
-            found |= await _search_runs_by_id(client, sorted({run.experiment_id for run in runs}), waiting)
-            waiting = [run_id for run_id in waiting if run_id not in found]
+        if missing and runs:
+            found |= await _search_runs_by_id(client, sorted({run.experiment_id for run in runs}), missing)
+            missing = [run_id for run_id in missing if run_id not in found]
     return found
 
 
@@ -43,12 +43,12 @@ async def _search_runs_by_id(
     client: MlflowClient, experiment_ids: list[str], run_ids: list[str]
 ) -> dict[str, Run]:
     async def search(chunk: Sequence[str]) -> list[Run]:
-        text = filters.id_in("attributes.run_id", chunk)
+        filter_text = filters.id_in("attributes.run_id", chunk)
 
         async def page(token: str) -> Page[Run]:
-            return await client.search_runs(experiment_ids, text, view="ALL", token=token)
+            return await client.search_runs(experiment_ids, filter_text, view="ALL", token=token)
 
-        return await all_pages(page) if text else []
+        return await all_pages(page) if filter_text else []
 
     found = await gather_bounded(search, list(_chunks(run_ids)))
     return {run.run_id: run for runs in found for run in runs or ()}
@@ -57,9 +57,9 @@ async def _search_runs_by_id(
 async def logged_models_by_id(
     client: MlflowClient, model_ids: Iterable[str], experiment_ids: Iterable[str]
 ) -> dict[str, LoggedModel]:
-    """The models of MLflow 3 there are of these ids; none from a server of MLflow 2.
+    """Return the existing logged models with these ids; an MLflow 2 server has none.
 
-    They are searched in `experiment_ids`; what is not there is asked for one by one.
+    Search `experiment_ids` first, then fetch the models that were not found one by one.
     """
     wanted = list(dict.fromkeys(model_id for model_id in model_ids if model_id))
     if not wanted:
@@ -68,7 +68,7 @@ async def logged_models_by_id(
     try:
         if len(wanted) > 1:
             found = await _search_logged_models_by_id(client, sorted(set(experiment_ids)), wanted)
-        rest = await gather_bounded(client.get_logged_model, [one for one in wanted if one not in found])
+        rest = await gather_bounded(client.get_logged_model, [each for each in wanted if each not in found])
     except EndpointNotFound:
         return {}
     return found | {model.model_id: model for model in rest if model is not None}
@@ -78,19 +78,19 @@ async def _search_logged_models_by_id(
     client: MlflowClient, experiment_ids: list[str], model_ids: list[str]
 ) -> dict[str, LoggedModel]:
     async def search(chunk: Sequence[str]) -> list[LoggedModel]:
-        text = filters.id_in("model_id", chunk)
+        filter_text = filters.id_in("model_id", chunk)
 
         async def page(token: str) -> Page[LoggedModel]:
-            return await client.search_logged_models(experiment_ids, text, token=token)
+            return await client.search_logged_models(experiment_ids, filter_text, token=token)
 
-        return await all_pages(page) if text else []
+        return await all_pages(page) if filter_text else []
 
     if not experiment_ids:
         return {}
     try:
         found = await gather_bounded(search, list(_chunks(model_ids)))
     except RequestRejected:
-        # An early MLflow 3 whose search does not know IN: ask one by one.
+        # The search of early MLflow 3 servers does not support IN: the caller fetches one by one.
         return {}
     return {model.model_id: model for models in found for model in models or ()}
 
@@ -98,10 +98,11 @@ async def _search_logged_models_by_id(
 async def version_metrics(
     client: MlflowClient, versions: Sequence[Version]
 ) -> dict[str, Mapping[str, float]]:
-    """The metrics of registered versions, by version number.
+    """Return the metrics of registered versions, keyed by version number.
 
-    A metric of the logged model wins over its run's. The run's others count too, since MLflow
-    links to a model only what was logged before it; not where the run has several models.
+    A metric of the logged model takes precedence over the same metric of its run. The run's other
+    metrics are included, because MLflow links only metrics logged before the model to it. They are
+    left out if the run has several models.
     """
     runs = await runs_by_id(client, (version.run_id for version in versions))
     experiment_ids = {run.experiment_id for run in runs.values()}
@@ -110,24 +111,24 @@ async def version_metrics(
     for version in versions:
         run, model = runs.get(version.run_id), logged.get(version.model_id)
         own = model.metrics if model is not None else {}
-        shared = run is not None and len(run.outputs) > 1
-        others = run.metrics if run is not None and not (own and shared) else {}
+        run_is_shared = run is not None and len(run.outputs) > 1
+        others = run.metrics if run is not None and not (own and run_is_shared) else {}
         found[version.version] = {**others, **own}
     return found
 
 
 async def gather_bounded(call: Callable[[A], Awaitable[T]], arguments: Sequence[A]) -> list[T | None]:
-    """`call` of each argument, a few at a time; None where MLflow knows nothing of it."""
-    gate = asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
+    """Return the result of `call` for each argument, None if it raised NotFound; run a few at a time."""
+    slots = asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
 
-    async def one(argument: A) -> T | None:
-        async with gate:
+    async def call_one(argument: A) -> T | None:
+        async with slots:
             try:
                 return await call(argument)
             except NotFound:
                 return None
 
-    tasks = [asyncio.ensure_future(one(argument)) for argument in arguments]
+    tasks = [asyncio.ensure_future(call_one(argument)) for argument in arguments]
     try:
         return list(await asyncio.gather(*tasks))
     finally:

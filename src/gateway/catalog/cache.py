@@ -1,4 +1,4 @@
-"""Answers kept for seconds, refreshed behind the request, and kept on while nobody can be asked."""
+"""A cache of lookups that refreshes entries in the background and keeps old ones while lookups fail."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.concurrency.singleflight import SingleFlight, SingleFlightClosed
+from gateway.domain.refs import format_ref
 from gateway.errors import BadUpstreamResponse, GatewayError, UpstreamTimeout, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
     from typing import Any
 
+    from gateway.domain.refs import ModelRef
+
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
 REFRESH_AHEAD_FACTOR = 0.75
-"""The part of its time after which an answer that is in use is refreshed behind the request."""
+"""The part of an entry's lifetime after which the next use of it starts a refresh."""
 
 _UPSTREAM_ERRORS = (UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)
 logger = logging.getLogger(__name__)
@@ -34,19 +37,15 @@ class _Entry(Generic[V]):
     retry_at: float = 0.0
 
     def lifetime(self, ttl: float) -> float:
-        """Seconds from the question for which it is fresh: a slow server is not asked all the time."""
+        """Return the seconds for which the value is fresh; a slow lookup makes it longer than `ttl`."""
         return max(ttl, 2 * self.lookup_seconds) if ttl else 0.0
-
-    def to_stale(self) -> CachedValue[V]:
-        """The answer, beyond its time."""
-        return CachedValue(self.value, stale=True, age=monotonic() - self.requested_at)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedValue(Generic[V]):
-    """A value, and whether it is older than its time because nobody could be asked again.
+    """A value; `stale` if it is past its lifetime and could not be looked up again.
 
-    `age` is how many seconds ago it was asked for, told of stale ones only.
+    `age` is the number of seconds since the lookup of a stale value began, 0 for a fresh value.
     """
 
     value: V
@@ -55,26 +54,29 @@ class CachedValue(Generic[V]):
 
 
 class StaleWhileRevalidateCache(Generic[K, V]):
-    """What `lookup` answered, per key, for `ttl` seconds; the least recently used goes first.
+    """A least-recently-used cache of what `lookup` returned, fresh for `ttl()` seconds.
 
-    A lookup that took more than half of that is followed by at least as long a pause.
-    An older answer is given only where the lookup fails upstream, or has not ended `patience`
-    seconds after its beginning: who asks later than that does not wait at all. Every other failure
-    forgets the answer. After a failed lookup the key rests for `rest` seconds, so that a server in
-    trouble is not asked by every request. Where nothing is known, an asker waits `longest` seconds,
-    while the lookup goes on; of lookups at once there are `many` at most. Both raise UpstreamAway.
+    A value whose lookup took more than half of that stays fresh for twice the lookup's time. A value past
+    its lifetime is returned, as stale, only if its new lookup fails upstream or has not ended
+    `refresh_timeout` seconds after its start. A caller that comes later than that does not wait. Any other
+    failure of a lookup removes the entry. After a failed lookup the key is not looked up again for
+    `retry_delay` seconds.
+
+    Without an entry, a caller waits for at most `lookup_timeout` seconds, and at most `max_lookups`
+    lookups run at once. Beyond either limit `get` raises UpstreamUnavailable; the lookup goes on.
     """
 
     def __init__(
         self,
         lookup: Callable[[K], Coroutine[Any, Any, V]],
         *,
-        ttl: float,
+        ttl: Callable[[], float],
         max_entries: int = 10_000,
         refresh_timeout: float = 1.0,
         retry_delay: float = 1.0,
         lookup_timeout: float = 10.0,
         max_lookups: int = 1000,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._lookup = lookup
         self._ttl = ttl
@@ -83,88 +85,88 @@ class StaleWhileRevalidateCache(Generic[K, V]):
         self._retry_delay = retry_delay
         self._lookup_timeout = lookup_timeout
         self._max_lookups = max_lookups
+        self._clock = clock
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._single_flight: SingleFlight[K] = SingleFlight()
         self._refreshing: dict[K, asyncio.Task[None]] = {}
         self._lookup_started: dict[K, float] = {}
 
-    def change(self, *, ttl: float) -> None:
-        """Have another time from now on, for what is known already too."""
-        self._ttl = ttl
-
     def get_fresh(self, key: K) -> V | None:
-        """The answer within its time, without waiting; one about to end is refreshed meanwhile."""
+        """Return the value if it is fresh, without waiting; start a refresh near the end of its lifetime."""
         entry = self._entries.get(key)
         if entry is None:
             return None
-        now = monotonic()
-        age, life = now - entry.requested_at, entry.lifetime(self._ttl)
-        if age >= life:
+        now = self._clock()
+        age, lifetime = now - entry.requested_at, entry.lifetime(self._ttl())
+        if age >= lifetime:
             return None
         self._entries.move_to_end(key)
-        if age >= life * REFRESH_AHEAD_FACTOR and now >= entry.retry_at:
+        if age >= lifetime * REFRESH_AHEAD_FACTOR and now >= entry.retry_at:
             self._start_refresh(key)
         return entry.value
 
     async def get(self, key: K) -> CachedValue[V]:
-        """The answer, looked up by one for all who ask now where it is not fresh."""
+        """Return the value; look it up if it is not fresh, once for all concurrent callers."""
         value = self.get_fresh(key)
         if value is not None:
             return CachedValue(value)
         entry = self._entries.get(key)
         if entry is None:
             return CachedValue(await self._get_missing(key))
-        patience = self._remaining_wait(key)
-        if monotonic() < entry.retry_at or (patience is not None and patience <= 0):
-            return entry.to_stale()
+        wait = self._remaining_wait(key)
+        if self._clock() < entry.retry_at or (wait is not None and wait <= 0):
+            return self._to_stale(entry)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(wait):
                 return CachedValue(await self._look_up_once(key))
         except (*_UPSTREAM_ERRORS, TimeoutError):
-            return entry.to_stale()
+            return self._to_stale(entry)
 
     async def close(self) -> None:
-        """End the lookups that run."""
+        """Cancel the running lookups and wait for their end."""
         tasks = list(self._refreshing.values())
         await self._single_flight.close()
         if tasks:
             await asyncio.wait(tasks)
 
+    def _to_stale(self, entry: _Entry[V]) -> CachedValue[V]:
+        return CachedValue(entry.value, stale=True, age=self._clock() - entry.requested_at)
+
     def _remaining_wait(self, key: K) -> float | None:
-        """How long an asker waits for the lookup that runs or begins; None: to its end."""
-        if not self._ttl:
+        """Return the seconds a caller may wait for the lookup; None without limit, if nothing is cached."""
+        if not self._ttl():
             return None
-        now = monotonic()
+        now = self._clock()
         return self._lookup_started.get(key, now) + self._refresh_timeout - now
 
     async def _get_missing(self, key: K) -> V:
         if len(self._lookup_started) >= self._max_lookups and key not in self._lookup_started:
-            raise UpstreamUnavailable("Too many questions wait for MLflow.")
+            raise UpstreamUnavailable("Too many requests are waiting for MLflow.")
         try:
             async with asyncio.timeout(self._lookup_timeout):
                 return await self._look_up_once(key)
         except TimeoutError as error:
             raise UpstreamUnavailable(
-                "MLflow has not yet said which version this is, and is still asked."
+                "MLflow has not yet answered which version this is; the lookup continues."
             ) from error
 
     async def _look_up_once(self, key: K) -> V:
         return await self._single_flight.do(key, lambda: self._look_up(key))
 
     async def _look_up(self, key: K) -> V:
-        asked = self._lookup_started[key] = monotonic()
+        started = self._lookup_started[key] = self._clock()
         try:
             value = await self._lookup(key)
         except _UPSTREAM_ERRORS:
             if key in self._entries:
-                self._entries[key].retry_at = monotonic() + self._retry_delay
+                self._entries[key].retry_at = self._clock() + self._retry_delay
             raise
         except GatewayError:
             self._entries.pop(key, None)
             raise
         finally:
             del self._lookup_started[key]
-        self._entries[key] = _Entry(value, asked, monotonic() - asked)
+        self._entries[key] = _Entry(value, started, self._clock() - started)
         self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
@@ -172,7 +174,7 @@ class StaleWhileRevalidateCache(Generic[K, V]):
 
     def _start_refresh(self, key: K) -> None:
         if key not in self._refreshing:
-            task = asyncio.create_task(self._refresh_quietly(key))
+            task = asyncio.create_task(self._refresh_quietly(key), name=f"refresh {key}")
             self._refreshing[key] = task
             task.add_done_callback(lambda _: self._refreshing.pop(key, None))
 
@@ -180,5 +182,43 @@ class StaleWhileRevalidateCache(Generic[K, V]):
         try:
             await self._look_up_once(key)
         except (GatewayError, SingleFlightClosed) as error:
-            # Who asks next meets the same; the answer in memory has its time until then.
-            logger.debug("refreshing %s failed: %s", key, error)
+            # The cached value stays fresh until its lifetime ends; the next lookup raises the error.
+            logger.debug("Refreshing %s failed: %s", key, error)
+
+
+class StaleLog:
+    """A log of periods in which requests got stale values: one line at the start, one at the end.
+
+    A period is over when MLflow answers and no stale value was used for `quiet` seconds.
+    """
+
+    def __init__(self, *, quiet: float = 30.0, clock: Callable[[], float] = monotonic) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._count = 0
+        self._first = self._last = 0.0
+
+    def record_stale(self, ref: ModelRef, age: float) -> None:
+        """Record that a request got a value that is `age` seconds old."""
+        self._last = self._clock()
+        self._count += 1
+        if self._count == 1:
+            self._first = self._last
+            logger.warning(
+                "MLflow is unavailable; serving cached resolutions (first: %s, %.0f s old)",
+                format_ref(ref),
+                age,
+                extra={"event": "mlflow_unavailable", "model": format_ref(ref), "age_seconds": age},
+            )
+
+    def record_fresh(self) -> None:
+        """Record that MLflow answered."""
+        if self._count and self._clock() - self._last >= self._quiet:
+            seconds = self._last - self._first
+            logger.info(
+                "MLflow has recovered: %d requests in %.0f s got cached resolutions",
+                self._count,
+                seconds,
+                extra={"event": "mlflow_recovered", "requests": self._count, "seconds": seconds},
+            )
+            self._count = 0

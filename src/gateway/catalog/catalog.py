@@ -1,4 +1,4 @@
-"""Which models there are, and which version a reference means now."""
+"""The catalog: lists models and resolves references to versions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.catalog import best, listing, locations
 from gateway.catalog.availability import UpstreamAvailability
-from gateway.catalog.cache import StaleWhileRevalidateCache
+from gateway.catalog.cache import StaleLog, StaleWhileRevalidateCache
 from gateway.catalog.run_reader import RunReader
 from gateway.catalog.sources import VersionSource, find_source
-from gateway.catalog.staleness import StaleLog
 from gateway.catalog.versions import READY, require_artifacts, require_ready
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.domain.models import BestChoice, ModelDetails, Resolution, RunDetails
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.domain.models import ModelPage, ModelVersion
     from gateway.mlflow_client import MlflowClient
-    from gateway.settings import Settings
+    from gateway.settings import CurrentSettings
 
 STALE_RESOLUTIONS: Final = CounterSpec(
     "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
@@ -43,65 +42,61 @@ _MAX_NUMBER_DIGITS = 18
 
 
 class Catalog:
-    """The MLflow server's models; resolutions are kept for seconds, and while MLflow is away."""
+    """A catalog of the MLflow server's models that caches resolutions, also while MLflow is unavailable."""
 
-    def __init__(self, client: MlflowClient, settings: Settings, *, counters: Counters | None = None) -> None:
-        """`tally` is where resolutions older than their time are counted."""
+    def __init__(
+        self, client: MlflowClient, settings: CurrentSettings, *, counters: Counters | None = None
+    ) -> None:
         self._client = client
-        # Two of them, so that no prediction waits for lists.
+        self._settings = settings
+        # Two readers, so that resolving a version never waits for a list of models.
         self._run_reader, self._listing_run_reader = RunReader(client), RunReader(client)
         self._model_flight: SingleFlight[str] = SingleFlight()
         self._counters = counters or Counters()
         self._stale_log = StaleLog()
-        self._default_preference = best.Preference(settings.best_metric, settings.best_order)
         self._availability = UpstreamAvailability(self._counters)
         self._cache: StaleWhileRevalidateCache[ModelRef, Resolution] = StaleWhileRevalidateCache(
-            self._look_up, ttl=settings.catalog_ttl_seconds
+            self._look_up, ttl=lambda: settings.value.catalog_ttl_seconds
         )
-
-    def change(self, settings: Settings) -> None:
-        """Have another preference for `best` and another time for answers, from now on."""
-        self._default_preference = best.Preference(settings.best_metric, settings.best_order)
-        self._cache.change(ttl=settings.catalog_ttl_seconds)
 
     @property
     def ever_reached(self) -> bool:
-        """Whether a real call has succeeded once."""
+        """Whether any call to MLflow has succeeded."""
         return self._availability.ever_reached
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why the last call to MLflow failed; None when it worked."""
+        """The error of the last call to MLflow, or None if it succeeded."""
         return self._availability.unavailable_reason
 
     @property
     def unavailable_since(self) -> datetime | None:
-        """When the first of the calls failed that have failed since the last one that worked."""
+        """The time of the first failure since the last successful call, or None."""
         return self._availability.unavailable_since
 
     async def wait_unavailable(self) -> None:
-        """Wait until MLflow is away, or has not been reached yet."""
+        """Wait until calls to MLflow fail; return at once if MLflow was never reached."""
         await self._availability.unavailable.wait()
 
     def resolve_cached(self, ref: ModelRef) -> Resolution | None:
-        """What `ref` means, where that is known and not yet old: the hot path, without waiting."""
+        """Return the cached resolution of `ref` if it is fresh, without waiting: the hot path."""
         return self._cache.get_fresh(ref)
 
     async def resolve(self, ref: ModelRef) -> Resolution:
-        """The READY version that `ref` means now, or meant when MLflow last answered.
+        """Return the READY version that `ref` resolves to, or the last known one if MLflow does not answer.
 
-        Raises NotFound, NotServable, TooManyRuns and BestUndecided; where nothing is known, UpstreamAway
-        for whatever is wrong with MLflow, and RequestRejected.
+        Raise NotFound, VersionNotServable, TooManyRuns, BestMetricUndecided or RequestRejected. If no
+        resolution is cached and MLflow fails in any other way, raise UpstreamUnavailable.
         """
-        answer = await self._cache.get(ref)
-        if not answer.stale:
-            return answer.value
+        cached = await self._cache.get(ref)
+        if not cached.stale:
+            return cached.value
         self._counters.increment(STALE_RESOLUTIONS)
-        self._stale_log.record_stale(ref, answer.age)
-        return replace(answer.value, stale=True)
+        self._stale_log.record_stale(ref, cached.age)
+        return replace(cached.value, stale=True)
 
     async def list_models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
-        """A page of all models whose name holds `name_contains`; BadRequest for a foreign token."""
+        """Return a page of models whose name contains `name_contains`; raise BadRequest for a wrong token."""
         with self._mlflow_call():
             return await listing.list_models(
                 self._client,
@@ -112,9 +107,9 @@ class Catalog:
             )
 
     async def get_model(self, name: str) -> ModelDetails:
-        """A model with all its versions, and what `latest` and `best` would pick now.
+        """Return a model with all its versions, and which of them are `latest` and `best`.
 
-        Whoever asks for it meanwhile gets the same; raises TooManyRuns, and what `resolve` raises.
+        Concurrent calls for the same model share one result. Raise what `resolve` raises.
         """
         return await self._model_flight.do(name, lambda: self._get_model(name))
 
@@ -122,18 +117,17 @@ class Catalog:
         with self._mlflow_call():
             source = await find_source(self._client, name, runs=self._listing_run_reader)
             versions = await source.list_versions()
-        preferences = (source.preference, self._default_preference)
-        return await asyncio.to_thread(_build_details, source, versions, preferences)
+        return await asyncio.to_thread(_build_details, source, versions, self._preferences(source))
 
     async def get_version(self, ref: ModelRef) -> ModelVersion:
-        """The version that `ref` means, whatever its status, with aliases and metrics."""
+        """Return the version that `ref` resolves to, whatever its status, with aliases and metrics."""
         with self._mlflow_call():
             source = await find_source(self._client, ref.name, runs=self._listing_run_reader)
             number = await self._resolve_number(source, ref)
             return await source.get_version(number, metrics=True)
 
     async def get_run(self, run_id: str) -> RunDetails | None:
-        """The run that made a version; None where it is gone."""
+        """Return the run that produced a version, or None if it does not exist."""
         if not run_id:
             return None
         try:
@@ -152,17 +146,17 @@ class Catalog:
         )
 
     async def resolve_uri(self, version: ModelVersion) -> str:
-        """The store's own URI of the version's files; NotServable where it has none."""
+        """Return the artifact store's URI of the version's files; raise VersionNotServable if it has none."""
         with self._mlflow_call():
             return await locations.resolve_uri(self._client, require_artifacts(version).uri)
 
     async def probe(self) -> None:
-        """Make one real call; raises UpstreamWrong, UpstreamAway or UpstreamSlow where it fails."""
+        """Call MLflow once; raise BadUpstreamResponse, UpstreamUnavailable or UpstreamTimeout on failure."""
         with self._availability.observe():
             await self._client.search_registered_models(max_results=1)
 
     async def close(self) -> None:
-        """End the lookups that run; the client is closed by who opened it."""
+        """Cancel the running lookups; leave the MLflow client open."""
         await self._cache.close()
         await self._model_flight.close()
         for runs in (self._run_reader, self._listing_run_reader):
@@ -170,7 +164,7 @@ class Catalog:
 
     @contextmanager
     def _mlflow_call(self) -> Iterator[None]:
-        """Whatever is wrong with MLflow is UpstreamAway to who asks: it may be right in a moment."""
+        """Record the outcome of the calls in the block; raise all upstream faults as UpstreamUnavailable."""
         try:
             with self._availability.observe():
                 yield
@@ -212,14 +206,16 @@ class Catalog:
             raise await _no_ready_version_error(source)
         return version
 
-    async def _resolve_best(self, source: VersionSource, wish: Best) -> tuple[BestChoice, ModelVersion]:
+    async def _resolve_best(self, source: VersionSource, selector: Best) -> tuple[BestChoice, ModelVersion]:
         extremes = await source.extremes()
         if extremes is None:
             raise await _no_ready_version_error(source)
-        choice = best.choose_from_extremes(
-            extremes, wish, preferences=(source.preference, self._default_preference)
-        )
+        choice = best.choose_from_extremes(extremes, selector, preferences=self._preferences(source))
         return choice, await source.get_version(choice.version, metrics=True)
+
+    def _preferences(self, source: VersionSource) -> tuple[best.Preference, best.Preference]:
+        settings = self._settings.value
+        return source.preference, best.Preference(settings.best_metric, settings.best_order)
 
 
 def _build_details(

@@ -1,4 +1,4 @@
-"""Experiments: their runs, counted from the oldest, are the versions."""
+"""Experiments as version sources: each run is a version, numbered from the oldest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.catalog.extremes import MetricExtremes
+    from gateway.catalog.best import MetricExtremes
     from gateway.catalog.run_index import RunIndex
     from gateway.catalog.run_reader import RunReader
     from gateway.domain.models import ModelVersion
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ExperimentSource:
-    """One experiment whose name no registered model has."""
+    """A version source for one experiment, used if no registered model has its name."""
 
     def __init__(self, client: MlflowClient, experiment: Experiment, *, runs: RunReader) -> None:
         self._client = client
@@ -34,35 +34,35 @@ class ExperimentSource:
         self.preference = Preference.from_tags(experiment.tags)
 
     async def get_version(self, number: str, *, metrics: bool = False) -> ModelVersion:
-        """The run of that number, whatever its status; NotFound where there is none."""
-        marks, place = (await self._get_index()).entries, int(number) - 1
-        if place >= len(marks):
+        """Return the run with this number, whatever its status; raise NotFound if there is none."""
+        entries, index = (await self._get_index()).entries, int(number) - 1
+        if index >= len(entries):
             raise NotFound(f"There is no version {number} of {self.name!r}.")
-        run = await self._client.get_run(marks[place].run_id)
-        return self._build_version(place, run, await self._newest_models([run]))
+        run = await self._client.get_run(entries[index].run_id)
+        return self._build_version(index, run, await self._newest_models([run]))
 
     async def latest_ready(self) -> ModelVersion | None:
-        """The newest finished run that has a model."""
+        """Return the newest finished run that has a model, or None."""
         number = (await self._get_index()).latest_ready()
         return None if number is None else await self.get_version(str(number))
 
     async def list_versions(self) -> list[ModelVersion]:
-        """All runs, the newest first, deleted ones too."""
+        """Return all runs including deleted ones, newest first."""
         runs = await self._run_reader.read_runs(self._experiment.experiment_id)
         newest = await self._newest_models(runs)
         return await asyncio.to_thread(self._build_versions, runs, newest)
 
     async def extremes(self) -> MetricExtremes[int] | None:
-        """The extremes of the READY runs' metrics, by number; None where none is READY."""
-        ledger = await self._get_index()
-        return None if ledger.latest_ready() is None else ledger.extremes.map_keys(ledger.get_number)
+        """Return the extremes of the READY runs' metrics by version number, or None if no run is READY."""
+        index = await self._get_index()
+        return None if index.latest_ready() is None else index.extremes.map_keys(index.get_number)
 
     async def has_versions(self) -> bool:
-        """Whether there is any run."""
+        """Return whether the experiment has any run."""
         return bool((await self._get_index()).entries)
 
     def to_model(self, latest: str | None) -> Model:
-        """The experiment as a model; `latest` is the number that `latest` stands for now."""
+        """Return the experiment as a model whose newest READY version is `latest`."""
         return experiment_to_model(self._experiment, latest)
 
     async def _get_index(self) -> RunIndex:
@@ -71,19 +71,19 @@ class ExperimentSource:
         return self._index
 
     def _build_versions(self, runs: Sequence[Run], newest: Mapping[str, str]) -> list[ModelVersion]:
-        return [self._build_version(place, run, newest) for place, run in enumerate(runs)][::-1]
+        return [self._build_version(index, run, newest) for index, run in enumerate(runs)][::-1]
 
-    def _build_version(self, place: int, run: Run, newest: Mapping[str, str]) -> ModelVersion:
+    def _build_version(self, index: int, run: Run, newest: Mapping[str, str]) -> ModelVersion:
         model_id = newest.get(run.run_id) or (run.outputs[-1] if run.outputs else "")
-        return from_run(self.name, place + 1, run, model_id=model_id)
+        return from_run(self.name, index + 1, run, model_id=model_id)
 
     async def _newest_models(self, runs: Sequence[Run]) -> dict[str, str]:
-        """The newest model of each run that has several; MLflow does not order a run's outputs."""
-        several = [run for run in runs if len(run.outputs) > 1]
-        identities = (model_id for run in several for model_id in run.outputs)
-        models = await bulk.logged_models_by_id(self._client, identities, [self._experiment.experiment_id])
+        """Return the id of the newest model of each run with several; MLflow does not order them."""
+        runs = [run for run in runs if len(run.outputs) > 1]
+        model_ids = (model_id for run in runs for model_id in run.outputs)
+        models = await bulk.logged_models_by_id(self._client, model_ids, [self._experiment.experiment_id])
         newest: dict[str, str] = {}
-        for run in several:
+        for run in runs:
             known = [models[model_id] for model_id in run.outputs if model_id in models]
             if known:
                 newest[run.run_id] = max(known, key=lambda model: (model.ready, model.created)).model_id
@@ -91,7 +91,7 @@ class ExperimentSource:
 
 
 def experiment_to_model(experiment: Experiment, latest: str | None) -> Model:
-    """The experiment as a model; `latest` is the number that `latest` stands for now."""
+    """Return the experiment as a model whose newest READY version is `latest`."""
     return Model(
         name=experiment.name,
         source="experiment",

@@ -1,4 +1,4 @@
-"""MLflow's search filters, which know no way to escape a quotation mark."""
+"""Builds MLflow search filters, whose syntax has no way to escape a quotation mark."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def name_equals(name: str) -> str:
-    """Finds everything of that name; other names too where it holds quotes, so compare again."""
+    """Return a filter for this name; it also matches other names if `name` contains quotes."""
     if _UNSAFE.search(name):
         return f"name LIKE '{_quotes_to_wildcards(name)}'"
     return f"name = '{name}'"
 
 
 def name_contains(text: str) -> str:
-    """Finds every name that holds `text`, and perhaps others: compare again."""
+    """Return a filter for names that contain `text`; it may also match others."""
     return f"name LIKE '%{_quotes_to_wildcards(text)}%'" if text else ""
 
 
-def id_in(field: str, identities: Iterable[str]) -> str:
-    """Finds what has one of these ids; ids that are none are left out. Empty where none is left."""
-    quoted = [f"'{identity}'" for identity in identities if _ID.fullmatch(identity)]
+def id_in(field: str, ids: Iterable[str]) -> str:
+    """Return a filter for these ids without the malformed ones; empty if no id is left."""
+    quoted = [f"'{each}'" for each in ids if _ID.fullmatch(each)]
     if len(quoted) > 1:
         return f"{field} IN ({', '.join(quoted)})"
     return f"{field} = {quoted[0]}" if quoted else ""

@@ -1,4 +1,4 @@
-"""Every model, page by page: the registered ones, then the experiments that no model is named like."""
+"""Lists all models in pages: registered models first, then experiments without a registered namesake."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ _STAGES: dict[str, Stage] = {"registry": "registry", "experiment": "experiment"}
 
 _MAX_PAGES = 10
 _PAGE_SIZE = 1000
+_WRONG_PAGE = "page_token was not issued by this server."
 
 
 @dataclass(frozen=True, slots=True)
 class PageToken:
-    """Where a page begins: in which of the two lists, and MLflow's own token there."""
+    """A position in the list: one of the two stages, and MLflow's own page token within it."""
 
     stage: Stage = "registry"
     mlflow_token: str = ""
 
     def encode(self) -> str:
-        """An opaque token for the client."""
+        """Return the opaque token for the client."""
         return urlsafe_b64encode(f"{self.stage}\n{self.mlflow_token}".encode()).decode()
 
     @classmethod
     def decode(cls, text: str | None) -> PageToken:
-        """The place that `text` is the token of; BadRequest where it is none of ours."""
+        """Return the position that `text` encodes; raise BadRequest for a token the gateway did not issue."""
         if not text:
             return cls()
         try:
@@ -52,73 +53,74 @@ class PageToken:
         except (binascii.Error, ValueError):
             stage, token = "", ""
         if stage not in _STAGES:
-            raise BadRequest("page_token is not one that this server gave.")
+            raise BadRequest(_WRONG_PAGE)
         return cls(_STAGES[stage], token)
 
 
 async def list_models(
     client: MlflowClient, *, runs: RunReader, max_results: int, page_token: str | None, name_contains: str
 ) -> ModelPage:
-    """At most `max_results` models whose name holds `name_contains`, from `page_token` on.
+    """Return at most `max_results` models whose name contains `name_contains`, starting at `page_token`.
 
-    `latest` is None, too, for an experiment that has too many runs.
+    `latest` of an experiment with too many runs is None.
     """
-    place: PageToken | None = PageToken.decode(page_token)
+    position: PageToken | None = PageToken.decode(page_token)
     models: list[Model] = []
     for _ in range(_MAX_PAGES):
-        if place is None or len(models) >= max_results:
+        if position is None or len(models) >= max_results:
             break
-        asked = place
-        step = _list_registered if place.stage == "registry" else partial(_list_experiments, runs=runs)
+        current = position
+        list_page = _list_registered if current.stage == "registry" else partial(_list_experiments, runs=runs)
         try:
-            found, place = await step(
-                client, asked.mlflow_token, room=max_results - len(models), contains=name_contains
+            found, position = await list_page(
+                client, current.mlflow_token, limit=max_results - len(models), contains=name_contains
             )
         except RequestRejected as error:
             if page_token and error.code == "INVALID_PARAMETER_VALUE":
-                raise BadRequest("page_token is not one that this server gave.") from error
+                raise BadRequest(_WRONG_PAGE) from error
             raise
         models += found
-        if place == asked:
+        if position == current:
             break
-    return ModelPage(tuple(models), place.encode() if place else None)
+    return ModelPage(tuple(models), position.encode() if position else None)
 
 
 async def _list_registered(
-    client: MlflowClient, token: str, *, room: int, contains: str
+    client: MlflowClient, token: str, *, limit: int, contains: str
 ) -> tuple[list[Model], PageToken | None]:
     found = await client.search_registered_models(
-        filters.name_contains(contains), max_results=room, token=token
+        filters.name_contains(contains), max_results=limit, token=token
     )
     records = [record for record in found.items if contains in record.name and not is_prompt(record.tags)]
     models = await bulk.gather_bounded(
         lambda record: RegisteredModelSource(client, record).to_model_with_latest(), records
     )
-    following = PageToken("registry", found.token) if found.token else PageToken("experiment")
-    return [model for model in models if model is not None], following
+    next_position = PageToken("registry", found.token) if found.token else PageToken("experiment")
+    return [model for model in models if model is not None], next_position
 
 
 async def _list_experiments(
-    client: MlflowClient, token: str, *, room: int, contains: str, runs: RunReader
+    client: MlflowClient, token: str, *, limit: int, contains: str, runs: RunReader
 ) -> tuple[list[Model], PageToken | None]:
-    found = await client.search_experiments(filters.name_contains(contains), max_results=room, token=token)
+    found = await client.search_experiments(filters.name_contains(contains), max_results=limit, token=token)
     records = [record for record in found.items if contains in record.name]
-    taken = await _registered_names(client, contains) if records else frozenset()
-    models = await _experiments_with_runs(runs, [record for record in records if record.name not in taken])
+    registered = await _registered_names(client, contains) if records else frozenset()
+    experiments = [record for record in records if record.name not in registered]
+    models = await _experiments_with_runs(runs, experiments)
     return models, PageToken("experiment", found.token) if found.token else None
 
 
 async def _experiments_with_runs(runs: RunReader, experiments: Sequence[Experiment]) -> list[Model]:
-    ledgers = await runs.read_indexes([experiment.experiment_id for experiment in experiments])
+    indexes = await runs.read_indexes([experiment.experiment_id for experiment in experiments])
     return [
-        experiment_to_model(experiment, _latest_number(ledgers[experiment.experiment_id]))
+        experiment_to_model(experiment, _latest_number(indexes[experiment.experiment_id]))
         for experiment in experiments
-        if experiment.experiment_id in ledgers
+        if experiment.experiment_id in indexes
     ]
 
 
-def _latest_number(ledger: RunIndex | None) -> str | None:
-    number = None if ledger is None else ledger.latest_ready()
+def _latest_number(index: RunIndex | None) -> str | None:
+    number = None if index is None else index.latest_ready()
     return None if number is None else str(number)
 
 

@@ -1,4 +1,4 @@
-"""Where a version's files are: MLflow's own indirections followed to the store."""
+"""Resolves the URI of a version's files: follows MLflow's own indirections to the artifact store."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 _MAX_INDIRECTIONS = 5
 _MODEL_VERSION = re.compile(r"(?P<name>.+)/(?P<version>[1-9][0-9]{0,17})")
+_PASSWORD = re.compile(r"//([^/:@\s]*):[^/\s]*@")
 
 
 async def resolve_uri(client: MlflowClient, uri: str) -> str:
-    """The store's own URI for `uri`: `models:/…` and `runs:/…` are followed, all else is returned.
+    """Return the artifact store's URI for `uri`; follow `models:/…` and `runs:/…`, return others unchanged.
 
-    Raises ArtifactsGone where a step leads nowhere, ArtifactsRefused where it does not name one
-    fixed version.
+    Raise ArtifactsNotFound if a step's target does not exist, and ArtifactLocationForbidden if a step
+    does not name one fixed version.
     """
     for _ in range(_MAX_INDIRECTIONS):
         if uri.startswith("models:/"):
@@ -30,8 +31,10 @@ async def resolve_uri(client: MlflowClient, uri: str) -> str:
         else:
             return uri
         if not uri:
-            raise BadUpstreamResponse("MLflow does not say where the version's files are.")
-    raise ArtifactLocationForbidden("The version's location leads from one model to another without an end.")
+            raise BadUpstreamResponse("MLflow has no location for the version's files.")
+    raise ArtifactLocationForbidden(
+        f"The version's location refers to other models, more than {_MAX_INDIRECTIONS} times."
+    )
 
 
 async def _resolve_model_uri(client: MlflowClient, name: str) -> str:
@@ -40,37 +43,40 @@ async def _resolve_model_uri(client: MlflowClient, name: str) -> str:
             return (await client.get_logged_model(name)).artifact_uri
         match = _MODEL_VERSION.fullmatch(name)
         if match is None:
-            raise ArtifactLocationForbidden(
-                "The version's location names a model, but no fixed version of it."
-            )
+            raise ArtifactLocationForbidden("The version's location names a model without a version number.")
         return (await client.get_model_version(match["name"], match["version"])).source
     except (NotFound, EndpointNotFound) as error:
-        raise ArtifactsNotFound("The model that the version's files belong to is gone.") from error
+        raise ArtifactsNotFound("The model that owns the version's files does not exist.") from error
 
 
 async def _resolve_run_uri(client: MlflowClient, location: str) -> str:
     run_id, _, path = location.partition("/")
     first, _, rest = path.partition("/")
     if not first:
-        raise ArtifactsNotFound("The version's location names a run, but no files of it.")
+        raise ArtifactsNotFound("The version's location names a run without a path in it.")
     try:
         run = await client.get_run(run_id)
     except NotFound as error:
-        raise ArtifactsNotFound("The run that the version's files belong to is gone.") from error
+        raise ArtifactsNotFound("The run that owns the version's files does not exist.") from error
     model = await _find_logged_model(client, run, first)
     base, inner = (run.artifact_uri, path) if model is None else (model.artifact_uri, rest)
     return f"{base.rstrip('/')}/{inner}".rstrip("/")
 
 
 async def _find_logged_model(client: MlflowClient, run: Run, name: str) -> LoggedModel | None:
-    """The newest model of that name that MLflow 3 keeps for the run; None on MLflow 2."""
-    text = filters.id_in("source_run_id", [run.run_id])
+    """Return the run's newest logged model with this name; None if there is none, as on MLflow 2."""
+    filter_text = filters.id_in("source_run_id", [run.run_id])
 
     async def page(token: str) -> Page[LoggedModel]:
-        return await client.search_logged_models([run.experiment_id], text, token=token)
+        return await client.search_logged_models([run.experiment_id], filter_text, token=token)
 
     try:
-        models = [model for model in await all_pages(page) if model.name == name] if text else []
+        models = [model for model in await all_pages(page) if model.name == name] if filter_text else []
     except EndpointNotFound:
         return None
     return max(models, key=lambda model: (model.ready, model.created), default=None)
+
+
+def strip_password(uri: str) -> str:
+    """Return `uri` without a password before the host; keep the user, which some stores' URIs need."""
+    return _PASSWORD.sub(r"//\1@", uri)

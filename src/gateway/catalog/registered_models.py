@@ -1,4 +1,4 @@
-"""Registered models and their versions."""
+"""Registered models as version sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.errors import NotFound
 from gateway.mlflow_client import all_pages
 
 if TYPE_CHECKING:
-    from gateway.catalog.extremes import MetricExtremes
+    from gateway.catalog.best import MetricExtremes
     from gateway.domain.models import ModelVersion
     from gateway.mlflow_client import MlflowClient, Page, RegisteredModel, Version
 
@@ -21,7 +21,7 @@ _PAGE_SIZE = 1000
 
 
 class RegisteredModelSource:
-    """One registered model of the MLflow server."""
+    """A version source for one registered model of the MLflow server."""
 
     def __init__(self, client: MlflowClient, record: RegisteredModel) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class RegisteredModelSource:
         self._known_versions: list[ModelVersion] = []
 
     async def get_version(self, number: str, *, metrics: bool = False) -> ModelVersion:
-        """The version of that number, whatever its status; NotFound where there is none."""
+        """Return the version with this number, whatever its status; raise NotFound if there is none."""
         for known in self._known_versions:
             if known.version == number:
                 return known
@@ -40,13 +40,13 @@ class RegisteredModelSource:
             version = await self._client.get_model_version(self.name, number)
         except NotFound:
             raise NotFound(f"There is no version {number} of {self.name!r}.") from None
-        values = await bulk.version_metrics(self._client, [version]) if metrics else {}
+        found = await bulk.version_metrics(self._client, [version]) if metrics else {}
         return from_registered_version(
-            version, aliases=self._aliases_of(version.version), metrics=values.get(version.version)
+            version, aliases=self._aliases_of(version.version), metrics=found.get(version.version)
         )
 
     async def latest_ready(self) -> ModelVersion | None:
-        """The READY version of the highest number."""
+        """Return the READY version with the highest number, or None."""
         token = ""
         while True:
             page = await self._client.search_model_versions(
@@ -60,29 +60,29 @@ class RegisteredModelSource:
             token = page.token
 
     async def list_versions(self) -> list[ModelVersion]:
-        """All versions with their metrics, newest first."""
+        """Return all versions with their metrics, newest first."""
         records = await self._fetch_versions()
-        known = await bulk.version_metrics(self._client, records)
-        found = [
+        metrics = await bulk.version_metrics(self._client, records)
+        versions = [
             from_registered_version(
-                record, aliases=self._aliases_of(record.version), metrics=known[record.version]
+                record, aliases=self._aliases_of(record.version), metrics=metrics[record.version]
             )
             for record in records
         ]
-        self._known_versions = sorted(found, key=lambda version: int(version.version), reverse=True)
+        self._known_versions = sorted(versions, key=lambda version: int(version.version), reverse=True)
         return self._known_versions
 
     async def extremes(self) -> MetricExtremes[int] | None:
-        """The extremes of the READY versions' metrics, by number; None where none is READY."""
+        """Return the extremes of the READY versions' metrics by number, or None if no version is READY."""
         ready = [version for version in await self.list_versions() if version.status == READY and version.uri]
         return collect_extremes(ready) if ready else None
 
     async def has_versions(self) -> bool:
-        """Whether there is a version of any status."""
+        """Return whether there is a version of any status."""
         return bool(self._record.latest_versions) or bool(await self._fetch_versions())
 
     def to_model(self, latest: str | None) -> Model:
-        """The model as such; `latest` is the number that `latest` stands for now."""
+        """Return the model, with `latest` as the number of its newest READY version."""
         record = self._record
         return Model(
             name=record.name,
@@ -96,7 +96,7 @@ class RegisteredModelSource:
         )
 
     async def to_model_with_latest(self) -> Model:
-        """As `model`, finding out what `latest` stands for: mostly without a call."""
+        """Return the model with its newest READY version, in most cases without a call to MLflow."""
         newest = max(self._record.latest_versions, key=lambda version: int(version.version), default=None)
         if newest is None or newest.status == READY:
             return self.to_model(newest.version if newest else None)

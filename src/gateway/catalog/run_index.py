@@ -1,4 +1,4 @@
-"""What is kept of an experiment's runs where only their order, the latest and the best are asked for."""
+"""A compact index of an experiment's runs: their order, which of them are READY, and their best metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.catalog.extremes import MetricExtremes
+from gateway.catalog.best import MetricExtremes
 from gateway.catalog.versions import is_ready
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunEntry(NamedTuple):
-    """A run's place among the others: by its start, then by its id. `ready` where it could predict."""
+    """A run as it sorts among the others: by start time, then by id; `ready` if it can be served."""
 
     started: int
     run_id: str
@@ -23,31 +23,31 @@ class RunEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunIndex:
-    """A mark for each run, the oldest first once `sort` was called; of READY ones' metrics the extremes.
+    """A list of runs, oldest first after `sort`, with the metric extremes of the READY ones.
 
-    A small part of what MLflow tells of the runs, whose parameters, tags and other values are not kept.
+    Parameters, tags and all other metric values of the runs are not kept.
     """
 
     entries: list[RunEntry] = field(default_factory=list)
     extremes: MetricExtremes[RunEntry] = field(default_factory=MetricExtremes)
 
     def add(self, run: Run) -> None:
-        """Note one more run."""
-        mark = RunEntry(run.started, run.run_id, is_ready(run))
-        self.entries.append(mark)
-        if mark.ready:
-            self.extremes.add(mark, run.metrics)
+        """Add one run."""
+        entry = RunEntry(run.started, run.run_id, is_ready(run))
+        self.entries.append(entry)
+        if entry.ready:
+            self.extremes.add(entry, run.metrics)
 
     def sort(self) -> None:
-        """Have the runs in the order of their numbers."""
+        """Sort the runs by their numbers."""
         self.entries.sort()
 
-    def get_number(self, mark: RunEntry) -> int:
-        """The number of a run: 1 is the oldest."""
-        return bisect_left(self.entries, mark) + 1
+    def get_number(self, entry: RunEntry) -> int:
+        """Return the version number of a run; the oldest run is 1."""
+        return bisect_left(self.entries, entry) + 1
 
     def latest_ready(self) -> int | None:
-        """The number of the newest READY run."""
+        """Return the version number of the newest READY run, or None."""
         return next(
-            (place for place in range(len(self.entries), 0, -1) if self.entries[place - 1].ready), None
+            (number for number in range(len(self.entries), 0, -1) if self.entries[number - 1].ready), None
         )

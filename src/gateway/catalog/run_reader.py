@@ -1,14 +1,15 @@
-"""The runs of whole experiments, page by page: bounded in number, and in how many are read at once."""
+"""Reads the runs of whole experiments in pages, with bounds on their number and on concurrent reads."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from sys import intern
-from time import monotonic
 from typing import TYPE_CHECKING, Final
+
+from cachetools import TTLCache
 
 from gateway.catalog.run_index import RunIndex
 from gateway.catalog.versions import visible_tags
@@ -25,49 +26,50 @@ MAX_RUNS: Final = 100_000
 _PAGE_SIZE: Final = 1000
 _EXPERIMENTS_PER_READ: Final = 50
 _MAX_CONCURRENT_READS: Final = 2
-_BACKOFF_SECONDS: Final = 300.0
+_REJECTED_SECONDS: Final = 300.0
 _MAX_REMEMBERED: Final = 1000
 
 logger = logging.getLogger(__name__)
 
 
 class RunReader:
-    """Reads all runs of experiments; deleted ones count, so that no number ever changes its meaning.
+    """A reader of all runs of experiments.
 
-    Whoever asks for the same meanwhile gets the same read's outcome. Two reads go on at once beyond
-    their first page: an experiment of one page waits for no larger one. What has too many runs is not
-    read again for some minutes.
+    Deleted runs are included, so that a run's number never changes. Concurrent calls for the same
+    experiments share one read. At most two reads run at once after their first page, so an experiment
+    of one page never waits for a larger one. An experiment with too many runs is rejected without a
+    call for the next five minutes.
     """
 
     def __init__(self, client: MlflowClient, *, max_runs: int = MAX_RUNS) -> None:
-        """`most` runs are read of one experiment, or of several together."""
+        """Read at most `max_runs` runs per read, which may cover several experiments."""
         self._client = client
         self._max_runs = max_runs
         self._single_flight: SingleFlight[tuple[str, ...]] = SingleFlight()
         self._read_slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
-        self._rejected_until: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._rejected: TTLCache[tuple[str, ...], bool] = TTLCache(_MAX_REMEMBERED, _REJECTED_SECONDS)
 
     async def read_index(self, experiment_id: str) -> RunIndex:
-        """Of one experiment; raises TooManyRuns."""
+        """Return the index of one experiment's runs; raise TooManyRuns if there are too many."""
         found = await self._read_shared((experiment_id,))
         return found.get(experiment_id) or RunIndex()
 
     async def read_indexes(self, experiment_ids: Sequence[str]) -> dict[str, RunIndex | None]:
-        """Of each experiment that has runs; None of one that has too many."""
+        """Return the index of each experiment that has runs, None for one that has too many."""
         found: dict[str, RunIndex | None] = {}
         for start in range(0, len(experiment_ids), _EXPERIMENTS_PER_READ):
             found |= await self._read_group(tuple(experiment_ids[start : start + _EXPERIMENTS_PER_READ]))
         return found
 
     async def read_runs(self, experiment_id: str) -> list[Run]:
-        """The runs in the order of their numbers, with what is told of a version; raises TooManyRuns."""
+        """Return the runs in the order of their numbers, with the fields of a version; raise TooManyRuns."""
         runs: list[Run] = []
         await self._read_pages((experiment_id,), lambda items: runs.extend(map(_strip_run, items)))
         await asyncio.to_thread(runs.sort, key=lambda run: (run.started, run.run_id))
         return runs
 
     async def close(self) -> None:
-        """End the reads that go on."""
+        """Cancel the running reads and wait for their end."""
         await self._single_flight.close()
 
     async def _read_group(self, ids: tuple[str, ...]) -> dict[str, RunIndex | None]:
@@ -77,8 +79,8 @@ class RunReader:
             if len(ids) == 1:
                 return {ids[0]: None}
         found: dict[str, RunIndex | None] = {}
-        for one in ids:
-            found |= await self._read_group((one,))
+        for experiment_id in ids:
+            found |= await self._read_group((experiment_id,))
         return found
 
     async def _read_shared(self, ids: tuple[str, ...]) -> Mapping[str, RunIndex]:
@@ -87,18 +89,18 @@ class RunReader:
     async def _build_indexes(self, ids: tuple[str, ...]) -> Mapping[str, RunIndex]:
         found: defaultdict[str, RunIndex] = defaultdict(RunIndex)
 
-        def take(items: Sequence[Run]) -> None:
-            for run in items:
+        def add_runs(runs: Sequence[Run]) -> None:
+            for run in runs:
                 found[run.experiment_id].add(run)
 
-        await self._read_pages(ids, take)
-        for ledger in found.values():
-            await asyncio.to_thread(ledger.sort)
+        await self._read_pages(ids, add_runs)
+        for index in found.values():
+            await asyncio.to_thread(index.sort)
         return dict(found)
 
-    async def _read_pages(self, ids: tuple[str, ...], take: Callable[[Sequence[Run]], None]) -> None:
-        """Have `take` called in a thread with one page after the other; a thousand runs take milliseconds."""
-        if monotonic() < self._rejected_until.get(ids, 0.0):
+    async def _read_pages(self, ids: tuple[str, ...], on_page: Callable[[Sequence[Run]], None]) -> None:
+        """Call `on_page` with one page after the other, in a thread: a page takes it milliseconds."""
+        if ids in self._rejected:
             raise _too_many_error(self._max_runs)
         count = 0
 
@@ -109,7 +111,7 @@ class RunReader:
             if count > self._max_runs:
                 self._record_too_many(ids)
                 raise _too_many_error(self._max_runs)
-            await asyncio.to_thread(take, found.items)
+            await asyncio.to_thread(on_page, found.items)
             return Page((), found.token)
 
         first = await page("")
@@ -120,21 +122,21 @@ class RunReader:
     def _record_too_many(self, ids: tuple[str, ...]) -> None:
         if len(ids) == 1:
             logger.warning(
-                "the experiment %s has more than %d runs: they are not read", ids[0], self._max_runs
+                "Experiment %s has more than %d runs and is not read",
+                ids[0],
+                self._max_runs,
+                extra={"event": "experiment_too_large", "experiment_id": ids[0], "max_runs": self._max_runs},
             )
-        self._rejected_until[ids] = monotonic() + _BACKOFF_SECONDS
-        self._rejected_until.move_to_end(ids)
-        if len(self._rejected_until) > _MAX_REMEMBERED:
-            self._rejected_until.popitem(last=False)
+        self._rejected[ids] = True
 
 
-def _too_many_error(most: int) -> TooManyRuns:
+def _too_many_error(max_runs: int) -> TooManyRuns:
     return TooManyRuns(
-        f"The experiment has more than {most} runs, too many to number them: ask for a registered model."
+        f"The experiment has more than {max_runs} runs, too many to be numbered: use a registered model."
     )
 
 
 def _strip_run(run: Run) -> Run:
-    # Each reply has its own copy of a metric's name, which all runs share.
+    # Interned, because each response would otherwise hold its own copy of the metric names.
     metrics = {intern(name): value for name, value in run.metrics.items()}
     return replace(run, name="", artifact_uri="", params={}, metrics=metrics, tags=visible_tags(run.tags))

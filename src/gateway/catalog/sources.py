@@ -1,4 +1,4 @@
-"""What a name stands for: a registered model, or else an experiment."""
+"""Finds the version source for a name: a registered model, else an experiment."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from gateway.errors import NotFound, VersionNotServable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.catalog.best import Preference
-    from gateway.catalog.extremes import MetricExtremes
+    from gateway.catalog.best import MetricExtremes, Preference
     from gateway.catalog.run_reader import RunReader
     from gateway.domain.models import Model, ModelVersion
     from gateway.mlflow_client import MlflowClient, RegisteredModel
 
 
 class VersionSource(Protocol):
-    """Where a model's versions come from."""
+    """A source of one model's versions."""
 
     name: str
     aliases: Mapping[str, str]
     preference: Preference
 
     async def get_version(self, number: str, *, metrics: bool = False) -> ModelVersion:
-        """The version of that number, whatever its status; NotFound where there is none."""
+        """Return the version with this number, whatever its status; raise NotFound if there is none."""
 
     async def latest_ready(self) -> ModelVersion | None:
-        """The newest READY version."""
+        """Return the newest READY version, or None."""
 
     async def list_versions(self) -> list[ModelVersion]:
-        """All versions with their metrics, newest first."""
+        """Return all versions with their metrics, newest first."""
 
     async def extremes(self) -> MetricExtremes[int] | None:
-        """The extremes of the READY versions' metrics, by number; None where none is READY."""
+        """Return the extremes of the READY versions' metrics by number, or None if no version is READY."""
 
     async def has_versions(self) -> bool:
-        """Whether there is a version of any status."""
+        """Return whether there is a version of any status."""
 
     def to_model(self, latest: str | None) -> Model:
-        """The model as such; `latest` is the number that `latest` stands for now."""
+        """Return the model, with `latest` as the number of its newest READY version."""
 
 
 async def find_source(client: MlflowClient, name: str, *, runs: RunReader) -> VersionSource:
-    """What `name` stands for; `runs` is where an experiment's are read.
+    """Return the source for `name`; `runs` reads the runs of an experiment.
 
-    Raises NotFound where it is neither a registered model nor an experiment, NotServable where it
+    Raise NotFound if `name` is neither a registered model nor an experiment, and VersionNotServable if it
     is a prompt.
     """
     record = await _find_registered_model(client, name)
@@ -59,14 +58,12 @@ async def find_source(client: MlflowClient, name: str, *, runs: RunReader) -> Ve
     if experiment is not None:
         return experiment
     if record is not None:
-        raise VersionNotServable(
-            f"{quote_name(name)} is a prompt, not a model: there is nothing in it that predicts."
-        )
+        raise VersionNotServable(f"{quote_name(name)} is a prompt, not a model: it cannot predict.")
     raise NotFound(f"There is no model {quote_name(name)}.")
 
 
 async def _find_registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
-    # MLflow refuses these in a model's name, some stores by an error; experiments may have them.
+    # MLflow rejects these characters in model names, some of its stores with a server error.
     if "/" in name or ":" in name:
         return None
     try:

@@ -1,4 +1,4 @@
-"""MLflow's registered versions and runs as the gateway's `ModelVersion`s."""
+"""Converts MLflow's registered versions and runs to `ModelVersion`s."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _MAX_TIMESTAMP_MS = 253_402_300_799_000
 
 
 def to_datetime(milliseconds: int) -> datetime | None:
-    """A time of MLflow's in UTC; None where there is none."""
+    """Convert a time of MLflow's (milliseconds since 1970) to UTC; return None for zero or out of range."""
     if not 0 < milliseconds <= _MAX_TIMESTAMP_MS:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:
-    """Whether a registered model is a prompt, which has no files and predicts nothing."""
+    """Return whether a registered model with these tags is a prompt, which has no files."""
     return tags.get(_PROMPT_TAG, "").lower() == "true"
 
 
 def fingerprint(*parts: str | int) -> str:
-    """A short digest of what makes a version one, even where its name and number are used again."""
+    """Return a short digest that identifies a version even if its name and number are used again."""
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()[:32]
 
 
 def from_registered_version(
     version: Version, *, aliases: tuple[str, ...] | None = None, metrics: Mapping[str, float] | None = None
 ) -> ModelVersion:
-    """One version of a registered model; `aliases` where MLflow's search left them out."""
+    """Convert a registered version; `aliases` replaces its own, which MLflow's search leaves out."""
     return ModelVersion(
         name=version.name,
         version=version.version,
@@ -61,7 +61,7 @@ def from_registered_version(
 
 
 def from_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVersion:
-    """Run `number` of the experiment `name`; `model_id` is the MLflow 3 model it stands for."""
+    """Convert run `number` of the experiment `name`; `model_id` is the id of its MLflow 3 model, if any."""
     uri = f"models:/{model_id}" if model_id else _logged_uri(run)
     return ModelVersion(
         name=name,
@@ -81,26 +81,26 @@ def from_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVe
 
 
 def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that are not MLflow's own."""
+    """Return the tags without MLflow's own."""
     return {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
 
 
 def visible_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that anything of a version is told by: MLflow's own are kilobytes of others."""
+    """Return the user tags and the description; MLflow's other tags can be kilobytes."""
     return {
         key: value for key, value in tags.items() if key == DESCRIPTION_TAG or not key.startswith("mlflow.")
     }
 
 
 def is_ready(run: Run) -> bool:
-    """Whether the version that the run stands for is READY."""
+    """Return whether the run as a version is READY."""
     return run.active and run.status == "FINISHED" and bool(run.outputs or run.logged_models)
 
 
 def _logged_uri(run: Run) -> str:
     if not run.logged_models:
         return ""
-    # The later of two equal times is the later in the list: a client appends.
+    # If two times are equal, the later entry is newer: clients append.
     newest = max(enumerate(run.logged_models), key=lambda entry: (entry[1].created, entry[0]))[1]
     return f"runs:/{run.run_id}/{newest.path}"
 
@@ -112,16 +112,16 @@ def _status(run: Run, uri: str) -> str:
 
 
 def require_ready(version: ModelVersion) -> ModelVersion:
-    """The version itself; raises NotServable saying why it cannot predict now."""
+    """Return the version if it can be served; raise VersionNotServable with the reason if not."""
     if version.status == "DELETED":
-        raise VersionNotServable(f"{_describe(version)} is a run that was deleted.")
+        raise VersionNotServable(f"{_describe(version)} is a deleted run.")
     if require_artifacts(version).status != READY:
         raise VersionNotServable(f"{_describe(version)} is not READY: its status is {version.status}.")
     return version
 
 
 def require_artifacts(version: ModelVersion) -> ModelVersion:
-    """The version itself; raises NotServable where there is no model in it."""
+    """Return the version if it has a model; raise VersionNotServable if not."""
     if not version.uri:
         raise VersionNotServable(f"{_describe(version)} has no model.")
     return version

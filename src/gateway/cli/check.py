@@ -22,6 +22,7 @@ from gateway.errors import (
     VersionNotServable,
 )
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
+from gateway.settings import CurrentSettings
 
 if TYPE_CHECKING:
     from gateway.domain.models import Model, ModelVersion
@@ -81,7 +82,7 @@ async def _check_upstreams(settings: Settings) -> list[CheckResult]:
         # An empty cache folder: files in the real one would be read without asking the store.
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         mlflow = await stack.enter_async_context(MlflowClient(settings.mlflow))
-        catalog = Catalog(mlflow, settings)
+        catalog = Catalog(mlflow, CurrentSettings(settings))
         stack.push_async_callback(catalog.close)
         cache = ArtifactCache(settings.model_copy(update={"cache_dir": Path(folder)}), mlflow)
         stack.push_async_callback(cache.close)

@@ -1,4 +1,4 @@
-"""What a version's MLmodel file says; read with suspicion, since whoever registers a model writes it."""
+"""Parses a version's MLmodel file, which is untrusted: any user who registers a model writes it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _END_EVENTS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
 class InvalidMlmodel(ValueError):
-    """The file is not an MLmodel file, or is too large or too deep to be one."""
+    """The content is not an MLmodel file, or is too large or too deeply nested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the model takes and gives, as MLflow's own JSON has it; None where it does not say."""
+    """A model's signature, as parsed from MLflow's JSON; a part that is not declared is None."""
 
     inputs: object = None
     outputs: object = None
@@ -32,7 +32,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Mlmodel:
-    """The parts of an MLmodel file that a caller may want to know."""
+    """The parts of an MLmodel file that the gateway uses or shows."""
 
     flavors: tuple[str, ...] = ()
     mlflow_version: str | None = None
@@ -40,16 +40,16 @@ class Mlmodel:
 
 
 def parse_mlmodel(data: bytes) -> Mlmodel:
-    """The MLmodel file in `data`; raises MlmodelUnreadable.
+    """Parse the content of an MLmodel file; raise InvalidMlmodel.
 
-    Nesting is measured first: libyaml's recursion over a hostile file ends the whole process. Every
-    scalar is read as text, which leaves no room for tags, merges and the like.
+    The nesting depth is checked first, because libyaml's recursion on a hostile file crashes the process.
+    All scalars are read as text, so that YAML tags and merges have no effect.
     """
     if len(data) > MAX_BYTES:
         raise InvalidMlmodel(f"MLmodel is larger than {MAX_BYTES} bytes")
     try:
         _check_depth(data)
-        document = yaml.load(data, yaml.CBaseLoader)  # noqa: S506 - makes nothing but text, lists and dicts
+        document = yaml.load(data, yaml.CBaseLoader)  # noqa: S506 - creates only text, lists and dicts
     except (yaml.YAMLError, UnicodeError) as error:
         raise InvalidMlmodel("MLmodel is not YAML") from error
     if not isinstance(document, dict):

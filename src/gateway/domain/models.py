@@ -1,4 +1,4 @@
-"""What the catalog knows of registered models and their versions, whatever MLflow's form of it."""
+"""The catalog's records of models and versions, independent of MLflow's JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SourceKind = Literal["registry", "experiment"]
 
 @dataclass(frozen=True, slots=True)
 class BestChoice:
-    """Which version is best, by which metric, and what that metric is there."""
+    """The best version, the metric and order that decided, and the metric's value."""
 
     version: str
     metric: str
@@ -31,10 +31,10 @@ class BestChoice:
 class ModelVersion:
     """One version of a registered model, or one run of an experiment.
 
-    `status` is MLflow's: READY, PENDING_REGISTRATION, FAILED_REGISTRATION for a registered
-    version; for a run READY where it finished with a model, else the run's own status, or
-    DELETED. `uri` is where MLflow says the files are (`models:/…`, `runs:/…` or a store's), empty
-    where there is no model; `model_id` is MLflow 3's logged model. Times are in UTC.
+    `status` of a registered version is MLflow's: READY, PENDING_REGISTRATION or FAILED_REGISTRATION. A run
+    is READY if it finished with a model, else it has its own status or DELETED. `uri` is MLflow's location
+    of the files (`models:/…`, `runs:/…` or a store's URI), empty if there is no model. `model_id` is the id
+    of the logged model of MLflow 3. Times are in UTC.
     """
 
     name: str
@@ -55,13 +55,13 @@ class ModelVersion:
 
     @cached_property
     def key(self) -> ModelKey:
-        """What caches and workers are keyed by."""
+        """The key of the version in caches and in the worker pool."""
         return ModelKey(self.name, self.version, self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Which version a `ModelRef` means now; `stale` where MLflow could not be asked again."""
+    """The version that a `ModelRef` resolves to; `stale` if MLflow did not answer in time."""
 
     version: ModelVersion
     best: BestChoice | None = None
@@ -70,7 +70,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A registered model, or an experiment where no registered model has the name."""
+    """A registered model, or an experiment if no registered model has its name."""
 
     name: str
     source: SourceKind
@@ -84,7 +84,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """Some of the models, and the token that leads to the next of them."""
+    """One page of models, and the token of the next page, None on the last."""
 
     models: tuple[Model, ...]
     next_page_token: str | None = None
@@ -92,7 +92,7 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """A model with all its versions, newest first, and what `best` would pick now."""
+    """A model with all its versions, newest first, and its best version."""
 
     model: Model
     versions: tuple[ModelVersion, ...]
@@ -101,7 +101,7 @@ class ModelDetails:
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """The run that made a version."""
+    """The run that produced a version."""
 
     run_id: str
     experiment_id: str

@@ -1,4 +1,4 @@
-"""What a caller may ask for: a model's name and which of its versions."""
+"""References to model versions: a model's name and a selector of its version."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _PINNED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The version of exactly this number."""
+    """A selector of the version with this number."""
 
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The newest version that is READY."""
+    """A selector of the newest READY version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best READY version by `metric`; None leaves the choice to the model's own tags."""
+    """A selector of the best READY version; None for `metric` leaves the choice to tags and settings."""
 
     metric: str | None = None
     order: Order | None = None
@@ -42,7 +42,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """The version that this alias points to."""
+    """A selector of the version that this alias points to."""
 
     name: str
 
@@ -52,7 +52,7 @@ Selector = Number | Latest | Best | Alias
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model's name and which of its versions; its hash is made once."""
+    """A reference to a version of a model; its hash is computed once."""
 
     name: str
     selector: Selector
@@ -67,10 +67,10 @@ class ModelRef:
 
 @lru_cache(maxsize=4096)
 def parse_selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
-    """The version that `text` stands for: a number, `latest`, `best` or `@alias`.
+    """Parse a selector: a number, `latest`, `best` or `@alias`.
 
-    MLflow itself takes `01` and `+1` for 1; here a version has one spelling only, since it
-    becomes part of cache keys. Raises NotFound, and BadRequest for a wrong `order`.
+    MLflow accepts `01` and `+1` for 1. Here a version has only one spelling, because it becomes part of
+    cache keys. Raise NotFound, or BadRequest for a wrong `order`.
     """
     if text == "best":
         return Best(metric or None, _parse_order(order))
@@ -92,9 +92,9 @@ def _parse_order(text: str | None) -> Order | None:
 
 
 def parse_pinned(text: str) -> ModelRef:
-    """One entry of `GATEWAY_PINNED_MODELS`: `name@alias`, `name/number`, `name/latest`, `name/best`.
+    """Parse one entry of `GATEWAY_PINNED_MODELS`: `name@alias`, `name/number`, `name/latest`, `name/best`.
 
-    Raises ValueError saying what would be right.
+    Raise ValueError with the valid forms.
     """
     match = _PINNED.fullmatch(text.strip())
     if match is None:
@@ -103,12 +103,12 @@ def parse_pinned(text: str) -> ModelRef:
 
 
 def quote_name(name: str) -> str:
-    """`name` in quotes for a message to people, shortened where no name of MLflow's is so long."""
+    """Return `name` in quotes for a message, shortened if it is longer than any name in MLflow."""
     return repr(name if len(name) <= MAX_QUOTED_LENGTH else f"{name[:MAX_QUOTED_LENGTH]}…")
 
 
 def format_ref(ref: ModelRef) -> str:
-    """The ref as `GATEWAY_PINNED_MODELS` has it."""
+    """Return the ref in the form of `GATEWAY_PINNED_MODELS`."""
     match ref.selector:
         case Number(value):
             return f"{ref.name}/{value}"

@@ -1,4 +1,4 @@
-"""What a version asks to have installed, and what of it is missing on this machine."""
+"""Parses a version's requirements and finds those that are not installed on this machine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _USERINFO = re.compile(r"//[^/@\s]*@")
 
 
 def parse_requirements(data: bytes) -> tuple[str, ...]:
-    """The lines of a requirements.txt that name a package.
+    """Return the lines of a requirements.txt that name a package.
 
-    Options are left out and credentials in addresses are cut, since an index's address often
-    holds a password.
+    Leave out options and credentials in URLs, because an index URL often contains a password.
     """
     text = data.decode("utf-8", "replace").replace("\\\r\n", "").replace("\\\n", "")
     lines = (_COMMENT.sub("", line).strip() for line in text.splitlines())
@@ -30,39 +29,40 @@ def parse_requirements(data: bytes) -> tuple[str, ...]:
 
 
 def find_missing(requirements: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that are not installed here, or not as the version wants them.
+    """Return the requirements that are not installed here, or not in a suitable version. Reads the disk.
 
-    A pinned version is satisfied by any of the same major number, since MLflow pins to the last
-    digit whatever was there when the model was logged. One that is not for this platform counts as
-    satisfied; one that is no requirement by name and version (a path, a repository) as missing,
-    since nothing here tells. Reads the disk.
+    A pinned version is satisfied by any version with the same major number, because MLflow pins the exact
+    versions of the machine that logged the model. A requirement for another platform counts as satisfied.
+    One without name and version (a path, a repository) counts as missing, because it cannot be checked.
     """
     return tuple(line for line in requirements if not _is_satisfied(line))
 
 
 def _is_satisfied(line: str) -> bool:
     try:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate():
+        required = Requirement(line)
+        if required.marker is not None and not required.marker.evaluate():
             return True
-        installed = metadata.version(wanted.name)
-        return wanted.specifier.contains(installed, prereleases=True) or _has_same_major(wanted, installed)
+        installed = metadata.version(required.name)
+        return required.specifier.contains(installed, prereleases=True) or _has_same_major(
+            required, installed
+        )
     except (InvalidRequirement, InvalidVersion, metadata.PackageNotFoundError):
         return False
 
 
-def _has_same_major(wanted: Requirement, installed: str) -> bool:
-    pins = [clause.version for clause in wanted.specifier if clause.operator in {"==", "~="}]
-    return len(pins) == len(wanted.specifier) == 1 and (
+def _has_same_major(required: Requirement, installed: str) -> bool:
+    pins = [clause.version for clause in required.specifier if clause.operator in {"==", "~="}]
+    return len(pins) == len(required.specifier) == 1 and (
         Version(pins[0].removesuffix(".*")).major == Version(installed).major
     )
 
 
 def install_hint(lines: tuple[str, ...]) -> str:
-    """What to say of a model that does not load where these of its requirements are missing."""
+    """Return a hint for a model that fails to load while these of its requirements are missing."""
     if not lines:
         return ""
     first = lines[:_MAX_LISTED]
     more = f" and {len(lines) - _MAX_LISTED} more" if len(lines) > _MAX_LISTED else ""
     command = shlex.join(("pip", "install", *first))
-    return f" Its requirements are not met here: {', '.join(first)}{more}; to install them: {command}"
+    return f" Its requirements are not installed: {', '.join(first)}{more}; to install them: {command}"

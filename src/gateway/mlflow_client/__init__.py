@@ -1,4 +1,4 @@
-"""MLflow's REST API as typed coroutines; the only room that sees its JSON or aiohttp's client errors."""
+"""MLflow's REST API as typed coroutines; only this package sees its JSON and aiohttp's client errors."""
 
 from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream
 from gateway.mlflow_client.auth import parse_tracking_url

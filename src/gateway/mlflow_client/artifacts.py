@@ -1,4 +1,4 @@
-"""Files that the MLflow server hands on from its artifact store."""
+"""Files that the MLflow server serves from its artifact store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ArtifactEntry:
-    """A file or folder; `path` is relative to the folder that was listed."""
+    """A file or folder; `path` is relative to the listed folder."""
 
     path: str
     is_dir: bool
@@ -27,14 +27,15 @@ class ArtifactEntry:
 
 
 class ArtifactStream:
-    """One file's bytes as they arrive, in chunks of at most 1 MiB; `size` where the server tells it.
+    """An iterator over one file's bytes in chunks of at most 1 MiB; `size` is None if not known.
 
-    Iterating raises UpstreamWrong where the server breaks off, UpstreamSlow where it falls silent.
+    It raises BadUpstreamResponse if the server closes the connection early, and UpstreamTimeout if it
+    sends nothing for too long.
     """
 
-    def __init__(self, reply: aiohttp.ClientResponse) -> None:
-        self._response = reply
-        self.size = reply.content_length
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.size = response.content_length
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -45,9 +46,9 @@ class ArtifactStream:
 
 
 def quote_path(path: str) -> str:
-    """A path in the store as a piece of an address.
+    """Return a path in the store, percent-encoded for a URL.
 
-    Raises UpstreamWrong where a segment would lead out of it: such a path may come from a store.
+    Raise BadUpstreamResponse if a segment could lead out of its folder: the path may come from a store.
     """
     segments = path.strip("/").split("/")
     if any(segment in {"", ".", ".."} or "\\" in segment or "\0" in segment for segment in segments):

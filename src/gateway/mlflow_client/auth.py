@@ -1,4 +1,4 @@
-"""Who the gateway is to MLflow, and whom it trusts: MLflow's own rules for both."""
+"""The MLflow server's address, the gateway's credentials for it and TLS, by the rules of MLflow's client."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name with its password, or a token; both may be empty."""
+    """A user name with a password, or a token; both may be empty."""
 
     username: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
 
     def headers(self) -> dict[str, str]:
-        """The Authorization header: a user name with its password wins over a token."""
+        """Return the Authorization header; a user name with a password takes precedence over a token."""
         if self.username and self.password:
             pair = b64encode(f"{self.username}:{self.password}".encode()).decode()
             return {"Authorization": f"Basic {pair}"}
@@ -33,19 +33,19 @@ class Credentials:
 
 
 def load_credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Credentials:
-    """The settings' credentials; what they leave out comes from `file`, then from the address itself.
+    """Return the credentials from the settings, else from `file`, else from the URL itself.
 
-    `file` is an INI file with a section `[mlflow]` as MLflow's client reads it. Raises ValueError
-    where it cannot be parsed.
+    `file` is an INI file with a section `[mlflow]`, as MLflow's client reads it. Raise ValueError if it
+    cannot be parsed.
     """
-    written = _read_credentials_file(file) if file is not None else {}
+    stored = _read_credentials_file(file) if file is not None else {}
     return Credentials(
-        username=settings.username or written.get("mlflow_tracking_username", "") or url.user or "",
+        username=settings.username or stored.get("mlflow_tracking_username", "") or url.user or "",
         password=settings.password.get_secret_value()
-        or written.get("mlflow_tracking_password", "")
+        or stored.get("mlflow_tracking_password", "")
         or url.password
         or "",
-        token=settings.token.get_secret_value() or written.get("mlflow_tracking_token", ""),
+        token=settings.token.get_secret_value() or stored.get("mlflow_tracking_token", ""),
     )
 
 
@@ -54,7 +54,7 @@ def _read_credentials_file(file: Path) -> dict[str, str]:
     try:
         parser.read(file, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        # The parser's own message holds lines of the file, and those hold secrets.
+        # The parser's own message contains lines of the file, perhaps with secrets.
         raise ValueError(
             f"{file.name} cannot be read: it must be an INI file with a section [mlflow]."
         ) from error
@@ -62,9 +62,9 @@ def _read_credentials_file(file: Path) -> dict[str, str]:
 
 
 def create_ssl_context(settings: MlflowSettings) -> ssl.SSLContext:
-    """How to verify the server, and the client's own certificate where one is set.
+    """Return the TLS context with the trusted certificates and, if set, the client certificate.
 
-    Raises ValueError naming the setting whose file cannot be used.
+    Raise ValueError, naming the setting, if a file cannot be used.
     """
     context = _default_ssl_context(settings.server_cert_path)
     if settings.insecure_tls:
@@ -75,7 +75,7 @@ def create_ssl_context(settings: MlflowSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.client_cert_path)
         except (OSError, ssl.SSLError) as error:
             raise ValueError(
-                "MLFLOW_TRACKING_CLIENT_CERT_PATH must name a PEM file that holds a certificate and its key."
+                "MLFLOW_TRACKING_CLIENT_CERT_PATH must name a PEM file with a certificate and its key."
             ) from error
     return context
 
@@ -94,26 +94,26 @@ def _default_ssl_context(authority: Path | None) -> ssl.SSLContext:
 
 
 _HINT = (
-    "Run `mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000` over that store "
+    "Start `mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000` with your store "
     "and set {name} to its address, for example http://127.0.0.1:5000."
 )
 
 
 def parse_tracking_url(text: str, *, name: str = "MLFLOW_TRACKING_URI") -> URL:
-    """The address of an MLflow server, with whatever path prefix it has.
+    """Return the URL of an MLflow server, including its path prefix.
 
-    Raises ValueError saying what to run and what to set where `text` is anything but an http(s)
-    address; the text never holds the address's own user name and password.
+    Raise ValueError, with the command to run and the setting, if `text` is not an http(s) URL. The
+    message never contains the URL's user name and password.
     """
-    how = _HINT.format(name=name)
+    hint = _HINT.format(name=name)
     if not text.strip():
-        raise ValueError(f"{name} is not set. {how}")
+        raise ValueError(f"{name} is not set. {hint}")
     try:
         url = URL(text.strip())
     except ValueError as error:
-        raise ValueError(f"{name} is not an address. {how}") from error
+        raise ValueError(f"{name} is not an address. {hint}") from error
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(f"{name} must be an http or https address of an MLflow server. {how}")
+        raise ValueError(f"{name} must be an http or https address of an MLflow server. {hint}")
     if url.query_string or url.fragment:
-        raise ValueError(f"{name} must end with the path: without `?` and `#`.")
+        raise ValueError(f"{name} must not contain `?` or `#`.")
     return url

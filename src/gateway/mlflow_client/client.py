@@ -1,4 +1,4 @@
-"""The calls of MLflow's REST API that the gateway needs, each one coroutine."""
+"""A client for the calls of MLflow's REST API that the gateway needs."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _DOWNLOAD_CONNECTIONS = 32
 
 
 class MlflowClient:
-    """One MLflow server, and its registry where that is another server.
+    """A client of one MLflow server, and of its model registry if that is another server.
 
-    Every call raises only UpstreamWrong, UpstreamAway, UpstreamSlow and NotFound. Artifacts have
-    connections of their own, so that no download keeps a lookup waiting.
+    Every call raises only BadUpstreamResponse, UpstreamUnavailable, UpstreamTimeout and NotFound.
+    Artifacts have connections of their own, so that no download delays a lookup.
     """
 
     def __init__(self, settings: MlflowSettings, *, credentials_file: Path | None = None) -> None:
-        """Raises ValueError naming the setting that is wrong; opens nothing yet."""
+        """Open no connection yet; raise ValueError with the name of a wrong setting."""
         self._settings = settings
         self._credentials_file = credentials_file or Path.home() / _CREDENTIALS_FILE
         self._tracking_url = parse_tracking_url(settings.tracking_uri)
-        other = settings.registry_uri
+        registry = settings.registry_uri
         self._registry_url = (
-            parse_tracking_url(other, name="MLFLOW_REGISTRY_URI") if other else self._tracking_url
+            parse_tracking_url(registry, name="MLFLOW_REGISTRY_URI") if registry else self._tracking_url
         )
         context = create_ssl_context(settings)
         self._tracking = self._create_transport(self._tracking_url, context, connections=_API_CONNECTIONS)
@@ -62,8 +62,7 @@ class MlflowClient:
         self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._artifacts)))
 
     def _create_transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
-        who = load_credentials(self._settings, url=url, file=self._credentials_file)
-        headers = who.headers()
+        headers = load_credentials(self._settings, url=url, file=self._credentials_file).headers()
         if self._settings.workspace:
             headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
         return Transport(
@@ -71,13 +70,13 @@ class MlflowClient:
         )
 
     async def open(self) -> Self:
-        """Make ready to call; nothing is sent yet."""
+        """Create the HTTP sessions; send nothing yet."""
         for transport in self._transports:
             await transport.open()
         return self
 
     async def close(self) -> None:
-        """End every connection; closing twice does no harm."""
+        """Close every connection; a second call does nothing."""
         for transport in reversed(self._transports):
             await transport.close()
 
@@ -90,45 +89,47 @@ class MlflowClient:
         await self.close()
 
     async def server_version(self) -> str:
-        """The server's own version, for example `3.17.2`."""
+        """Return the server's version, for example `3.17.2`."""
         return await self._tracking.text("/version")
 
     # --- the registry
 
     async def get_registered_model(self, name: str) -> RegisteredModel:
-        """The registered model, its aliases included."""
+        """Return the registered model, including its aliases."""
         return await self._registry.get(
             f"{_API}/registered-models/get",
             {"name": name},
-            read=lambda reply: records.parse_object(
-                reply, "registered_model", records.parse_registered_model
+            parse=lambda response: records.parse_object(
+                response, "registered_model", records.parse_registered_model
             ),
         )
 
     async def search_registered_models(
         self, filter_text: str = "", *, max_results: int, token: str = ""
     ) -> Page[RegisteredModel]:
-        """One page of the registered models that are no prompts, at most 1000, by name."""
+        """Return one page, at most 1000, of the registered models without prompts, sorted by name."""
         params = _drop_empty({"filter": filter_text, "max_results": str(max_results), "page_token": token})
         return await self._registry.get(
             f"{_API}/registered-models/search",
             params,
-            read=lambda reply: records.parse_page(reply, "registered_models", records.parse_registered_model),
+            parse=lambda response: records.parse_page(
+                response, "registered_models", records.parse_registered_model
+            ),
         )
 
     async def get_model_version(self, name: str, number: str) -> Version:
-        """One version of a registered model, its aliases included."""
+        """Return one version of a registered model, including its aliases."""
         params = {"name": name, "version": number}
         return await self._registry.get(
             f"{_API}/model-versions/get",
             params,
-            read=lambda reply: records.parse_object(reply, "model_version", records.parse_version),
+            parse=lambda response: records.parse_object(response, "model_version", records.parse_version),
         )
 
     async def search_model_versions(
         self, filter_text: str, *, max_results: int, token: str = ""
     ) -> Page[Version]:
-        """One page of versions, the highest number first; MLflow leaves their aliases out."""
+        """Return one page of versions without their aliases, the highest number first."""
         params = {
             "filter": filter_text,
             "max_results": str(max_results),
@@ -138,37 +139,37 @@ class MlflowClient:
         return await self._registry.get(
             f"{_API}/model-versions/search",
             _drop_empty(params),
-            read=lambda reply: records.parse_page(reply, "model_versions", records.parse_version),
+            parse=lambda response: records.parse_page(response, "model_versions", records.parse_version),
         )
 
     # --- experiments, runs and logged models
 
     async def get_experiment_by_name(self, name: str) -> Experiment:
-        """The experiment of that name, deleted or not."""
+        """Return the experiment with this name, deleted or not."""
         return await self._tracking.get(
             f"{_API}/experiments/get-by-name",
             {"experiment_name": name},
-            read=lambda reply: records.parse_object(reply, "experiment", records.parse_experiment),
+            parse=lambda response: records.parse_object(response, "experiment", records.parse_experiment),
         )
 
     async def search_experiments(
         self, filter_text: str = "", *, max_results: int, token: str = ""
     ) -> Page[Experiment]:
-        """One page of the experiments that are not deleted, by name."""
+        """Return one page of the experiments that are not deleted, sorted by name."""
         body: Json = {"max_results": max_results, "view_type": "ACTIVE_ONLY", "order_by": ["name ASC"]}
         body |= _drop_empty({"filter": filter_text, "page_token": token})
         return await self._tracking.post(
             f"{_API}/experiments/search",
             body,
-            read=lambda reply: records.parse_page(reply, "experiments", records.parse_experiment),
+            parse=lambda response: records.parse_page(response, "experiments", records.parse_experiment),
         )
 
     async def get_run(self, run_id: str) -> Run:
-        """One run, deleted or not."""
+        """Return one run, deleted or not."""
         return await self._tracking.get(
             f"{_API}/runs/get",
             {"run_id": run_id},
-            read=lambda reply: records.parse_object(reply, "run", records.parse_run),
+            parse=lambda response: records.parse_object(response, "run", records.parse_run),
         )
 
     async def search_runs(
@@ -180,7 +181,7 @@ class MlflowClient:
         max_results: int = 1000,
         token: str = "",
     ) -> Page[Run]:
-        """One page of the experiments' runs, the oldest first."""
+        """Return one page of the experiments' runs, the oldest first."""
         body: Json = {
             "experiment_ids": list(experiment_ids),
             "run_view_type": view,
@@ -191,38 +192,38 @@ class MlflowClient:
         return await self._tracking.post(
             f"{_API}/runs/search",
             body,
-            read=lambda reply: records.parse_page(reply, "runs", records.parse_run),
+            parse=lambda response: records.parse_page(response, "runs", records.parse_run),
         )
 
     async def get_logged_model(self, model_id: str) -> LoggedModel:
-        """One model of MLflow 3; EndpointNotFound from a server of MLflow 2."""
+        """Return one logged model; raise EndpointNotFound if the server is an MLflow 2."""
         return await self._tracking.get(
             f"{_API}/logged-models/{quote_path(model_id)}",
-            read=lambda reply: records.parse_object(reply, "model", records.parse_logged_model),
+            parse=lambda response: records.parse_object(response, "model", records.parse_logged_model),
         )
 
     async def search_logged_models(
         self, experiment_ids: Sequence[str], filter_text: str = "", *, max_results: int = 100, token: str = ""
     ) -> Page[LoggedModel]:
-        """One page of models of MLflow 3; EndpointNotFound from a server of MLflow 2."""
+        """Return one page of logged models; raise EndpointNotFound if the server is an MLflow 2."""
         body: Json = {"experiment_ids": list(experiment_ids), "max_results": max_results}
         body |= _drop_empty({"filter": filter_text, "page_token": token})
         return await self._tracking.post(
             f"{_API}/logged-models/search",
             body,
-            read=lambda reply: records.parse_page(reply, "models", records.parse_logged_model),
+            parse=lambda response: records.parse_page(response, "models", records.parse_logged_model),
         )
 
     # --- artifacts through the server
 
     async def list_artifacts(self, path: str) -> list[ArtifactEntry]:
-        """What lies directly in the folder `path` of the server's store; nothing where it is missing."""
+        """Return the direct entries of the folder `path` in the server's store; none if it does not exist."""
         params = {"path": path.strip("/")} if path.strip("/") else None
-        return await self._artifacts.get(_ARTIFACTS_API, params, read=_parse_artifacts)
+        return await self._artifacts.get(_ARTIFACTS_API, params, parse=_parse_artifacts)
 
     @asynccontextmanager
     async def stream_artifact(self, path: str) -> AsyncIterator[ArtifactStream]:
-        """The file `path` of the server's store, as it arrives; NotFound where it is missing."""
+        """Stream the file `path` from the server's store; raise NotFound if it does not exist."""
         async with self._artifacts.stream(f"{_ARTIFACTS_API}/{quote_path(path)}") as stream:
             yield stream
 
@@ -231,10 +232,10 @@ def _drop_empty(params: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
 
 
-def _parse_artifacts(reply: Json) -> list[ArtifactEntry]:
+def _parse_artifacts(response: Json) -> list[ArtifactEntry]:
     return [
         ArtifactEntry(item["path"], item.get("is_dir") is True, _parse_size(item))
-        for item in records.get_entries(reply, "files")
+        for item in records.get_entries(response, "files")
         if isinstance(item.get("path"), str)
     ]
 
@@ -247,19 +248,19 @@ def _parse_size(item: Json) -> int | None:
 
 
 async def all_pages(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
-    """All that a search finds; `page` asks for the page of a token.
+    """Return the items of all pages of a search; `page` fetches the page for a token.
 
-    Raises UpstreamWrong where the tokens repeat, or do not come to an end.
+    Raise BadUpstreamResponse if a token repeats, or if there are more than MAX_PAGES pages.
     """
     found: list[T] = []
     token, seen = "", set[str]()
     for _ in range(MAX_PAGES):
-        answer = await page(token)
-        found += answer.items
-        token = answer.token
+        current = await page(token)
+        found += current.items
+        token = current.token
         if not token:
             return found
         if token in seen:
             break
         seen.add(token)
-    raise BadUpstreamResponse("MLflow's list does not come to an end.")
+    raise BadUpstreamResponse("MLflow's list of results does not end.")

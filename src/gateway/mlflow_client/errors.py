@@ -1,8 +1,8 @@
-"""What goes wrong with MLflow, in the gateway's own terms; the texts say what the operator can do.
+"""Translates MLflow's errors to the gateway's errors; the messages say what the operator can do.
 
-UpstreamWrong
-├── RequestRejected    MLflow understood the call and refuses it, with a code of its own
-└── EndpointNotFound    the server does not have this call: it is an older MLflow, or none
+BadUpstreamResponse
+├── RequestRejected     MLflow understood the request and rejected it, with an error code of its own
+└── EndpointNotFound    the server does not have this endpoint: it is an older MLflow, or not an MLflow
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 from gateway.errors import BadUpstreamResponse, GatewayError, NotFound, UpstreamTimeout, UpstreamUnavailable
 
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
-"""The statuses after which the same question may well be answered."""
+"""The statuses after which a retry of the same request may succeed."""
 
 _NOT_FOUND_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 _CREDENTIALS = (
@@ -21,23 +21,23 @@ _CREDENTIALS = (
     "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
 )
 _HOST = (
-    "MLflow does not accept the host name it was called by (403): "
-    "name it in MLFLOW_SERVER_ALLOWED_HOSTS of the MLflow server."
+    "MLflow does not accept the host name of the request (403): "
+    "add it to MLFLOW_SERVER_ALLOWED_HOSTS of the MLflow server."
 )
 _ARTIFACTS_NOT_SERVED = (
     "The MLflow server does not serve artifacts (503): start it with --serve-artifacts, "
     "or with an artifact location that the gateway can read itself."
 )
 _TLS = (
-    "MLflow's certificate is not trusted: MLFLOW_TRACKING_SERVER_CERT_PATH names the certificates to trust."
+    "MLflow's certificate is not trusted: set MLFLOW_TRACKING_SERVER_CERT_PATH to the trusted certificates."
 )
 _REDIRECT = "MLflow's address redirects ({status}): MLFLOW_TRACKING_URI must name the final address."
-_STATUS_MESSAGES = {401: _CREDENTIALS, 403: "MLflow does not allow this to the gateway's account (403)."}
+_STATUS_MESSAGES = {401: _CREDENTIALS, 403: "MLflow does not permit this to the gateway's account (403)."}
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class RequestRejected(BadUpstreamResponse):
-    """MLflow refuses the call; `code` is MLflow's error code, for example INVALID_PARAMETER_VALUE."""
+    """MLflow rejected the request; `code` is MLflow's error code, for example INVALID_PARAMETER_VALUE."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class RequestRejected(BadUpstreamResponse):
 
 
 class EndpointNotFound(BadUpstreamResponse):
-    """The server has no such call."""
+    """The server does not have this endpoint."""
 
 
 def error_for_response(status: int, *, media_type: str, body: bytes) -> GatewayError:
-    """The error that a reply with a status of 300 or more stands for, read by its content type."""
+    """Return the error for a response with a status of 300 or more."""
     if status < 400:
         return BadUpstreamResponse(_REDIRECT.format(status=status))
     code = _error_code(body) if media_type == "application/json" else ""
@@ -57,10 +57,10 @@ def error_for_response(status: int, *, media_type: str, body: bytes) -> GatewayE
         return _error_for_code(status, code)
     if status == 404:
         return EndpointNotFound(
-            "The server has no such call: MLFLOW_TRACKING_URI must name an MLflow server."
+            "The server does not have this endpoint: MLFLOW_TRACKING_URI must name an MLflow server."
         )
     if media_type in _HTML_TYPES and status not in {401, *RETRYABLE_STATUSES} - {502}:
-        return BadUpstreamResponse(f"MLflow, or a proxy before it, answered with a web page ({status}).")
+        return BadUpstreamResponse(f"MLflow, or a proxy in front of it, answered with a web page ({status}).")
     if b"serve-artifacts" in body:
         return BadUpstreamResponse(_ARTIFACTS_NOT_SERVED)
     return BadUpstreamResponse(_HOST) if b"Invalid Host" in body else _error_for_status(status)
@@ -77,42 +77,42 @@ def _error_code(body: bytes) -> str:
 
 def _error_for_code(status: int, code: str) -> GatewayError:
     if code in _NOT_FOUND_CODES:
-        return NotFound("MLflow knows nothing of that name.")
+        return NotFound("MLflow has nothing with this name.")
     if code == "ENDPOINT_NOT_FOUND":
-        return EndpointNotFound("The MLflow server has no such call.")
+        return EndpointNotFound("The MLflow server does not have this endpoint.")
     if status < 500 and status != 429:
-        return RequestRejected(f"MLflow refuses the call ({status} {code}).", code=code)
+        return RequestRejected(f"MLflow rejected the request ({status} {code}).", code=code)
     return _error_for_status(status)
 
 
 def _error_for_status(status: int) -> GatewayError:
     if status in {429, 503}:
-        return UpstreamUnavailable(f"MLflow is too busy or not available now ({status}).")
+        return UpstreamUnavailable(f"MLflow is overloaded or unavailable ({status}).")
     if status == 504:
-        return UpstreamTimeout("A proxy before MLflow waited too long for it (504).")
-    text = _STATUS_MESSAGES.get(status, f"MLflow answered with an error of its own ({status}).")
+        return UpstreamTimeout("A proxy in front of MLflow waited too long for it (504).")
+    text = _STATUS_MESSAGES.get(status, f"MLflow answered with an error ({status}).")
     return BadUpstreamResponse(text)
 
 
 def translate_error(error: aiohttp.ClientError | TimeoutError) -> GatewayError:
-    """The gateway's error for one of aiohttp's."""
+    """Return the gateway's error for an error of aiohttp."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return BadUpstreamResponse(_TLS)
     if isinstance(error, aiohttp.ClientSSLError):
         return BadUpstreamResponse(
-            "MLflow's address does not speak TLS as the gateway does: check http or https."
+            "The TLS handshake with MLflow failed: check whether its address is http or https."
         )
     if isinstance(error, TimeoutError):
         return UpstreamTimeout("MLflow did not answer in time.")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return UpstreamUnavailable("MLflow's host name is not known: check MLFLOW_TRACKING_URI.")
+        return UpstreamUnavailable("MLflow's host name cannot be resolved: check MLFLOW_TRACKING_URI.")
     if isinstance(error, aiohttp.ClientConnectionError):
         return UpstreamUnavailable("MLflow cannot be reached.")
-    return BadUpstreamResponse("MLflow's answer broke off or is not HTTP.")
+    return BadUpstreamResponse("MLflow's response was cut off or is not HTTP.")
 
 
 def is_transient(error: aiohttp.ClientError) -> bool:
-    """Whether asking once more can help."""
+    """Return whether a retry can succeed."""
     if isinstance(error, TimeoutError | aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         return False
     return isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)

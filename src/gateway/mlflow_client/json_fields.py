@@ -1,4 +1,4 @@
-"""Fields of MLflow's JSON, each of its type: what is left out or of another type is empty."""
+"""Typed access to fields of MLflow's JSON: a field that is missing or of another type is empty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def get_metrics(data: Json) -> dict[str, float]:
-    """The last value of each metric; MLflow writes NaN as text and infinity as the largest double."""
+    """Return the last value of each metric; MLflow writes NaN as text and infinity as the largest double."""
     newest: dict[str, tuple[int, int, float]] = {}
     for entry in get_objects(data, "metrics"):
         key, value = get_text(entry, "key"), to_float(entry.get("value"))
@@ -22,7 +22,7 @@ def get_metrics(data: Json) -> dict[str, float]:
 
 
 def to_float(value: object) -> float:
-    """A double, NaN where it is none."""
+    """Return `value` as a float, NaN if it is not a number."""
     try:
         return float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
@@ -30,15 +30,15 @@ def to_float(value: object) -> float:
 
 
 def required_text(item: Json, key: str) -> str:
-    """A name or an id; raises UpstreamWrong where it is missing, since nothing can be said of nobody."""
+    """Return a name or an id; raise BadUpstreamResponse if it is missing."""
     value = get_text(item, key)
     if not value:
-        raise BadUpstreamResponse(f"MLflow's answer has no {key} where it must have one.")
+        raise BadUpstreamResponse(f"MLflow's response lacks the required field {key}.")
     return value
 
 
 def get_text(item: Json, key: str) -> str:
-    """A text, or an integer as one."""
+    """Return a text, or an integer as text."""
     value = item.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -46,7 +46,7 @@ def get_text(item: Json, key: str) -> str:
 
 
 def get_integer(item: Json, key: str) -> int:
-    """An integer, which MLflow may write as text; 0 where there is none."""
+    """Return an integer, which MLflow may write as text; 0 if there is none."""
     value = item.get(key)
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
@@ -54,22 +54,22 @@ def get_integer(item: Json, key: str) -> int:
 
 
 def get_list(item: Json, key: str) -> list[Any]:
-    """A list of whatever it holds."""
+    """Return a list with elements of any type."""
     value = item.get(key)
     return value if isinstance(value, list) else []
 
 
 def get_object(item: Json, key: str) -> Json:
-    """An object."""
+    """Return an object."""
     value = item.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def get_objects(item: Json, key: str) -> list[Json]:
-    """A list of objects; what is none is left out."""
+    """Return the objects in a list, without elements of other types."""
     return [entry for entry in get_list(item, key) if isinstance(entry, dict)]
 
 
 def get_key_values(item: Json, key: str) -> dict[str, str]:
-    """A list of `key` and `value`, as MLflow writes tags and parameters."""
+    """Return a list of `key` and `value` objects, MLflow's form of tags and parameters, as a dict."""
     return {get_text(entry, "key"): get_text(entry, "value") for entry in get_objects(item, key)}

@@ -1,7 +1,7 @@
-"""MLflow's replies as small frozen values: the one place that knows its JSON by name.
+"""MLflow's responses as small frozen records; only this module knows the field names of its JSON.
 
-A field that MLflow leaves out, or fills with something of another type, has its empty value here;
-identities (a name, a version, an id) must be there, else UpstreamWrong.
+A field that is missing or of another type has its empty value. Names, version numbers and ids are
+required: without one, parsing raises BadUpstreamResponse.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HISTORY_TAG = "mlflow.log-model.history"
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of what was searched for, and the token that leads to the next of it."""
+    """One page of search results, and the token of the next page, empty on the last."""
 
     items: tuple[T, ...]
     token: str = ""
@@ -50,7 +50,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A registered model; `newest` holds the newest version of each stage."""
+    """A registered model; `latest_versions` has the newest version of each stage."""
 
     name: str
     description: str
@@ -63,7 +63,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment; `active` is False where it was deleted."""
+    """An experiment; `active` is False if it was deleted."""
 
     experiment_id: str
     name: str
@@ -75,7 +75,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class RunLoggedModel:
-    """A model that a 2.x client logged into its run's own artifacts."""
+    """A model that an MLflow 2 client logged into its run's artifacts."""
 
     path: str
     created: str
@@ -83,7 +83,7 @@ class RunLoggedModel:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run; `outputs` are the ids of 3.x models, `logged` the 2.x models, both as MLflow orders them."""
+    """A run; `outputs` has the ids of its MLflow 3 models, `logged_models` its MLflow 2 models."""
 
     run_id: str
     experiment_id: str
@@ -102,7 +102,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LoggedModel:
-    """A 3.x model of its own; `ready` is False while its files are not all there."""
+    """A logged model of MLflow 3; `ready` is False until all its files are uploaded."""
 
     model_id: str
     experiment_id: str
@@ -115,7 +115,7 @@ class LoggedModel:
 
 
 def parse_version(item: Json) -> Version:
-    """From `model_version`."""
+    """Parse a `model_version` object."""
     source = json_fields.get_text(item, "source")
     return Version(
         name=json_fields.required_text(item, "name"),
@@ -141,7 +141,7 @@ def _model_id(source: str) -> str:
 
 
 def parse_registered_model(item: Json) -> RegisteredModel:
-    """From `registered_model`."""
+    """Parse a `registered_model` object."""
     return RegisteredModel(
         name=json_fields.required_text(item, "name"),
         description=json_fields.get_text(item, "description"),
@@ -159,7 +159,7 @@ def parse_registered_model(item: Json) -> RegisteredModel:
 
 
 def parse_experiment(item: Json) -> Experiment:
-    """From `experiment`."""
+    """Parse an `experiment` object."""
     return Experiment(
         experiment_id=json_fields.required_text(item, "experiment_id"),
         name=json_fields.required_text(item, "name"),
@@ -171,7 +171,7 @@ def parse_experiment(item: Json) -> Experiment:
 
 
 def parse_run(item: Json) -> Run:
-    """From `run`."""
+    """Parse a `run` object."""
     info, data = json_fields.get_object(item, "info"), json_fields.get_object(item, "data")
     tags = json_fields.get_key_values(data, "tags")
     outputs = (
@@ -199,7 +199,7 @@ def _parse_history(text: str) -> Iterator[RunLoggedModel]:
     try:
         entries = orjson.loads(text) if text else []
     except orjson.JSONDecodeError:
-        # MLflow cuts long tags off; such a run still has its model, but nobody can say where.
+        # MLflow truncates long tags; the path of such a run's model is lost.
         return
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and json_fields.get_text(entry, "artifact_path"):
@@ -209,7 +209,7 @@ def _parse_history(text: str) -> Iterator[RunLoggedModel]:
 
 
 def parse_logged_model(item: Json) -> LoggedModel:
-    """From `model` of the logged-models calls."""
+    """Parse a `model` object of the logged-models endpoints."""
     info = json_fields.get_object(item, "info")
     return LoggedModel(
         model_id=json_fields.required_text(info, "model_id"),
@@ -223,19 +223,19 @@ def parse_logged_model(item: Json) -> LoggedModel:
     )
 
 
-def parse_page(reply: Json, key: str, read: Callable[[Json], T]) -> Page[T]:
-    """One page of a search; an empty search has neither the list nor the token."""
+def parse_page(response: Json, key: str, parse: Callable[[Json], T]) -> Page[T]:
+    """Parse one page of a search; an empty result has neither the list nor the token."""
     return Page(
-        tuple(read(item) for item in json_fields.get_objects(reply, key)),
-        json_fields.get_text(reply, "next_page_token"),
+        tuple(parse(item) for item in json_fields.get_objects(response, key)),
+        json_fields.get_text(response, "next_page_token"),
     )
 
 
-def parse_object(reply: Json, key: str, read: Callable[[Json], T]) -> T:
-    """The one object that a reply is about."""
-    return read(json_fields.get_object(reply, key))
+def parse_object(response: Json, key: str, parse: Callable[[Json], T]) -> T:
+    """Parse the object at `key`."""
+    return parse(json_fields.get_object(response, key))
 
 
-def get_entries(reply: Json, key: str) -> list[Json]:
-    """The objects of a list in a reply."""
-    return json_fields.get_objects(reply, key)
+def get_entries(response: Json, key: str) -> list[Json]:
+    """Return the objects of the list at `key`."""
+    return json_fields.get_objects(response, key)

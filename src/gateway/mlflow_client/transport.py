@@ -1,4 +1,4 @@
-"""HTTP to one MLflow server: time limits, a few quick retries, bounded replies, foreign errors translated."""
+"""HTTP to one MLflow server: time limits, retries, bounded responses, and translated errors."""
 
 from __future__ import annotations
 
@@ -31,21 +31,28 @@ T = TypeVar("T")
 
 
 class Transport:
-    """A session with one server; every call here is a read, so every call may be repeated."""
+    """An HTTP session with one server; every call only reads, so every call may be retried."""
 
     def __init__(
-        self, base: URL, *, headers: Mapping[str, str], tls: ssl.SSLContext, timeout: float, connections: int
+        self,
+        base: URL,
+        *,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext,
+        timeout: float,
+        connections: int,
+        circuit_breaker: CircuitBreaker | None = None,
     ) -> None:
         self._base = str(base.with_user(None)).rstrip("/")
         self._headers = dict(headers)
         self._tls = tls
         self._timeout = timeout
         self._connections = connections
-        self._circuit_breaker = CircuitBreaker(timeout)
+        self._circuit_breaker = circuit_breaker or CircuitBreaker(timeout)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make ready to call; nothing is sent yet."""
+        """Create the HTTP session; send nothing yet."""
         connector = aiohttp.TCPConnector(
             limit=self._connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=self._tls
         )
@@ -57,55 +64,55 @@ class Transport:
         )
 
     async def close(self) -> None:
-        """End every connection; closing twice does no harm."""
+        """Close every connection; a second call does nothing."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def get(
-        self, path: str, params: Mapping[str, str] | None = None, *, read: Callable[[Json], T]
+        self, path: str, params: Mapping[str, str] | None = None, *, parse: Callable[[Json], T]
     ) -> T:
-        """What `read` makes of the JSON object that GET `path` answers; in a thread where that is large."""
-        return await _parse_response(*await self._read("GET", path, params=params), read=read)
+        """GET `path` and return the JSON object parsed with `parse`, in a thread if it is large."""
+        return await _parse_response(*await self._read("GET", path, params=params), parse=parse)
 
-    async def post(self, path: str, body: Json, *, read: Callable[[Json], T]) -> T:
-        """The same of what a search by POST answers."""
-        return await _parse_response(*await self._read("POST", path, body=body), read=read)
+    async def post(self, path: str, body: Json, *, parse: Callable[[Json], T]) -> T:
+        """POST a search to `path` and return the JSON object parsed with `parse`."""
+        return await _parse_response(*await self._read("POST", path, body=body), parse=parse)
 
     async def text(self, path: str) -> str:
-        """The text that GET `path` answers, whatever type the server calls it."""
+        """GET `path` and return the text, whatever its content type."""
         _, content = await self._read("GET", path)
         return content.decode(errors="replace").strip()
 
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncIterator[ArtifactStream]:
-        """The body of GET `path` as it arrives; the time limit counts between its pieces."""
-        reply = await self._open_stream(path)
+        """GET `path` and stream the body; the time limit is for each chunk."""
+        response = await self._open_stream(path)
         try:
-            yield ArtifactStream(reply)
+            yield ArtifactStream(response)
         finally:
-            reply.close()
+            response.close()
 
     async def _open_stream(self, path: str) -> aiohttp.ClientResponse:
-        for pause in (*RETRY_DELAYS, None):
+        for delay in (*RETRY_DELAYS, None):
             try:
-                reply = await self._send("GET", path, headers={"Accept-Encoding": "identity"})
-                if reply.status < 300:
-                    return reply
-                if pause is None or reply.status not in RETRYABLE_STATUSES:
-                    raise await _response_error(reply)
-                reply.close()
+                response = await self._send("GET", path, headers={"Accept-Encoding": "identity"})
+                if response.status < 300:
+                    return response
+                if delay is None or response.status not in RETRYABLE_STATUSES:
+                    raise await _response_error(response)
+                response.close()
             except (aiohttp.ClientError, TimeoutError) as error:
-                if pause is None or isinstance(error, TimeoutError) or not is_transient(error):
+                if delay is None or isinstance(error, TimeoutError) or not is_transient(error):
                     raise translate_error(error) from error
-            await _sleep_before_retry(pause)
-        raise AssertionError  # the last round returns or raises
+            await _sleep_before_retry(delay)
+        raise AssertionError  # the last attempt returns or raises
 
     async def _read(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Json | None = None
     ) -> tuple[str, bytes]:
         try:
-            # The limit holds over all attempts.
+            # One time limit for all attempts together.
             with self._circuit_breaker.call() as seconds:
                 async with asyncio.timeout(seconds):
                     return await self._read_with_retries(method, path, params=params, body=body)
@@ -115,18 +122,18 @@ class Transport:
     async def _read_with_retries(
         self, method: str, path: str, *, params: Mapping[str, str] | None, body: Json | None
     ) -> tuple[str, bytes]:
-        for pause in (*RETRY_DELAYS, None):
+        for delay in (*RETRY_DELAYS, None):
             try:
-                async with await self._send(method, path, params=params, body=body) as reply:
-                    if reply.status < 300:
-                        return reply.content_type, await _read_body(reply)
-                    if pause is None or reply.status not in RETRYABLE_STATUSES:
-                        raise await _response_error(reply)
+                async with await self._send(method, path, params=params, body=body) as response:
+                    if response.status < 300:
+                        return response.content_type, await _read_body(response)
+                    if delay is None or response.status not in RETRYABLE_STATUSES:
+                        raise await _response_error(response)
             except aiohttp.ClientError as error:
-                if pause is None or not is_transient(error):
+                if delay is None or not is_transient(error):
                     raise
-            await _sleep_before_retry(pause)
-        raise AssertionError  # the last round returns or raises
+            await _sleep_before_retry(delay)
+        raise AssertionError  # the last attempt returns or raises
 
     async def _send(
         self,
@@ -138,63 +145,63 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
         if self._session is None:
-            raise RuntimeError("the MLflow client is not open")
+            raise RuntimeError("The MLflow client is not open")
         url = URL(f"{self._base}{path}", encoded=True)
-        sent = dict(headers or {})
+        all_headers = dict(headers or {})
         if body is not None:
-            sent["Content-Type"] = "application/json"
+            all_headers["Content-Type"] = "application/json"
         return await self._session.request(
             method,
             url.with_query(params) if params else url,
             data=None if body is None else orjson.dumps(body),
-            headers=sent,
-            # A redirect would carry the credentials to wherever it points.
+            headers=all_headers,
+            # A redirect would send the credentials to another address.
             allow_redirects=False,
         )
 
 
-async def _sleep_before_retry(pause: float | None) -> None:
-    if pause is not None:
-        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, guards nothing
+async def _sleep_before_retry(delay: float | None) -> None:
+    if delay is not None:
+        await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 
 
-async def _read_body(reply: aiohttp.ClientResponse) -> bytes:
-    pieces: list[bytes] = []
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
     size = 0
-    async for piece in reply.content.iter_any():
-        size += len(piece)
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
         if size > MAX_RESPONSE_BYTES:
-            raise BadUpstreamResponse(f"MLflow's answer is larger than {MAX_RESPONSE_BYTES >> 20} MiB.")
-        pieces.append(piece)
-    return b"".join(pieces)
+            raise BadUpstreamResponse(f"MLflow's response is larger than {MAX_RESPONSE_BYTES >> 20} MiB.")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
-async def _response_error(reply: aiohttp.ClientResponse) -> Exception:
+async def _response_error(response: aiohttp.ClientResponse) -> Exception:
     try:
-        body = await reply.content.read(_MAX_ERROR_BYTES)
+        body = await response.content.read(_MAX_ERROR_BYTES)
     except aiohttp.ClientError:
-        # The status says enough where the text that explains it broke off.
+        # The body was cut off; the status alone decides.
         body = b""
     finally:
-        reply.close()
-    return error_for_response(reply.status, media_type=reply.content_type, body=body)
+        response.close()
+    return error_for_response(response.status, media_type=response.content_type, body=body)
 
 
-async def _parse_response(media_type: str, content: bytes, *, read: Callable[[Json], T]) -> T:
+async def _parse_response(media_type: str, content: bytes, *, parse: Callable[[Json], T]) -> T:
     if len(content) <= _PARSE_IN_THREAD_BYTES:
-        return read(_parse_json(media_type, content))
-    return await asyncio.to_thread(lambda: read(_parse_json(media_type, content)))
+        return parse(_parse_json(media_type, content))
+    return await asyncio.to_thread(lambda: parse(_parse_json(media_type, content)))
 
 
 def _parse_json(media_type: str, content: bytes) -> Json:
     if media_type != "application/json":
         raise BadUpstreamResponse(
-            "MLflow's address answered, but not in JSON: MLFLOW_TRACKING_URI must name an MLflow server."
+            "MLflow's response is not JSON: MLFLOW_TRACKING_URI must name an MLflow server."
         )
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise BadUpstreamResponse("MLflow's answer is not valid JSON.") from error
+        raise BadUpstreamResponse("MLflow's response is not valid JSON.") from error
     if not isinstance(parsed, dict):
-        raise BadUpstreamResponse("MLflow's answer is not a JSON object.")
+        raise BadUpstreamResponse("MLflow's response is not a JSON object.")
     return parsed

@@ -1,4 +1,4 @@
-"""Everything that can be told of one version: from MLflow, from its files, and how it is served here."""
+"""Collects the details of one version: from MLflow, from its files, and from the worker pool."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
+from gateway.catalog.locations import strip_password
 from gateway.domain import mlmodel, requirements
 from gateway.domain.mlmodel import InvalidMlmodel
-from gateway.domain.uris import strip_password
 from gateway.errors import BadUpstreamResponse, GatewayError
 
 if TYPE_CHECKING:
@@ -26,16 +26,15 @@ if TYPE_CHECKING:
     from workers.pool.status import ModelStatus
 
 logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
+T = TypeVar("T")
 _EXAMPLE_FILES = ("serving_input_example.json", "input_example.json")
 
 
 @dataclass(frozen=True, slots=True)
 class VersionDetails:
-    """One version, whole; what could not be read of its files is None.
+    """All details of one version; a part that could not be read from its files is None.
 
-    `input_example` is JSON as it was written, a body for the invocation route where the version
-    has one.
+    `input_example` is JSON as stored with the model, in most cases a valid request body for it.
     """
 
     version: ModelVersion
@@ -49,7 +48,7 @@ class VersionDetails:
 
 
 class VersionDetailsService:
-    """Gathers the details of a version from the rooms that know a part of them."""
+    """A service that collects a version's details from the catalog, the artifact cache and the pool."""
 
     def __init__(self, catalog: Catalog, artifacts: ArtifactCache, *, pool: Pool) -> None:
         self._catalog = catalog
@@ -57,12 +56,12 @@ class VersionDetailsService:
         self._pool = pool
 
     async def get(self, ref: ModelRef) -> VersionDetails:
-        """The details of the version that `ref` means now, READY or not.
+        """Return the details of the version that `ref` resolves to, READY or not.
 
-        Raises what `Catalog.version` raises; trouble with the version's files leaves those parts None.
+        Raise what `Catalog.get_version` raises. If the version's files cannot be read, their parts are None.
         """
         version = await self._catalog.get_version(ref)
-        parsed, wanted, example, uri, run = await asyncio.gather(
+        parsed, required, example, uri, run = await asyncio.gather(
             self._read(version, "MLmodel", mlmodel.parse_mlmodel),
             self._read(version, "requirements.txt", requirements.parse_requirements),
             self._input_example(version),
@@ -74,18 +73,18 @@ class VersionDetailsService:
             run=run,
             serving=self._pool.status(version.key),
             mlmodel=parsed,
-            requirements=wanted,
+            requirements=required,
             requirements_missing=None
-            if wanted is None
-            else await asyncio.to_thread(requirements.find_missing, wanted),
+            if required is None
+            else await asyncio.to_thread(requirements.find_missing, required),
             input_example=example,
             artifact_uri=uri,
         )
 
     async def signature(self, version: ModelVersion) -> Signature | None:
-        """What the version takes and gives; None where its files do not say.
+        """Return the version's signature, or None if its MLmodel file has none.
 
-        Raises UpstreamWrong for a file that cannot be read, and what reading it from its store raises.
+        Raise BadUpstreamResponse for an invalid MLmodel file, and what reading it from its store raises.
         """
         path = "MLmodel"
         data = await self._artifacts.read_file(version.key, lambda: self._catalog.resolve_uri(version), path)
@@ -94,9 +93,9 @@ class VersionDetailsService:
         try:
             return (await asyncio.to_thread(mlmodel.parse_mlmodel, data)).signature
         except InvalidMlmodel as error:
-            raise BadUpstreamResponse(f"{path} of {version.key} cannot be read.") from error
+            raise BadUpstreamResponse(f"The {path} file of {version.key} is invalid.") from error
 
-    async def _read(self, version: ModelVersion, path: str, parse: Callable[[bytes], _T]) -> _T | None:
+    async def _read(self, version: ModelVersion, path: str, parse: Callable[[bytes], T]) -> T | None:
         if not version.uri:
             return None
         try:
@@ -105,7 +104,13 @@ class VersionDetailsService:
             )
             return None if data is None else await asyncio.to_thread(parse, data)
         except (GatewayError, ValueError) as error:
-            logger.info("%s of %s cannot be read: %s", path, version.key, error)
+            logger.info(
+                "Cannot read %s of %s: %s",
+                path,
+                version.key,
+                error,
+                extra={"event": "model_file_unreadable", "model": str(version.key), "path": path},
+            )
             return None
 
     async def _input_example(self, version: ModelVersion) -> bytes | None:
@@ -121,7 +126,12 @@ class VersionDetailsService:
         try:
             return strip_password(await self._catalog.resolve_uri(version))
         except GatewayError as error:
-            logger.info("The files of %s cannot be located: %s", version.key, error)
+            logger.info(
+                "Cannot locate the files of %s: %s",
+                version.key,
+                error,
+                extra={"event": "model_files_not_located", "model": str(version.key)},
+            )
             return None
 
     async def _run_details(self, version: ModelVersion) -> RunDetails | None:

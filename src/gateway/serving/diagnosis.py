@@ -1,11 +1,12 @@
-"""What would help a version that cannot be loaded: found once for each failure, told with it."""
+"""Explains why a version failed to load: names the requirements that are not installed here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
 
 from gateway.domain import requirements
 from gateway.errors import GatewayError
@@ -22,37 +23,39 @@ _MAX_ENTRIES: Final = 1000
 
 
 class LoadDiagnosis:
-    """Looks which of a version's requirements are missing here, and remembers what it found."""
+    """A lookup of a version's missing requirements that keeps the last result per version."""
 
     def __init__(self, catalog: Catalog, artifacts: ArtifactCache) -> None:
         self._catalog = catalog
         self._artifacts = artifacts
-        self._hints: OrderedDict[ModelKey, str] = OrderedDict()
+        self._hints: LRUCache[ModelKey, str] = LRUCache(_MAX_ENTRIES)
 
     def cached(self, key: ModelKey) -> str:
-        """What was found when the version's load failed the last time; empty for nothing."""
+        """Return the hint of the last diagnosis; empty if there was none."""
         return self._hints.get(key, "")
 
     async def diagnose(self, version: ModelVersion) -> str:
-        """A sentence for whoever asked for the version; empty where nothing can be told.
+        """Return a sentence for the client, empty if no requirement is missing or none can be read.
 
-        Whatever goes wrong in here, the failure itself is what is to be told.
+        Never raise: the load failure itself is what the client must see.
         """
         try:
-            found = await self._missing_requirements_hint(version)
+            hint = await self._missing_requirements_hint(version)
         except Exception as error:
             if not isinstance(error, GatewayError):
-                logger.error("the requirements of %s could not be looked at", version.key, exc_info=error)
-            found = ""
-        self._hints.pop(version.key, None)
-        self._hints[version.key] = found
-        if len(self._hints) > _MAX_ENTRIES:
-            self._hints.popitem(last=False)
-        return found
+                logger.error(
+                    "Cannot check the requirements of %s",
+                    version.key,
+                    exc_info=error,
+                    extra={"event": "requirements_check_failed", "model": str(version.key)},
+                )
+            hint = ""
+        self._hints[version.key] = hint
+        return hint
 
     async def _missing_requirements_hint(self, version: ModelVersion) -> str:
-        lines = await self._artifacts.read_file(
+        content = await self._artifacts.read_file(
             version.key, lambda: self._catalog.resolve_uri(version), "requirements.txt"
         )
-        wanted = requirements.parse_requirements(lines or b"")
-        return requirements.install_hint(await asyncio.to_thread(requirements.find_missing, wanted))
+        lines = requirements.parse_requirements(content or b"")
+        return requirements.install_hint(await asyncio.to_thread(requirements.find_missing, lines))

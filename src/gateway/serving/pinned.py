@@ -1,4 +1,4 @@
-"""The pinned models: warm before the gateway is ready, and kept so."""
+"""Keeps the pinned models loaded; the gateway is ready once all of them are."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.refs import format_ref
 from gateway.errors import GatewayError
+from workers.backoff import Backoff
 from workers.errors import CapacityExceeded, WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.catalog import Catalog
     from gateway.domain.refs import ModelRef
     from gateway.serving.service import PredictionService
+    from gateway.settings import CurrentSettings
     from workers.pool.pool import Pool
     from workers.protocol.messages import ModelKey
 
@@ -23,87 +23,93 @@ logger = logging.getLogger(__name__)
 
 _INITIAL_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 30.0
+_MIN_REFRESH_SECONDS = 1.0
+_SETTINGS_POLL_SECONDS = 0.5
 
 
 class PinnedModels:
-    """Keeps a worker warm for each pinned ref, and follows it when it comes to mean another version.
+    """A supervisor that keeps each pinned model loaded, and follows its ref to new versions.
 
-    `problems` says of each ref that could not be had at the last try why not.
+    The refs are those of the current settings. `failures` has the last error of each ref whose version
+    could not be loaded at the last attempt.
     """
 
     def __init__(
         self,
-        refs: Iterable[ModelRef],
         catalog: Catalog,
         *,
-        serving: PredictionService,
+        settings: CurrentSettings,
+        predictions: PredictionService,
         pool: Pool,
-        refresh_seconds: float,
+        poll_seconds: float = _SETTINGS_POLL_SECONDS,
     ) -> None:
-        """`every` so many seconds each ref is resolved anew."""
-        self._refs = tuple(dict.fromkeys(refs))
-        self._refs_changed = asyncio.Event()
+        """Look for changed settings every `poll_seconds` seconds."""
         self._catalog = catalog
-        self._serving = serving
+        self._settings = settings
+        self._predictions = predictions
         self._pool = pool
-        self._refresh_seconds = refresh_seconds
+        self._poll_seconds = poll_seconds
         self._loaded: dict[ModelRef, ModelKey] = {}
         self.failures: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:
-        """Whether every pinned model is warm now."""
+        """Whether every pinned model is loaded now."""
         return all(ref in self._loaded and self._pool.is_loaded(self._loaded[ref]) for ref in self._refs)
 
-    def change(self, refs: Iterable[ModelRef], *, every: float) -> None:
-        """Keep these from now on; what was pinned and is none of them may be unloaded again."""
-        self._refs = tuple(dict.fromkeys(refs))
-        self._refresh_seconds = every
-        self._refs_changed.set()
+    @property
+    def _refs(self) -> tuple[ModelRef, ...]:
+        return self._settings.value.pinned_models
 
     async def run(self) -> None:
-        """Load and keep the pinned models, until cancelled."""
-        keepers: dict[ModelRef, asyncio.Task[None]] = {}
+        """Keep the pinned models loaded until cancelled; unpin models that the settings no longer name."""
+        tasks: dict[ModelRef, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                self._refs_changed.clear()
-                for ref in keepers.keys() - set(self._refs):
-                    await self._unpin(ref, keepers.pop(ref))
-                for ref in self._refs:
-                    if ref not in keepers:
-                        keepers[ref] = group.create_task(
-                            self._keep_loaded(ref), name=f"pinned {format_ref(ref)}"
-                        )
-                await self._refs_changed.wait()
+                refs = self._refs
+                for ref in tasks.keys() - set(refs):
+                    await self._unpin(ref, tasks.pop(ref))
+                for ref in refs:
+                    if ref not in tasks:
+                        name = f"keep {format_ref(ref)} loaded"
+                        tasks[ref] = group.create_task(self._keep_loaded(ref), name=name)
+                await asyncio.sleep(self._poll_seconds)
 
-    async def _unpin(self, ref: ModelRef, keeper: asyncio.Task[None]) -> None:
-        keeper.cancel()
-        await asyncio.wait([keeper])
+    async def _unpin(self, ref: ModelRef, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
         self._release(ref)
         self.failures.pop(format_ref(ref), None)
-        logger.info("The model %s is pinned no more.", format_ref(ref))
+        logger.info(
+            "Model %s is no longer pinned",
+            format_ref(ref),
+            extra={"event": "model_unpinned", "model": format_ref(ref)},
+        )
 
     async def _keep_loaded(self, ref: ModelRef) -> None:
-        pause = _INITIAL_BACKOFF_SECONDS
+        backoff = Backoff(_INITIAL_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
         while True:
             try:
                 await self._refresh(ref)
-            except Exception as error:  # noqa: BLE001 - whatever befalls one pin must not end the keeping of all
+            except Exception as error:  # noqa: BLE001 - the failure of one ref must not end the tasks of the others
                 self._record_failure(ref, error)
                 if isinstance(error, CapacityExceeded):
-                    self._release(ref)  # what it was before takes the place that it needs now
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _MAX_BACKOFF_SECONDS)
+                    self._release(ref)  # its old version occupies the slot that its new version needs
+                await asyncio.sleep(backoff.next_delay())
             else:
                 self.failures.pop(format_ref(ref), None)
-                pause = _INITIAL_BACKOFF_SECONDS
-                await asyncio.sleep(self._refresh_seconds)
+                backoff.reset()
+                await asyncio.sleep(max(_MIN_REFRESH_SECONDS, self._settings.value.catalog_ttl_seconds))
 
     def _record_failure(self, ref: ModelRef, error: Exception) -> None:
         known = isinstance(error, GatewayError | WorkerError)
-        self.failures[format_ref(ref)] = str(error) if known else "An unexpected error; the log has it."
+        self.failures[format_ref(ref)] = str(error) if known else "An unexpected error; see the log."
         logger.error(
-            "The pinned model %s is not warm: %s", format_ref(ref), error, exc_info=None if known else error
+            "Pinned model %s is not loaded: %s",
+            format_ref(ref),
+            error,
+            exc_info=None if known else error,
+            extra={"event": "pinned_model_failed", "model": format_ref(ref)},
         )
 
     async def _refresh(self, ref: ModelRef) -> None:
@@ -113,7 +119,7 @@ class PinnedModels:
             return
         self._pool.pin(version.key)
         try:
-            await self._serving.ensure_loaded(version)
+            await self._predictions.ensure_loaded(version)
         except BaseException:
             if version.key not in self._loaded.values():
                 self._pool.unpin(version.key)
@@ -121,8 +127,13 @@ class PinnedModels:
         if before != version.key:
             self._release(ref)
             self._loaded[ref] = version.key
-            self._pool.pin(version.key)  # another ref that meant it may have been let go meanwhile
-            logger.info("The pinned model %s is warm: version %s.", format_ref(ref), version.version)
+            self._pool.pin(version.key)  # again: another ref to this version may have unpinned it meanwhile
+            logger.info(
+                "Pinned model %s is loaded: version %s",
+                format_ref(ref),
+                version.version,
+                extra={"event": "pinned_model_loaded", "model": format_ref(ref), "version": version.version},
+            )
 
     def _release(self, ref: ModelRef) -> None:
         key = self._loaded.pop(ref, None)

@@ -1,4 +1,4 @@
-"""Which version answers while a reference comes to mean another one: the old, until the new is warm."""
+"""Keeps serving the old version of an alias, `latest` or `best` until the new version is loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
 
 from gateway.catalog.versions import require_ready
 from gateway.concurrency.singleflight import SingleFlightClosed
@@ -37,7 +39,7 @@ VERSION_SWITCHES: Final = CounterSpec(
 
 @dataclass(slots=True)
 class _Pending:
-    """The version that is brought up, and what of it failed; `due` is when it is tried again."""
+    """A new version that is being loaded; after `error` it is tried again at `retry_at` (loop time)."""
 
     key: ModelKey
     task: asyncio.Task[None] | None = None
@@ -46,25 +48,25 @@ class _Pending:
 
 
 class VersionRollover:
-    """Lets a moved alias and a new version be taken up without a request that waits or fails.
+    """A switch from the old to the new version of a ref, without a request that waits or fails for it.
 
-    The version before answers as long as it is warm and still there in MLflow, and the new one is neither
-    warm nor can it be loaded. A number never means another version: made anew, it is another model.
+    The old version is served as long as it is loaded and exists in MLflow, and the new one is not loaded
+    yet or fails to load. A version number is never redirected: recreated in MLflow, it is another model.
     """
 
     def __init__(
         self, catalog: Catalog, *, pool: Pool, ensure_loaded: Callable[[ModelVersion], Awaitable[object]]
     ) -> None:
-        """`warm` has a version loaded, and raises GatewayError or WorkerError where it cannot be."""
+        """`ensure_loaded` loads a version, and raises GatewayError or WorkerError if that fails."""
         self._catalog = catalog
         self._pool = pool
         self._ensure_loaded = ensure_loaded
-        self._served: dict[ModelRef, Resolution] = {}
-        self._pending: dict[ModelRef, _Pending] = {}
+        self._served: LRUCache[ModelRef, Resolution] = LRUCache(_MAX_REFS)
+        self._pending: LRUCache[ModelRef, _Pending] = LRUCache(_MAX_REFS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def select(self, ref: ModelRef, resolution: Resolution) -> Resolution:
-        """What answers a request for `ref`, which means `resolution` now."""
+        """Return the resolution to serve for `ref`, which MLflow resolves to `resolution` now."""
         served = self._served.get(ref)
         if served is resolution or type(ref.selector) is Number:
             return resolution
@@ -74,77 +76,93 @@ class VersionRollover:
         return served
 
     async def close(self) -> None:
-        """End what is being brought up."""
+        """Cancel the running loads of new versions and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _may_switch(self, served: Resolution, resolution: Resolution) -> bool:
-        before, now = served.version.key, resolution.version.key
-        if before.version == now.version:
-            return True  # the same, or one made anew, and then the one before is not there any more
-        return self._pool.is_loaded(now) or not self._pool.is_loaded(before)
+        old, new = served.version.key, resolution.version.key
+        if old.version == new.version:
+            return True  # the same version, or one recreated in MLflow, so that the old one is gone
+        return self._pool.is_loaded(new) or not self._pool.is_loaded(old)
 
     def _switch(self, ref: ModelRef, resolution: Resolution) -> Resolution:
-        if (coming := self._pending.get(ref)) is not None and coming.task is None:
+        if (pending := self._pending.get(ref)) is not None and pending.task is None:
             del self._pending[ref]
-        before = self._served.pop(ref, None)
+        before = self._served.get(ref)
         self._served[ref] = resolution
-        if len(self._served) > _MAX_REFS:
-            oldest = next(iter(self._served))
-            del self._served[oldest]
-            if (coming := self._pending.get(oldest)) is not None and coming.task is None:
-                del self._pending[oldest]
         if before is not None and before.version.key != resolution.version.key:
             self._pool.counters.increment(VERSION_SWITCHES, "switched")
-            logger.info("%s is version %s from now on", format_ref(ref), resolution.version.version)
+            version = resolution.version.version
+            logger.info(
+                "%s now serves version %s",
+                format_ref(ref),
+                version,
+                extra={"event": "version_switched", "model": format_ref(ref), "version": version},
+            )
         return resolution
 
     def _start(self, ref: ModelRef, served: Resolution, resolution: Resolution) -> None:
-        """Have the new version brought up behind the requests, once at a time."""
+        """Start loading the new version in the background, unless it runs or must not be retried yet."""
         loop = asyncio.get_running_loop()
-        coming = self._pending.get(ref)
-        if coming is None or coming.key != resolution.version.key:
-            if coming is not None and coming.task is not None:
-                coming.task.cancel()  # the load may go on, and nobody waits for it any more
-            coming = self._pending[ref] = _Pending(resolution.version.key)
-        if coming.task is None and coming.retry_at <= loop.time():
-            work = self._run(ref, coming, served=served, resolution=resolution)
-            coming.task = loop.create_task(work, name=f"bring up {format_ref(ref)}")
-            self._tasks.add(coming.task)
-            coming.task.add_done_callback(self._tasks.discard)
+        pending = self._pending.get(ref)
+        if pending is None or pending.key != resolution.version.key:
+            if pending is not None and pending.task is not None:
+                pending.task.cancel()  # the load itself may go on, but this ref no longer waits for it
+            pending = self._pending[ref] = _Pending(resolution.version.key)
+        if pending.task is None and pending.retry_at <= loop.time():
+            work = self._run(ref, pending, served=served, resolution=resolution)
+            pending.task = loop.create_task(work, name=f"roll over {format_ref(ref)}")
+            self._tasks.add(pending.task)
+            pending.task.add_done_callback(self._tasks.discard)
 
     async def _run(
-        self, ref: ModelRef, coming: _Pending, *, served: Resolution, resolution: Resolution
+        self, ref: ModelRef, pending: _Pending, *, served: Resolution, resolution: Resolution
     ) -> None:
         try:
             if await self._still_exists(served.version):
                 await self._ensure_loaded(resolution.version)
             if self._served.get(ref) is served:
                 self._switch(ref, resolution)
-            if self._pending.get(ref) is coming:
+            if self._pending.get(ref) is pending:
                 del self._pending[ref]
         except (GatewayError, WorkerError, SingleFlightClosed) as error:
-            self._record_failure(ref, coming, str(error), version=resolution.version.version)
+            self._record_failure(ref, pending, str(error), old=served.version, new=resolution.version)
         except Exception as error:
-            logger.error("%s: unexpected error", format_ref(ref), exc_info=error)
+            logger.error(
+                "Unexpected error in the rollover of %s",
+                format_ref(ref),
+                exc_info=error,
+                extra={"event": "rollover_error", "model": format_ref(ref)},
+            )
             self._pool.counters.increment(INTERNAL_ERRORS, "succession")
-            self._record_failure(ref, coming, type(error).__name__, version=resolution.version.version)
+            self._record_failure(
+                ref, pending, type(error).__name__, old=served.version, new=resolution.version
+            )
         finally:
-            coming.task = None
+            pending.task = None
 
     async def _still_exists(self, version: ModelVersion) -> bool:
-        """Whether the version may go on answering: it was not deleted, nor its model made anew."""
+        """Return whether the version is still READY in MLflow: neither deleted nor recreated."""
         ref = ModelRef(version.name, Number(int(version.version)))
         try:
             return require_ready(await self._catalog.get_version(ref)).key == version.key
         except (NotFound, VersionNotServable):
             return False
 
-    def _record_failure(self, ref: ModelRef, coming: _Pending, problem: str, *, version: str) -> None:
-        coming.retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
-        if problem != coming.error:
+    def _record_failure(
+        self, ref: ModelRef, pending: _Pending, error: str, *, old: ModelVersion, new: ModelVersion
+    ) -> None:
+        pending.retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
+        if error != pending.error:
             self._pool.counters.increment(VERSION_SWITCHES, "failed")
-            message = "%s means version %s now, which cannot be had; the version before goes on answering: %s"
-            logger.error(message, format_ref(ref), version, problem)
-        coming.error = problem
+            logger.error(
+                "%s now points to version %s, which failed to load; still serving %s: %s",
+                format_ref(ref),
+                new.version,
+                old.version,
+                error,
+                extra={"event": "rollover_failed", "model": format_ref(ref), "version": new.version},
+            )
+        pending.error = error

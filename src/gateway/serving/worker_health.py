@@ -1,4 +1,4 @@
-"""Whether the gateway can serve at all: a process without which no model can be loaded is no gateway."""
+"""Tracks whether worker processes can be started; without them the gateway cannot load any model."""
 
 from __future__ import annotations
 
@@ -6,57 +6,66 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from workers.backoff import Backoff
+
 if TYPE_CHECKING:
     from workers.pool.pool import Pool
     from workers.spawn_health import SpawnHealth
 
 logger = logging.getLogger(__name__)
 
-_FAILURE_THRESHOLD: Final = 3  # failures in a row, before the gateway calls itself unable
+_FAILURE_THRESHOLD: Final = 3  # failed starts in a row after which the gateway is unhealthy
 _INITIAL_BACKOFF_SECONDS: Final = 0.5
 _MAX_BACKOFF_SECONDS: Final = 5.0
 _FATAL_AFTER_SECONDS: Final = 60.0
 
 
 class WorkerHealth:
-    """Watches whether processes for workers can be started.
+    """A monitor of worker starts, which sets `fatal` if none succeeds for `fatal_after` seconds.
 
-    Where every start fails it tries by itself, since a gateway that is not ready may get no requests. As long
-    as a model is warm the gateway serves that, and goes on.
+    While starts fail it probes by itself, because an unhealthy gateway may get no requests. As long as a
+    model is loaded the gateway stays healthy and serves it.
     """
 
     def __init__(self, pool: Pool, *, fatal_after: float = _FATAL_AFTER_SECONDS) -> None:
-        """`hopeless` is set where no process could be started for `patience` seconds."""
         self._pool = pool
         self._fatal_after = fatal_after
         self.fatal = asyncio.Event()
 
     @property
     def healthy(self) -> bool:
-        """Whether models can be loaded, as far as is known, or some are and serve on."""
+        """Whether workers can be started as far as known, or a model is loaded already."""
         return self._pool.spawn_health.failures < _FAILURE_THRESHOLD or self._pool.has_warm_models
 
     async def run(self) -> None:
-        """Watch, until the gateway must give up."""
-        starts = self._pool.spawn_health
-        while True:
-            await starts.failing.wait()
-            pause = _INITIAL_BACKOFF_SECONDS
-            while starts.failing.is_set():
-                if self._is_fatal(starts):
-                    logger.critical(
-                        "no worker process could be started for %d s, %d times in a row: the gateway ends",
-                        starts.failing_seconds,
-                        starts.failures,
-                    )
-                    self.fatal.set()
-                    return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _MAX_BACKOFF_SECONDS)
-                await self._pool.probe_spawn()
-                if starts.failing.is_set():
-                    logger.error("no worker process can be started, for %d s now", starts.failing_seconds)
-            logger.info("worker processes can be started again")
+        """Watch worker starts until cancelled, or until the failure is fatal."""
+        spawn_health = self._pool.spawn_health
+        while not self.fatal.is_set():
+            await spawn_health.failing.wait()
+            await self._probe_until_recovered(spawn_health)
 
-    def _is_fatal(self, starts: SpawnHealth) -> bool:
-        return not self.healthy and starts.failing_seconds >= self._fatal_after
+    async def _probe_until_recovered(self, spawn_health: SpawnHealth) -> None:
+        backoff = Backoff(_INITIAL_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
+        while spawn_health.failing.is_set():
+            if not self.healthy and spawn_health.failing_seconds >= self._fatal_after:
+                logger.critical(
+                    "No worker process could be started for %d s (%d failures in a row): exiting",
+                    spawn_health.failing_seconds,
+                    spawn_health.failures,
+                    extra=_fields("worker_starts_fatal", spawn_health),
+                )
+                self.fatal.set()
+                return
+            await asyncio.sleep(backoff.next_delay())
+            await self._pool.probe_spawn()
+            if spawn_health.failing.is_set():
+                logger.error(
+                    "No worker process can be started; failing for %d s",
+                    spawn_health.failing_seconds,
+                    extra=_fields("worker_starts_failing", spawn_health),
+                )
+        logger.info("Worker processes can be started again", extra={"event": "worker_starts_recovered"})
+
+
+def _fields(event: str, spawn_health: SpawnHealth) -> dict[str, object]:
+    return {"event": event, "seconds": spawn_health.failing_seconds, "failures": spawn_health.failures}

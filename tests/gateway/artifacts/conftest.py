@@ -1,4 +1,4 @@
-"""A cache in front of a server that hands out artifacts, and other processes with the same cache."""
+"""A cache in front of an artifact server, and other processes with the same cache folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from gateway.artifacts.cache import ArtifactCache
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import load
-from tests.support import artifact_shelf, leaser
+from tests.support import artifact_server, lease_process
 from tests.support.disks import disk
 from tests.support.mlflow_server import environment
 from tests.support.s3_server import s3_server
@@ -27,85 +27,85 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from tests.support.artifact_shelf import Shelf
+    from tests.support.artifact_server import ArtifactServer
 
 __all__ = ["s3_server"]
 
 
 def key(name: str) -> ModelKey:
-    """The key that every test here uses for a model of that name."""
+    """Return the key that all these tests use for the model `name`."""
     return ModelKey(name, "1", "f")
 
 
 @dataclass
-class House:
-    """One folder of the cache, and what may be done around it."""
+class CacheHarness:
+    """One cache folder with the server of its models; `variables` are further settings."""
 
-    shelf: Shelf
+    server: ArtifactServer
     folder: Path
     stack: AsyncExitStack
     max_bytes: int = 10**9
-    rest: float = 0.0
-    extra: dict[str, str] = field(default_factory=dict)
+    backoff: float = 0.0
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """The gateway's settings for a cache in this folder."""
         return {
-            "MLFLOW_TRACKING_URI": self.shelf.url,
+            "MLFLOW_TRACKING_URI": self.server.url,
             "GATEWAY_CACHE_DIR": str(self.folder),
             "GATEWAY_CACHE_MAX_BYTES": str(self.max_bytes),
-            **self.extra,
+            **self.variables,
         }
 
-    async def cache(self) -> ArtifactCache:
-        """A newly opened cache, as after a start of the gateway; closed at the test's end."""
+    async def open_cache(self) -> ArtifactCache:
+        """Open a new cache, as a start of the gateway does; it is closed at the end of the test."""
         settings = load(self.environment)
         client = await self.stack.enter_async_context(MlflowClient(settings.mlflow))
-        cache = ArtifactCache(settings, client, backoff=self.rest)
+        cache = ArtifactCache(settings, client, backoff=self.backoff)
         await cache.open()
         self.stack.push_async_callback(cache.close)
         return cache
 
     def locate(self, name: str) -> Callable[[], Awaitable[str]]:
-        """What finds the model `name` on the shelf."""
+        """Return a function that returns the URI of the model `name`."""
 
-        async def located() -> str:
+        async def uri() -> str:
             return f"mlflow-artifacts:/{name}"
 
-        return located
+        return uri
 
     def lease(self, cache: ArtifactCache, name: str) -> AbstractAsyncContextManager[Path]:
-        """A lease of the model `name`."""
+        """Lease the model `name`."""
         return cache.lease(key(name), self.locate(name))
 
     async def fetch(self, cache: ArtifactCache, name: str) -> Path:
-        """Lease the model `name` for a moment; returns where it was."""
+        """Lease the model `name` and release it at once; return its folder."""
         async with self.lease(cache, name) as folder:
             return folder
 
-    def leftovers(self) -> list[str]:
-        """Whatever is half done in the cache's folder: names of partial downloads and their files."""
+    def partial_files(self) -> list[str]:
+        """Return the names of partial downloads and their files in the cache's folder."""
         return [path.name for path in (self.folder / "v1" / "partial").rglob("*")]
 
     def models(self) -> list[str]:
-        """The names of the complete models in the cache's folder."""
+        """Return the names of the complete models in the cache's folder."""
         return [path.name for path in (self.folder / "v1" / "models").iterdir()]
 
     @asynccontextmanager
-    async def other_process(self, name: str) -> AsyncIterator[Other]:
-        """Another process that has opened the same cache and leases the model `name`."""
+    async def other_process(self, name: str) -> AsyncIterator[OtherProcess]:
+        """Start another process that has opened the same cache folder and leases the model `name`."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", leaser.__name__),
+            *(sys.executable, "-W", "error", "-m", lease_process.__name__),
             stdin=PIPE,
             stdout=PIPE,
             env=environment({"PYTHONPATH": str(Path(__file__).parents[3])}),
         )
-        other = Other(process)
+        other = OtherProcess(process)
         try:
-            order = {"environment": self.environment, "name": name, "uri": f"mlflow-artifacts:/{name}"}
-            await other.say(json.dumps(order))
-            assert await other.hear() == "open"
+            request = {"environment": self.environment, "name": name, "uri": f"mlflow-artifacts:/{name}"}
+            await other.send_line(json.dumps(request))
+            assert await other.read_line() == "open"
             yield other
         finally:
             if process.returncode is None:
@@ -114,38 +114,38 @@ class House:
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherProcess:
     """A process with a cache of its own on the same folder."""
 
     process: Process
 
-    async def say(self, line: str) -> None:
-        """Send it a line."""
+    async def send_line(self, line: str) -> None:
+        """Write a line to its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         await self.process.stdin.drain()
 
-    async def hear(self) -> str:
-        """Its next line."""
+    async def read_line(self) -> str:
+        """Return the next line of its standard output."""
         assert self.process.stdout is not None
         return (await self.process.stdout.readline()).decode().strip()
 
-    async def leased(self) -> dict[str, Any]:
-        """What it tells of its lease, once it has it."""
-        told: dict[str, Any] = json.loads(await self.hear())
-        return told
+    async def wait_leased(self) -> dict[str, Any]:
+        """Return its report about its lease once it has it."""
+        report: dict[str, Any] = json.loads(await self.read_line())
+        return report
 
     async def release(self) -> None:
-        """Have it give the lease back and end."""
-        await self.say("release")
+        """Let it release the lease and end."""
+        await self.send_line("release")
         assert await self.process.wait() == 0
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """An empty cache's folder beside an empty shelf."""
-    async with artifact_shelf.opened() as served, AsyncExitStack() as stack:
-        yield House(served, tmp_path / "cache", stack)
+async def harness(tmp_path: Path) -> AsyncIterator[CacheHarness]:
+    """An empty cache folder and an artifact server without files."""
+    async with artifact_server.opened() as server, AsyncExitStack() as stack:
+        yield CacheHarness(server, tmp_path / "cache", stack)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Proves that whoever asks while a fetch rests gets the error that it failed with, of whatever class."""
+"""Proves that requests during a backoff get the error of the failed download, whatever its class."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from workers.protocol.messages import ModelKey
 KEY = ModelKey("wine", "1", "f")
 
 
-def rested(error: GatewayError) -> GatewayError:
-    """What is raised in the rest after `error`."""
-    rests = FetchBackoff(60)
-    rests.record(KEY, error)
-    with pytest.raises(type(error)) as again:
-        rests.raise_if_active(KEY)
-    return again.value
+def raised_again(error: GatewayError) -> GatewayError:
+    """Return the error that is raised during the backoff after `error`."""
+    backoff = FetchBackoff(60)
+    backoff.record(KEY, error)
+    with pytest.raises(type(error)) as caught:
+        backoff.raise_if_active(KEY)
+    return caught.value
 
 
 @pytest.mark.parametrize("error", [CacheFull("full"), UpstreamUnavailable("away")])
-def test_the_same_is_raised(error: GatewayError) -> None:
-    """Another object with the same words."""
-    again = rested(error)
+def test_an_equal_error_is_raised(error: GatewayError) -> None:
+    """It is another object with the same message."""
+    again = raised_again(error)
     assert again is not error
     assert str(again) == str(error)
 
 
-def test_what_its_class_adds_is_kept() -> None:
-    """MLflow's own code, which its class cannot be made without."""
-    again = rested(RequestRejected("refused", code="PERMISSION_DENIED"))
+def test_attributes_of_the_error_are_kept() -> None:
+    """For example MLflow's error code, which the constructor of its class requires."""
+    again = raised_again(RequestRejected("refused", code="PERMISSION_DENIED"))
     assert isinstance(again, RequestRejected)
     assert (str(again), again.code) == ("refused", "PERMISSION_DENIED")
 
 
-def test_nothing_of_the_failure_is_held() -> None:
-    """Neither its frames nor what they hold."""
+def test_no_frame_of_the_failure_is_kept() -> None:
+    """The record holds neither the traceback nor the objects in its frames."""
 
-    class Held:
+    class Local:
         pass
 
-    rests = FetchBackoff(60)
+    backoff = FetchBackoff(60)
 
-    def fail() -> weakref.ref[Held]:
-        held = Held()
+    def fail() -> weakref.ref[Local]:
+        local = Local()
         try:
             raise CacheFull("full") from ValueError()
         except CacheFull as error:
-            rests.record(KEY, error)
-        return weakref.ref(held)
+            backoff.record(KEY, error)
+        return weakref.ref(local)
 
-    held = fail()
+    local = fail()
     gc.collect()
-    assert held() is None
+    assert local() is None

@@ -1,4 +1,4 @@
-"""Proves that a folder counts as intact until it is touched, and that what is remembered is bounded."""
+"""Proves that a verified folder counts as unchanged until a file changes, and that the record is bounded."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def key(number: int) -> ModelKey:
     return ModelKey("wine", str(number), "f")
 
 
-def test_until_it_is_touched(tmp_path: Path) -> None:
-    """Any change of a file is one."""
+def test_a_change_is_detected(tmp_path: Path) -> None:
+    """A folder counts as unchanged only after it was verified, and until a file changes."""
     (tmp_path / "file").write_text("content")
-    intact = VerifiedFiles()
-    assert not intact.is_unchanged(key(1), tmp_path)
-    intact.record(key(1), stat_fingerprint(tmp_path))
-    assert intact.is_unchanged(key(1), tmp_path)
+    verified = VerifiedFiles()
+    assert not verified.is_unchanged(key(1), tmp_path)
+    verified.record(key(1), stat_fingerprint(tmp_path))
+    assert verified.is_unchanged(key(1), tmp_path)
     (tmp_path / "file").write_text("CONTENT")
-    assert not intact.is_unchanged(key(1), tmp_path)
+    assert not verified.is_unchanged(key(1), tmp_path)
 
 
-def test_the_first_is_forgotten(tmp_path: Path) -> None:
-    """Where there are too many."""
+def test_the_number_of_entries_is_bounded(tmp_path: Path) -> None:
+    """The least recently used entry is removed first."""
     (tmp_path / "file").write_text("content")
-    intact = VerifiedFiles(max_entries=2)
+    verified = VerifiedFiles(max_entries=2)
     for number in (1, 2, 1, 3):
-        intact.record(key(number), stat_fingerprint(tmp_path))
-    assert [intact.is_unchanged(key(number), tmp_path) for number in (1, 2, 3)] == [True, False, True]
+        verified.record(key(number), stat_fingerprint(tmp_path))
+    assert [verified.is_unchanged(key(number), tmp_path) for number in (1, 2, 3)] == [True, False, True]

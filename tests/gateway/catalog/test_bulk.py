@@ -1,4 +1,4 @@
-"""Metrics and models in batches, also from servers that lack a part of MLflow 3's API."""
+"""Proves that metrics and models are fetched in batches, even from servers without all of MLflow 3's API."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.support.faulty_proxy import Front
 
 
-async def test_a_server_whose_search_refuses_is_asked_one_by_one(proxy: Front) -> None:
-    """An early MLflow 3 does not know IN in that search; the answer is the same."""
+async def test_models_are_fetched_one_by_one_if_the_search_is_rejected(proxy: Front) -> None:
+    """An early MLflow 3 does not support IN in that search; the result is the same."""
     proxy.refused = "logged-models/search"
     async with opened(proxy.url) as catalog:
         details = await catalog.get_model("wine")
@@ -28,15 +28,15 @@ async def test_a_server_whose_search_refuses_is_asked_one_by_one(proxy: Front) -
 
 
 async def test_without_logged_models_the_runs_metrics_count(proxy: Front) -> None:
-    """As on MLflow 2, whose server answers its 404 page; of several models the last one listed serves."""
+    """As on MLflow 2, whose server answers with its 404 page; the last listed of several models is served."""
     proxy.unknown = "logged-models"
     async with opened(proxy.url) as catalog:
         assert (await catalog.resolve(ModelRef("wine", Best("r2")))).version.version == "2"
         assert (await catalog.get_version(ModelRef("forest", Number(4)))).status == "READY"
 
 
-async def test_a_refusal_is_an_answer(proxy: Front) -> None:
-    """MLflow's own 400 is an upstream fault for the caller, but MLflow is not away."""
+async def test_a_rejected_request_is_a_response(proxy: Front) -> None:
+    """MLflow's own 400 is an upstream error for the client, but MLflow does not count as unavailable."""
     proxy.refused = "registered-models/get"
     async with opened(proxy.url) as catalog:
         with pytest.raises(BadUpstreamResponse, match="400 INVALID_PARAMETER_VALUE"):
@@ -44,8 +44,8 @@ async def test_a_refusal_is_an_answer(proxy: Front) -> None:
         assert (catalog.ever_reached, catalog.unavailable_reason) == (True, None)
 
 
-async def test_a_refused_first_page_is_not_the_callers_fault(proxy: Front) -> None:
-    """Only a token that the caller sent can make a bad request of it."""
+async def test_a_rejected_first_page_is_not_a_bad_request(proxy: Front) -> None:
+    """Only a token that the client sent can make its request a bad one."""
     proxy.refused = "registered-models/search"
     async with opened(proxy.url) as catalog:
         with pytest.raises(BadUpstreamResponse):
@@ -53,15 +53,15 @@ async def test_a_refused_first_page_is_not_the_callers_fault(proxy: Front) -> No
 
 
 async def test_runs_are_found_by_id(seeded: Seeded) -> None:
-    """Deleted ones too; ids that are none, or nobody's, are left out."""
+    """Deleted runs are included; malformed and unknown ids are left out."""
     wanted = seeded.ids["forest"]["runs"] + seeded.ids["wine"]["runs"]
     async with MlflowClient(load({"MLFLOW_TRACKING_URI": seeded.server.url}).mlflow) as client:
         found = await runs_by_id(client, [*wanted, "", "it's none", "0" * 32, *wanted])
     assert set(found) == set(wanted)
 
 
-async def test_one_failure_ends_them_all() -> None:
-    """What is not there is None; another failure is raised, and no call is left running."""
+async def test_one_failure_cancels_all_calls() -> None:
+    """The result for NotFound is None; another failure is raised, and no call is left running."""
     running = 0
 
     async def call(number: int) -> int:

@@ -1,12 +1,11 @@
-"""How long an answer is kept, and what happens while MLflow cannot be asked."""
+"""Proves how long resolutions are cached, and what requests get while MLflow does not answer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from contextlib import suppress
-from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,244 +21,284 @@ from gateway.errors import (
     UpstreamUnavailable,
 )
 from tests.gateway.catalog.conftest import opened
+from tests.support.manual_clock import ManualClock, run_ready_tasks
+from tests.support.mlflow_records import create_model
+from tests.support.waiting import until
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
-    from tests.gateway.catalog.conftest import Seeded
+    from collections.abc import AsyncIterator, Callable
+
     from tests.support.faulty_proxy import Fault, Front
+    from tests.support.mlflow_server import MlflowServer
+
+    MakeCache = Callable[..., StaleWhileRevalidateCache[str, str]]
 
 CHAMPION = ModelRef("wine", Alias("champion"))
 
 
 class Lookup:
-    """A lookup that counts, and does what the test tells it."""
+    """A lookup that counts its calls, waits while `gate` is not set, and raises `error` if there is one.
 
-    def __init__(self) -> None:
+    `seconds` pass on the clock during each call.
+    """
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
         self.calls = 0
         self.seconds = 0.0
         self.error: GatewayError | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, key: str) -> str:
         self.calls += 1
         number = self.calls
-        await asyncio.sleep(self.seconds)
+        self._clock.advance(self.seconds)
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         return f"{key}{number}"
 
 
-async def test_an_answer_is_fresh_for_its_time() -> None:
-    """Within it nobody is asked; after it, one lookup."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.2)
-    assert memory.get_fresh("a") is None
-    assert await memory.get("a") == CachedValue("a1")
-    assert (memory.get_fresh("a"), await memory.get("a"), lookup.calls) == ("a1", CachedValue("a1"), 1)
-    await asyncio.sleep(0.25)
-    assert memory.get_fresh("a") is None
-    assert await memory.get("a") == CachedValue("a2")
-    await memory.close()
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-async def test_an_answer_in_use_is_refreshed_behind_the_request() -> None:
-    """Nobody who asks steadily ever waits, and the answers follow."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.2)
-    await memory.get("a")
-    lookup.seconds = 0.02
-    answers = []
+@pytest.fixture
+def lookup(clock: ManualClock) -> Lookup:
+    return Lookup(clock)
+
+
+@pytest.fixture
+async def make_cache(lookup: Lookup, clock: ManualClock) -> AsyncIterator[MakeCache]:
+    """A function that makes a cache of `lookup` with this TTL and other options; it is closed afterwards."""
+    caches: list[StaleWhileRevalidateCache[str, str]] = []
+
+    def make(ttl: float, **options: Any) -> StaleWhileRevalidateCache[str, str]:
+        caches.append(StaleWhileRevalidateCache(lookup, ttl=lambda: ttl, clock=clock, **options))
+        return caches[-1]
+
+    yield make
+    for cache in caches:
+        await cache.close()
+
+
+async def test_a_value_is_fresh_for_its_lifetime(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """A fresh value needs no lookup; after its lifetime one lookup is made."""
+    cache = make_cache(10)
+    assert cache.get_fresh("a") is None
+    assert await cache.get("a") == CachedValue("a1")
+    clock.advance(7)
+    assert (cache.get_fresh("a"), await cache.get("a"), lookup.calls) == ("a1", CachedValue("a1"), 1)
+    clock.advance(4)
+    assert cache.get_fresh("a") is None
+    assert await cache.get("a") == CachedValue("a2")
+
+
+async def test_another_ttl_applies_to_known_values(lookup: Lookup, clock: ManualClock) -> None:
+    """The TTL is read at each use, so a reloaded setting needs no restart."""
+    ttl = 10.0
+    cache = StaleWhileRevalidateCache(lookup, ttl=lambda: ttl, clock=clock)
+    await cache.get("a")
+    clock.advance(7)
+    assert cache.get_fresh("a") == "a1"
+    ttl = 5.0
+    assert cache.get_fresh("a") is None
+    await cache.close()
+
+
+async def test_a_value_in_use_is_refreshed_in_the_background(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """A client that asks steadily never waits, and gets new values."""
+    cache = make_cache(10)
+    await cache.get("a")
+    values = []
     for _ in range(50):
-        answers.append(memory.get_fresh("a"))
-        await asyncio.sleep(0.01)
-    assert None not in answers
+        values.append(cache.get_fresh("a"))
+        clock.advance(0.5)
+        await run_ready_tasks()
+    assert None not in values
     assert lookup.calls >= 3
-    await memory.close()
+    assert values[-1] == f"a{lookup.calls}"
 
 
-async def test_a_lookup_longer_than_its_time_is_followed_by_a_pause() -> None:
-    """A slow server is not asked all the time, and what it says counts as fresh for a while."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.05)
-    lookup.seconds = 0.3
-    assert await memory.get("a") == CachedValue("a1")
-    assert memory.get_fresh("a") == "a1"
-    await asyncio.sleep(0.1)
-    assert (memory.get_fresh("a"), lookup.calls) == ("a1", 1)
-    await memory.close()
+async def test_a_lookup_longer_than_the_ttl_extends_the_lifetime(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """A slow server is not asked all the time: its answer is fresh for twice the lookup's time."""
+    cache = make_cache(1)
+    lookup.seconds = 6
+    assert await cache.get("a") == CachedValue("a1")
+    assert cache.get_fresh("a") == "a1"
+    clock.advance(2)
+    assert (cache.get_fresh("a"), lookup.calls) == ("a1", 1)
 
 
-async def test_one_lookup_serves_all_who_ask_meanwhile() -> None:
-    """Also where one of them goes away."""
-    lookup = Lookup()
-    lookup.seconds = 0.05
-    memory = StaleWhileRevalidateCache(lookup, ttl=5)
-    askers = [asyncio.create_task(memory.get("a")) for _ in range(50)]
-    await asyncio.sleep(0.01)
-    askers[0].cancel()
-    answers = await asyncio.gather(*askers[1:])
-    assert set(answers) == {CachedValue("a1")}
+async def test_concurrent_callers_share_one_lookup(lookup: Lookup, make_cache: MakeCache) -> None:
+    """The lookup also continues if the caller that started it is cancelled."""
+    lookup.gate.clear()
+    cache = make_cache(10)
+    callers = [asyncio.create_task(cache.get("a")) for _ in range(50)]
+    await run_ready_tasks()
+    callers[0].cancel()
+    lookup.gate.set()
+    assert set(await asyncio.gather(*callers[1:])) == {CachedValue("a1")}
     assert lookup.calls == 1
-    await memory.close()
 
 
 @pytest.mark.parametrize("error", [UpstreamUnavailable("x"), UpstreamTimeout("x"), BadUpstreamResponse("x")])
-async def test_the_last_answer_serves_while_nobody_can_be_asked(error: GatewayError) -> None:
-    """Marked stale; the server in trouble is asked once in a while, not by each request."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.05, retry_delay=0.2)
-    await memory.get("a")
-    await asyncio.sleep(0.06)
+async def test_the_last_value_is_served_while_lookups_fail(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache, error: GatewayError
+) -> None:
+    """It is marked stale, and the failing server is asked once per retry delay, not by each request."""
+    cache = make_cache(10, retry_delay=20)
+    await cache.get("a")
+    clock.advance(11)
     lookup.error = error
     for _ in range(20):
-        assert await memory.get("a") == CachedValue("a1", stale=True)
+        assert await cache.get("a") == CachedValue("a1", stale=True)
     assert lookup.calls == 2
     with pytest.raises(type(error)):
-        await memory.get("b")
-    await asyncio.sleep(0.25)
+        await cache.get("b")
+    clock.advance(21)
     lookup.error = None
-    assert await memory.get("a") == CachedValue("a4")
-    await memory.close()
+    assert await cache.get("a") == CachedValue("a4")
 
 
 @pytest.mark.parametrize("error", [NotFound("x"), BestMetricUndecided("x")])
-async def test_an_answer_that_no_longer_holds_is_forgotten(error: GatewayError) -> None:
-    """What MLflow says is gone is gone, also when MLflow goes away afterwards."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.05)
-    await memory.get("a")
-    await asyncio.sleep(0.06)
+async def test_a_value_that_no_longer_holds_is_removed(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache, error: GatewayError
+) -> None:
+    """A model that was deleted in MLflow is not served from the cache when MLflow fails later."""
+    cache = make_cache(10)
+    await cache.get("a")
+    clock.advance(11)
     lookup.error = error
     with pytest.raises(type(error)):
-        await memory.get("a")
+        await cache.get("a")
     lookup.error = UpstreamUnavailable("x")
     with pytest.raises(UpstreamUnavailable):
-        await memory.get("a")
-    await memory.close()
+        await cache.get("a")
 
 
-async def test_a_slow_lookup_delays_nobody_for_long() -> None:
-    """After some patience the old answer serves, as stale, while the lookup goes on and is kept."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.1, refresh_timeout=0.1)
-    await memory.get("a")
-    await asyncio.sleep(0.11)
-    lookup.seconds = 0.25
-    started = perf_counter()
-    assert await memory.get("a") == CachedValue("a1", stale=True)
-    assert perf_counter() - started < 0.2
-    await asyncio.sleep(0.17)
-    assert memory.get_fresh("a") is None or memory.get_fresh("a") == "a2"
+async def test_a_slow_lookup_delays_a_caller_only_shortly(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """After the refresh timeout the caller gets the stale value; the lookup goes on and its value is kept."""
+    cache = make_cache(10, refresh_timeout=0.05)
+    await cache.get("a")
+    clock.advance(11)
+    lookup.gate.clear()
+    assert await cache.get("a") == CachedValue("a1", stale=True)
+    lookup.gate.set()
+    await run_ready_tasks()
+    assert cache.get_fresh("a") == "a2"
     assert lookup.calls == 2
-    await memory.close()
 
 
-async def test_who_asks_while_a_lookup_hangs_does_not_wait() -> None:
-    """Only the first asker is patient; all later ones get the old answer at once, until it has ended."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.05, refresh_timeout=0.2, retry_delay=0.05)
-    await memory.get("a")
-    await asyncio.sleep(0.06)
-    lookup.seconds = 0.6
-    assert await memory.get("a") == CachedValue("a1", stale=True)
-    started = perf_counter()
-    for _ in range(20):
-        assert await memory.get("a") == CachedValue("a1", stale=True)
-        await asyncio.sleep(0.005)
-    assert perf_counter() - started < 0.25
+async def test_later_callers_do_not_wait_for_a_lookup_that_hangs(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """The refresh timeout counts from the lookup's start: after it, callers get the stale value at once."""
+    cache = make_cache(10, refresh_timeout=60)
+    await cache.get("a")
+    clock.advance(11)
+    lookup.gate.clear()
+    first = asyncio.create_task(cache.get("a"))
+    await run_ready_tasks()
+    clock.advance(61)
+    async with asyncio.timeout(30):
+        for _ in range(20):
+            assert await cache.get("a") == CachedValue("a1", stale=True)
     assert lookup.calls == 2
-    await asyncio.sleep(0.35)
-    lookup.seconds = 0.0
-    assert await memory.get("a") != CachedValue("a1", stale=True)
-    await memory.close()
+    lookup.gate.set()
+    assert await first == CachedValue("a2")
 
 
-async def test_a_refresh_that_hangs_spends_the_patience_too() -> None:
-    """Begun behind a request while the answer was fresh: when that ends, nobody waits again."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.4, refresh_timeout=0.1)
-    await memory.get("a")
-    lookup.seconds = 60
-    await asyncio.sleep(0.32)
-    assert memory.get_fresh("a") == "a1"
-    await asyncio.sleep(0.12)
-    started = perf_counter()
-    assert await memory.get("a") == CachedValue("a1", stale=True)
-    assert perf_counter() - started < 0.05
-    await memory.close()
+async def test_a_refresh_that_hangs_uses_up_the_refresh_timeout_too(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """It starts while the value is fresh: at the end of the lifetime no caller waits for it again."""
+    cache = make_cache(400, refresh_timeout=60)
+    await cache.get("a")
+    lookup.gate.clear()
+    clock.advance(320)
+    assert cache.get_fresh("a") == "a1"
+    await run_ready_tasks()
+    clock.advance(120)
+    async with asyncio.timeout(30):
+        assert await cache.get("a") == CachedValue("a1", stale=True)
 
 
-async def test_a_first_asker_waits_only_so_long() -> None:
-    """The lookup goes on without it, and what it finds is there for the next."""
-    lookup = Lookup()
-    lookup.seconds = 0.3
-    memory = StaleWhileRevalidateCache(lookup, ttl=5, lookup_timeout=0.1)
-    with pytest.raises(UpstreamUnavailable, match="still asked"):
-        await memory.get("a")
-    await asyncio.sleep(0.3)
-    assert (memory.get_fresh("a"), lookup.calls) == ("a1", 1)
-    await memory.close()
+async def test_a_first_caller_waits_for_a_limited_time(lookup: Lookup, make_cache: MakeCache) -> None:
+    """The lookup goes on without the caller, and its value is ready for the next one."""
+    lookup.gate.clear()
+    cache = make_cache(10, lookup_timeout=0.05)
+    with pytest.raises(UpstreamUnavailable, match="the lookup continues"):
+        await cache.get("a")
+    lookup.gate.set()
+    await run_ready_tasks()
+    assert (cache.get_fresh("a"), lookup.calls) == ("a1", 1)
 
 
-async def test_only_so_many_lookups_wait() -> None:
-    """Of first askers of ever new keys; who asks for one that is looked up already waits for it."""
-    lookup = Lookup()
-    lookup.seconds = 0.2
-    memory = StaleWhileRevalidateCache(lookup, ttl=5, max_lookups=2)
-    askers = [asyncio.create_task(memory.get(key)) for key in ("a", "b", "b")]
-    await asyncio.sleep(0.05)
+async def test_the_number_of_concurrent_lookups_is_limited(lookup: Lookup, make_cache: MakeCache) -> None:
+    """A caller beyond the limit is rejected; one whose key is being looked up already waits for that."""
+    lookup.gate.clear()
+    cache = make_cache(10, max_lookups=2)
+    callers = [asyncio.create_task(cache.get(key)) for key in ("a", "b", "b")]
+    await run_ready_tasks()
     with pytest.raises(UpstreamUnavailable, match="Too many"):
-        await memory.get("c")
-    assert {answer.value for answer in await asyncio.gather(*askers)} == {"a1", "b2"}
-    assert await memory.get("c") == CachedValue("c3")
-    await memory.close()
+        await cache.get("c")
+    lookup.gate.set()
+    assert {cached.value for cached in await asyncio.gather(*callers)} == {"a1", "b2"}
+    assert await cache.get("c") == CachedValue("c3")
 
 
-async def test_only_so_many_answers_are_kept() -> None:
-    """The least recently used goes first."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=60, max_entries=2)
+async def test_the_number_of_entries_is_limited(make_cache: MakeCache) -> None:
+    """The least recently used entry is removed first."""
+    cache = make_cache(60, max_entries=2)
     for key in ("a", "b"):
-        await memory.get(key)
-    assert memory.get_fresh("a") == "a1"
-    await memory.get("c")
-    assert (memory.get_fresh("a"), memory.get_fresh("b"), memory.get_fresh("c")) == ("a1", None, "c3")
-    await memory.close()
+        await cache.get(key)
+    assert cache.get_fresh("a") == "a1"
+    await cache.get("c")
+    assert (cache.get_fresh("a"), cache.get_fresh("b"), cache.get_fresh("c")) == ("a1", None, "c3")
 
 
-async def test_closing_ends_what_runs() -> None:
-    """A lookup behind a request has an owner, too."""
-    lookup = Lookup()
-    memory = StaleWhileRevalidateCache(lookup, ttl=0.04)
-    await memory.get("a")
-    lookup.seconds = 60
-    await asyncio.sleep(0.035)
-    assert memory.get_fresh("a") == "a1"
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+async def test_closing_cancels_a_background_refresh(
+    lookup: Lookup, clock: ManualClock, make_cache: MakeCache
+) -> None:
+    """Closing does not wait for a lookup that hangs."""
+    cache = make_cache(10)
+    await cache.get("a")
+    lookup.gate.clear()
+    clock.advance(9)
+    assert cache.get_fresh("a") == "a1"
+    await run_ready_tasks()
     assert lookup.calls == 2
-    before = perf_counter()
-    await memory.close()
-    assert perf_counter() - before < 1
+    async with asyncio.timeout(30):
+        await cache.close()
 
 
-async def test_a_moved_alias_is_taken_up_in_time(seeded: Seeded) -> None:
-    """Within the answer's time and one lookup, on a real server, while requests go on."""
-    ttl = 0.4
-    async with opened(seeded.server.url, GATEWAY_CATALOG_TTL_SECONDS=str(ttl)) as catalog:
-        assert (await catalog.resolve(CHAMPION)).version.version == "2"
-        body = {"name": "wine", "alias": "champion"}
-        try:
-            await asyncio.to_thread(seeded.server.call, "registered-models/alias", {**body, "version": "1"})
-            moved = perf_counter()
-            while (await catalog.resolve(CHAMPION)).version.version == "2":
-                assert perf_counter() - moved < ttl + 1
+async def test_a_moved_alias_is_taken_up(mlflow_server: MlflowServer) -> None:
+    """On a real server, after the TTL, while requests go on."""
+    alias = {"name": create_model(mlflow_server, versions=2), "alias": "live"}
+    ref = ModelRef(alias["name"], Alias("live"))
+    mlflow_server.call("registered-models/alias", {**alias, "version": "2"})
+    async with opened(mlflow_server.url, GATEWAY_CATALOG_TTL_SECONDS="0.4") as catalog:
+        assert (await catalog.resolve(ref)).version.version == "2"
+        await asyncio.to_thread(mlflow_server.call, "registered-models/alias", {**alias, "version": "1"})
+        async with asyncio.timeout(30):
+            while (await catalog.resolve(ref)).version.version == "2":  # noqa: ASYNC110 - MLflow has no event
                 await asyncio.sleep(0.01)
-        finally:
-            await asyncio.to_thread(seeded.server.call, "registered-models/alias", {**body, "version": "2"})
 
 
-async def test_n_first_askers_cost_one_lookup(proxy: Front) -> None:
-    """Fifty requests for one alias: the calls of one."""
+async def test_concurrent_first_requests_cost_one_lookup(proxy: Front) -> None:
+    """Fifty requests for one alias make as many calls as one request."""
     async with opened(proxy.url) as catalog:
         resolutions = await asyncio.gather(*(catalog.resolve(CHAMPION) for _ in range(50)))
         assert {resolution.version.version for resolution in resolutions} == {"2"}
@@ -269,22 +308,25 @@ async def test_n_first_askers_cost_one_lookup(proxy: Front) -> None:
 
 
 @pytest.mark.parametrize("fault", ["away", "wrong", "slow"])
-async def test_known_models_serve_on_while_mlflow_is_down(
+async def test_known_models_are_served_while_mlflow_fails(
     proxy: Front, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stale and counted, two lines in the log for all requests; unknown ones get the upstream's error."""
+    """Requests get stale resolutions, which are counted; the log has one line of each kind for all of them.
+
+    A request for an unknown model gets the upstream error.
+    """
     caplog.set_level(logging.INFO, "gateway")
-    tally = Counters()
-    soon_old = {"GATEWAY_CATALOG_TTL_SECONDS": "0.05", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1.5"}
-    async with opened(proxy.url, tally, **soon_old) as catalog:
+    counters = Counters()
+    settings = {"GATEWAY_CATALOG_TTL_SECONDS": "0.05", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1.5"}
+    async with opened(proxy.url, counters, **settings) as catalog:
         before = (catalog.ever_reached, catalog.unavailable_reason)
         await catalog.resolve(CHAMPION)
         assert [before, (catalog.ever_reached, catalog.unavailable_reason)] == [(False, None), (True, None)]
-        await asyncio.sleep(0.06)
         proxy.fault = fault
+        await until(lambda: catalog.resolve_cached(CHAMPION) is None)
         resolutions = [await catalog.resolve(CHAMPION) for _ in range(5)]
         assert {(found.version.version, found.stale) for found in resolutions} == {("2", True)}
-        assert tally.value(STALE_RESOLUTIONS) == 5
+        assert counters.value(STALE_RESOLUTIONS) == 5
         with pytest.raises((UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)):
             await catalog.resolve(ModelRef("wine", Number(1)))
         with pytest.raises((UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)):
@@ -299,15 +341,15 @@ async def test_known_models_serve_on_while_mlflow_is_down(
                     await catalog.probe()
                 await asyncio.sleep(0.05)
         assert str(catalog.unavailable_since) == "None"
-    texts = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
-    assert len(texts) == 3
-    assert any("serves on" in text for text in texts[:2])
-    assert any("what it said before" in text for text in texts[:2])
-    assert texts[2] == "MLflow answers again"
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
+    assert len(messages) == 3
+    assert any("Known models are still served" in message for message in messages[:2])
+    assert any("serving cached resolutions" in message for message in messages[:2])
+    assert messages[2] == "Calls to MLflow succeed again"
 
 
 async def test_a_probe_is_a_real_call(proxy: Front) -> None:
-    """A server whose health page is green but whose API fails is not reached."""
+    """A server whose health page works but whose API fails does not count as reached."""
     proxy.fault = "wrong"
     async with opened(proxy.url) as catalog:
         with pytest.raises(BadUpstreamResponse):
@@ -319,13 +361,13 @@ async def test_a_probe_is_a_real_call(proxy: Front) -> None:
         assert catalog.ever_reached
 
 
-async def test_a_server_never_reached_has_nothing_known(
-    proxy: Front, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The log does not speak of models that serve on where none was ever learnt of."""
+async def test_the_log_of_a_server_never_reached(proxy: Front, caplog: pytest.LogCaptureFixture) -> None:
+    """It does not mention known models, because there are none yet."""
     proxy.fault = "wrong"
     async with opened(proxy.url) as catalog:
         with pytest.raises(BadUpstreamResponse):
             await catalog.probe()
-    (text,) = [record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")]
-    assert "serves on" not in text
+    (message,) = [
+        record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")
+    ]
+    assert "still served" not in message

@@ -1,4 +1,4 @@
-"""Registered models of a real MLflow server."""
+"""Proves on a real MLflow server how references to registered models are resolved."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from gateway.domain.models import BestChoice
 from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
 from gateway.errors import BestMetricUndecided, NotFound, VersionNotServable
+from tests.support.mlflow_records import create_model, create_run, create_version, unique_name
 
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
     from gateway.domain.refs import Selector
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.mlflow_server import MlflowServer
 
 ODD_NAMES = ["it's 100% a_b", "both ' and \"", "back\\slash", "Äpfel & Birnen"]
 
@@ -36,27 +38,27 @@ def wine(selector: Selector) -> ModelRef:
     ],
 )
 async def test_every_selector_finds_its_version(catalog: Catalog, selector: Selector, version: str) -> None:
-    """A number, latest, an alias (also one that looks like a number), best by metric and order."""
+    """A number, latest, an alias (even one that looks like a number), best by metric and order."""
     resolution = await catalog.resolve(wine(selector))
     assert (resolution.version.version, resolution.version.source) == (version, "registry")
     assert not resolution.stale
 
 
-async def test_best_tells_what_decided(catalog: Catalog) -> None:
-    """Without a metric rmse is the first well-known one; its value comes with the answer."""
+async def test_best_reports_the_metric_that_decided(catalog: Catalog) -> None:
+    """Without a metric in the request, rmse is the first well-known one; the result has its value."""
     resolution = await catalog.resolve(wine(Best()))
     assert resolution.best == BestChoice("2", "rmse", 0.5, "min")
     assert (await catalog.resolve(wine(Number(1)))).best is None
 
 
-async def test_best_by_an_unknown_metric_names_those_there_are(catalog: Catalog) -> None:
-    """The caller can correct the question from the answer."""
-    with pytest.raises(BestMetricUndecided, match="There are: r2, rmse"):
+async def test_best_by_an_unknown_metric_names_the_available_ones(catalog: Catalog) -> None:
+    """The client can correct its request from the message."""
+    with pytest.raises(BestMetricUndecided, match="Available: r2, rmse"):
         await catalog.resolve(wine(Best("speed", "max")))
 
 
-async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
-    """Aliases, tags, run and metrics: also the one logged after the model, which MLflow does not link."""
+async def test_a_version_is_complete(catalog: Catalog, seeded: Seeded) -> None:
+    """With aliases, tags, run and metrics, even one logged after the model, which MLflow does not link."""
     version = await catalog.get_version(wine(Number(2)))
     assert version.aliases == ("champion",)
     assert version.metrics == pytest.approx({"rmse": 0.5, "r2": 0.5})
@@ -73,7 +75,7 @@ async def test_a_version_is_whole(catalog: Catalog, seeded: Seeded) -> None:
 
 
 async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None:
-    """With each version's metrics and aliases, and what latest and best would pick."""
+    """With each version's metrics and aliases, and the numbers of latest and best."""
     details = await catalog.get_model("wine")
     assert [version.version for version in details.versions] == ["3", "2", "1"]
     assert [version.metrics["rmse"] for version in details.versions] == [0.7, 0.5, 0.9]
@@ -84,8 +86,8 @@ async def test_a_model_lists_its_versions_newest_first(catalog: Catalog) -> None
     assert details.best == BestChoice("2", "rmse", 0.5, "min")
 
 
-async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
-    """Parameters, metrics and tags of the run that made a version; None for a run that is not there."""
+async def test_a_run_has_its_details(catalog: Catalog, seeded: Seeded) -> None:
+    """Parameters, metrics and status of the run that produced a version; None for an unknown run."""
     run = await catalog.get_run(seeded.ids["wine"]["runs"][0])
     assert run is not None
     assert (run.params, run.status) == ({"alpha": "0.1"}, "FINISHED")
@@ -109,14 +111,16 @@ async def test_the_run_is_told(catalog: Catalog, seeded: Seeded) -> None:
         (ModelRef("a/b:c", Number(1)), "There is no model"),
     ],
 )
-async def test_what_is_not_there_is_not_found(catalog: Catalog, ref: ModelRef, text: str) -> None:
-    """A model, a version, an alias: each with its own words."""
+async def test_a_missing_model_version_or_alias_is_not_found(
+    catalog: Catalog, ref: ModelRef, text: str
+) -> None:
+    """The message says which of them is missing."""
     with pytest.raises(NotFound, match=text):
         await catalog.resolve(ref)
 
 
 @pytest.mark.parametrize("selector", [Number(1), Latest(), Best()])
-async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None:
+async def test_a_prompt_is_rejected(catalog: Catalog, selector: Selector) -> None:
     """MLflow keeps prompts among the registered models; they have no files."""
     with pytest.raises(VersionNotServable, match="is a prompt, not a model"):
         await catalog.resolve(ModelRef("a-prompt", selector))
@@ -124,61 +128,56 @@ async def test_a_prompt_is_refused(catalog: Catalog, selector: Selector) -> None
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 async def test_odd_names_are_found(catalog: Catalog, name: str) -> None:
-    """MLflow's filters cannot escape quotes; such names are found all the same."""
+    """Even though MLflow's filters cannot escape quotes."""
     assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "2"
     assert len((await catalog.get_model(name)).versions) == 2
 
 
-async def test_a_version_that_is_not_ready_is_not_served(catalog: Catalog, seeded: Seeded) -> None:
-    """latest passes over it, its number answers its details but no invocation."""
-    server = seeded.server
-    server.call("registered-models/create", {"name": "pending"})
-    source = (await catalog.resolve(wine(Number(1)))).version
-    for _ in range(2):
-        body = {"name": "pending", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
-        server.call("model-versions/create", body)
-    _set_status(seeded, "2")
-    assert (await catalog.resolve(ModelRef("pending", Latest()))).version.version == "1"
-    assert (await catalog.get_version(ModelRef("pending", Number(2)))).status == "PENDING_REGISTRATION"
-    assert (await catalog.get_model("pending")).model.latest == "1"
+async def test_a_version_that_is_not_ready_is_not_served(
+    writable_catalog: Catalog, mlflow_server: MlflowServer
+) -> None:
+    """`latest` skips it; its details can be read by its number, but it cannot be invoked."""
+    catalog, name = writable_catalog, create_model(mlflow_server, versions=2)
+    _set_pending(mlflow_server, name, "2")
+    assert (await catalog.resolve(ModelRef(name, Latest()))).version.version == "1"
+    assert (await catalog.get_version(ModelRef(name, Number(2)))).status == "PENDING_REGISTRATION"
+    assert (await catalog.get_model(name)).model.latest == "1"
     with pytest.raises(VersionNotServable, match="not READY: its status is PENDING_REGISTRATION"):
-        await catalog.resolve(ModelRef("pending", Number(2)))
-    page = await catalog.list_models(max_results=10, page_token=None, name_contains="pending")
+        await catalog.resolve(ModelRef(name, Number(2)))
+    page = await catalog.list_models(max_results=10, page_token=None, name_contains=name)
     assert [model.latest for model in page.models] == ["1"]
-    _set_status(seeded, "1")
+    _set_pending(mlflow_server, name, "1")
     for selector in (Latest(), Best()):
-        with pytest.raises(VersionNotServable, match="No version of 'pending' is READY"):
-            await catalog.resolve(ModelRef("pending", selector))
+        with pytest.raises(VersionNotServable, match=f"No version of '{name}' is READY"):
+            await catalog.resolve(ModelRef(name, selector))
 
 
-def _set_status(seeded: Seeded, version: str) -> None:
-    """MLflow's API makes READY versions only; a slow copy leaves others in its database."""
-    with sqlite3.connect(seeded.server.folder / "mlflow.db") as database:
-        text = "UPDATE model_versions SET status = ? WHERE name = 'pending' AND version = ?"
-        changed = database.execute(text, ("PENDING_REGISTRATION", version))
-        assert changed.rowcount == 1
+def _set_pending(server: MlflowServer, name: str, version: str) -> None:
+    """Set the status in the database, because MLflow's API only creates READY versions."""
+    with sqlite3.connect(server.folder / "mlflow.db", timeout=60) as database:
+        statement = "UPDATE model_versions SET status = 'PENDING_REGISTRATION' WHERE name = ? AND version = ?"
+        assert database.execute(statement, (name, version)).rowcount == 1
     database.close()
 
 
-async def test_a_name_made_anew_is_another_model(catalog: Catalog, seeded: Seeded) -> None:
-    """MLflow counts from 1 again, even with the same source: the key must differ."""
-    server = seeded.server
-    source = (await catalog.resolve(wine(Number(1)))).version
+async def test_a_recreated_model_is_another_model(
+    writable_catalog: Catalog, mlflow_server: MlflowServer
+) -> None:
+    """MLflow numbers its versions from 1 again, even with the same source: the key must differ."""
+    catalog, name, run = writable_catalog, unique_name("recreated"), create_run(mlflow_server, "0")
     keys = []
     for _ in range(2):
-        server.call("registered-models/create", {"name": "anew"})
-        body = {"name": "anew", "source": source.uri, "run_id": source.run_id, "model_id": source.model_id}
-        server.call("model-versions/create", body)
-        keys.append((await catalog.resolve(ModelRef("anew", Number(1)))).version.key)
-        again = (await catalog.resolve(ModelRef("anew", Latest()))).version.key
-        assert again == keys[-1]
-        server.call("registered-models/delete", {"name": "anew"}, method="DELETE")
+        mlflow_server.call("registered-models/create", {"name": name})
+        create_version(mlflow_server, name, run)
+        keys.append((await catalog.resolve(ModelRef(name, Number(1)))).version.key)
+        assert (await catalog.resolve(ModelRef(name, Latest()))).version.key == keys[-1]
+        mlflow_server.call("registered-models/delete", {"name": name}, method="DELETE")
     assert (keys[0].name, keys[0].version) == (keys[1].name, keys[1].version)
     assert keys[0] != keys[1]
 
 
-async def test_a_long_name_is_not_told_in_full(catalog: Catalog) -> None:
-    """Who asks for nonsense gets the beginning of it back."""
+async def test_a_long_name_is_shortened_in_the_message(catalog: Catalog) -> None:
+    """The message quotes only its beginning."""
     with pytest.raises(NotFound) as caught:
         await catalog.resolve(ModelRef("x" * 5000, Latest()))
     assert "xxx…'" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Proves what is read of MLmodel files, those of an enemy included."""
+"""Proves how MLmodel files are parsed, including hostile ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ utc_time_created: '2026-11-23 12:21:00.197869'
 
 
 def test_an_ordinary_file() -> None:
-    """Flavors, MLflow's version and the signature's own JSON are read; `null` params are None."""
+    """Flavors, MLflow's version and the signature's JSON are parsed; `null` params are None."""
     assert mlmodel.parse_mlmodel(FILE) == Mlmodel(
         flavors=("python_function", "sklearn"),
         mlflow_version="3.17.2",
@@ -38,8 +38,8 @@ def test_an_ordinary_file() -> None:
 @pytest.mark.parametrize(
     "data", [b"flavors: {}", b"flavors: [1]\nsignature: 3\nmlflow_version: [1]", b"a: 1"]
 )
-def test_what_is_absent_or_odd_is_left_out(data: bytes) -> None:
-    """A file that says nothing, or something of another form, gives nothing."""
+def test_a_missing_or_malformed_part_is_empty(data: bytes) -> None:
+    """A file without the known parts, or with parts of other types, is not an error."""
     assert mlmodel.parse_mlmodel(data) == Mlmodel()
 
 
@@ -55,19 +55,19 @@ def test_what_is_absent_or_odd_is_left_out(data: bytes) -> None:
         b"x" * (mlmodel.MAX_BYTES + 1),
     ],
 )
-def test_what_is_no_mlmodel_is_refused(data: bytes) -> None:
-    """Nothing but the named error is raised, whatever the bytes are."""
+def test_a_file_that_is_not_an_mlmodel_is_rejected(data: bytes) -> None:
+    """Only InvalidMlmodel is raised, whatever the content is."""
     with pytest.raises(InvalidMlmodel):
         mlmodel.parse_mlmodel(data)
 
 
 def test_an_empty_signature() -> None:
-    """One that names nothing is a signature all the same."""
+    """A signature without inputs and outputs is not None."""
     assert mlmodel.parse_mlmodel(b"signature: {inputs: , outputs: ~}").signature == Signature()
 
 
-def test_merges_and_tags_are_not_carried_out() -> None:
-    """Neither a Python tag nor a thousandfold merge does anything: they are text and plain keys."""
+def test_merges_and_tags_have_no_effect() -> None:
+    """A Python tag and nested merges are read as text and plain keys."""
     bomb = b"a: &a {k: v}\n" + b"".join(
         b"%c: &%c {<<: [%s]}\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
     )
@@ -76,12 +76,12 @@ def test_merges_and_tags_are_not_carried_out() -> None:
 
 
 @pytest.mark.parametrize("text", ["[", "- ", "{a: "])
-def test_deep_nesting_does_not_end_the_process(text: str) -> None:
-    """Half a million levels are refused; libyaml's own recursion would end the process."""
+def test_deep_nesting_does_not_crash_the_process(text: str) -> None:
+    """Half a million levels are rejected; libyaml's own recursion would crash the process."""
     code = (
-        "import sys; from gateway import mlmodel\n"
-        "try: mlmodel.parse(sys.argv[1].encode() * (1_000_000 // len(sys.argv[1])))\n"
-        "except mlmodel.MlmodelUnreadable: print('refused')\n"
+        "import sys; from gateway.domain import mlmodel\n"
+        "try: mlmodel.parse_mlmodel(sys.argv[1].encode() * (1_000_000 // len(sys.argv[1])))\n"
+        "except mlmodel.InvalidMlmodel: print('rejected')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr[-500:]
+    assert (done.returncode, done.stdout) == (0, "rejected\n"), done.stderr[-500:]

@@ -1,11 +1,20 @@
-"""What a caller may write where a version stands."""
+"""Proves which spellings of a version and of a pinned model are valid."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number, Selector, parse_pinned, parse_selector
-from gateway.domain.refs import format_ref as written
+from gateway.domain.refs import (
+    Alias,
+    Best,
+    Latest,
+    ModelRef,
+    Number,
+    Selector,
+    format_ref,
+    parse_pinned,
+    parse_selector,
+)
 from gateway.errors import BadRequest, NotFound
 
 
@@ -21,8 +30,8 @@ from gateway.errors import BadRequest, NotFound
         ("@a_b-C", Alias("a_b-C")),
     ],
 )
-def test_each_spelling_has_its_meaning(text: str, expected: Selector) -> None:
-    """A number is a version, `@` makes an alias of anything."""
+def test_each_valid_spelling_is_parsed(text: str, expected: Selector) -> None:
+    """A number is a version; with `@` before it, anything is an alias."""
     assert parse_selector(text) == expected
 
 
@@ -47,14 +56,14 @@ def test_each_spelling_has_its_meaning(text: str, expected: Selector) -> None:
         "v1",
     ],
 )
-def test_every_other_spelling_is_no_version(text: str) -> None:
-    """MLflow takes some of them for a number; a version has one spelling, being part of cache keys."""
+def test_every_other_spelling_is_not_found(text: str) -> None:
+    """MLflow accepts some of them as numbers; here a version has one spelling, as a part of cache keys."""
     with pytest.raises(NotFound):
         parse_selector(text)
 
 
 def test_best_carries_metric_and_order() -> None:
-    """Empty ones count as absent; a wrong order is the caller's fault."""
+    """Empty values count as absent; a wrong order is a bad request."""
     assert parse_selector("best", metric="rmse", order="max") == Best("rmse", "max")
     assert parse_selector("best", metric="", order="") == Best()
     with pytest.raises(BadRequest, match="min or max"):
@@ -73,19 +82,19 @@ def test_best_carries_metric_and_order() -> None:
     ],
 )
 def test_a_pinned_model_is_a_name_and_a_version(text: str, expected: ModelRef) -> None:
-    """The last part is the version, so names may hold slashes and at signs."""
+    """The last part is the version, so names may contain slashes and at signs."""
     assert parse_pinned(text) == expected
 
 
-@pytest.mark.parametrize("selected", [Number(3), Latest(), Best(), Alias("champion")])
-def test_a_ref_is_written_as_it_is_read(selected: Selector) -> None:
-    """So that a problem with a pinned model names it as the setting does."""
-    ref = ModelRef("my wine/x", selected)
-    assert parse_pinned(written(ref)) == ref
+@pytest.mark.parametrize("selector", [Number(3), Latest(), Best(), Alias("champion")])
+def test_a_formatted_ref_can_be_parsed(selector: Selector) -> None:
+    """So a message about a pinned model names it in the form of the setting."""
+    ref = ModelRef("my wine/x", selector)
+    assert parse_pinned(format_ref(ref)) == ref
 
 
 @pytest.mark.parametrize("text", ["", "wine", "wine/", "@champion", "wine/01", "wine@", "/2"])
-def test_a_pinned_model_without_either_is_refused(text: str) -> None:
-    """The message says what would be right."""
+def test_a_pinned_model_without_name_or_version_is_rejected(text: str) -> None:
+    """The message has the valid forms."""
     with pytest.raises(ValueError, match="is not name@alias, name/number"):
         parse_pinned(text)

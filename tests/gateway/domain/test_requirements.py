@@ -1,4 +1,4 @@
-"""Proves what is told of a version's requirements.txt."""
+"""Proves how a version's requirements.txt is parsed and checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AIOHTTP = metadata.version("aiohttp")
 
 
 def test_lines_that_name_packages() -> None:
-    """Comments, blank lines and options are left out, continuation lines joined, hashes cut."""
+    """Comments, blank lines, options and hashes are removed, and continuation lines are joined."""
     data = b"""
 # a comment
 mlflow==3.17.2  # trailing
@@ -30,20 +30,20 @@ scikit-learn==1.9.1 \\
 
 
 @pytest.mark.parametrize(
-    ("data", "shown"),
+    ("data", "line"),
     [
         (b"pkg @ https://user:secret@host/x.whl", "pkg @ https://host/x.whl"),
         (b"git+ssh://git:secret@host/x.git#egg=x", "git+ssh://host/x.git#egg=x"),
         (b"./wheels/x.whl", "./wheels/x.whl"),
     ],
 )
-def test_no_credentials_are_shown(data: bytes, shown: str) -> None:
-    """An address keeps its host and loses its user and password."""
-    assert requirements.parse_requirements(data) == (shown,)
+def test_credentials_are_removed(data: bytes, line: str) -> None:
+    """A URL keeps its host without user and password."""
+    assert requirements.parse_requirements(data) == (line,)
 
 
-def test_bytes_that_are_no_text() -> None:
-    """A file that is not UTF-8 is still read."""
+def test_a_file_that_is_not_utf8_is_parsed() -> None:
+    """Invalid bytes are replaced."""
     assert requirements.parse_requirements(b"caf\xe9==1\n") == ("caf\ufffd==1",)
 
 
@@ -60,8 +60,8 @@ def test_bytes_that_are_no_text() -> None:
         "nobody-has-this; sys_platform == 'nowhere'",
     ],
 )
-def test_what_is_satisfied(line: str) -> None:
-    """Names are compared as packaging does; another platform's requirement is not missing here."""
+def test_a_satisfied_requirement(line: str) -> None:
+    """Names are normalized; a requirement for another platform is not missing here."""
     assert requirements.find_missing((line,)) == ()
 
 
@@ -78,13 +78,13 @@ def test_what_is_satisfied(line: str) -> None:
         "aiohttp==1; nonsense == 'x'",
     ],
 )
-def test_what_is_missing(line: str) -> None:
-    """Absent, of another version, or not a requirement that anything here could tell of."""
+def test_a_missing_requirement(line: str) -> None:
+    """Not installed, installed in another version, or without a name and version to check."""
     assert requirements.find_missing((line,)) == (line,)
 
 
-def test_what_would_help() -> None:
-    """The command can be pasted; a long list is cut, and says so."""
+def test_the_install_hint() -> None:
+    """It has a command to paste into a shell; a long list is shortened."""
     assert requirements.install_hint(()) == ""
     assert requirements.install_hint(("a==1", "b>=2")).endswith("to install them: pip install a==1 'b>=2'")
     assert "and 5 more" in requirements.install_hint(tuple(f"p{number}" for number in range(15)))

@@ -1,4 +1,4 @@
-"""Who the gateway is to MLflow, where it finds it, and whom it trusts."""
+"""Proves how the MLflow client uses its address, credentials and certificates."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from tests.support.mlflow_server import MlflowServer
 
 TOKEN = {"MLFLOW_TRACKING_TOKEN": "abc"}
-NOTHING = answer(200, b"{}")
+EMPTY_RESULT = answer(200, b"{}")
 
 
 def basic(user: str, password: str) -> bytes:
     return b"Basic " + b64encode(f"{user}:{password}".encode())
 
 
-def client(url: str, names: dict[str, str] | None = None, *, file: Path | None = None) -> MlflowClient:
-    return MlflowClient(load({"MLFLOW_TRACKING_URI": url, **(names or {})}).mlflow, credentials_file=file)
+def client(url: str, variables: dict[str, str] | None = None, *, file: Path | None = None) -> MlflowClient:
+    return MlflowClient(load({"MLFLOW_TRACKING_URI": url, **(variables or {})}).mlflow, credentials_file=file)
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
-    """A credentials file as `mlflow login` leaves it."""
+def credentials_file(tmp_path: Path) -> Path:
+    """A credentials file in the form of `mlflow login`."""
     file = tmp_path / "credentials"
     file.write_text("[mlflow]\nmlflow_tracking_username = filed\nmlflow_tracking_password = 50%off\n")
     return file
 
 
 @pytest.mark.parametrize(
-    ("names", "header"),
+    ("variables", "header"),
     [
         ({}, None),
         ({"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "pä:ss"}, basic("ann", "pä:ss")),
@@ -57,28 +57,34 @@ def written(tmp_path: Path) -> Path:
     ],
 )
 async def test_credentials_are_sent_as_mlflow_sends_them(
-    names: dict[str, str], header: bytes | None, tmp_path: Path
+    variables: dict[str, str], header: bytes | None, tmp_path: Path
 ) -> None:
-    """A user name with its password wins over a token; without either nothing is sent."""
-    async with scripted(NOTHING) as server, client(server.url, names, file=tmp_path / "none") as mlflow:
+    """A user name with a password takes precedence over a token; without either nothing is sent."""
+    async with (
+        scripted(EMPTY_RESULT) as server,
+        client(server.url, variables, file=tmp_path / "none") as mlflow,
+    ):
         await mlflow.search_registered_models(max_results=1)
     sent = [line for line in server.requests[0].split(b"\r\n") if line.lower().startswith(b"authorization")]
     assert sent == ([b"Authorization: " + header] if header else [])
 
 
-async def test_the_credentials_file_is_the_fallback(written: Path) -> None:
-    """What the settings leave out comes from the file, percent signs and all."""
-    async with scripted(NOTHING) as server, client(server.url, file=written) as mlflow:
+async def test_the_credentials_file_is_the_fallback(credentials_file: Path) -> None:
+    """It is used for values that the settings do not have; percent signs in it have no special meaning."""
+    async with scripted(EMPTY_RESULT) as server, client(server.url, file=credentials_file) as mlflow:
         await mlflow.search_registered_models(max_results=1)
         assert basic("filed", "50%off") in server.requests[0]
-    names = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "x"}
-    async with scripted(NOTHING) as server, client(server.url, names, file=written) as mlflow:
+    variables = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "x"}
+    async with (
+        scripted(EMPTY_RESULT) as server,
+        client(server.url, variables, file=credentials_file) as mlflow,
+    ):
         await mlflow.search_registered_models(max_results=1)
         assert basic("ann", "x") in server.requests[0]
 
 
 async def test_a_broken_credentials_file_is_named_not_shown(tmp_path: Path) -> None:
-    """The error tells the form that is right, and holds no line of the file."""
+    """The error names the right format and contains no line of the file."""
     file = tmp_path / "credentials"
     file.write_text("password = hunter2\n")
     with pytest.raises(ValueError, match="INI file") as caught:
@@ -86,11 +92,11 @@ async def test_a_broken_credentials_file_is_named_not_shown(tmp_path: Path) -> N
     assert "hunter2" not in str(caught.value)
 
 
-async def test_workspace_prefix_and_registry_have_their_places(tmp_path: Path) -> None:
-    """The path prefix stays before every call, the registry's calls go to its own server."""
-    async with scripted(NOTHING) as tracking, scripted(NOTHING) as registry:
-        names = {"MLFLOW_REGISTRY_URI": f"{registry.url}/reg/", "MLFLOW_WORKSPACE": "cellar"}
-        async with client(f"{tracking.url}/a/b/", names, file=tmp_path / "none") as mlflow:
+async def test_workspace_prefix_and_registry_are_used(tmp_path: Path) -> None:
+    """Every path begins with the prefix, and calls for the registry go to its own server."""
+    async with scripted(EMPTY_RESULT) as tracking, scripted(EMPTY_RESULT) as registry:
+        variables = {"MLFLOW_REGISTRY_URI": f"{registry.url}/reg/", "MLFLOW_WORKSPACE": "cellar"}
+        async with client(f"{tracking.url}/a/b/", variables, file=tmp_path / "none") as mlflow:
             await mlflow.search_registered_models(max_results=1)
             await mlflow.search_experiments(max_results=1)
             await mlflow.list_artifacts("x y")
@@ -100,21 +106,21 @@ async def test_workspace_prefix_and_registry_have_their_places(tmp_path: Path) -
     assert all(b"X-MLFLOW-WORKSPACE: cellar" in request for request in tracking.requests + registry.requests)
 
 
-async def test_no_redirect_carries_the_credentials_away(tmp_path: Path) -> None:
-    """A server that points elsewhere gets an error, and the other place gets nothing."""
-    async with scripted(NOTHING) as thief:
-        moved = answer(302, more=f"Location: {thief.url}/\r\n")
-        async with scripted(moved) as server, client(server.url, TOKEN) as mlflow:
+async def test_redirects_are_not_followed(tmp_path: Path) -> None:
+    """A redirect is an error, and its target gets no request with the credentials."""
+    async with scripted(EMPTY_RESULT) as target:
+        redirect = answer(302, more=f"Location: {target.url}/\r\n")
+        async with scripted(redirect) as server, client(server.url, TOKEN) as mlflow:
             with pytest.raises(BadUpstreamResponse, match="redirect"):
                 await mlflow.search_registered_models(max_results=1)
             with pytest.raises(BadUpstreamResponse, match="redirect"):
                 async with mlflow.stream_artifact("a"):
                     raise AssertionError("followed")
-    assert thief.requests == []
+    assert target.requests == []
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "is not set"),
         ("sqlite:///mlflow.db", "must be an http or https address"),
@@ -122,50 +128,50 @@ async def test_no_redirect_carries_the_credentials_away(tmp_path: Path) -> None:
         ("databricks", "must be an http or https address"),
         ("http://", "must be an http or https address|is not an address"),
         ("http://host:port", "is not an address"),
-        ("http://user:secret@host/?a=b", "without"),
+        ("http://user:secret@host/?a=b", "must not contain"),
     ],
 )
-def test_an_address_that_is_none_says_what_to_run(text: str, says: str) -> None:
-    """The message names the command and the setting, and never the password in the address."""
-    with pytest.raises(ValueError, match=says) as caught:
+def test_a_wrong_address_is_an_error_with_a_hint(text: str, message: str) -> None:
+    """The message names the command to run and the setting, and never the password in the address."""
+    with pytest.raises(ValueError, match=message) as caught:
         parse_tracking_url(text)
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
     assert "secret" not in str(caught.value)
-    if "without" not in says:
+    if message != "must not contain":
         assert "mlflow server --backend-store-uri" in str(caught.value)
 
 
-def test_an_address_with_a_prefix_is_taken() -> None:
-    """Proxies put MLflow under a path."""
+def test_an_address_may_have_a_path_prefix() -> None:
+    """A proxy may serve MLflow under a path."""
     assert str(parse_tracking_url(" https://example.org/ml/flow ")) == "https://example.org/ml/flow"
 
 
-async def test_a_real_server_answers_its_version(mlflow_server: MlflowServer) -> None:
-    """`/version` is text that the server labels HTML."""
+async def test_a_real_server_has_a_version(mlflow_server: MlflowServer) -> None:
+    """`/version` is plain text with the content type of HTML."""
     async with client(mlflow_server.url) as mlflow:
         assert (await mlflow.server_version()).startswith("3.")
 
 
-async def test_a_server_that_demands_credentials_is_satisfied(tmp_path: Path) -> None:
-    """Without them its HTML 401 names the settings; with them JSON calls and downloads both pass."""
+async def test_credentials_are_sent_with_calls_and_downloads(tmp_path: Path) -> None:
+    """Without them the error for the server's HTML 401 names the settings."""
 
-    async def guarded(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != basic("ann", "s3cret").decode():
             return web.Response(status=401, text="<h1>401</h1>", content_type="text/html")
         return web.json_response({"files": [{"path": "a", "is_dir": False, "file_size": "3"}]})
 
     app = web.Application()
-    app.router.add_get("/{path:.*}", guarded)
+    app.router.add_get("/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    names = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
+    variables = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
     try:
         async with client(url, file=tmp_path / "none") as mlflow:
             with pytest.raises(BadUpstreamResponse, match="MLFLOW_TRACKING_USERNAME"):
                 await mlflow.list_artifacts("x")
-        async with client(url, names, file=tmp_path / "none") as mlflow:
+        async with client(url, variables, file=tmp_path / "none") as mlflow:
             assert [entry.size for entry in await mlflow.list_artifacts("x")] == [3]
             async with mlflow.stream_artifact("x/a") as stream:
                 assert b"files" in b"".join([chunk async for chunk in stream])
@@ -173,35 +179,35 @@ async def test_a_server_that_demands_credentials_is_satisfied(tmp_path: Path) ->
         await runner.cleanup()
 
 
-class Authority:
-    """A certificate for 127.0.0.1 that nobody trusts by default, with its key in one PEM."""
+class Certificate:
+    """A self-signed certificate for 127.0.0.1; the file `both` also has its key."""
 
     def __init__(self, folder: Path) -> None:
-        self.certificate, key, self.both = (folder / name for name in ("cert.pem", "key.pem", "both.pem"))
+        self.file, key, self.both = (folder / name for name in ("cert.pem", "key.pem", "both.pem"))
         subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-        files = ["-keyout", str(key), "-out", str(self.certificate)]
+        files = ["-keyout", str(key), "-out", str(self.file)]
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files],
             check=True,
             capture_output=True,
         )
-        self.both.write_text(self.certificate.read_text() + key.read_text())
+        self.both.write_text(self.file.read_text() + key.read_text())
 
-    def context(self, *, demands_client: bool) -> ssl.SSLContext:
+    def context(self, *, require_client: bool) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.both)
-        if demands_client:
+        if require_client:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.certificate)
+            context.load_verify_locations(self.file)
         return context
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"))
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
-async def _served(context: ssl.SSLContext) -> tuple[web.AppRunner, str]:
+async def _serve(context: ssl.SSLContext) -> tuple[web.AppRunner, str]:
     async def version(request: web.Request) -> web.Response:
         return web.Response(text="3.0.0")
 
@@ -213,14 +219,14 @@ async def _served(context: ssl.SSLContext) -> tuple[web.AppRunner, str]:
     return runner, f"https://127.0.0.1:{runner.addresses[0][1]}"
 
 
-async def test_tls_is_verified_unless_told_otherwise(authority: Authority) -> None:
-    """An unknown certificate is refused; the CA file or the insecure switch lets it pass."""
-    runner, url = await _served(authority.context(demands_client=False))
+async def test_tls_is_verified_by_default(certificate: Certificate) -> None:
+    """An untrusted certificate is an error; the setting of a CA file or the insecure switch resolves it."""
+    runner, url = await _serve(certificate.context(require_client=False))
     try:
         async with client(url) as mlflow:
             with pytest.raises(BadUpstreamResponse, match="MLFLOW_TRACKING_SERVER_CERT_PATH"):
                 await mlflow.server_version()
-        async with client(url, {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(authority.certificate)}) as mlflow:
+        async with client(url, {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(certificate.file)}) as mlflow:
             assert await mlflow.server_version() == "3.0.0"
         async with client(url, {"MLFLOW_TRACKING_INSECURE_TLS": "true"}) as mlflow:
             assert await mlflow.server_version() == "3.0.0"
@@ -228,23 +234,23 @@ async def test_tls_is_verified_unless_told_otherwise(authority: Authority) -> No
         await runner.cleanup()
 
 
-async def test_the_clients_own_certificate_is_shown(authority: Authority) -> None:
-    """A server that demands a certificate gets the one that is set."""
-    runner, url = await _served(authority.context(demands_client=True))
-    names = {
-        "MLFLOW_TRACKING_SERVER_CERT_PATH": str(authority.certificate),
-        "MLFLOW_TRACKING_CLIENT_CERT_PATH": str(authority.both),
+async def test_the_client_certificate_is_sent(certificate: Certificate) -> None:
+    """A server that requires a client certificate accepts the one in the settings."""
+    runner, url = await _serve(certificate.context(require_client=True))
+    variables = {
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": str(certificate.file),
+        "MLFLOW_TRACKING_CLIENT_CERT_PATH": str(certificate.both),
     }
     try:
-        async with client(url, names) as mlflow:
+        async with client(url, variables) as mlflow:
             assert await mlflow.server_version() == "3.0.0"
     finally:
         await runner.cleanup()
 
 
 @pytest.mark.parametrize("name", ["MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"])
-def test_a_certificate_file_that_is_none_is_named(name: str, tmp_path: Path) -> None:
-    """The setting is named when the client is made, not when the first call fails."""
+def test_a_wrong_certificate_file_is_an_error_with_the_settings_name(name: str, tmp_path: Path) -> None:
+    """It is raised when the client is created, not by the first call."""
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("not a certificate")
     with pytest.raises(ValueError, match=name):

@@ -1,4 +1,4 @@
-"""Artifacts through a real MLflow server."""
+"""Proves that artifacts are listed and streamed from a real MLflow server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ODD = "näme with + (1).bin"
 
 @pytest.fixture(scope="module")
 def stored(mlflow_server: MlflowServer) -> Path:
-    """A folder `odd` in the server's store: a file of 3 MiB, an empty one and one in a folder."""
+    """A folder `odd` in the server's store with a file of 3 MiB, an empty file and a subfolder."""
     folder = mlflow_server.folder / "artifacts" / "odd"
     (folder / "sub").mkdir(parents=True)
     (folder / ODD).write_bytes(bytes(range(256)) * 4096 * 3)
@@ -38,7 +38,7 @@ async def client(mlflow_server: MlflowServer) -> AsyncIterator[MlflowClient]:
 
 
 async def test_a_folder_is_listed_one_level_deep(client: MlflowClient, stored: Path) -> None:
-    """Names are relative to the folder, folders are told apart; MLflow leaves a size of nothing out."""
+    """Names are relative to the folder; MLflow omits the size of an empty file."""
     found = sorted(await client.list_artifacts("odd"), key=lambda entry: entry.path)
     assert found == [
         ArtifactEntry("empty", is_dir=False, size=None),
@@ -48,12 +48,12 @@ async def test_a_folder_is_listed_one_level_deep(client: MlflowClient, stored: P
 
 
 async def test_a_missing_folder_lists_nothing(client: MlflowClient) -> None:
-    """MLflow answers an empty object for it, not an error."""
+    """MLflow's response is an empty object, not an error."""
     assert await client.list_artifacts("not/there") == []
 
 
-async def test_a_file_arrives_whole_in_small_chunks(client: MlflowClient, stored: Path) -> None:
-    """An odd name reaches the right file, in chunks of at most 1 MiB, and its size is told."""
+async def test_a_file_is_streamed_in_small_chunks(client: MlflowClient, stored: Path) -> None:
+    """In chunks of at most 1 MiB, with the right size, even if its name is odd."""
     digest, largest = hashlib.sha256(), 0
     async with client.stream_artifact(f"odd/{ODD}") as stream:
         assert stream.size == 3 * 2**20
@@ -73,7 +73,7 @@ async def test_a_missing_file_is_not_found(client: MlflowClient) -> None:
 
 @pytest.mark.parametrize("path", ["a/../b", "..", "a//b", "a/./b", "a\\b", ""])
 async def test_a_path_that_leaves_its_folder_is_never_sent(client: MlflowClient, path: str) -> None:
-    """A path may come from a hostile store, and a proxy would resolve its dots."""
+    """A path may come from a hostile store, and a proxy would resolve the dots in it."""
     with pytest.raises(BadUpstreamResponse, match="leads out"):
         async with client.stream_artifact(path):
             raise AssertionError("the path was sent")

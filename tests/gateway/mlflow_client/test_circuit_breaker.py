@@ -1,132 +1,161 @@
-"""When a server counts as silent, who may still try it, and what ends it."""
+"""Proves when the circuit breaker opens, which calls are probes, and what closes it."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from time import perf_counter
+import ssl
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from yarl import URL
 
 from gateway.errors import UpstreamTimeout, UpstreamUnavailable
-from gateway.mlflow_client import MlflowClient
 from gateway.mlflow_client.circuit_breaker import CircuitBreaker
-from gateway.settings import load
+from gateway.mlflow_client.transport import Transport
 from tests.support.faulty_proxy import HANG, answer, scripted
+from tests.support.manual_clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MODEL = b'{"registered_model": {"name": "wine"}}'
+    from collections.abc import AsyncIterator, Callable
 
 
-def hang(silence: CircuitBreaker, beside: Callable[[], object] = bool) -> float:
-    """One call that runs out of its time, `beside` happening meanwhile; what time it was given."""
-    given = []
-    with suppress(TimeoutError), silence.call() as seconds:
-        given.append(seconds)
-        beside()
-        raise TimeoutError
-    return given[0]
-
-
-def is_refused(silence: CircuitBreaker) -> bool:
-    """Whether a call is refused; one that is not is answered."""
+@asynccontextmanager
+async def opened(url: str, *, timeout: float, reset_timeout: float) -> AsyncIterator[Transport]:  # noqa: ASYNC109 - a setting of the transport
+    """Open a transport to `url` with its own circuit breaker."""
+    transport = Transport(
+        URL(url),
+        headers={},
+        tls=ssl.create_default_context(),
+        timeout=timeout,
+        connections=10,
+        circuit_breaker=CircuitBreaker(timeout, reset_timeout=reset_timeout),
+    )
+    await transport.open()
     try:
-        with silence.call():
+        yield transport
+    finally:
+        await transport.close()
+
+
+def time_out(breaker: CircuitBreaker, meanwhile: Callable[[], object] = bool) -> float:
+    """Make a call that times out; return the seconds that the breaker allowed for it."""
+    allowed = []
+    with suppress(TimeoutError), breaker.call() as seconds:
+        allowed.append(seconds)
+        meanwhile()
+        raise TimeoutError
+    return allowed[0]
+
+
+def is_rejected(breaker: CircuitBreaker) -> bool:
+    """Return whether a call is rejected; a call that is not gets a response."""
+    try:
+        with breaker.call():
             return False
     except UpstreamUnavailable:
         return True
 
 
-def test_after_a_call_that_ran_out_of_time_others_are_refused() -> None:
-    """Until the rest is over: then one may try, and its answer ends the silence."""
-    silence = CircuitBreaker(10, reset_timeout=0.0)
-    hang(silence)
-    with silence.call() as seconds:
+def test_a_timeout_opens_the_breaker() -> None:
+    """Until the reset timeout is over; then one call is a probe, and a response to it closes the breaker."""
+    breaker = CircuitBreaker(10, reset_timeout=0.0)
+    time_out(breaker)
+    with breaker.call() as seconds:
         assert seconds == 5
-        assert is_refused(silence)
-    assert not is_refused(silence)
-    silence = CircuitBreaker(10, reset_timeout=60)
-    hang(silence)
-    assert is_refused(silence)
+        assert is_rejected(breaker)
+    assert not is_rejected(breaker)
+    breaker = CircuitBreaker(10, reset_timeout=60)
+    time_out(breaker)
+    assert is_rejected(breaker)
 
 
-def test_a_try_may_take_longer_each_time() -> None:
-    """A server that only became slow is found again, within the limit of any call."""
-    silence = CircuitBreaker(30, open_after=4, reset_timeout=0.0)
-    hang(silence)
-    assert [hang(silence) for _ in range(5)] == [4, 8, 16, 30, 30]
+def test_each_probe_may_take_longer() -> None:
+    """A server that has become slow is reached again, within the time limit of any call."""
+    breaker = CircuitBreaker(30, open_after=4, reset_timeout=0.0)
+    time_out(breaker)
+    assert [time_out(breaker) for _ in range(5)] == [4, 8, 16, 30, 30]
 
 
-def test_one_slow_call_among_answers_is_no_silence() -> None:
-    """A search that takes too long says nothing of the server while others are answered."""
-    silence = CircuitBreaker(10)
-    hang(silence, lambda: is_refused(silence))
-    assert not is_refused(silence)
+def test_a_timeout_among_responses_does_not_open_the_breaker() -> None:
+    """One search that takes too long does not matter while other calls get responses."""
+    breaker = CircuitBreaker(10)
+    time_out(breaker, lambda: is_rejected(breaker))
+    assert not is_rejected(breaker)
 
 
-def test_an_error_is_an_answer() -> None:
-    """Whatever ends a call before its time is over."""
-    silence = CircuitBreaker(10, reset_timeout=0.0)
-    hang(silence)
-    with pytest.raises(ValueError, match="500"), silence.call():
+def test_an_error_is_a_response() -> None:
+    """Any end of a call before its time limit closes the breaker."""
+    breaker = CircuitBreaker(10, reset_timeout=0.0)
+    time_out(breaker)
+    with pytest.raises(ValueError, match="500"), breaker.call():
         raise ValueError("500")
-    with silence.call() as seconds:
+    with breaker.call() as seconds:
         assert seconds == 10
 
 
-async def test_a_cancelled_try_leaves_the_place_to_the_next() -> None:
-    """Its asker went away: that says nothing of the server."""
-    silence = CircuitBreaker(10, reset_timeout=0.0)
-    hang(silence)
-    with pytest.raises(asyncio.CancelledError), silence.call():
+async def test_after_a_cancelled_probe_the_next_call_is_a_probe() -> None:
+    """A caller that is cancelled says nothing about the server."""
+    breaker = CircuitBreaker(10, reset_timeout=0.0)
+    time_out(breaker)
+    with pytest.raises(asyncio.CancelledError), breaker.call():
         raise asyncio.CancelledError
-    with silence.call() as seconds:
+    with breaker.call() as seconds:
         assert seconds == 5
 
 
-async def test_who_comes_while_others_wait_in_vain_is_refused() -> None:
-    """From `patience` on, one tries and the others need not wait for any call's end."""
-    silence = CircuitBreaker(10, open_after=0.1)
-    with silence.call() as first:
-        await asyncio.sleep(0.15)
-        with silence.call() as trying:
-            assert is_refused(silence)
-    assert (first, trying) == (10, 0.1)
-    assert not is_refused(silence)
+def test_a_pending_call_opens_the_breaker() -> None:
+    """After `open_after` seconds the next call is a probe, and further calls are rejected."""
+    clock = ManualClock()
+    breaker = CircuitBreaker(10, open_after=2, clock=clock)
+    with breaker.call() as first:
+        clock.advance(3)
+        with breaker.call() as probe:
+            assert is_rejected(breaker)
+    assert (first, probe) == (10, 2)
+    assert not is_rejected(breaker)
 
 
-async def test_a_hanging_server_holds_up_a_few_connections() -> None:
-    """A hundred calls while it hangs: those after the first that failed are refused without a connection."""
-    async with scripted(HANG) as server:
-        named = load({"MLFLOW_TRACKING_URI": server.url, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}).mlflow
-        async with MlflowClient(named) as mlflow:
-            with pytest.raises(UpstreamTimeout):
-                await mlflow.get_registered_model("wine")
-            started = perf_counter()
-            for _ in range(100):
-                with pytest.raises(UpstreamUnavailable, match="has not answered"):
-                    await mlflow.get_registered_model("wine")
-            assert perf_counter() - started < 1
-            assert len(server.requests) == 1
+def test_a_server_that_is_always_slow_does_not_open_the_breaker() -> None:
+    """A pending call opens it only after twice the latency of the last responses."""
+    clock = ManualClock()
+    breaker = CircuitBreaker(20, open_after=2, clock=clock)
+    with breaker.call():
+        clock.advance(4)
+    with breaker.call():
+        clock.advance(7)
+        assert not is_rejected(breaker)
+    with breaker.call():
+        clock.advance(15)
+        with breaker.call():
+            assert is_rejected(breaker)
 
 
-async def test_an_answer_brings_it_back() -> None:
-    """The first call after the rest is answered, and so is every later one."""
-    async with scripted(HANG, answer(200, MODEL)) as server:
-        named = load({"MLFLOW_TRACKING_URI": server.url, "MLFLOW_HTTP_REQUEST_TIMEOUT": "0.5"}).mlflow
-        async with MlflowClient(named) as mlflow:
-            with pytest.raises(UpstreamTimeout):
-                await mlflow.get_registered_model("wine")
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        found = await mlflow.get_registered_model("wine")
-                    except UpstreamUnavailable:
-                        await asyncio.sleep(0.05)
-                        continue
-                    break
-            assert found.name == "wine"
-            assert (await mlflow.get_registered_model("wine")).name == "wine"
+async def test_a_hanging_server_gets_few_connections() -> None:
+    """Of many calls to a hanging server, all after the first timeout are rejected without a connection."""
+    async with scripted(HANG) as server, opened(server.url, timeout=0.3, reset_timeout=600) as transport:
+        with pytest.raises(UpstreamTimeout):
+            await transport.text("/version")
+        for _ in range(100):
+            with pytest.raises(UpstreamUnavailable, match="has not answered"):
+                await transport.text("/version")
+        assert len(server.requests) == 1
+
+
+async def test_a_response_closes_the_breaker() -> None:
+    """The first probe after the reset timeout gets a response, and so does every later call."""
+    script = (HANG, answer(200, b"3.0"))
+    async with scripted(*script) as server, opened(server.url, timeout=0.5, reset_timeout=0.1) as transport:
+        with pytest.raises(UpstreamTimeout):
+            await transport.text("/version")
+        async with asyncio.timeout(30):
+            while await _version(transport) is None:  # noqa: ASYNC110 - the reset timeout ends without an event
+                await asyncio.sleep(0.02)
+        assert await _version(transport) == "3.0"
+
+
+async def _version(transport: Transport) -> str | None:
+    try:
+        return await transport.text("/version")
+    except (UpstreamUnavailable, UpstreamTimeout):
+        return None

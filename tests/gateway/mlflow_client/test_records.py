@@ -1,4 +1,4 @@
-"""Odd JSON of MLflow's, read without surprise."""
+"""Proves how unusual JSON of MLflow is parsed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(**data: object) -> records.Run:
 
 
 def test_the_last_value_of_a_metric_counts() -> None:
-    """By step, then by time, wherever it stands in the list; NaN comes as text."""
+    """The last by step, then by time, at any position in the list; NaN is written as text."""
     points = [
         {"key": "a", "value": 2.0, "step": 2, "timestamp": 1},
         {"key": "a", "value": 1.0, "step": 1, "timestamp": 9},
@@ -31,20 +31,20 @@ def test_the_last_value_of_a_metric_counts() -> None:
     assert all(math.isnan(metrics[key]) for key in ("n", "odd", "text"))
 
 
-def test_numbers_and_texts_may_change_places() -> None:
-    """Proto JSON writes 64-bit integers as text; some servers write ids as numbers."""
+def test_integers_may_be_texts_and_ids_integers() -> None:
+    """Protobuf's JSON has 64-bit integers as text; some servers write ids as numbers."""
     found = run()
     assert (found.run_id, found.experiment_id, found.started) == ("r", "7", 1_700_000_000_000)
 
 
 @pytest.mark.parametrize("history", ["[{", "{}", '"x"', '[1, {"artifact_path": ""}]', ""])
-def test_a_history_that_cannot_be_read_is_none(history: str) -> None:
-    """MLflow cuts long tags off: such a run has no model that could be located."""
+def test_an_invalid_history_is_ignored(history: str) -> None:
+    """MLflow truncates long tags: the model of such a run cannot be located."""
     assert run(tags=[{"key": "mlflow.log-model.history", "value": history}]).logged_models == ()
 
 
 def test_a_model_id_is_taken_from_the_source() -> None:
-    """MLflow 3.17 leaves the field out; a registered model's name may begin with m- too."""
+    """MLflow 3.17 omits the field; a registered model's name may begin with m- too."""
     base = {"name": "wine", "version": "1"}
     assert records.parse_version({**base, "source": "models:/m-1"}).model_id == "m-1"
     assert records.parse_version({**base, "source": "models:/m-1/2"}).model_id == ""
@@ -52,7 +52,7 @@ def test_a_model_id_is_taken_from_the_source() -> None:
 
 
 @pytest.mark.parametrize("info", [{}, {"run_id": ""}, {"run_id": None}, {"run_id": "x"}])
-def test_a_nameless_thing_is_wrong(info: dict[str, object]) -> None:
-    """Nothing can be said of it."""
-    with pytest.raises(BadUpstreamResponse, match="MLflow's answer has no"):
+def test_a_record_without_its_id_is_an_error(info: dict[str, object]) -> None:
+    """The id and the experiment's id of a run are required."""
+    with pytest.raises(BadUpstreamResponse, match="MLflow's response lacks the required field"):
         records.parse_run({"info": info})

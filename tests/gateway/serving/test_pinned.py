@@ -1,4 +1,4 @@
-"""Pinned models: warm before ready, kept, and following what their refs come to mean."""
+"""Proves that pinned models are loaded before the gateway is ready, stay loaded, and follow their refs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.gateway.serving.test_service import registered_again
 from tests.support.gateways import Gateway, gateway_at, invoke
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
@@ -19,21 +20,35 @@ if TYPE_CHECKING:
     from tests.support.mlflow_server import MlflowServer
 
 
-async def until(gateway: Gateway, path: str, *, wanted: Any, within: float = 30.0) -> Any:
-    """The JSON at `path`, once `wanted` holds for it."""
-    async with asyncio.timeout(within):
+async def get_until(
+    gateway: Gateway,
+    path: str,
+    condition: Callable[[Any], bool] = bool,
+    *,
+    timeout: float = 60.0,  # noqa: ASYNC109 - of the whole poll
+) -> Any:
+    """Return the JSON at `path` once `condition` holds for it."""
+    async with asyncio.timeout(timeout):
         while True:
-            async with gateway.get(path) as answer:
-                told = await answer.json()
-            if wanted(told):
-                return told
-            await asyncio.sleep(0.1)
+            async with gateway.get(path) as response:
+                body = await response.json()
+            if condition(body):
+                return body
+            await asyncio.sleep(0.05)
 
 
-async def test_pinned_models_stay_while_others_come_and_go(
+def is_ready(body: Any) -> bool:
+    return bool(body["ready"])
+
+
+def is_loaded(body: Any) -> bool:
+    return bool(body["serving"]["state"] == "warm")
+
+
+async def test_a_pinned_model_is_never_evicted(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """With room for two, the pinned one is never the one to go, however long nobody asks for it."""
+    """Another model is evicted instead, even if the pinned one has had no request for longer."""
     async with gateway_at(
         mlflow_server.url,
         tmp_path,
@@ -41,18 +56,18 @@ async def test_pinned_models_stay_while_others_come_and_go(
         GATEWAY_MAX_LOADED_MODELS="2",
         GATEWAY_IDLE_SECONDS="0.5",
     ) as gateway:
-        await until(gateway, "/health/ready", wanted=lambda told: told["ready"])
+        await get_until(gateway, "/health/ready", is_ready)
         for path in ("/model/api-tens/1/invocation", "/model/api-sums/1/invocation"):
             assert (await invoke(gateway, path))[0] == 200
-        await until(gateway, "/model/api-tens/1", wanted=lambda told: told["serving"]["state"] == "cold")
-        pinned = await until(gateway, "/model/api-sums/2", wanted=lambda told: True)
+        await get_until(gateway, "/model/api-tens/1", lambda body: body["serving"]["state"] == "cold")
+        pinned = await get_until(gateway, "/model/api-sums/2")
         assert (pinned["serving"]["state"], pinned["serving"]["workers"]) == ("warm", 1)
 
 
 async def test_a_pin_follows_its_alias(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """The alias moves: the version that it means now is warm before anybody asks; the old one may go."""
+    """When the alias moves, its new version is loaded without a request, and the old one can be evicted."""
     name = registered_again(mlflow_server, "api-sums")
     source = mlflow_server.call("model-versions/get?name=api-tens&version=1", {}, method="GET")
     uri = source["model_version"]["source"]
@@ -67,49 +82,49 @@ async def test_a_pin_follows_its_alias(
         GATEWAY_CATALOG_TTL_SECONDS="1",
         GATEWAY_MAX_LOADED_MODELS="1",
     ) as gateway:
-        await until(gateway, f"/model/{name}/1", wanted=lambda told: told["serving"]["state"] == "warm")
+        await get_until(gateway, f"/model/{name}/1", is_loaded)
         mlflow_server.call("registered-models/alias", {"name": name, "alias": "live", "version": "2"})
-        await until(gateway, f"/model/{name}/2", wanted=lambda told: told["serving"]["state"] == "warm")
-        ready = await until(gateway, "/health/ready", wanted=lambda told: told["ready"])
+        await get_until(gateway, f"/model/{name}/2", is_loaded)
+        ready = await get_until(gateway, "/health/ready", is_ready)
         assert ready["pinned"]["problems"] == {}
-        status, answer = await invoke(gateway, f"/model/{name}/@live/invocation")
-        assert (status, answer["predictions"]) == (200, [30.0, 70.0])
+        status, body = await invoke(gateway, f"/model/{name}/@live/invocation")
+        assert (status, body["predictions"]) == (200, [30.0, 70.0])
 
 
-async def test_a_pin_that_cannot_be_had_is_told(
+async def test_a_pinned_model_that_fails_to_load_is_reported(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """Not ready, and why; the other pinned model is warm all the same."""
+    """The gateway is not ready and says why; the other pinned model is loaded all the same."""
     async with gateway_at(
         mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-broken/1, api-tens/1"
     ) as gateway:
-        told = await until(
-            gateway, "/health/ready", wanted=lambda told: "api-broken/1" in told["pinned"]["problems"]
+        health = await get_until(
+            gateway, "/health/ready", lambda body: "api-broken/1" in body["pinned"]["problems"]
         )
-        assert not told["ready"]
-        assert "RuntimeError" in told["pinned"]["problems"]["api-broken/1"]
-        await until(gateway, "/model/api-tens/1", wanted=lambda told: told["serving"]["state"] == "warm")
+        assert not health["ready"]
+        assert "RuntimeError" in health["pinned"]["problems"]["api-broken/1"]
+        await get_until(gateway, "/model/api-tens/1", is_loaded)
 
 
-async def test_an_unexpected_error_ends_the_keeping_of_none(
+async def test_an_unexpected_error_does_not_affect_other_pinned_models(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told without its text, tried again, and the other pin never notices."""
-    warm = PredictionService.ensure_loaded
+    """It is reported without its message, and the load is tried again."""
+    ensure_loaded = PredictionService.ensure_loaded
     errors = iter([RuntimeError("/secret/path")])
 
     async def failing(self: PredictionService, version: ModelVersion) -> Timing:
         if version.name == "api-tens" and (error := next(errors, None)) is not None:
             raise error
-        return await warm(self, version)
+        return await ensure_loaded(self, version)
 
     monkeypatch.setattr(PredictionService, "ensure_loaded", failing)
     async with gateway_at(
         mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-sums/1, api-tens/1"
     ) as gateway:
-        told = await until(
-            gateway, "/health/ready", wanted=lambda told: "api-tens/1" in told["pinned"]["problems"]
+        health = await get_until(
+            gateway, "/health/ready", lambda body: "api-tens/1" in body["pinned"]["problems"]
         )
-        assert "/secret" not in told["pinned"]["problems"]["api-tens/1"]
-        ready = await until(gateway, "/health/ready", wanted=lambda told: told["ready"])
+        assert "/secret" not in health["pinned"]["problems"]["api-tens/1"]
+        ready = await get_until(gateway, "/health/ready", is_ready)
         assert ready["pinned"]["problems"] == {}

@@ -1,4 +1,4 @@
-"""What a store of artifacts is to the cache, and which names it may list."""
+"""The interfaces of artifact stores, and the validation of the file names that they list."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CHUNK_BYTES = 1 << 20
 
 
 class ArtifactFileNotFound(ArtifactsNotFound):
-    """The store is there, this one file is not."""
+    """One file is missing from a store that can be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that a store lists, by its path relative to the model's folder."""
+    """A file that a store lists; `path` is relative to the model's folder."""
 
     path: str
     size: int | None
@@ -35,7 +35,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class IncomingFile:
-    """A file on its way: what the store says of it, and its bytes in chunks of 1 MiB at most."""
+    """A file being downloaded: its size and MD5 if the store has them, and chunks of at most 1 MiB."""
 
     size: int | None
     md5: str | None
@@ -44,7 +44,7 @@ class IncomingFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file on this machine, by its path relative to the model's folder."""
+    """A file on this machine; `path` is relative to the model's folder."""
 
     path: str
     size: int
@@ -52,49 +52,47 @@ class StoredFile:
 
 
 class RemoteModel(Protocol):
-    """A model's files in their store; `size` is the sum of their bytes, None if not known before."""
+    """A model in an artifact store; `size` is its bytes, None if unknown before the download."""
 
     @property
     def size(self) -> int | None: ...
 
-    async def fetch(self, folder: Path, meter: DownloadProgress) -> tuple[StoredFile, ...]:
-        """Bring every file below `folder` (an empty one), on disk for certain, and digest it."""
+    async def fetch(self, folder: Path, progress: DownloadProgress) -> tuple[StoredFile, ...]:
+        """Download every file to the empty `folder`, fsync it and compute its digest."""
         ...
 
 
 class Store(Protocol):
-    """Where models' files are kept; every error is one of `gateway.errors`."""
+    """A store of models' files; it raises only errors of `gateway.errors`."""
 
     async def find(self, uri: str) -> RemoteModel:
-        """The files at `uri`; raises ArtifactsGone where no model is there."""
+        """Return the model at `uri`; raise ArtifactsNotFound if there is none."""
         ...
 
     async def read(self, uri: str, path: str, *, limit: int) -> bytes | None:
-        """One file at `uri`, None where there is none; UpstreamWrong where it is over `limit` bytes."""
+        """Return one file at `uri` or None; raise BadUpstreamResponse if it is over `limit` bytes."""
         ...
 
 
 class FileStore(Protocol):
-    """A store that gives files one by one; `transfer.ByFile` makes a Store of it."""
+    """A store that serves single files; `FileByFileStore` makes a Store of it."""
 
     async def list_files(self, uri: str) -> Sequence[RemoteFile]:
-        """Every file below `uri`, none where nothing is there."""
+        """Return every file below `uri`; an empty list if there is none."""
         ...
 
     def open(self, uri: str, path: str) -> AbstractAsyncContextManager[IncomingFile]:
-        """The file `path` below `uri`; raises ArtifactFileNotFound where there is none."""
+        """Open the file `path` below `uri`; raise ArtifactFileNotFound if there is none."""
         ...
 
 
 def safe_path(path: str) -> str:
-    """`path`, if it names a file below a folder and nothing else; raises UpstreamWrong."""
+    """Return `path` if it stays below its folder; raise BadUpstreamResponse if not."""
     parts = path.split("/")
     if len(parts) > MAX_DEPTH:
         raise too_many_files_error()
     if any(_is_unsafe(part) for part in parts):
-        raise BadUpstreamResponse(
-            "The artifact store lists a file under a name that could lead out of its folder."
-        )
+        raise BadUpstreamResponse("The artifact store lists a file whose name could lead out of its folder.")
     return path
 
 
@@ -108,15 +106,15 @@ def _is_unsafe(part: str) -> bool:
 
 
 def safe_join(folder: Path, path: str) -> Path:
-    """Where the listed file `path` belongs below `folder`; raises UpstreamWrong for an unsafe name."""
+    """Return the path of the listed file below `folder`; raise BadUpstreamResponse if it is unsafe."""
     return folder.joinpath(*safe_path(path).split("/"))
 
 
 def validate_model_files(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
-    """`files`, if together they can be a model's folder.
+    """Return `files` if together they can be a model's folder.
 
-    Raises UpstreamWrong for an unsafe name, one that is listed twice or one that is both a file
-    and a folder, and ArtifactsGone where no model is among them.
+    Raise BadUpstreamResponse if a name is unsafe, listed twice, or both a file and a folder. Raise
+    ArtifactsNotFound if they contain no model.
     """
     found: dict[str, RemoteFile] = {}
     folders: set[str] = set()
@@ -135,29 +133,29 @@ def validate_model_files(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
 
 
 def require_model(paths: Iterable[str]) -> None:
-    """Raises ArtifactsGone where `paths` are not those of a model's folder."""
+    """Raise ArtifactsNotFound if `paths` do not contain a model."""
     names = set(paths)
     if not names:
         raise ArtifactsNotFound("There are no files at this version's location.")
     if MODEL_FILE not in names:
         raise ArtifactsNotFound(
-            f"There is no {MODEL_FILE} file at this version's location, so it is no model."
+            f"There is no {MODEL_FILE} file at this version's location, so it is not a model."
         )
 
 
 def too_many_files_error() -> BadUpstreamResponse:
-    """The error for a location that is no reasonable model's."""
+    """Return the error for a location with more or deeper files than any model has."""
     return BadUpstreamResponse(
         f"This version's location has more than {MAX_FILES} files, or folders too deep."
     )
 
 
 def file_too_large_error(path: str, limit: int) -> BadUpstreamResponse:
-    """The error for a file that was to be read whole, and is not small."""
+    """Return the error for a file that is too large to be read into memory."""
     return BadUpstreamResponse(f"The file {path} of this version is over {limit} bytes.")
 
 
 def digest_file(path: Path) -> str:
-    """The SHA-256 of the file at `path`, read in pieces."""
+    """Return the SHA-256 of the file at `path`, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

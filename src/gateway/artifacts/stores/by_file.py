@@ -1,4 +1,4 @@
-"""Files one by one from a store to a folder: in parallel, in pieces, digested and checked on the way."""
+"""Downloads a model file by file: in parallel, in chunks, with sizes and digests checked on the way."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _MAX_PARALLEL = 6
 
 
 class FileByFileStore:
-    """A Store made of a store that gives its files one by one."""
+    """A Store on top of a FileStore, which serves single files."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
     async def find(self, uri: str) -> FileByFileModel:
-        """The model's files at `uri`; raises ArtifactsGone where no model is there."""
+        """Return the model at `uri`; raise ArtifactsNotFound if there is none."""
         return FileByFileModel(
             self._store, uri, files=validate_model_files(await self._store.list_files(uri))
         )
 
     async def read(self, uri: str, path: str, *, limit: int) -> bytes | None:
-        """One file at `uri`, None where there is none; UpstreamWrong where it is over `limit` bytes."""
+        """Return one file at `uri` or None; raise BadUpstreamResponse if it is over `limit` bytes."""
         content = bytearray()
         try:
             async with self._store.open(uri, safe_path(path)) as incoming:
@@ -59,7 +59,7 @@ class FileByFileStore:
 
 @dataclass(frozen=True)
 class FileByFileModel:
-    """A model's files, listed and not yet fetched."""
+    """A model whose files are listed and not yet downloaded."""
 
     store: FileStore
     uri: str
@@ -67,36 +67,38 @@ class FileByFileModel:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files together, None where the store did not tell for one of them."""
+        """The bytes of all files together, or None if the size of one is unknown."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    async def fetch(self, folder: Path, meter: DownloadProgress) -> tuple[StoredFile, ...]:
-        """Bring every file below `folder`, some at a time; the first failure ends the others."""
-        # The largest first: the small ones then fill the gaps beside it.
-        waiting = iter(sorted(self.files, key=lambda file: -(file.size or 0)))
+    async def fetch(self, folder: Path, progress: DownloadProgress) -> tuple[StoredFile, ...]:
+        """Download every file to `folder`, a few at a time; the first failure cancels the others."""
+        # The largest first, so that small files fill the time while it downloads.
+        remaining = iter(sorted(self.files, key=lambda file: -(file.size or 0)))
         async with unwrapping_task_group() as group:
             tasks = [
-                group.create_task(self._download_worker(waiting, folder, meter=meter))
+                group.create_task(self._download_worker(remaining, folder, progress=progress))
                 for _ in range(min(_MAX_PARALLEL, len(self.files)))
             ]
         return tuple(sorted((file for task in tasks for file in task.result()), key=lambda file: file.path))
 
     async def _download_worker(
-        self, waiting: Iterator[RemoteFile], folder: Path, *, meter: DownloadProgress
+        self, remaining: Iterator[RemoteFile], folder: Path, *, progress: DownloadProgress
     ) -> list[StoredFile]:
         try:
-            return [await self._download_file(file, folder, meter=meter) for file in waiting]
+            return [await self._download_file(file, folder, progress=progress) for file in remaining]
         except ArtifactFileNotFound as error:
-            # Its store lists it and does not have it: that is the store's trouble, and may pass.
+            # The store lists the file and does not have it: a fault of the store, perhaps a transient one.
             raise BadUpstreamResponse(str(error)) from error
 
-    async def _download_file(self, file: RemoteFile, folder: Path, *, meter: DownloadProgress) -> StoredFile:
+    async def _download_file(
+        self, file: RemoteFile, folder: Path, *, progress: DownloadProgress
+    ) -> StoredFile:
         async with self.store.open(self.uri, file.path) as incoming:
             writer = DigestingWriter(safe_join(folder, file.path), md5=incoming.md5 is not None)
             try:
                 await in_thread(writer.open)
-                await self._receive(file, incoming, writer=writer, meter=meter)
+                await self._receive(file, incoming, writer=writer, progress=progress)
                 await in_thread(writer.finish)
             finally:
                 await in_thread(writer.close)
@@ -104,28 +106,28 @@ class FileByFileModel:
             _check_size(file.path, writer.size, expected=expected)
         if incoming.md5 != writer.md5:
             raise BadUpstreamResponse(
-                f"The file {file.path} did not arrive as it is in its store: another MD5."
+                f"The file {file.path} was damaged on the way from its store: its MD5 differs."
             )
         return StoredFile(file.path, writer.size, writer.sha256)
 
     async def _receive(
-        self, file: RemoteFile, incoming: IncomingFile, *, writer: DigestingWriter, meter: DownloadProgress
+        self, file: RemoteFile, incoming: IncomingFile, *, writer: DigestingWriter, progress: DownloadProgress
     ) -> None:
         expected = file.size if file.size is not None else incoming.size
         async for chunk in incoming.chunks:
             writer.add(chunk)
-            meter.add(len(chunk))
+            progress.add(len(chunk))
             if expected is not None and writer.size > expected:
                 raise BadUpstreamResponse(
-                    f"The file {file.path} is longer than its store says: over {expected} bytes."
+                    f"The file {file.path} is longer than its store lists: over {expected} bytes."
                 )
-            # HTTP gives pieces of some ten KiB: a thread hop for each would cost more than the writing.
+            # HTTP chunks are some ten KiB: a call in a thread for each would cost more than the writing.
             if writer.buffered_bytes >= CHUNK_BYTES:
                 await in_thread(writer.write)
 
 
 class DigestingWriter:
-    """One file being written and digested; `open`, `write`, `finish` and `close` are for a thread."""
+    """A writer that digests its file; call `open`, `write`, `finish` and `close` in a thread."""
 
     def __init__(self, path: Path, *, md5: bool = False) -> None:
         self._path = path
@@ -138,29 +140,29 @@ class DigestingWriter:
 
     @property
     def sha256(self) -> str:
-        """Digest of what is written."""
+        """The digest of the written bytes."""
         return self._sha256.hexdigest()
 
     @property
     def md5(self) -> str | None:
-        """MD5 of what is written, where it was asked for: the only digest that S3 tells of plain objects."""
+        """The MD5 of the written bytes if requested: the only digest that S3 has for plain objects."""
         return self._md5.hexdigest() if self._md5 else None
 
     def add(self, piece: bytes) -> None:
-        """Append `piece`, in memory until the next `write`."""
+        """Buffer `piece` until the next `write`."""
         self._pieces.append(piece)
         self.size += len(piece)
         self.buffered_bytes += len(piece)
 
     def open(self) -> None:
-        """Make the file, which must not be there yet, and its folders."""
+        """Create the file, which must not exist, and its folders."""
         _make_folders(self._path.parent)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
     def write(self) -> None:
-        """Write and digest what was added."""
+        """Write and digest the buffered pieces."""
         if self._file is None:
-            raise ValueError("the file is not open")
+            raise ValueError("The file is not open")
         pieces, self._pieces, self.buffered_bytes = self._pieces, [], 0
         for piece in pieces:
             view = memoryview(piece)
@@ -171,20 +173,20 @@ class DigestingWriter:
                 view = view[os.write(self._file, view) :]
 
     def finish(self) -> None:
-        """Write the rest and have the content on disk for certain."""
+        """Write the buffered pieces and fsync the file."""
         self.write()
         if self._file is not None:
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Close the file, complete or not; may be called at any time."""
+        """Close the file, complete or not; do nothing if it is not open."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
 
 
 def _make_folders(folder: Path) -> None:
-    # `parents=True` would make all but the last folder with the mode that the umask leaves.
+    # `parents=True` would create all but the last folder with the umask's mode.
     if not folder.is_dir():
         _make_folders(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -192,4 +194,4 @@ def _make_folders(folder: Path) -> None:
 
 def _check_size(path: str, size: int, *, expected: int | None) -> None:
     if expected is not None and size != expected:
-        raise BadUpstreamResponse(f"The file {path} did not arrive whole: {size} of {expected} bytes.")
+        raise BadUpstreamResponse(f"The file {path} arrived incomplete: {size} of {expected} bytes.")

@@ -1,4 +1,4 @@
-"""Which store a location belongs to, and whether the operator allows it."""
+"""Selects the store for a location, and rejects locations that the operator does not allow."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
-# Names of models and runs, which the catalog has resolved to locations: MLflow must not follow
-# them again, to wherever they then lead.
+# The catalog resolves these before. MLflow must not resolve them again, perhaps to another location.
 _MLFLOW_SCHEMES = frozenset({"models", "runs"})
 
 
 class StoreFactory:
-    """The store for each scheme; owns the S3 client."""
+    """A factory that has one store per URI scheme; it owns the S3 client."""
 
     def __init__(self, settings: Settings, client: MlflowClient) -> None:
         self._allowed_schemes = (
@@ -42,16 +41,16 @@ class StoreFactory:
         }
 
     def for_uri(self, uri: str) -> Store:
-        """The store of `uri`; raises ArtifactsRefused naming the settings that would allow it.
+        """Return the store for `uri`; raise ArtifactLocationForbidden with the settings that allow it.
 
-        `file:` and absolute paths need a root besides their scheme.
+        `file:` URIs and absolute paths also need an allowed root folder.
         """
         scheme = uri_scheme(uri)
         if scheme not in self._allowed_schemes or (scheme == "file" and not self._roots):
             also = " and GATEWAY_ARTIFACT_ROOTS a folder above it" if scheme == "file" else ""
             raise ArtifactLocationForbidden(
-                f"This version's files lie at a location of the scheme {scheme}, which is not allowed here: "
-                f"GATEWAY_ARTIFACT_SCHEMES would have to name {scheme}{also}."
+                f"This version's files are at a location with the scheme {scheme}, which is not allowed: "
+                f"to allow it, GATEWAY_ARTIFACT_SCHEMES must name {scheme}{also}."
             )
         return self._stores.get(scheme, self._fallback)
 
@@ -61,7 +60,7 @@ class StoreFactory:
 
 
 def uri_scheme(uri: str) -> str:
-    """The scheme of `uri`, `file` for an absolute path; raises ArtifactsRefused where it has none."""
+    """Return the scheme of `uri`, `file` for an absolute path; raise ArtifactLocationForbidden for others."""
     match = _SCHEME.match(uri)
     if (
         _CONTROL_CHARACTERS.search(uri)
@@ -69,13 +68,13 @@ def uri_scheme(uri: str) -> str:
         or not _is_parsable(uri)
     ):
         raise ArtifactLocationForbidden(
-            "This version's location is of no form that this gateway knows: s3://… would be one."
+            "This version's location is not a URI such as s3://… and not an absolute path."
         )
     return match[1].lower() if match else "file"
 
 
 def _is_parsable(uri: str) -> bool:
-    """Whether its host is one, as far as urllib looks: it is read by that later."""
+    """Return whether urllib can parse `uri`, as the stores do later."""
     try:
         urlsplit(uri)
     except ValueError:

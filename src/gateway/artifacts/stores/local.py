@@ -1,4 +1,4 @@
-"""`file:` locations and absolute paths, below the folders that the operator allows."""
+"""Reads `file:` locations and absolute paths below the folders that the operator allows."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class LocalFileStore:
-    """Files on this machine; whatever a symbolic link leads to must lie below a root as well."""
+    """A store of files on this machine; targets of symbolic links must also be below a root folder."""
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(roots)
 
     async def list_files(self, uri: str) -> list[RemoteFile]:
-        """Every file below `uri`; raises ArtifactsRefused where one lies outside of the roots."""
+        """Return every file below `uri`; raise ArtifactLocationForbidden if one is outside the roots."""
         return await in_thread(self._walk, _parse_path(uri))
 
     @asynccontextmanager
     async def open(self, uri: str, path: str) -> AsyncIterator[IncomingFile]:
-        """The file `path` below `uri`; raises ArtifactFileNotFound where there is none."""
+        """Open the file `path` below `uri`; raise ArtifactFileNotFound if there is none."""
         file = await in_thread(self._open_file, safe_join(_parse_path(uri), path))
         try:
             yield IncomingFile(os.fstat(file).st_size, None, _Chunks(file))
@@ -53,7 +53,7 @@ class LocalFileStore:
             folder, prefix, depth = folders.pop()
             for entry in _list_folder(folder):
                 seen += 1
-                # Bounds the walk, and ends it where a link leads to a folder above itself.
+                # Also ends the walk if a link points to a folder above it.
                 if seen > MAX_FILES or depth >= MAX_DEPTH:
                     raise too_many_files_error()
                 real, path = self._resolve_allowed(entry), prefix + entry.name
@@ -65,11 +65,11 @@ class LocalFileStore:
 
     def _open_file(self, path: Path) -> int:
         try:
-            # O_NONBLOCK: a pipe put there would hold the thread for ever.
+            # O_NONBLOCK: opening a named pipe would block the thread for ever.
             file = os.open(self._resolve_allowed(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (ArtifactsNotFound, FileNotFoundError) as error:
             raise ArtifactFileNotFound(
-                f"The file {path.name} of this version is not at its location."
+                f"The file {path.name} of this version does not exist at its location."
             ) from error
         except OSError as error:
             raise BadUpstreamResponse(f"The file {path.name} of this version cannot be read.") from error
@@ -81,24 +81,26 @@ class LocalFileStore:
         return file
 
     def _resolve_allowed(self, path: Path) -> Path:
-        """`path` without symbolic links, if that is below a root."""
+        """Return `path` with links resolved; raise ArtifactLocationForbidden if it is outside the roots."""
         try:
             real = path.resolve()
         except (OSError, RuntimeError, ValueError) as error:
-            raise ArtifactLocationForbidden("This version's location cannot be followed.") from error
+            raise ArtifactLocationForbidden(
+                "This version's location cannot be resolved to a path."
+            ) from error
         if not any(real.is_relative_to(Path(root).resolve()) for root in self._roots):
             raise ArtifactLocationForbidden(
-                "This version's files lie in a folder that this gateway may not read: "
-                "GATEWAY_ARTIFACT_ROOTS names those that it may."
+                "This version's files are in a folder that the gateway may not read: "
+                "GATEWAY_ARTIFACT_ROOTS names the folders that it may read."
             )
-        # Only now: whether something exists outside of the roots is nobody's business.
+        # After the check above, so that no message reveals whether a path outside the roots exists.
         if not real.exists():
             raise ArtifactsNotFound("There are no files at this version's location.")
         return real
 
 
 class _Chunks:
-    """A file's bytes, read in a thread."""
+    """An iterator over a file's bytes that reads in a thread."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -117,14 +119,14 @@ class _Chunks:
 
 
 def _parse_path(uri: str) -> Path:
-    """The path that `uri` names; raises ArtifactsRefused where it is on another host or relative."""
+    """Return the path in `uri`; raise ArtifactLocationForbidden for another host or a relative path."""
     if uri.startswith("/"):
         return Path(uri)
     parts = urlsplit(uri)
     path = Path(unquote(parts.path))
     if parts.netloc not in {"", "localhost"} or not path.is_absolute() or "\0" in parts.path:
         raise ArtifactLocationForbidden(
-            "This version's location is no absolute path on this machine: file:///… would be right."
+            "This version's location is not an absolute path on this machine such as file:///…."
         )
     return path
 
@@ -141,6 +143,6 @@ def _list_folder(folder: Path) -> list[Path]:
 def _require_regular_file(status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise ArtifactLocationForbidden(
-            "There is something other than files and folders at this version's location."
+            "This version's location contains something other than files and folders."
         )
     return status

@@ -1,11 +1,11 @@
-"""Files from a store that only MLflow itself can read, in a process of its own.
+"""Downloads files from a store that only MLflow's own code can read, in a process of its own.
 
-Usage: `python -P -m workers.download`, with one JSON object on one line of standard input:
-`{"uri": …, "folder": …}` brings every file at `uri` to `folder`, which must not be there yet;
-with `"path"` and `"limit"` that one file alone, as `folder` itself. Standard input stays open for
-as long as the answer is wanted. The answer is one JSON object on one line of standard output:
-`{"outcome": "done" | "absent" | "large" | "full"}`, the last where the disk has no space left, or
-`{"outcome": "failed", "exception": …, "log": …}`, and the exit code is 0 for `done`, otherwise 1.
+Usage: `python -P -m gateway.artifacts.stores.mlflow_child`, with one JSON object on one line of standard
+input. `{"uri": …, "folder": …}` downloads every file at `uri` to `folder`, which must not exist. With
+`"path"` and `"limit"` it downloads that one file as `folder` itself. The parent keeps standard input open
+as long as it waits for the result. The result is one JSON object on one line of standard output:
+`{"outcome": "done" | "absent" | "large" | "full"}`, where `full` means that the disk is full, or
+`{"outcome": "failed", "exception": …, "log": …}`. The exit code is 0 for `done`, otherwise 1.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ _MAX_LOG_CHARS = 8000
 
 
 def main() -> int:
-    """Read the order, carry it out, answer; returns the exit code."""
-    # Libraries print as they like: only the answer may reach the real standard output.
-    answer_to = os.dup(1)
+    """Read the request, execute it and write the result; return the exit code."""
+    # Libraries print to standard output, which must contain only the result: send theirs to stderr.
+    result_fd = os.dup(1)
     os.dup2(2, 1)
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    request: dict[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    answer = _execute(order)
-    with os.fdopen(answer_to, "w", encoding="utf-8") as out:
-        out.write(json.dumps(answer) + "\n")
-    return 0 if answer["outcome"] == "done" else 1
+    result = _execute(request)
+    with os.fdopen(result_fd, "w", encoding="utf-8") as out:
+        out.write(json.dumps(result) + "\n")
+    return 0 if result["outcome"] == "done" else 1
 
 
 def _exit_with_parent() -> None:
-    # The pipe ends when the gateway does, however it does: nobody would remove what comes later.
+    # The pipe closes when the gateway ends in any way; files written after that would never be removed.
     os.read(0, 1)
     os._exit(1)
 
 
-def _execute(order: dict[str, Any]) -> dict[str, str]:
+def _execute(request: dict[str, Any]) -> dict[str, str]:
     try:
-        return {"outcome": _fetch(order)}
-    except Exception as error:  # noqa: BLE001 - the process ends here, and its last word is what went wrong
+        return {"outcome": _fetch(request)}
+    except Exception as error:  # noqa: BLE001 - the process ends here and reports the error to its parent
         if _is_disk_full(error):
             return {"outcome": "full"}
         log = "".join(traceback.format_exception(error))[-_MAX_LOG_CHARS:]
@@ -55,8 +55,8 @@ def _execute(order: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether no space left is behind `error`, however MLflow wrapped it."""
-    # Of some errors MLflow keeps the words alone.
+    """Return whether a full disk caused `error`, even if MLflow wrapped it."""
+    # Of some errors MLflow keeps only the text.
     if f"[Errno {errno.ENOSPC}]" in str(error):
         return True
     while error is not None:
@@ -66,13 +66,13 @@ def _is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _fetch(order: dict[str, Any]) -> str:
-    uri, folder, path = order["uri"], Path(order["folder"]), order.get("path")
+def _fetch(request: dict[str, Any]) -> str:
+    uri, folder, path = request["uri"], Path(request["folder"]), request.get("path")
     if path is not None:
         size = _remote_size(uri, path)
         if size is None:
             return "absent"
-        if size > order["limit"]:
+        if size > request["limit"]:
             return "large"
         uri = posixpath.join(uri, path)
     _download(uri, folder)
@@ -80,8 +80,8 @@ def _fetch(order: dict[str, Any]) -> str:
 
 
 def _remote_size(uri: str, path: str) -> int | None:
-    """Bytes of the file `path` at `uri`, None where the store lists none."""
-    from mlflow.artifacts import list_artifacts  # noqa: PLC0415 - seconds of import, paid by this process alone
+    """Return the bytes of the file `path` at `uri`, or None if the store does not list it."""
+    from mlflow.artifacts import list_artifacts  # noqa: PLC0415 - the import takes seconds; most of this module needs none
 
     parent, name = posixpath.split(path)
     entries = list_artifacts(artifact_uri=posixpath.join(uri, parent) if parent else uri)
@@ -94,14 +94,14 @@ def _remote_size(uri: str, path: str) -> int | None:
 
 
 def _download(uri: str, target: Path) -> None:
-    """Bring `uri` to `target`, whatever name MLflow gives it on the way."""
-    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - see _size
+    """Download `uri` to `target`, whatever name MLflow gives it."""
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - see _remote_size
 
     raw = Path(tempfile.mkdtemp(dir=target.parent))
     try:
         found = Path(download_artifacts(artifact_uri=uri, dst_path=str(raw)))
         if not found.resolve().is_relative_to(raw.resolve()):
-            raise RuntimeError("MLflow answered with a place that is not the one it was given")
+            raise RuntimeError("MLflow returned a path outside the folder that it was given")
         found.rename(target)
     finally:
         shutil.rmtree(raw, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`mlflow-artifacts:` locations: files that the tracking server itself hands out."""
+"""Reads `mlflow-artifacts:` locations: files that the tracking server itself serves."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class MlflowProxyFileStore:
-    """The tracking server's artifacts, through the client that holds its credentials."""
+    """A store of the tracking server's artifacts, read with the MLflow client and its credentials."""
 
     def __init__(self, client: MlflowClient, tracking_uri: str) -> None:
         self._client = client
         self._tracking_url = urlsplit(tracking_uri)
 
     async def list_files(self, uri: str) -> list[RemoteFile]:
-        """Every file below `uri`, none where nothing is there."""
+        """Return every file below `uri`; an empty list if there is none."""
         top = self._parse_path(uri)
         found: list[RemoteFile] = []
         folders = [""]
@@ -50,7 +50,7 @@ class MlflowProxyFileStore:
 
     @asynccontextmanager
     async def open(self, uri: str, path: str) -> AsyncIterator[IncomingFile]:
-        """The file `path` below `uri`; raises ArtifactFileNotFound where there is none."""
+        """Open the file `path` below `uri`; raise ArtifactFileNotFound if there is none."""
         try:
             async with self._client.stream_artifact(_join(self._parse_path(uri), safe_path(path))) as stream:
                 yield IncomingFile(stream.size, None, aiter(stream))
@@ -60,15 +60,16 @@ class MlflowProxyFileStore:
             ) from error
 
     def _parse_path(self, uri: str) -> str:
-        """The path below the server's artifact root; raises ArtifactsRefused for another server's.
+        """Return the path below the server's artifact root.
 
-        The server decodes it once more after the client has encoded it, so it is decoded once here.
+        Decode it once, because the client encodes it and the server decodes it again. Raise
+        ArtifactLocationForbidden if it is on another server or leads out of the root.
         """
         parts = urlsplit(uri)
         if not self._is_tracking_server(parts.netloc):
             raise ArtifactLocationForbidden(
-                "This version's files lie on another server than the tracking server, whose credentials go "
-                "nowhere else: a location without a host, mlflow-artifacts:/…, would be right."
+                "This version's files are on another server than the tracking server, whose credentials are "
+                "sent to no other: use a location without a host, mlflow-artifacts:/…."
             )
         path = unquote(parts.path).strip("/")
         try:
@@ -89,7 +90,7 @@ class MlflowProxyFileStore:
             }
         except ValueError:
             return False
-        # A location often names the host alone; the files come from the tracking server either way.
+        # A location without a port is accepted: the files come from the tracking server either way.
         return (
             "@" not in netloc and other.hostname == self._tracking_url.hostname and len(ports - {None}) == 1
         )

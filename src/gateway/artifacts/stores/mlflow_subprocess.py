@@ -1,4 +1,4 @@
-"""Every other location that the operator allows, by MLflow's own code in a process of its own."""
+"""Reads all other allowed locations with MLflow's own code, in a process per download."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
 _MAX_PROCESSES = 2
-# MLflow would send the tracking server's credentials to whatever http(s) host a location names.
+# MLflow would send the tracking server's credentials to any http(s) host that a location names.
 _WITHHELD_VARIABLES = frozenset(
     {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}
 )
 
 
 class MlflowSubprocessStore:
-    """Locations of any scheme that MLflow knows; one process for each download."""
+    """A store for any scheme that MLflow supports; each download runs in a process of its own."""
 
     def __init__(
         self, environment: Mapping[str, str], *, download_timeout: float = 3600, read_timeout: float = 60
     ) -> None:
-        """A whole model may take `seconds`, one small file `read_seconds`, once its process may begin."""
+        """Allow `download_timeout` seconds for a model and `read_timeout` for one file."""
         self._environment = {
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             **{
@@ -61,23 +61,21 @@ class MlflowSubprocessStore:
         }
         self._download_timeout = download_timeout
         self._read_timeout = read_timeout
-        self._download_slots, self._read_slots = (
-            asyncio.Semaphore(_MAX_PROCESSES),
-            asyncio.Semaphore(_MAX_PROCESSES),
-        )
+        self._download_slots = asyncio.Semaphore(_MAX_PROCESSES)
+        self._read_slots = asyncio.Semaphore(_MAX_PROCESSES)
 
     async def find(self, uri: str) -> MlflowSubprocessModel:
-        """The files at `uri`; whether a model is there shows when they are fetched."""
+        """Return the model at `uri`; whether it exists is found out by its download."""
         return MlflowSubprocessModel(self, uri)
 
     async def read(self, uri: str, path: str, *, limit: int) -> bytes | None:
-        """One file at `uri`, None where there is none; UpstreamWrong where it is over `limit` bytes."""
-        scratch = Path(await in_thread(tempfile.mkdtemp))
+        """Return one file at `uri` or None; raise BadUpstreamResponse if it is over `limit` bytes."""
+        folder = Path(await in_thread(tempfile.mkdtemp))
         try:
-            target = scratch / "file"
-            order = {"uri": uri, "folder": str(target), "path": safe_path(path), "limit": limit}
+            target = folder / "file"
+            request = {"uri": uri, "folder": str(target), "path": safe_path(path), "limit": limit}
             async with self._read_slots:
-                outcome = await self._run_process(order, seconds=self._read_timeout)
+                outcome = await self._run_process(request, timeout=self._read_timeout)
             if outcome == "absent":
                 return None
             content = b"" if outcome == "large" else await in_thread(_read_prefix, target, limit + 1)
@@ -85,83 +83,89 @@ class MlflowSubprocessStore:
                 raise file_too_large_error(path, limit)
             return content
         finally:
-            await in_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await in_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def download(self, order: Mapping[str, Any]) -> str:
-        """The outcome of `order` in a process of its own, which has ended afterwards whatever happens.
+    async def download(self, request: Mapping[str, Any]) -> str:
+        """Return the outcome of `request`, executed in a process that has ended when this returns.
 
-        Of such processes there are a few at once: each takes the memory of an imported mlflow.
-        Raises UpstreamWrong where it failed, UpstreamSlow where it took too long, and OSError where the
-        disk is full.
+        Only a few such processes run at once, because each needs the memory of an imported mlflow. Raise
+        BadUpstreamResponse if it failed, UpstreamTimeout if it took too long, OSError if the disk is full.
         """
         async with self._download_slots:
-            return await self._run_process(order, seconds=self._download_timeout)
+            return await self._run_process(request, timeout=self._download_timeout)
 
-    async def _run_process(self, order: Mapping[str, Any], *, seconds: float) -> str:
+    async def _run_process(self, request: Mapping[str, Any], *, timeout: float) -> str:  # noqa: ASYNC109 - the time is for the process, which this ends
         process = await asyncio.create_subprocess_exec(
-            # -P: no folder of downloaded files may ever become a place to import from.
+            # -P: the process must never import from a folder of downloaded files.
             *(sys.executable, "-P", "-m", "gateway.artifacts.stores.mlflow_child"),
             stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self._environment, cwd="/", start_new_session=True,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(seconds):
-                return _parse_outcome(*await _exchange(process, order))
+            async with asyncio.timeout(timeout):
+                return _parse_outcome(*await _exchange(process, request))
         except TimeoutError as error:
-            raise UpstreamTimeout("The store of this version's files did not give them in time.") from error
+            raise UpstreamTimeout(
+                "This version's files could not be downloaded from their store in time."
+            ) from error
         finally:
             await _kill_and_wait(process)
 
 
 @dataclass(frozen=True)
 class MlflowSubprocessModel:
-    """A model's files, of which nothing is known before they are here."""
+    """A model of which nothing is known before its download."""
 
     store: MlflowSubprocessStore
     uri: str
     size: None = None
 
-    async def fetch(self, folder: Path, meter: DownloadProgress) -> tuple[StoredFile, ...]:
-        """Bring every file below `folder`, and digest them."""
+    async def fetch(self, folder: Path, progress: DownloadProgress) -> tuple[StoredFile, ...]:
+        """Download every file to `folder` and digest it."""
         await in_thread(folder.rmdir)
         async with unwrapping_task_group() as group:
-            watching = group.create_task(_report_progress(folder.parent, meter))
+            reporter = group.create_task(_report_progress(folder.parent, progress))
             await self.store.download({"uri": self.uri, "folder": str(folder)})
-            watching.cancel()
+            reporter.cancel()
         files = await in_digest_thread(_collect_files, folder)
-        meter.add(max(0, sum(file.size for file in files) - meter.done_bytes))
+        progress.add(max(0, sum(file.size for file in files) - progress.done_bytes))
         return files
 
 
-async def _report_progress(folder: Path, meter: DownloadProgress) -> None:
+async def _report_progress(folder: Path, progress: DownloadProgress) -> None:
     while True:
         await asyncio.sleep(_PROGRESS_SECONDS)
-        meter.add(max(0, await in_thread(_folder_bytes, folder) - meter.done_bytes))
+        progress.add(max(0, await in_thread(_folder_bytes, folder) - progress.done_bytes))
 
 
-async def _exchange(process: Process, order: Mapping[str, Any]) -> tuple[bytes, bytes]:
+async def _exchange(process: Process, request: Mapping[str, Any]) -> tuple[bytes, bytes]:
     if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise RuntimeError("the process has no pipes")
-    process.stdin.write(json.dumps(order).encode() + b"\n")
-    # The location may hold a password: it goes through the pipe, not through the list of processes.
-    # The pipe stays open, since its end tells the process that the gateway is gone.
+        raise RuntimeError("The process has no pipes")
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    # Sent through the pipe and not as an argument, because the location may contain a password and
+    # other users can list arguments. The pipe stays open; the process ends when it closes.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await process.stdin.drain()
-    said, errors, _ = await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
-    return said, errors
+    stdout, stderr, _ = await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
+    return stdout, stderr
 
 
-def _parse_outcome(said: bytes, errors: bytes) -> str:
+def _parse_outcome(stdout: bytes, stderr: bytes) -> str:
     try:
-        answer = json.loads(said)
-        outcome = str(answer["outcome"])
+        result = json.loads(stdout)
+        outcome = str(result["outcome"])
     except (ValueError, KeyError, TypeError) as error:
-        logger.error("the download process gave no answer: %s", errors[-4000:].decode(errors="replace"))
+        logger.error(
+            "The download process ended without a result: %s",
+            stderr[-4000:].decode(errors="replace"),
+            extra={"event": "download_process_died"},
+        )
         raise BadUpstreamResponse(
-            "The process that fetches this version's files ended without an answer."
+            "The process that downloads this version's files ended without a result."
         ) from error
     if outcome == "failed":
-        logger.error("the download failed: %s", answer.get("log"))
-        raise BadUpstreamResponse(f"MLflow could not fetch this version's files: {answer.get('exception')}.")
+        logger.error("MLflow's download failed: %s", result.get("log"), extra={"event": "download_failed"})
+        exception = result.get("exception")
+        raise BadUpstreamResponse(f"MLflow could not download this version's files: {exception}.")
     if outcome == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return outcome
@@ -169,7 +173,7 @@ def _parse_outcome(said: bytes, errors: bytes) -> str:
 
 async def _kill_and_wait(process: Process) -> None:
     if process.returncode is None:
-        # The whole session: MLflow starts processes of its own for large files.
+        # The whole session, because MLflow starts further processes for large files.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     if process.stdin is not None:
@@ -180,9 +184,7 @@ async def _kill_and_wait(process: Process) -> None:
 def _collect_files(folder: Path) -> tuple[StoredFile, ...]:
     paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     if any(path.is_symlink() or not path.is_file() for path in paths):
-        raise BadUpstreamResponse(
-            "There is something other than files and folders at this version's location."
-        )
+        raise BadUpstreamResponse("This version's location contains something other than files and folders.")
     listed = validate_model_files(
         RemoteFile(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths
     )
@@ -199,7 +201,7 @@ def _fsync_and_digest(folder: Path, file: RemoteFile) -> StoredFile:
 def _folder_bytes(folder: Path) -> int:
     size = 0
     for path in folder.rglob("*"):
-        # Names come and go while MLflow puts files in their places.
+        # A name may vanish at any time while MLflow moves files.
         with contextlib.suppress(OSError):
             size += path.lstat().st_size
     return size

@@ -1,4 +1,4 @@
-"""`s3://` locations, at AWS or at any server that speaks its protocol."""
+"""Reads `s3://` locations, at AWS or at any server with its protocol."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 class S3FileStore:
-    """Files below `s3://bucket/folder`, through one client that is opened at its first use."""
+    """A store of files below `s3://bucket/folder`, with one client that is opened at its first use."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class S3FileStore:
         max_attempts: int = 3,
         page_size: int = 1000,
     ) -> None:
-        """The store may be silent for `read_seconds`, over all `attempts` of a call together."""
+        """Wait at most `read_timeout` seconds for each response, over all attempts of a call together."""
         self._settings = settings
         self._read_timeout = read_timeout
         self._max_attempts = max_attempts
@@ -52,12 +52,12 @@ class S3FileStore:
         self._opened_client: Any = None
 
     async def close(self) -> None:
-        """Close the client where one was opened."""
+        """Close the client if it is open."""
         self._opened_client = None
         await self._stack.aclose()
 
     async def list_files(self, uri: str) -> list[RemoteFile]:
-        """Every file below `uri`, none where nothing is there."""
+        """Return every file below `uri`; an empty list if there is none."""
         bucket, prefix = _parse_location(uri)
         client = await self._get_client()
         found: list[RemoteFile] = []
@@ -75,7 +75,7 @@ class S3FileStore:
 
     @asynccontextmanager
     async def open(self, uri: str, path: str) -> AsyncIterator[IncomingFile]:
-        """The file `path` below `uri`; raises ArtifactFileNotFound where there is none."""
+        """Open the file `path` below `uri`; raise ArtifactFileNotFound if there is none."""
         bucket, prefix = _parse_location(uri)
         client = await self._get_client()
         with translate_errors():
@@ -90,8 +90,8 @@ class S3FileStore:
             body.close()
 
     async def _get_client(self) -> Any:
-        # Any: botocore makes its clients' classes at run time.
-        # Opened when needed only: finding credentials may ask a metadata service that is not there.
+        # Any: botocore creates its clients' classes at run time.
+        # Opened on demand, because the search for credentials may wait for an absent metadata service.
         async with self._open_lock:
             if self._opened_client is None:
                 with translate_errors():
@@ -121,7 +121,7 @@ class S3FileStore:
 
 
 class _Chunks:
-    """An object's bytes; errors on the way are the gateway's."""
+    """An iterator over an object's bytes that raises the gateway's errors."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -138,18 +138,18 @@ class _Chunks:
 
 
 def _parse_location(uri: str) -> tuple[str, str]:
-    """Bucket and key prefix of `uri`; keys are not percent-encoded in it."""
+    """Return the bucket and key prefix of `uri`, in which keys are not percent-encoded."""
     bucket, _, folder = uri.partition("://")[2].partition("/")
     folder = folder.strip("/")
     if not bucket or not folder:
         raise ArtifactLocationForbidden(
-            "This version's location is a whole S3 bucket: s3://bucket/folder would be right."
+            "This version's location is a whole S3 bucket; it must have the form s3://bucket/folder."
         )
     return bucket, folder + "/"
 
 
 def _parse_page(page: Mapping[str, Any], prefix: str) -> list[RemoteFile]:
-    # Some tools make an empty object for a folder, its name ending with a slash.
+    # Some tools create an empty object per folder, with a slash at the end of its name.
     return [
         RemoteFile(entry["Key"].removeprefix(prefix), entry["Size"])
         for entry in page.get("Contents", ())
@@ -158,7 +158,7 @@ def _parse_page(page: Mapping[str, Any], prefix: str) -> list[RemoteFile]:
 
 
 def _md5(bucket: str, reply: Mapping[str, Any]) -> str | None:
-    """The object's MD5 where its ETag is one: not of multipart uploads or foreign keys, not in S3 Express."""
+    """Return the object's MD5 if its ETag is one: not for multipart uploads, customer keys or S3 Express."""
     encryption = reply.get("ServerSideEncryption")
     if encryption not in {None, "AES256"} or reply.get("SSECustomerAlgorithm") or bucket.endswith("--x-s3"):
         return None

@@ -1,4 +1,4 @@
-"""What S3's and botocore's errors mean to the gateway."""
+"""Translates errors of S3 and botocore to the gateway's errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CREDENTIALS_HINT = (
-    "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, MLFLOW_S3_ENDPOINT_URL "
-    "and what these credentials may read"
+    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, MLFLOW_S3_ENDPOINT_URL "
+    "and the permissions of these credentials"
 )
-_REGION_HINT = "look at AWS_DEFAULT_REGION and MLFLOW_S3_ENDPOINT_URL"
+_REGION_HINT = "check AWS_DEFAULT_REGION and MLFLOW_S3_ENDPOINT_URL"
 _ACCESS_DENIED_CODES = frozenset(
     {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
@@ -35,10 +35,10 @@ _WRONG_REGION_CODES = frozenset(
 _UNAVAILABLE_CODES = frozenset({"500", "502", "503", "InternalError", "ServiceUnavailable", "SlowDown"})
 
 _TLS_MESSAGE = (
-    "The S3 store's TLS certificate was not accepted: look at AWS_CA_BUNDLE, MLFLOW_S3_IGNORE_TLS "
+    "The S3 store's TLS certificate is not trusted: check AWS_CA_BUNDLE, MLFLOW_S3_IGNORE_TLS "
     "and MLFLOW_S3_ENDPOINT_URL."
 )
-# The first that fits counts: botocore's tree puts timeouts and TLS below connection errors.
+# The first match counts: in botocore, timeouts and TLS errors are subclasses of connection errors.
 _TRANSPORT_ERRORS: tuple[tuple[tuple[type[Exception], ...], type[GatewayError], str], ...] = (
     (
         (s3.NoCredentialsError, s3.PartialCredentialsError, s3.CredentialRetrievalError),
@@ -54,29 +54,29 @@ _TRANSPORT_ERRORS: tuple[tuple[tuple[type[Exception], ...], type[GatewayError], 
     (
         (s3.ResponseStreamingError, s3.IncompleteReadError),
         BadUpstreamResponse,
-        "The S3 store broke off in the middle of a file.",
+        "The S3 store closed the connection in the middle of a file.",
     ),
     (
         (s3.FlexibleChecksumError,),
         BadUpstreamResponse,
-        "A file from the S3 store does not have the checksum it should.",
+        "A file from the S3 store does not match its checksum.",
     ),
     (
         (s3.ParamValidationError,),
         ArtifactLocationForbidden,
-        "This version's location is not a valid S3 location: s3://bucket/folder would be right.",
+        "This version's location is not a valid S3 location of the form s3://bucket/folder.",
     ),
     (
         (s3.ConnectionError, s3.ConnectionClosedError, s3.HTTPClientError),
         UpstreamUnavailable,
-        "The S3 store cannot be reached: look at MLFLOW_S3_ENDPOINT_URL and whether it is up.",
+        "The S3 store cannot be reached: check MLFLOW_S3_ENDPOINT_URL and whether the store is up.",
     ),
 )
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise every error of S3, botocore and the HTTP library below it as one of `gateway.errors`."""
+    """Raise every error of S3, botocore and its HTTP library as an error of `gateway.errors`."""
     try:
         yield
     except s3.ClientError as error:
@@ -86,35 +86,37 @@ def translate_errors() -> Iterator[None]:
     except TimeoutError as error:
         raise UpstreamTimeout("The S3 store did not answer in time.") from error
     except Exception as error:
-        # aiobotocore lets some errors of the HTTP client through, which is not to be imported here.
+        # aiobotocore lets some errors of aiohttp through, which this module must not import.
         if type(error).__module__.partition(".")[0] != "aiohttp":
             raise
-        raise BadUpstreamResponse("The S3 store broke off in the middle of an answer.") from error
+        raise BadUpstreamResponse(
+            "The S3 store closed the connection in the middle of a response."
+        ) from error
 
 
 def _from_client_error(error: s3.ClientError) -> GatewayError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in {"NoSuchKey", "404"}:
-        return ArtifactFileNotFound("A file of this version is not in the S3 store.")
+        return ArtifactFileNotFound("A file of this version does not exist in the S3 store.")
     if code == "NoSuchBucket":
-        return ArtifactsNotFound("The bucket of this version's files is not in the S3 store.")
+        return ArtifactsNotFound("The bucket of this version's files does not exist in the S3 store.")
     if code in _UNAVAILABLE_CODES:
-        return UpstreamUnavailable(f"The S3 store cannot answer now: {code}.")
+        return UpstreamUnavailable(f"The S3 store is unavailable: {code}.")
     if code == "RequestTimeout":
         return UpstreamTimeout("The S3 store did not answer in time.")
-    advice = (
+    hint = (
         _CREDENTIALS_HINT
         if code in _ACCESS_DENIED_CODES
         else _REGION_HINT
         if code in _WRONG_REGION_CODES
-        else "the log may tell more"
+        else "see the log"
     )
-    shown = code if re.fullmatch(r"[A-Za-z0-9.]{1,64}", code) else "an error of no known form"
-    return BadUpstreamResponse(f"The S3 store answered {shown}: {advice}.")
+    shown = code if re.fullmatch(r"[A-Za-z0-9.]{1,64}", code) else "an unknown error"
+    return BadUpstreamResponse(f"The S3 store answered with {shown}: {hint}.")
 
 
 def _from_transport_error(error: s3.BotoCoreError) -> GatewayError:
-    for kinds, meaning, text in _TRANSPORT_ERRORS:
-        if isinstance(error, kinds):
-            return meaning(text)
-    return BadUpstreamResponse("The S3 store could not be used; the log tells why.")
+    for botocore_types, gateway_type, text in _TRANSPORT_ERRORS:
+        if isinstance(error, botocore_types):
+            return gateway_type(text)
+    return BadUpstreamResponse("The S3 store could not be used; see the log.")

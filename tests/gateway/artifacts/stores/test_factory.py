@@ -1,4 +1,4 @@
-"""Which locations are allowed."""
+"""Proves which locations are allowed."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from tests.gateway.artifacts.conftest import key
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.gateway.artifacts.conftest import House
+    from tests.gateway.artifacts.conftest import CacheHarness
 
 
-def stores(**environment: str) -> StoreFactory:
-    """The stores of a gateway with this environment."""
-    settings = load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", **environment})
+def stores(**variables: str) -> StoreFactory:
+    """Return the store factory of a gateway with these settings."""
+    settings = load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", **variables})
     return StoreFactory(settings, MlflowClient(settings.mlflow))
 
 
 @pytest.mark.parametrize("uri", ["mlflow-artifacts:/1/m", "MLFLOW-ARTIFACTS:/1/m", "s3://bucket/m"])
-def test_two_schemes_are_allowed_from_the_start(uri: str) -> None:
-    """The tracking server's own store, and S3."""
+def test_two_schemes_are_allowed_by_default(uri: str) -> None:
+    """Those of the tracking server's own store and of S3."""
     assert isinstance(stores().for_uri(uri), FileByFileStore)
 
 
 @pytest.mark.parametrize(
     ("uri", "setting"),
     [
-        ("file:///secret/m", "GATEWAY_ARTIFACT_SCHEMES would have to name file and GATEWAY_ARTIFACT_ROOTS"),
+        ("file:///secret/m", "GATEWAY_ARTIFACT_SCHEMES must name file and GATEWAY_ARTIFACT_ROOTS"),
         ("/secret/m", "GATEWAY_ARTIFACT_ROOTS"),
-        ("gs://secret/m", "GATEWAY_ARTIFACT_SCHEMES would have to name gs"),
-        ("https://secret/m", "GATEWAY_ARTIFACT_SCHEMES would have to name https"),
+        ("gs://secret/m", "GATEWAY_ARTIFACT_SCHEMES must name gs"),
+        ("https://secret/m", "GATEWAY_ARTIFACT_SCHEMES must name https"),
         ("models:/secret/1", "scheme models"),
         ("runs:/secret/m", "scheme runs"),
-        ("secret", "no form"),
-        ("../secret", "no form"),
-        ("", "no form"),
-        ("s3://secret/\n", "no form"),
-        ("x" * 40 + "://secret", "no form"),
+        ("secret", "is not a URI"),
+        ("../secret", "is not a URI"),
+        ("", "is not a URI"),
+        ("s3://secret/\n", "is not a URI"),
+        ("x" * 40 + "://secret", "is not a URI"),
     ],
 )
-def test_other_locations_are_refused_naming_the_setting(uri: str, setting: str) -> None:
-    """The scheme and the setting that would allow it, never the place."""
+def test_other_locations_are_rejected_with_the_settings_name(uri: str, setting: str) -> None:
+    """The message has the scheme and the setting, and never the location."""
     with pytest.raises(ArtifactLocationForbidden, match=setting) as caught:
         stores().for_uri(uri)
     assert "secret" not in str(caught.value)
 
 
-def test_the_operator_may_allow_more_and_less(tmp_path: Path) -> None:
-    """What is named is allowed, what is not is not; names of models and runs are no locations at all."""
-    some = stores(GATEWAY_ARTIFACT_SCHEMES="gs,file,models", GATEWAY_ARTIFACT_ROOTS=str(tmp_path))
-    assert isinstance(some.for_uri("gs://bucket/m"), MlflowSubprocessStore)
-    assert isinstance(some.for_uri("file:///anything"), FileByFileStore)
+def test_the_operator_sets_the_allowed_schemes(tmp_path: Path) -> None:
+    """Only the named schemes are allowed; models: and runs: never are."""
+    factory = stores(GATEWAY_ARTIFACT_SCHEMES="gs,file,models", GATEWAY_ARTIFACT_ROOTS=str(tmp_path))
+    assert isinstance(factory.for_uri("gs://bucket/m"), MlflowSubprocessStore)
+    assert isinstance(factory.for_uri("file:///anything"), FileByFileStore)
     for uri in ("s3://bucket/m", "models:/m/1"):
         with pytest.raises(ArtifactLocationForbidden):
-            some.for_uri(uri)
+            factory.for_uri(uri)
 
 
 @pytest.mark.parametrize("uri", ["mlflow-artifacts://[x/1", "file://[x/1", "s3://[x/1"])
-def test_a_location_whose_host_is_none_is_refused(uri: str) -> None:
-    """As any other that is of no form."""
-    with pytest.raises(ArtifactLocationForbidden, match="of no form"):
+def test_a_location_with_an_invalid_host_is_rejected(uri: str) -> None:
+    """Like any other malformed URI."""
+    with pytest.raises(ArtifactLocationForbidden, match="is not a URI"):
         uri_scheme(uri)
 
 
-async def test_a_refused_location_leaves_nothing_in_the_cache(house: House) -> None:
-    """A model that lies in a folder, where none is allowed."""
-    cache = await house.cache()
+async def test_a_rejected_location_leaves_nothing_in_the_cache(harness: CacheHarness) -> None:
+    """For example a local folder if no root is allowed."""
+    cache = await harness.open_cache()
 
     async def locate() -> str:
         return "file:///etc"
@@ -84,4 +84,4 @@ async def test_a_refused_location_leaves_nothing_in_the_cache(house: House) -> N
             pass
     with pytest.raises(ArtifactLocationForbidden):
         await cache.read_file(key("m"), locate, "passwd")
-    assert house.models() == house.leftovers() == []
+    assert harness.models() == harness.partial_files() == []

@@ -1,4 +1,4 @@
-"""`file:` locations and absolute paths."""
+"""Proves which `file:` locations and absolute paths are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The folder that the operator allows, with a model in it; beside it lies a secret."""
+    """The allowed folder with a model in it; the folders beside it contain a secret."""
     folder = tmp_path / "root" / "my model"
     (folder / "data").mkdir(parents=True)
     (folder / "MLmodel").write_text("flavors: {}\n")
@@ -40,18 +40,18 @@ def store(root: Path) -> FileByFileStore:
 async def test_every_form_of_a_path_is_read(
     store: FileByFileStore, root: Path, *, form: str, tmp_path: Path
 ) -> None:
-    """The files arrive as they are; a URI is percent-encoded, a bare path is not."""
+    """A URI is percent-decoded, a plain path is not."""
     path = f"{root}/my%20model" if "file" in form else f"{root}/my model"
-    tree = await store.find(form.format(path))
+    model = await store.find(form.format(path))
     target = tmp_path / "target"
     target.mkdir()
-    files = await tree.fetch(target, DownloadProgress("m", total=tree.size, limit=10**7))
+    files = await model.fetch(target, DownloadProgress("m", total=model.size, limit=10**7))
     assert [(file.path, file.size) for file in files] == [("MLmodel", 12), ("data/model.bin", 3_000_000)]
     assert (target / "data" / "model.bin").read_bytes() == b"0123456789" * 300_000
 
 
 async def test_a_small_file_is_read_alone(store: FileByFileStore, root: Path) -> None:
-    """None where it is not there, refused where it is not small."""
+    """The result is None if it does not exist; a file over the limit is an error."""
     uri = f"{root}/my model"
     assert await store.read(uri, "MLmodel", limit=100) == b"flavors: {}\n"
     assert await store.read(uri, "absent", limit=100) is None
@@ -73,18 +73,18 @@ OUTSIDE = (
 )
 
 
-@pytest.mark.parametrize("place", OUTSIDE)
-async def test_nothing_outside_of_the_roots_is_read(store: FileByFileStore, root: Path, place: str) -> None:
-    """Nor is told whether it exists; no path is in the message."""
-    uri = place.format(top=root.parent, root=root)
+@pytest.mark.parametrize("location", OUTSIDE)
+async def test_nothing_outside_the_roots_is_read(store: FileByFileStore, root: Path, location: str) -> None:
+    """The message neither reveals whether it exists nor contains a path."""
+    uri = location.format(top=root.parent, root=root)
     with pytest.raises(ArtifactLocationForbidden) as caught:
         await store.find(uri)
     assert str(root.parent) not in str(caught.value)
 
 
 @pytest.mark.parametrize("link", ["my model/stolen", "my model/data/deep", "whole"])
-async def test_links_that_lead_outside_are_refused(store: FileByFileStore, root: Path, link: str) -> None:
-    """A link to a file, to a folder, and a model's folder that is a link itself."""
+async def test_links_to_the_outside_are_rejected(store: FileByFileStore, root: Path, link: str) -> None:
+    """A link to a file, a link to a folder, and a model's folder that is itself a link."""
     target = root.parent / "outside"
     (root / link).symlink_to(target / "MLmodel" if link.endswith("stolen") else target)
     with pytest.raises(ArtifactLocationForbidden, match="GATEWAY_ARTIFACT_ROOTS"):
@@ -95,22 +95,22 @@ async def test_links_that_lead_outside_are_refused(store: FileByFileStore, root:
 
 
 async def test_links_within_the_roots_are_followed(store: FileByFileStore, root: Path) -> None:
-    """To a file that lies below the root as well."""
+    """If their target is below the root."""
     (root / "my model" / "again").symlink_to(root / "my model" / "MLmodel")
     assert await store.read(f"{root}/my model", "again", limit=100) == b"flavors: {}\n"
-    tree = await store.find(f"{root}/my model")
-    assert {file.path for file in tree.files} == {"MLmodel", "again", "data/model.bin"}
+    model = await store.find(f"{root}/my model")
+    assert {file.path for file in model.files} == {"MLmodel", "again", "data/model.bin"}
 
 
-async def test_a_link_to_itself_ends(store: FileByFileStore, root: Path) -> None:
-    """A folder that holds a link to the folder above it would never end."""
+async def test_a_loop_of_links_is_rejected(store: FileByFileStore, root: Path) -> None:
+    """A folder with a link to a folder above it would never end."""
     (root / "my model" / "loop").symlink_to(root / "my model")
     with pytest.raises(BadUpstreamResponse, match="too deep"):
         await store.find(f"{root}/my model")
 
 
-async def test_a_pipe_is_refused(store: FileByFileStore, root: Path) -> None:
-    """Opening it would wait for ever."""
+async def test_a_named_pipe_is_rejected(store: FileByFileStore, root: Path) -> None:
+    """Opening it would block for ever."""
     os.mkfifo(root / "my model" / "pipe")
     with pytest.raises(ArtifactLocationForbidden, match="other than files"):
         await store.find(f"{root}/my model")
@@ -118,8 +118,8 @@ async def test_a_pipe_is_refused(store: FileByFileStore, root: Path) -> None:
         await store.read(f"{root}/my model", "pipe", limit=100)
 
 
-async def test_what_is_not_there_is_gone(store: FileByFileStore, root: Path) -> None:
-    """Below a root that may be said: no such folder, a file in place of a folder, no model in it."""
+async def test_a_missing_model_is_not_found(store: FileByFileStore, root: Path) -> None:
+    """The message says why: no such folder, a file instead of a folder, or no model in it."""
     with pytest.raises(ArtifactsNotFound, match="no files"):
         await store.find(f"{root}/absent")
     with pytest.raises(ArtifactsNotFound, match="not a model's folder"):

@@ -1,4 +1,4 @@
-"""`mlflow-artifacts:` locations, at a real MLflow server and at one that lies."""
+"""Proves how `mlflow-artifacts:` locations are read from a real server and from a hostile one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.gateway.artifacts.conftest import House
+    from tests.gateway.artifacts.conftest import CacheHarness
     from tests.support.mlflow_server import MlflowServer
 
 FILES = {"MLmodel": b"flavors: {}\n", "code/deep/n\u00e4me + (1).py": b"x = 1\n", "empty": b""}
@@ -32,7 +32,7 @@ FILES = {"MLmodel": b"flavors: {}\n", "code/deep/n\u00e4me + (1).py": b"x = 1\n"
 
 @pytest.fixture
 def stored(mlflow_server: MlflowServer) -> str:
-    """A model's folder in the server's store, with a space in its path; its path there."""
+    """The path of a model's folder in the server's store, with a space in it."""
     path = "proxy test/1/artifacts"
     for name, content in FILES.items():
         file = mlflow_server.folder / "artifacts" / path / name
@@ -43,7 +43,7 @@ def stored(mlflow_server: MlflowServer) -> str:
 
 @pytest.fixture
 async def store(mlflow_server: MlflowServer) -> AsyncIterator[FileByFileStore]:
-    """The real server's store."""
+    """A store of the real server."""
     async with MlflowClient(load({"MLFLOW_TRACKING_URI": mlflow_server.url}).mlflow) as client:
         yield FileByFileStore(MlflowProxyFileStore(client, mlflow_server.url))
 
@@ -51,18 +51,18 @@ async def store(mlflow_server: MlflowServer) -> AsyncIterator[FileByFileStore]:
 @pytest.mark.parametrize(
     "form", ["mlflow-artifacts:/{}", "mlflow-artifacts:///{}", "mlflow-artifacts://{host}/{}"]
 )
-async def test_a_model_arrives_from_a_real_server(
+async def test_a_model_is_downloaded_from_a_real_server(
     store: FileByFileStore, stored: str, mlflow_server: MlflowServer, *, form: str, tmp_path: Path
 ) -> None:
-    """Folders within folders, odd names, empty files; the host may be named where it is the server's own."""
+    """With nested folders, odd names and empty files; the location may name the server's own host."""
     uri = form.format(stored, host=mlflow_server.url.removeprefix("http://"))
-    tree = await store.find(uri)
-    files = await tree.fetch(tmp_path, DownloadProgress("m", total=tree.size, limit=10**6))
+    model = await store.find(uri)
+    files = await model.fetch(tmp_path, DownloadProgress("m", total=model.size, limit=10**6))
     assert {file.path: (tmp_path / file.path).read_bytes() for file in files} == FILES
 
 
 async def test_an_encoded_path_is_decoded_once(store: FileByFileStore, stored: str) -> None:
-    """As MLflow's own client sends it; read as it is written in the location."""
+    """MLflow's client encodes the path; a location without encoding is read as well."""
     assert (
         await store.read(f"mlflow-artifacts:/{stored.replace(' ', '%20')}", "MLmodel", limit=100)
         == FILES["MLmodel"]
@@ -70,8 +70,8 @@ async def test_an_encoded_path_is_decoded_once(store: FileByFileStore, stored: s
     assert await store.read(f"mlflow-artifacts:/{stored}", "absent", limit=100) is None
 
 
-async def test_a_missing_folder_is_gone(store: FileByFileStore) -> None:
-    """MLflow lists nothing there."""
+async def test_a_missing_folder_is_not_found(store: FileByFileStore) -> None:
+    """MLflow lists no files in it."""
     with pytest.raises(ArtifactsNotFound, match="no files"):
         await store.find("mlflow-artifacts:/not/there")
 
@@ -88,10 +88,10 @@ async def test_a_missing_folder_is_gone(store: FileByFileStore) -> None:
         "mlflow-artifacts:/1/a%5cb",
     ],
 )
-async def test_no_other_server_and_no_way_out(house: House, uri: str) -> None:
-    """The tracking server's credentials go nowhere else; nothing is asked of it either."""
-    async with MlflowClient(load(house.environment).mlflow) as client:
-        store = FileByFileStore(MlflowProxyFileStore(client, house.shelf.url))
+async def test_another_server_or_an_unsafe_path_is_rejected(harness: CacheHarness, uri: str) -> None:
+    """The tracking server's credentials are sent to no other server."""
+    async with MlflowClient(load(harness.environment).mlflow) as client:
+        store = FileByFileStore(MlflowProxyFileStore(client, harness.server.url))
         with pytest.raises(ArtifactLocationForbidden) as caught:
             await store.find(uri)
     assert "secret" not in str(caught.value)
@@ -99,60 +99,60 @@ async def test_no_other_server_and_no_way_out(house: House, uri: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a\\b", "a\0b", "", ".", "..", "a//b", "x" * 256])
-async def test_hostile_names_are_refused(house: House, name: str) -> None:
-    """A server may list anything: nothing that could lead out of the folder is fetched or made."""
-    house.shelf.model("wine")
-    house.shelf.also_listed["wine/data"] = [name]
-    cache = await house.cache()
+async def test_hostile_names_are_rejected(harness: CacheHarness, name: str) -> None:
+    """A listed name that could lead out of the folder is neither downloaded nor created."""
+    harness.server.add_model("wine")
+    harness.server.extra_listed["wine/data"] = [name]
+    cache = await harness.open_cache()
     with pytest.raises(BadUpstreamResponse, match="lead out of its folder"):
-        await house.fetch(cache, "wine")
-    assert house.shelf.fetched.total() == 0
-    assert house.models() == house.leftovers() == []
-    assert not (house.folder.parent / "evil").exists()
+        await harness.fetch(cache, "wine")
+    assert harness.server.downloads.total() == 0
+    assert harness.models() == harness.partial_files() == []
+    assert not (harness.folder.parent / "evil").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("model.bin", "twice"), ("model.bin/x", "both as a file and as a folder")]
 )
-async def test_a_list_that_contradicts_itself_is_refused(house: House, name: str, text: str) -> None:
-    """One name twice, or as file and folder."""
-    house.shelf.model("wine")
-    house.shelf.also_listed["wine/data"] = [name]
+async def test_a_contradictory_list_is_rejected(harness: CacheHarness, name: str, text: str) -> None:
+    """A name that is listed twice, or both as a file and as a folder."""
+    harness.server.add_model("wine")
+    harness.server.extra_listed["wine/data"] = [name]
     with pytest.raises(BadUpstreamResponse, match=text):
-        await house.fetch(await house.cache(), "wine")
+        await harness.fetch(await harness.open_cache(), "wine")
 
 
-async def test_a_list_without_end_is_refused(house: House) -> None:
-    """Folders deeper than any model's."""
-    house.shelf.model("wine")
-    house.shelf.files["wine/" + "d/" * MAX_DEPTH + "file"] = b""
+async def test_too_deep_folders_are_rejected(harness: CacheHarness) -> None:
+    """The depth of the listed folders is limited, so that the listing ends."""
+    harness.server.add_model("wine")
+    harness.server.files["wine/" + "d/" * MAX_DEPTH + "file"] = b""
     with pytest.raises(BadUpstreamResponse, match="too deep"):
-        await house.fetch(await house.cache(), "wine")
+        await harness.fetch(await harness.open_cache(), "wine")
 
 
-async def test_a_file_that_vanishes_is_the_stores_trouble(house: House) -> None:
-    """Listed, and then 404: the message names the file, and nothing is left."""
-    house.shelf.model("wine")
-    house.shelf.status["wine/data/model.bin"] = 404
+async def test_a_listed_file_that_is_missing_is_an_upstream_error(harness: CacheHarness) -> None:
+    """It is listed and then answered with 404: the message names the file, and nothing is left."""
+    harness.server.add_model("wine")
+    harness.server.statuses["wine/data/model.bin"] = 404
     with pytest.raises(BadUpstreamResponse, match=r"data/model\.bin"):
-        await house.fetch(await house.cache(), "wine")
-    assert house.leftovers() == []
+        await harness.fetch(await harness.open_cache(), "wine")
+    assert harness.partial_files() == []
 
 
-async def test_a_server_in_trouble_is_told_as_such(house: House) -> None:
-    """500 on a file."""
-    house.shelf.model("wine")
-    house.shelf.status["wine/MLmodel"] = 500
+async def test_an_error_of_the_server_is_an_upstream_error(harness: CacheHarness) -> None:
+    """It answers with 500 for a file."""
+    harness.server.add_model("wine")
+    harness.server.statuses["wine/MLmodel"] = 500
     with pytest.raises((BadUpstreamResponse, UpstreamUnavailable)):
-        await house.fetch(await house.cache(), "wine")
-    assert house.leftovers() == []
+        await harness.fetch(await harness.open_cache(), "wine")
+    assert harness.partial_files() == []
 
 
-async def test_a_server_that_falls_silent_leaves_nothing(house: House) -> None:
-    """Half a file and then nothing: the client's time limit ends it."""
-    house.shelf.model("wine")
-    house.shelf.gate("wine/data/model.bin")
-    house.extra = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "0.3"}
+async def test_a_stalled_server_leaves_nothing(harness: CacheHarness) -> None:
+    """It sends half a file and then nothing: the client's time limit ends the download."""
+    harness.server.add_model("wine")
+    harness.server.add_gate("wine/data/model.bin")
+    harness.variables = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "0.3"}
     with pytest.raises(UpstreamTimeout):
-        await house.fetch(await house.cache(), "wine")
-    assert house.leftovers() == []
+        await harness.fetch(await harness.open_cache(), "wine")
+    assert harness.partial_files() == []

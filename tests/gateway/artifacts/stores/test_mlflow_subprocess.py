@@ -1,4 +1,4 @@
-"""Locations that only MLflow itself can read: a process of its own for each download."""
+"""Proves that locations that only MLflow's code can read are downloaded by a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.gateway.artifacts.conftest import key
 from tests.support.mlflow_server import environment
 
 if TYPE_CHECKING:
-    from tests.gateway.artifacts.conftest import House
+    from tests.gateway.artifacts.conftest import CacheHarness
     from tests.support.mlflow_server import MlflowServer
 
 FILES = {"MLmodel": b"flavors: {}\n", "code/a.py": b"x = 1\n", "data/model.bin": b"0123456789" * 30_000}
@@ -27,13 +27,13 @@ SECRETS = {"MLFLOW_TRACKING_TOKEN": "t", "MLFLOW_TRACKING_USERNAME": "u", "MLFLO
 
 @pytest.fixture
 def store() -> MlflowSubprocessStore:
-    """A store with this process's environment."""
+    """A store with this process' environment."""
     return MlflowSubprocessStore(environment())
 
 
 @pytest.fixture
 def uri(mlflow_server: MlflowServer) -> str:
-    """A model's folder that MLflow's code for http locations can read."""
+    """The URI of a model's folder that MLflow's code for http locations can read."""
     for name, content in FILES.items():
         file = mlflow_server.folder / "artifacts" / "by-http" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def uri(mlflow_server: MlflowServer) -> str:
 
 
 def children() -> set[int]:
-    """The processes that this one has started and not yet seen end."""
+    """Return the ids of this process' children."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError):  # a thread that has ended since
@@ -50,11 +50,11 @@ def children() -> set[int]:
     return found
 
 
-async def test_a_model_arrives_through_the_cache(house: House, uri: str) -> None:
-    """Each file in its place below the model's folder, nothing beside it, and no process left."""
+async def test_a_model_is_downloaded_through_the_cache(harness: CacheHarness, uri: str) -> None:
+    """The folder has exactly the model's files, and no process is left."""
     before = children()
-    house.extra = {"GATEWAY_ARTIFACT_SCHEMES": "http", **environment()}
-    cache = await house.cache()
+    harness.variables = {"GATEWAY_ARTIFACT_SCHEMES": "http", **environment()}
+    cache = await harness.open_cache()
 
     async def locate() -> str:
         return uri
@@ -62,15 +62,15 @@ async def test_a_model_arrives_through_the_cache(house: House, uri: str) -> None
     async with cache.lease(key("m"), locate) as folder:
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         assert {name: path.read_bytes() for name, path in found.items()} == FILES
-    assert house.leftovers() == []
+    assert harness.partial_files() == []
     assert children() == before
 
 
-async def test_a_full_disk_is_told_as_such(house: House, uri: str, small_disk: Path) -> None:
-    """However MLflow's code wraps it: CacheFull, and nothing of the download is left."""
-    house.folder = small_disk / "cache"
-    house.extra = {"GATEWAY_ARTIFACT_SCHEMES": "http", **environment()}
-    cache = await house.cache()
+async def test_a_full_disk_is_reported_as_such(harness: CacheHarness, uri: str, small_disk: Path) -> None:
+    """Even though MLflow wraps the error: it becomes CacheFull, and no partial files are left."""
+    harness.folder = small_disk / "cache"
+    harness.variables = {"GATEWAY_ARTIFACT_SCHEMES": "http", **environment()}
+    cache = await harness.open_cache()
     (small_disk / "foreign").write_bytes(b"x" * (2 * 2**20 - 100_000))
 
     async def locate() -> str:
@@ -78,13 +78,13 @@ async def test_a_full_disk_is_told_as_such(house: House, uri: str, small_disk: P
 
     with pytest.raises(CacheFull, match="disk of the artifact cache is full"):
         async with cache.lease(key("m"), locate):
-            raise AssertionError("there is no room")
-    assert house.leftovers() == []
+            raise AssertionError("the disk is not full")
+    assert harness.partial_files() == []
     await cache.close()
 
 
 async def test_one_file_is_read_alone(store: MlflowSubprocessStore, uri: str) -> None:
-    """None where MLflow lists none, refused over the limit; in parallel, a process each."""
+    """None if MLflow lists none, an error over the limit; concurrent reads have a process each."""
     found, absent, large = await asyncio.gather(
         store.read(uri, "code/a.py", limit=100),
         store.read(uri, "absent", limit=100),
@@ -96,10 +96,10 @@ async def test_one_file_is_read_alone(store: MlflowSubprocessStore, uri: str) ->
     assert isinstance(large, BadUpstreamResponse)
 
 
-async def test_what_mlflow_cannot_fetch_is_told(
+async def test_a_failed_download_is_reported(
     store: MlflowSubprocessStore, uri: str, *, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The exception's type for the client, its text and trace for the log; and a place that has no model."""
+    """The client gets the exception's type, the log its traceback; a folder without a model is not found."""
     outcomes = await asyncio.gather(
         fetch(store, "http://127.0.0.1:1/secret", tmp_path / "a"),
         fetch(store, f"{uri}/code", tmp_path / "b"),
@@ -111,8 +111,8 @@ async def test_what_mlflow_cannot_fetch_is_told(
     assert "Traceback" in caplog.text
 
 
-async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    """It is gone when the error comes."""
+async def test_a_process_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    """It has ended when the error is raised."""
     before = children()
     with pytest.raises(UpstreamTimeout):
         await fetch(
@@ -121,15 +121,15 @@ async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert children() == before
 
 
-@pytest.mark.parametrize("end", ["cancelled", "over the bound"])
-async def test_a_download_that_is_given_up_ends_its_process(house: House, tmp_path: Path, end: str) -> None:
-    """Half way; a download of unknown size is watched as it grows, and need not end to be too large.
+@pytest.mark.parametrize("end", ["cancelled", "over the limit"])
+async def test_an_aborted_download_kills_its_process(harness: CacheHarness, tmp_path: Path, end: str) -> None:
+    """Whether its caller is cancelled or its growing files exceed the limit.
 
-    Nor does MLflow send the tracking server's credentials to the host that the location names.
+    MLflow does not send the tracking server's credentials to the location's host.
     """
-    house.shelf.files = {"m/MLmodel": b"x", "m/large": 3_000_000}
-    gate = house.shelf.gate("m/large")
-    uri = f"{house.shelf.url}/api/2.0/mlflow-artifacts/artifacts/m"
+    harness.server.files = {"m/MLmodel": b"x", "m/large": 3_000_000}
+    gate = harness.server.add_gate("m/large")
+    uri = f"{harness.server.url}/api/2.0/mlflow-artifacts/artifacts/m"
     before = children()
     limit = 10**9 if end == "cancelled" else 1_000_000
     store = MlflowSubprocessStore({**environment(), **SECRETS, "HOME": str(tmp_path)})
@@ -140,26 +140,26 @@ async def test_a_download_that_is_given_up_ends_its_process(house: House, tmp_pa
     with pytest.raises(asyncio.CancelledError if end == "cancelled" else CacheFull):
         await task
     assert children() == before
-    assert set(house.shelf.heard) == {""}
+    assert set(harness.server.authorizations) == {""}
 
 
-async def test_the_process_ends_when_its_asker_does() -> None:
-    """The end of its standard input is the end of its work, whatever it is doing."""
+async def test_the_process_ends_with_its_parent() -> None:
+    """When its standard input is closed, at any time."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway.artifacts.stores.mlflow_child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=environment(),
     )
-    said, _ = await asyncio.wait_for(
-        process.communicate(b'{"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x"}\n'), 20
+    stdout, _ = await asyncio.wait_for(
+        process.communicate(b'{"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x"}\n'), 60
     )
     assert process.returncode == 1
-    assert said == b""
+    assert stdout == b""
 
 
 async def fetch(store: MlflowSubprocessStore, uri: str, folder: Path, *, limit: int = 10**9) -> None:
-    """Everything at `uri` to a new folder's folder `files`."""
+    """Download the model at `uri` to the folder `files` in `folder`."""
     (folder / "files").mkdir(parents=True)
-    tree = await store.find(uri)
-    await tree.fetch(folder / "files", DownloadProgress("m", total=None, limit=limit))
+    model = await store.find(uri)
+    await model.fetch(folder / "files", DownloadProgress("m", total=None, limit=limit))

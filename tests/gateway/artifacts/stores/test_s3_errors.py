@@ -1,4 +1,4 @@
-"""`s3://` locations at a server that breaks its promises."""
+"""Proves how errors and faults of an S3 server are reported."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ URI = "s3://somewhere/model"
 
 @pytest.fixture
 async def faulty() -> AsyncIterator[Bucket]:
-    """A server that does whatever its bucket is told."""
+    """A server whose faults the test sets."""
     async with s3_bucket.opened() as served:
         yield served
 
 
 @asynccontextmanager
 async def opened(
-    url: str, *, read_seconds: float = 10, attempts: int = 1, **changes: str
+    url: str, *, read_timeout: float = 10, max_attempts: int = 1, **variables: str
 ) -> AsyncIterator[FileByFileStore]:
-    """A store for the server at `url`."""
+    """Open a store for the server at `url`; `variables` are further settings."""
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
     store = S3FileStore(
-        load({"MLFLOW_S3_ENDPOINT_URL": url, **keys, **changes}).s3,
-        read_timeout=read_seconds,
-        max_attempts=attempts,
+        load({"MLFLOW_S3_ENDPOINT_URL": url, **keys, **variables}).s3,
+        read_timeout=read_timeout,
+        max_attempts=max_attempts,
     )
     try:
         yield FileByFileStore(store)
@@ -55,13 +55,13 @@ async def opened(
 
 
 async def fetch(store: FileByFileStore, folder: Path) -> tuple[StoredFile, ...]:
-    """Everything at URI to a folder."""
-    tree = await store.find(URI)
-    return await tree.fetch(folder, DownloadProgress("m", total=tree.size, limit=10**6))
+    """Download the model at URI to `folder`."""
+    model = await store.find(URI)
+    return await model.fetch(folder, DownloadProgress("m", total=model.size, limit=10**6))
 
 
-async def test_an_md5_that_does_not_fit_is_refused(faulty: Bucket, tmp_path: Path) -> None:
-    """A plain ETag is the content's MD5; one that is encrypted with a foreign key or made of parts is not."""
+async def test_a_wrong_md5_is_rejected(faulty: Bucket, tmp_path: Path) -> None:
+    """A plain ETag is the content's MD5; that of an encrypted or multipart object is not."""
     wrong = f'"{"0" * 32}"'
     async with opened(faulty.url) as store:
         faulty.headers = {"ETag": wrong}
@@ -78,52 +78,52 @@ async def test_an_md5_that_does_not_fit_is_refused(faulty: Bucket, tmp_path: Pat
             await fetch(store, tmp_path / "own")
 
 
-async def test_a_body_that_breaks_off_is_an_error_of_the_store(faulty: Bucket, tmp_path: Path) -> None:
-    """No error of the HTTP library below gets through."""
+async def test_a_truncated_body_is_an_upstream_error(faulty: Bucket, tmp_path: Path) -> None:
+    """No error of the HTTP library is raised."""
     faulty.cut = 5
     async with opened(faulty.url) as store:
-        with pytest.raises(BadUpstreamResponse, match="broke off"):
+        with pytest.raises(BadUpstreamResponse, match="closed the connection"):
             await fetch(store, tmp_path / "m")
 
 
-async def test_a_server_that_falls_silent_is_slow(faulty: Bucket, tmp_path: Path) -> None:
-    """Half a body and then nothing."""
+async def test_a_stalled_body_is_a_timeout(faulty: Bucket, tmp_path: Path) -> None:
+    """The server sends half a body and then nothing."""
     faulty.cut, faulty.silent = 5, True
-    async with opened(faulty.url, read_seconds=0.3) as store:
+    async with opened(faulty.url, read_timeout=0.3) as store:
         with pytest.raises(UpstreamTimeout):
             await fetch(store, tmp_path / "m")
 
 
-REFUSALS: list[tuple[int, str, type[GatewayError], str]] = [
+ERRORS: list[tuple[int, str, type[GatewayError], str]] = [
     (403, "AccessDenied", BadUpstreamResponse, "AWS_ACCESS_KEY_ID"),
     (400, "ExpiredToken", BadUpstreamResponse, "AWS_SESSION_TOKEN"),
     (400, "AuthorizationHeaderMalformed", BadUpstreamResponse, "AWS_DEFAULT_REGION"),
     (503, "SlowDown", UpstreamUnavailable, "SlowDown"),
     (400, "RequestTimeout", UpstreamTimeout, "in time"),
     (403, "InvalidObjectState", BadUpstreamResponse, "InvalidObjectState"),
-    (418, "secret &lt;b&gt;", BadUpstreamResponse, "no known form"),
+    (418, "secret &lt;b&gt;", BadUpstreamResponse, "an unknown error"),
 ]
 
 
-async def test_each_refusal_has_its_meaning(faulty: Bucket) -> None:
-    """What the server's code means for the gateway; a code of no known form is not repeated."""
+async def test_each_error_code_is_translated(faulty: Bucket) -> None:
+    """The error's class and message fit the server's code; a malformed code is not repeated."""
     async with opened(faulty.url) as store:
-        for status, code, meaning, text in REFUSALS:
+        for status, code, error, text in ERRORS:
             faulty.errors = [(status, code)]
-            with pytest.raises(meaning, match=text) as caught:
+            with pytest.raises(error, match=text) as caught:
                 await store.find(URI)
             assert "secret" not in str(caught.value)
 
 
-async def test_a_passing_trouble_is_waited_out(faulty: Bucket, tmp_path: Path) -> None:
-    """A call that is refused as too many is made again, and only what fails thrice has failed."""
+async def test_a_transient_error_is_retried(faulty: Bucket, tmp_path: Path) -> None:
+    """A throttled call is made again, up to three times."""
     faulty.errors = [(503, "SlowDown")]
-    async with opened(faulty.url, attempts=3) as store:
+    async with opened(faulty.url, max_attempts=3) as store:
         assert len(await fetch(store, tmp_path)) == 2
 
 
-async def test_the_bucket_owner_is_told(faulty: Bucket, tmp_path: Path) -> None:
-    """With the setting, every call names the owner that the bucket must have; without it none does."""
+async def test_the_expected_bucket_owner_is_sent(faulty: Bucket, tmp_path: Path) -> None:
+    """With the setting, every call has the expected owner of the bucket; without it none does."""
     async with opened(faulty.url) as store:
         await fetch(store, tmp_path / "without")
     assert set(faulty.owners) == {""}
@@ -133,20 +133,20 @@ async def test_the_bucket_owner_is_told(faulty: Bucket, tmp_path: Path) -> None:
     assert faulty.owners == ["123456789012"] * 3
 
 
-async def test_hostile_names_are_refused(faulty: Bucket, tmp_path: Path) -> None:
-    """A key may hold anything: one that could lead out of the folder ends it before any file is fetched."""
+async def test_hostile_names_are_rejected(faulty: Bucket, tmp_path: Path) -> None:
+    """A key that could lead out of the folder is an error before any file is downloaded."""
     async with opened(faulty.url) as store:
         for name in ("../x", "a//b", "a\\b", "..", "a/../../b"):
             faulty.objects = {**s3_bucket.CONTENT, f"model/{name}": b"evil"}
             with pytest.raises(BadUpstreamResponse, match="lead out of its folder"):
                 await fetch(store, tmp_path / "m")
-    assert faulty.fetched == 0
+    assert faulty.downloads == 0
 
 
 async def test_without_credentials_the_settings_are_named(
     faulty: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The AWS default chain finds none."""
+    """If the AWS default chain finds no credentials."""
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -157,12 +157,12 @@ async def test_without_credentials_the_settings_are_named(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key beside it."""
+    """A self-signed certificate for 127.0.0.1, with its key in the same folder."""
     folder = tmp_path_factory.mktemp("tls")
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
@@ -171,7 +171,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         .sign(private, hashes.SHA256())
     )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     secret = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -179,8 +179,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cert.pem"
 
 
-async def test_tls_is_checked_unless_told_otherwise(certificate: Path, tmp_path: Path) -> None:
-    """An unknown certificate is refused naming the settings; each of the two settings then helps."""
+async def test_tls_is_verified_by_default(certificate: Path, tmp_path: Path) -> None:
+    """An untrusted certificate is an error that names two settings; each of them resolves it."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     async with s3_bucket.opened(context) as served:
