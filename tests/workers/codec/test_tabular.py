@@ -19,9 +19,16 @@ from mlflow.pyfunc.scoring_server import parse_csv_input, parse_parquet_input
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
 from pandas.testing import assert_frame_equal
 
-from tests.support.codec import plans
-from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
-from tests.support.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
+from tests.support.codec import specs
+from tests.support.codec.specs import MIXED, SENTINEL, column, columns, input_spec
+from tests.support.codec.tabular import (
+    FORMATS,
+    arrow_stream,
+    csv_text,
+    decode_error,
+    model_input,
+    parquet_file,
+)
 from workers.codec import formats
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
@@ -99,8 +106,8 @@ VALUES: list[tuple[Any, list[Any], list[pa.DataType], list[Any] | None]] = [
 CASES = [(kind, values, of, other or values) for kind, values, types, other in VALUES for of in types]
 
 
-def split(values: list[Any]) -> dict[str, Any]:
-    return plans.split(values)
+def split_body(values: list[Any]) -> dict[str, Any]:
+    return specs.split_body(values)
 
 
 @pytest.mark.parametrize(("kind", "values", "of", "own"), CASES, ids=lambda value: str(value)[:40])
@@ -109,10 +116,10 @@ def test_every_type(kind: Any, values: list[Any], of: pa.DataType, own: list[Any
     table = pa.table({"x": _array(own, of)})
     for required in (True, False):
         schema = column(kind, required=required)
-        wanted = plans.data(split(values), schema)
-        assert_frame_equal(data(arrow(table), ARROW, schema), wanted)
+        wanted = specs.model_input(split_body(values), schema)
+        assert_frame_equal(model_input(arrow_stream(table), ARROW, schema), wanted)
         if not (pa.types.is_binary_view(of) or pa.types.is_string_view(of)):
-            assert_frame_equal(data(parquet_file(table), PARQUET, schema), wanted)
+            assert_frame_equal(model_input(parquet_file(table), PARQUET, schema), wanted)
 
 
 @pytest.mark.parametrize(("kind", "values"), [case[:2] for case in VALUES], ids=lambda value: str(value)[:40])
@@ -121,7 +128,7 @@ def test_every_type_in_csv(kind: Any, values: list[Any]) -> None:
     for required in (True, False):
         schema = column(kind, required=required)
         body = csv_text(["x"], [[value] for value in values])
-        assert_frame_equal(data(body, CSV, schema), plans.data(split(values), schema))
+        assert_frame_equal(model_input(body, CSV, schema), specs.model_input(split_body(values), schema))
 
 
 def _array(values: list[Any], of: pa.DataType) -> pa.Array:
@@ -165,8 +172,8 @@ REFUSED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
 def test_what_does_not_fit(kind: Any, of: pa.DataType, values: list[Any], row: int, reason: str) -> None:
     """Arrow's and Parquet's values are refused with JSON's reasons and rows."""
     table = pa.table({"x": pa.array(values, of)})
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        cell = refused(body, media_type, column(kind)).details[0]
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        cell = decode_error(body, media_type, column(kind)).details[0]
         assert (cell.row, cell.column) == (row, "x")
         assert reason in cell.reason
 
@@ -188,7 +195,7 @@ def test_what_does_not_fit(kind: Any, of: pa.DataType, values: list[Any], row: i
 )
 def test_another_family_of_types(kind: Any, of: pa.DataType, values: list[Any]) -> None:
     """A column of another kind is refused whole, by name."""
-    told = refused(arrow(pa.table({"x": pa.array(values, of)})), ARROW, column(kind))
+    told = decode_error(arrow_stream(pa.table({"x": pa.array(values, of)})), ARROW, column(kind))
     assert (told.details[0].row, told.details[0].column) == (None, "x")
     assert f"where {kind.name} is wanted" in str(told)
 
@@ -229,7 +236,7 @@ def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None
     """The row, the column and JSON's reason; the other row is in order."""
     fits = {DataType.boolean: "true", DataType.datetime: "2024-01-02", DataType.binary: "aGk="}
     good = "[1]" if isinstance(kind, Array) else fits.get(kind, "1")
-    told = refused(
+    told = decode_error(
         f'x,y\n"{good}",a\n"{cell}",b\n'.encode(), CSV, columns((kind, "x"), (DataType.string, "y"))
     )
     assert [(found.row, found.column) for found in told.details] == [(1, "x")]
@@ -260,7 +267,7 @@ def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None
 )
 def test_ways_to_write_a_cell(kind: Any, cells: list[str], wanted: list[Any]) -> None:
     """Spaces, signs, what other writers make of booleans and of what is not finite."""
-    made = data(csv_text(["x", "y"], []) + b"".join(f"{cell},\n".encode() for cell in cells), CSV,
+    made = model_input(csv_text(["x", "y"], []) + b"".join(f"{cell},\n".encode() for cell in cells), CSV,
                 columns((kind, "x"), (DataType.string, "y")))  # fmt: skip
     np.testing.assert_array_equal(made["x"].to_numpy(), np.array(wanted, dtype=kind.to_pandas()))
 
@@ -288,7 +295,7 @@ def test_csv_that_cannot_be_read(body: bytes, row: int | None, said: str) -> Non
     schema = columns((DataType.long, "x"), (DataType.string, "y"))
     if b"not a column".decode() in said:
         body = b"x,y,z\n1,2,3\n"
-    told = refused(body, CSV, schema)
+    told = decode_error(body, CSV, schema)
     assert said in f"{told} {told.details}"
     if row is not None:
         assert told.details[0].row == row
@@ -297,29 +304,37 @@ def test_csv_that_cannot_be_read(body: bytes, row: int | None, said: str) -> Non
 def test_the_lines_of_csv() -> None:
     """A byte order mark, CRLF and CR, embedded newlines, blank lines, no last newline."""
     schema = columns((DataType.long, "x"), (DataType.string, "y"))
-    wanted = plans.data(
+    wanted = specs.model_input(
         {"dataframe_split": {"columns": ["x", "y"], "data": [[1, "a\nb"], [2, 'q"']]}}, schema
     )
     for end in ("\n", "\r\n", "\r"):
         body = f'\ufeffy,x{end}"a\nb",1{end}{end}"q""",2'.encode()
-        assert_frame_equal(data(body, CSV, schema), wanted)
-    assert data(b"x,y\n", CSV, schema).shape == (0, 2)
+        assert_frame_equal(model_input(body, CSV, schema), wanted)
+    assert model_input(b"x,y\n", CSV, schema).shape == (0, 2)
 
 
 def test_one_column_of_csv() -> None:
     """A blank line is an empty cell where there is one column; an empty text is a quoted one."""
-    assert data(b'x\na\n\n""\n', CSV, column(DataType.string))["x"].isna().tolist() == [False, True, False]
-    assert data(b'x\n1.5\n\n""\n', CSV, column(DataType.double))["x"].isna().tolist() == [False, True, True]
+    assert model_input(b'x\na\n\n""\n', CSV, column(DataType.string))["x"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert model_input(b'x\n1.5\n\n""\n', CSV, column(DataType.double))["x"].isna().tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
 def test_names_and_optional_columns(media_type: str) -> None:
     """Columns come in the signature's order; unknown and missing ones are named, optional ones may lack."""
     schema = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.long, "b", required=False)])
-    made = data(_body({"b": [1, 2], "a": [1.5, 2.5]}, media_type), media_type, schema)
+    made = model_input(_body({"b": [1, 2], "a": [1.5, 2.5]}, media_type), media_type, schema)
     assert_frame_equal(made, pd.DataFrame({"a": [1.5, 2.5], "b": [1, 2]}))
-    assert list(data(_body({"a": [1.5], "b": [None]}, media_type), media_type, schema)) == ["a"]
-    told = refused(_body({"b": [1], "zz": [1]}, media_type), media_type, schema)
+    assert list(model_input(_body({"a": [1.5], "b": [None]}, media_type), media_type, schema)) == ["a"]
+    told = decode_error(_body({"b": [1], "zz": [1]}, media_type), media_type, schema)
     assert [(cell.column, cell.reason) for cell in told.details] == [
         ("zz", "not a column of the signature"),
         ("a", "missing"),
@@ -330,8 +345,8 @@ def test_names_and_optional_columns(media_type: str) -> None:
 def test_nameless_columns(media_type: str) -> None:
     """A signature without names is matched by position."""
     schema = columns((DataType.long, None), (DataType.string, None))
-    wanted = plans.data({"dataframe_split": {"columns": ["p", "q"], "data": [[1, "a"]]}}, schema)
-    assert_frame_equal(data(_body({"p": [1], "q": ["a"]}, media_type), media_type, schema), wanted)
+    wanted = specs.model_input({"dataframe_split": {"columns": ["p", "q"], "data": [[1, "a"]]}}, schema)
+    assert_frame_equal(model_input(_body({"p": [1], "q": ["a"]}, media_type), media_type, schema), wanted)
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
@@ -340,12 +355,12 @@ def test_tensors(media_type: str, dtype: str) -> None:
     """Columns side by side are one array; a named input is its column."""
     one = Schema([TensorSpec(np.dtype(dtype), (-1, 2))])
     body = _body({"a": [1, 2], "b": [3, 4]}, media_type)
-    np.testing.assert_array_equal(data(body, media_type, one), np.array([[1, 3], [2, 4]], dtype))
+    np.testing.assert_array_equal(model_input(body, media_type, one), np.array([[1, 3], [2, 4]], dtype))
     named = Schema([TensorSpec(np.dtype(dtype), (-1,), "a"), TensorSpec(np.dtype("float64"), (-1, 1), "b")])
-    made = data(body, media_type, named)
+    made = model_input(body, media_type, named)
     np.testing.assert_array_equal(made["a"], np.array([1, 2], dtype))
     np.testing.assert_array_equal(made["b"], np.array([[3.0], [4.0]]))
-    assert "has the shape" in str(refused(_body({"a": [1]}, media_type), media_type, one))
+    assert "has the shape" in str(decode_error(_body({"a": [1]}, media_type), media_type, one))
 
 
 def test_tensors_of_lists() -> None:
@@ -353,10 +368,10 @@ def test_tensors_of_lists() -> None:
     table = pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3})
     schema = Schema([TensorSpec(np.dtype("float32"), (-1, 2, 2), "x")])
     wanted = {"x": np.array([[[1, 2], [3, 4]]] * 3, dtype=np.float32)}
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        np.testing.assert_equal(data(body, media_type, schema), wanted)
-    assert "no array" in str(refused(arrow(pa.table({"x": [[1.0], [1.0, 2.0]]})), ARROW, schema))
-    assert "shape" in str(refused(arrow(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        np.testing.assert_equal(model_input(body, media_type, schema), wanted)
+    assert "no array" in str(decode_error(arrow_stream(pa.table({"x": [[1.0], [1.0, 2.0]]})), ARROW, schema))
+    assert "shape" in str(decode_error(arrow_stream(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
 
 
 def test_what_pandas_writes() -> None:
@@ -364,10 +379,12 @@ def test_what_pandas_writes() -> None:
     frame = pd.DataFrame({"x": [1.5, 2.5]}, index=[7, 8])
     sink = io.BytesIO()
     frame.to_parquet(sink)
-    assert "__index_level_0__" in str(refused(sink.getvalue(), PARQUET, column(DataType.double)))
+    assert "__index_level_0__" in str(decode_error(sink.getvalue(), PARQUET, column(DataType.double)))
     sink = io.BytesIO()
     frame.reset_index(drop=True).to_parquet(sink)
-    assert_frame_equal(data(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True))
+    assert_frame_equal(
+        model_input(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True)
+    )
 
 
 def test_without_signature() -> None:
@@ -376,8 +393,8 @@ def test_without_signature() -> None:
         "n": pa.array([2**53 + 1, None]), "m": [1, None], "s": ["a", None], "l": [[1], [2]],
         "t": pa.array([0, 1], pa.timestamp("s", "Europe/Berlin")),
     })  # fmt: skip
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        made = data(body, media_type, None)
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        made = model_input(body, media_type, None)
         assert made["n"].tolist() == [2**53 + 1, None]
         assert made["m"].dtype == np.float64
         assert made["l"].tolist() == [[1], [2]]
@@ -385,7 +402,7 @@ def test_without_signature() -> None:
         made.loc[0, "m"] = 5.0
     body = b'n,s,q\n007,NA,0.1\n8,"a",0.30000000000000004\n'
     assert_frame_equal(
-        data(body, CSV, None),
+        model_input(body, CSV, None),
         pd.DataFrame({"n": [7, 8], "s": [None, "a"], "q": [0.1, 0.30000000000000004]}).astype({"s": "str"}),
     )
 
@@ -409,21 +426,21 @@ def test_mlflows_own_readers() -> None:
     """Where MLflow checks, CSV and Parquet are what its scoring server makes of them, or refused."""
     schema = columns((DataType.long, "x"), (DataType.string, "s"))
     text = b"x,s\n1,NA\n2,b\n"
-    made = formats.decode(Job(text, CSV), plan(schema, checks="mlflow")).data
+    made = formats.decode(Job(text, CSV), input_spec(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_csv_input(io.StringIO(text.decode()), schema))
     file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
-    made = formats.decode(Job(file, PARQUET), plan(schema, checks="mlflow")).data
+    made = formats.decode(Job(file, PARQUET), input_spec(schema, checks="mlflow")).data
     assert_frame_equal(made, parse_parquet_input(io.BytesIO(file)))
-    refused(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
-    refused(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
-    refused(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")
+    decode_error(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
+    decode_error(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
+    decode_error(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")
 
 
 def _body(table: dict[str, list[Any]], media_type: str) -> bytes:
     made = pa.table(table)
     if media_type == CSV:
         return csv_text(list(table), list(zip(*table.values(), strict=True)))
-    return arrow(made) if media_type == ARROW else parquet_file(made)
+    return arrow_stream(made) if media_type == ARROW else parquet_file(made)
 
 
 ROWS = st.lists(
@@ -452,13 +469,13 @@ TYPES = pa.schema(
 def test_random_tables(rows: list[tuple[Any, ...]]) -> None:
     """Whatever the rows, all formats give JSON's frame."""
     said = [[*row[:4], None if row[4] is None else row[4].isoformat()] for row in rows]
-    wanted = plans.data({"dataframe_split": {"columns": TYPES.names, "data": said}}, MIXED)
+    wanted = specs.model_input({"dataframe_split": {"columns": TYPES.names, "data": said}}, MIXED)
     cells = (
         dict(zip(TYPES.names, zip(*rows, strict=True), strict=True))
         if rows
         else {name: [] for name in TYPES.names}
     )
     table = pa.table(cells, TYPES)
-    assert_frame_equal(data(arrow(table), ARROW, MIXED), wanted)
-    assert_frame_equal(data(parquet_file(table), PARQUET, MIXED), wanted)
-    assert_frame_equal(data(csv_text(TYPES.names, said), CSV, MIXED), wanted)
+    assert_frame_equal(model_input(arrow_stream(table), ARROW, MIXED), wanted)
+    assert_frame_equal(model_input(parquet_file(table), PARQUET, MIXED), wanted)
+    assert_frame_equal(model_input(csv_text(TYPES.names, said), CSV, MIXED), wanted)

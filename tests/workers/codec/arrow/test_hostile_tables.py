@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property, Schema, TensorSpec
 
-from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
-from tests.support.codec.tabular import arrow, csv_text, parquet_file, refused
+from tests.support.codec.specs import MIXED, SENTINEL, column, columns, input_spec
+from tests.support.codec.tabular import arrow_stream, csv_text, decode_error, parquet_file
 from workers.codec import formats
 from workers.codec.arrow import size_limits
 from workers.errors import InvalidInput
@@ -130,7 +130,9 @@ def seeds(write: Callable[[pa.Table], bytes], **options: Any) -> list[bytes]:
 
 SEEDS = {
     CSV: TEXTS,
-    ARROW: seeds(arrow) + seeds(arrow, compression="zstd") + seeds(arrow, compression="lz4"),
+    ARROW: seeds(arrow_stream)
+    + seeds(arrow_stream, compression="zstd")
+    + seeds(arrow_stream, compression="lz4"),
     PARQUET: seeds(parquet_file) + seeds(parquet_file, compression="zstd", use_dictionary=False),
 }
 
@@ -139,7 +141,7 @@ SEEDS = {
 def test_thousands_of_damaged_bodies(media_type: str) -> None:
     """Each is read or refused, and no refusal says what stood in a cell."""
     dice = random.Random(7316)  # noqa: S311 - a seeded fuzz
-    plans = [plan(schema) for schema in SCHEMAS]
+    plans = [input_spec(schema) for schema in SCHEMAS]
     refusals = 0
     for number in range(ROUNDS):
         body = damaged(dice.choice(SEEDS[media_type]), dice)
@@ -156,7 +158,7 @@ def test_thousands_of_damaged_bodies(media_type: str) -> None:
 def test_damaged_bodies_where_mlflow_checks(media_type: str) -> None:
     """Nothing but a refusal comes of MLflow's own readers either."""
     dice = random.Random(1673)  # noqa: S311 - likewise
-    by_mlflow = plan(MIXED, checks="mlflow")
+    by_mlflow = input_spec(MIXED, checks="mlflow")
     for _ in range(300):
         assert SENTINEL not in said(damaged(SEEDS[media_type][0], dice), media_type, by_mlflow)
 
@@ -165,8 +167,8 @@ def test_damaged_bodies_where_mlflow_checks(media_type: str) -> None:
 @pytest.mark.parametrize("media_type", [ARROW, PARQUET])
 def test_what_is_neither(media_type: str, body: bytes) -> None:
     """Other bytes are refused by name of the format."""
-    assert "Arrow" in str(refused(body, ARROW, DOUBLE))
-    assert "Parquet" in str(refused(body, PARQUET, DOUBLE))
+    assert "Arrow" in str(decode_error(body, ARROW, DOUBLE))
+    assert "Parquet" in str(decode_error(body, PARQUET, DOUBLE))
 
 
 def _bombs() -> dict[str, tuple[str, bytes]]:
@@ -175,13 +177,13 @@ def _bombs() -> dict[str, tuple[str, bytes]]:
     many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2**10, np.int8)), text)
     huge_list = pa.FixedSizeListArray.from_arrays(pa.nulls(2**28), 2**28)
     return {
-        "compressed buffers": (ARROW, arrow(zeros, compression="zstd")),
+        "compressed buffers": (ARROW, arrow_stream(zeros, compression="zstd")),
         "compressed pages": (PARQUET, parquet_file(zeros, compression="zstd", use_dictionary=False)),
         "one value for all": (PARQUET, parquet_file(zeros)),
-        "a long text, often": (ARROW, arrow(pa.table({"x": many}))),
+        "a long text, often": (ARROW, arrow_stream(pa.table({"x": many}))),
         "a long text, often, in pages": (PARQUET, parquet_file(pa.table({"x": many}))),
-        "nulls of no bytes": (ARROW, arrow(pa.table({"x": pa.nulls(2**27)}))),
-        "a list of no bytes": (ARROW, arrow(pa.table({"x": huge_list}))),
+        "nulls of no bytes": (ARROW, arrow_stream(pa.table({"x": pa.nulls(2**27)}))),
+        "a list of no bytes": (ARROW, arrow_stream(pa.table({"x": huge_list}))),
     }
 
 
@@ -202,7 +204,7 @@ def test_bombs(name: str) -> None:
     """What is small and would become large is refused before it does."""
     media_type, body = BOMBS[name]
     held = pa.total_allocated_bytes()
-    told = refused(body, media_type, None)
+    told = decode_error(body, media_type, None)
     assert "when decoded" in str(told)
     assert pa.total_allocated_bytes() - held < size_limits.max_decoded_bytes(body)
 
@@ -211,11 +213,11 @@ def test_a_parquet_schema_that_is_too_deep() -> None:
     """One that would end the process by its depth is refused; one that is only wide is read."""
     for depth in (4_000, 100_000, 300_000):
         body = _deep(depth)
-        assert "nested more than" in str(refused(body, PARQUET, DOUBLE))
+        assert "nested more than" in str(decode_error(body, PARQUET, DOUBLE))
     wide = pa.table({f"a column with a long name, number {number}": [1.5] for number in range(1_000)})
     body = parquet_file(wide)
     assert struct.unpack("<I", body[-8:-4])[0] > 32 * 1024
-    assert formats.decode(Job(body, PARQUET), plan(None)).data.shape == (1, 1_000)
+    assert formats.decode(Job(body, PARQUET), input_spec(None)).data.shape == (1, 1_000)
 
 
 def _deep(depth: int) -> bytes:
@@ -234,21 +236,23 @@ def test_types_that_have_no_place() -> None:
     union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([2**30], pa.int32()), pa.array([1.5]))
     for array in (union, runs):
-        assert "not read here" in str(refused(arrow(pa.table({"x": array})), ARROW, DOUBLE))
+        assert "not read here" in str(decode_error(arrow_stream(pa.table({"x": array})), ARROW, DOUBLE))
     stored = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
-    made = formats.decode(Job(arrow(pa.table({"x": stored})), ARROW), plan(column(DataType.long))).data
+    made = formats.decode(
+        Job(arrow_stream(pa.table({"x": stored})), ARROW), input_spec(column(DataType.long))
+    ).data
     assert made["x"].tolist() == [1, 0]
 
 
 def test_columns_without_or_with_equal_names() -> None:
     """A table needs columns, each with a name of its own, in UTF-8."""
-    garbled = arrow(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
-    assert "not UTF-8" in str(refused(garbled, ARROW, None))
-    zoned = arrow(pa.table({"x": pa.array([1], pa.timestamp("s", "Etc/Unknown"))}))
-    assert "not UTF-8" in str(refused(zoned.replace(b"Etc/", b"\xff\xfe\xfd/"), ARROW, None))
-    assert "no columns" in str(refused(arrow(pa.table({})), ARROW, None))
+    garbled = arrow_stream(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
+    assert "not UTF-8" in str(decode_error(garbled, ARROW, None))
+    zoned = arrow_stream(pa.table({"x": pa.array([1], pa.timestamp("s", "Etc/Unknown"))}))
+    assert "not UTF-8" in str(decode_error(zoned.replace(b"Etc/", b"\xff\xfe\xfd/"), ARROW, None))
+    assert "no columns" in str(decode_error(arrow_stream(pa.table({})), ARROW, None))
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
-    assert "twice" in str(refused(arrow(twice), ARROW, None))
+    assert "twice" in str(decode_error(arrow_stream(twice), ARROW, None))
     fields = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["k", "k"])
     kind = Object([Property("k", DataType.long)])
-    assert "cannot be read" in str(refused(arrow(pa.table({"x": fields})), ARROW, column(kind)))
+    assert "cannot be read" in str(decode_error(arrow_stream(pa.table({"x": fields})), ARROW, column(kind)))

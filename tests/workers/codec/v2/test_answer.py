@@ -17,9 +17,17 @@ from hypothesis.extra import numpy as arrays
 from mlflow.types.schema import DataType, Schema, TensorSpec
 from scipy import sparse
 
-from tests.support.codec.plans import columns
-from tests.support.codec.shapes import SHAPES
-from tests.support.codec.v2_bodies import DTYPES, answered, elements, job, read, tensor, told
+from tests.support.codec.predictions import PREDICTIONS
+from tests.support.codec.specs import columns
+from tests.support.codec.v2_bodies import (
+    DTYPES,
+    binary_elements,
+    decode,
+    encode_response,
+    encoded_json,
+    make_job,
+    tensor,
+)
 from workers.codec import formats
 from workers.errors import InvalidInput, ModelError
 from workers.protocol.messages import JSON
@@ -78,17 +86,17 @@ TENSORS: dict[str, tuple[Any, tuple[str, list[int], str | None, list[Any]]]] = {
 def test_one_tensor(case: str) -> None:
     """A single value is one output: its datatype, shape, content type and data."""
     returned, (datatype, shape, content_type, expected) = TENSORS[case]
-    output = told(returned)["outputs"][0]
+    output = encoded_json(returned)["outputs"][0]
     assert output["name"] == "output-0"
     assert (output["datatype"], output["shape"], output["data"]) == (datatype, shape, expected)
     assert output.get("parameters") == (None if content_type is None else {"content_type": content_type})
 
 
-@pytest.mark.parametrize("case", SHAPES)
+@pytest.mark.parametrize("case", PREDICTIONS)
 def test_every_shape_has_a_form(case: str) -> None:
     """Whatever has a JSON form is tensors too, with as many values as their shapes say."""
     for top in ({}, ALL_BINARY):
-        for output in told(SHAPES[case][0], **top)["outputs"]:
+        for output in encoded_json(PREDICTIONS[case][0], **top)["outputs"]:
             if "data" in output:
                 assert len(output["data"]) == np.prod(output["shape"])
 
@@ -96,7 +104,7 @@ def test_every_shape_has_a_form(case: str) -> None:
 def test_no_form() -> None:
     """What has no JSON form is named by its type."""
     with pytest.raises(ModelError, match="object"):
-        answered([object()])
+        encode_response([object()])
 
 
 FRAME = pd.DataFrame({"n": [1, 2], "s": ["a", None], "w": [pd.Timestamp("2024-01-02"), pd.NaT]})
@@ -104,7 +112,7 @@ FRAME = pd.DataFrame({"n": [1, 2], "s": ["a", None], "w": [pd.Timestamp("2024-01
 
 def test_a_frame() -> None:
     """One tensor per column, by its name."""
-    document = told(FRAME, id="7")
+    document = encoded_json(FRAME, id="7")
     assert document["id"] == "7"
     assert document["parameters"] == {"content_type": "pd"}
     assert {output["name"]: output["data"] for output in document["outputs"]} == {
@@ -115,7 +123,7 @@ def test_a_frame() -> None:
 
 
 def names(returned: object, outputs: Schema | None) -> list[str]:
-    return [output["name"] for output in told(returned, outputs=outputs)["outputs"]]
+    return [output["name"] for output in encoded_json(returned, outputs=outputs)["outputs"]]
 
 
 def test_names() -> None:
@@ -132,7 +140,7 @@ def test_names() -> None:
     assert names(pd.DataFrame({"mean": [1.0], "other": [2.0]}), PAIR) == ["mean", "other"]
     assert names({"b": [1.0], "a": "x"}, None) == ["b", "a"]
     assert names(pd.Series([1.0], name="s"), columns((DataType.double, "y"))) == ["y"]
-    assert told(table, outputs=PAIR)["outputs"][1]["data"] == [2.0]
+    assert encoded_json(table, outputs=PAIR)["outputs"][1]["data"] == [2.0]
 
 
 def test_content_types_of_the_answer() -> None:
@@ -143,16 +151,16 @@ def test_content_types_of_the_answer() -> None:
         ({"a": np.ones(1)}, "dict"),
         (["a"], "str"),
     ):
-        assert told(returned)["parameters"] == {"content_type": content_type}
+        assert encoded_json(returned)["parameters"] == {"content_type": content_type}
 
 
 def test_outputs_that_are_asked_for() -> None:
     """Only those, in that order, each in the form that was asked; an unknown one is refused by name."""
     wanted = [{"name": "s"}, {"name": "n", "parameters": {"binary_data": True}}]
-    answer = answered(FRAME, outputs=None, id="x")
+    answer = encode_response(FRAME, outputs=None, id="x")
     assert (answer.content_type, answer.json_length, answer.wrapped) == (JSON, None, False)
-    body = job(tensor("x", "FP64", [1.5]), outputs=wanted)
-    request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=wanted)
+    body = make_job(tensor("x", "FP64", [1.5]), outputs=wanted)
+    request = decode(tensor("x", "FP64", [1.5]), schema=None, outputs=wanted)
     answer = formats.encode(FRAME, request, body)
     assert answer.content_type == "application/octet-stream"
     document = json.loads(answer.body[: answer.json_length])
@@ -160,7 +168,7 @@ def test_outputs_that_are_asked_for() -> None:
     assert document["outputs"][1]["parameters"] == {"binary_data_size": 16}
     assert "data" not in document["outputs"][1]
     assert answer.body[answer.json_length :] == struct.pack("<qq", 1, 2)
-    request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
+    request = decode(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
     with pytest.raises(InvalidInput, match="nope"):
         formats.encode(FRAME, request, body)
 
@@ -170,7 +178,7 @@ def test_outputs_that_are_asked_for() -> None:
 def test_binary_is_exact(datatype: str, data: Any) -> None:
     """The bytes are the array's own, little-endian, in C order, NaN and infinities too."""
     array = data.draw(arrays.arrays(np.dtype(DTYPES[datatype]), arrays.array_shapes(max_dims=3, min_side=0)))
-    answer = answered(array, **ALL_BINARY)
+    answer = encode_response(array, **ALL_BINARY)
     output = json.loads(answer.body[: answer.json_length])["outputs"][0]
     assert output["datatype"] == datatype
     raw = answer.body[answer.json_length :]
@@ -180,9 +188,11 @@ def test_binary_is_exact(datatype: str, data: Any) -> None:
 
 def test_bytes_in_binary() -> None:
     """Text as UTF-8, bytes as they are; null and what is no UTF-8 stay in JSON."""
-    answer = answered({"t": ["ö", ""], "b": [b"\xff"], "n": ["a", None], "s": ["\ud800"]}, **ALL_BINARY)
+    answer = encode_response(
+        {"t": ["ö", ""], "b": [b"\xff"], "n": ["a", None], "s": ["\ud800"]}, **ALL_BINARY
+    )
     outputs = json.loads(answer.body[: answer.json_length])["outputs"]
     assert outputs[0]["parameters"] == {"content_type": "str", "binary_data_size": 10}
     assert outputs[1]["parameters"] == {"binary_data_size": 5}
     assert [output["data"] for output in outputs[2:]] == [["a", None], ["\ud800"]]
-    assert answer.body[answer.json_length :] == elements(["ö".encode(), b"", b"\xff"])
+    assert answer.body[answer.json_length :] == binary_elements(["ö".encode(), b"", b"\xff"])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from mlflow.types.schema import DataType, Schema, TensorSpec
 
-from tests.support.codec.plans import column, plan
-from tests.support.codec.v2_bodies import binary, elements, job, refused, tensor
+from tests.support.codec.specs import column, input_spec
+from tests.support.codec.v2_bodies import binary_elements, binary_tensor, decode_error, make_job, tensor
 from tests.workers.codec.test_malformed import PARAMS, SCHEMAS, mutated
 from workers.codec import formats
 from workers.errors import InvalidInput
@@ -76,7 +76,7 @@ MALFORMED: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "binary without bytes": ([BINARY], {}),
     "not a boolean": ([{**BINARY, "datatype": "BOOL", "shape": [8]}], {"raw": b"\2" * 8}),
     "elements cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\xff\xff\xff\x7fabcd"}),
-    "length cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": elements([b"a"]) + b"\0\0\0"}),
+    "length cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": binary_elements([b"a"]) + b"\0\0\0"}),
     "elements too many": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\0" * 8}),
     "id no text": ([GOOD], {"id": 5}),
     "request parameters no object": ([GOOD], {"parameters": "a"}),
@@ -99,7 +99,7 @@ MALFORMED: dict[str, tuple[list[Any], dict[str, Any]]] = {
 def test_refused_as_input(case: str) -> None:
     """Each is refused with a message."""
     inputs, top = MALFORMED[case]
-    assert str(refused(*inputs, schema=DOUBLE, **top))
+    assert str(decode_error(*inputs, schema=DOUBLE, **top))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_refused_as_input(case: str) -> None:
 def test_no_document(body: bytes) -> None:
     """What is no JSON object with inputs is refused."""
     with pytest.raises(InvalidInput):
-        formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
+        formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), input_spec(DOUBLE))
 
 
 @pytest.mark.parametrize("length", [0, 5, 10**15])
 def test_wrong_json_length(length: int) -> None:
     """JSON that ends elsewhere than the header says is refused."""
     with pytest.raises(InvalidInput):
-        formats.decode(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
+        formats.decode(Job(make_job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), input_spec(DOUBLE))
 
 
 @pytest.mark.parametrize("schema", [DOUBLE, None, Schema([TensorSpec(np.dtype("float64"), (-1, -1))])])
@@ -124,8 +124,8 @@ def test_a_declared_shape_allocates_nothing(schema: Schema | None) -> None:
     tracemalloc.start()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for shape in ([2**40], [2**20, 2**20], [2**31, 2**31, 2**31], [2**40, 0], [0, 2**40], [65_537, 0]):
-        refused(tensor("x", "FP64", [], shape), schema=schema)
-        refused({**BINARY, "shape": shape}, schema=schema, raw=EIGHT)
+        decode_error(tensor("x", "FP64", [], shape), schema=schema)
+        decode_error({**BINARY, "shape": shape}, schema=schema, raw=EIGHT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10 * 2**20
@@ -134,7 +134,10 @@ def test_a_declared_shape_allocates_nothing(schema: Schema | None) -> None:
 
 def test_a_shape_of_the_allowed_emptiness() -> None:
     """As many rows of nothing as may be declared are made in little memory."""
-    assert formats.decode(job(tensor("x", "FP64", [], [65_536, 0])), plan(None)).data.shape == (65_536, 0)
+    assert formats.decode(make_job(tensor("x", "FP64", [], [65_536, 0])), input_spec(None)).data.shape == (
+        65_536,
+        0,
+    )
 
 
 SEEDS: list[list[dict[str, Any]]] = [
@@ -173,13 +176,13 @@ NUMBERS: list[Any] = [
     [0, 2**40],
 ]
 BINARIES: list[list[tuple[dict[str, Any], bytes]]] = [
-    [binary("x", "FP64", [1.5, np.nan])],
-    [binary("x", "FP32", [[1.5, np.inf]]), binary("a", "BYTES", [b"p", b"\xff"])],
-    [binary("count", "INT64", [1, -2]), binary("size", "FP16", [0.5, 1.5]),
-     binary("name", "BYTES", [b"a", b""]), binary("open", "BOOL", [True, False]),
-     binary("since", "INT64", [5, 6], unit="ns")],
-    [binary("x", "BYTES", [b'{"k": []}', b"null"], content_type="pd_json"),
-     binary("y", "UINT64", [2**64 - 1, 1])],
+    [binary_tensor("x", "FP64", [1.5, np.nan])],
+    [binary_tensor("x", "FP32", [[1.5, np.inf]]), binary_tensor("a", "BYTES", [b"p", b"\xff"])],
+    [binary_tensor("count", "INT64", [1, -2]), binary_tensor("size", "FP16", [0.5, 1.5]),
+     binary_tensor("name", "BYTES", [b"a", b""]), binary_tensor("open", "BOOL", [True, False]),
+     binary_tensor("since", "INT64", [5, 6], unit="ns")],
+    [binary_tensor("x", "BYTES", [b'{"k": []}', b"null"], content_type="pd_json"),
+     binary_tensor("y", "UINT64", [2**64 - 1, 1])],
 ]  # fmt: skip
 
 
@@ -215,7 +218,7 @@ def refusals(made: list[tuple[bytes, int | None]]) -> int:
     refused_ones = 0
     for number, (body, length) in enumerate(made):
         checks: Any = "mlflow" if number % 5 == 0 else "strict"
-        held = plan(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
+        held = input_spec(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
         try:
             formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
         except InvalidInput as error:
