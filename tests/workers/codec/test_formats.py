@@ -25,7 +25,7 @@ from tests.support.codec.specs import (
     model_input,
 )
 from workers.codec import formats
-from workers.protocol.messages import Job
+from workers.protocol.messages import CONTENT_TYPES, OPEN_INFERENCE, Job
 
 TABLE = columns((DataType.double, "a"), (DataType.string, "b"))
 RECORDS = [{"a": 1.5, "b": "x"}, {"a": 2.5, "b": "y"}]
@@ -58,6 +58,11 @@ def test_the_replaced_services_bodies_keep_index_and_params() -> None:
     request = decode({**SPLIT, "index": [7, 8], "params": {"p": 2}}, TABLE, params=params)
     assert list(request.data.index) == [7, 8]
     assert request.params == {"p": 2}
+
+
+def test_every_media_type_has_a_format() -> None:
+    """Each type that a client can send and accept can be decoded and encoded."""
+    assert set(formats.FORMATS) == {*CONTENT_TYPES, OPEN_INFERENCE}
 
 
 def test_no_module_is_imported_by_a_body() -> None:
