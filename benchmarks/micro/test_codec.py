@@ -1,4 +1,4 @@
-"""Reading a body: JSON to the DataFrame that the model gets."""
+"""Decoding of a JSON body to the DataFrame that the model gets."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
     from benchmarks.bodies import Form
 
-KINDS: tuple[tuple[Form, str], ...] = (("mlflow", JSON), ("v2", OPEN_INFERENCE))
+FORMS: tuple[tuple[Form, str], ...] = (("mlflow", JSON), ("v2", OPEN_INFERENCE))
 
 
 @pytest.fixture(scope="module")
 def wine() -> tuple[pd.DataFrame, pd.Series]:
-    """The features and the target."""
+    """Return the features and the target."""
     features, target = load_wine(return_X_y=True, as_frame=True)
     return features, target
 
 
 @pytest.fixture(scope="module")
-def plan(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPathFactory) -> InputSpec:
-    """The plan of a model that MLflow saved and loaded."""
+def spec(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPathFactory) -> InputSpec:
+    """Return the input spec of a model that MLflow saved and loaded."""
     features, target = wine
     model = ElasticNet(alpha=0.1).fit(features, target)
     folder: Path = tmp_path_factory.mktemp("model") / "wine"
@@ -45,18 +45,18 @@ def plan(wine: tuple[pd.DataFrame, pd.Series], tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("rows", [1, 1_000])
-@pytest.mark.parametrize("kind", KINDS, ids=[form for form, _ in KINDS])
-def test_read(
+@pytest.mark.parametrize(("form", "media_type"), FORMS, ids=[form for form, _ in FORMS])
+def test_decode(
     benchmark: BenchmarkFixture,
-    plan: InputSpec,
+    spec: InputSpec,
     wine: tuple[pd.DataFrame, pd.Series],
     rows: int,
-    kind: tuple[Form, str],
+    form: Form,
+    media_type: str,
 ) -> None:
-    """A body of so many rows becomes a frame of as many."""
+    """A body becomes a frame with the same number of rows."""
     features, _ = wine
-    form, media_type = kind
     split = orjson.loads(features.to_json(orient="split", index=False))
     body = Body.of(split["columns"], split["data"], rows=rows)
-    request = benchmark(formats.decode, Job(body.forms[form], media_type), plan)
+    request = benchmark(formats.decode, Job(body.forms[form], media_type), spec)
     assert request.data.shape == (rows, 13)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
+from workers.protocol.messages import CONTENT_TYPES, JSON
 
-RESPONSE_MEDIA_TYPES: Final = (JSON, CSV, PARQUET, ARROW)
+RESPONSE_MEDIA_TYPES: Final = tuple(CONTENT_TYPES)
 """The media types that predictions can have; the first that is liked best is taken."""
 
 

@@ -10,14 +10,13 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from workers.protocol.messages import CSV, JSON
+from workers.protocol.messages import CONTENT_TYPES, JSON
 
 if TYPE_CHECKING:
     from gateway.domain.models import BestChoice, Resolution, SourceKind
     from gateway.serving.service import Prediction, Timing
     from workers.protocol.messages import ModelKey
 
-_CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8"}
 _ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -35,7 +34,7 @@ def prediction_response(made: Prediction) -> web.Response:
     headers = constant.copy()
     headers["Server-Timing"] = server_timing(made.timing)
     if reply.content_type != JSON:
-        headers["Content-Type"] = _CONTENT_TYPES.get(reply.content_type, reply.content_type)
+        headers["Content-Type"] = CONTENT_TYPES.get(reply.content_type, reply.content_type)
     body = b"".join((b'{"predictions":', reply.body, tail)) if reply.wrapped else reply.body
     return web.Response(body=body, headers=headers)
 

@@ -1,1 +1,1 @@
-"""Bytes to model data and predictions to bytes, one request at a time."""
+"""Decode request bodies to model input, and encode predictions as response bodies."""

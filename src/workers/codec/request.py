@@ -1,4 +1,4 @@
-"""What a body says once it is read, and what an answer is before it travels."""
+"""The values that pass between the formats and the model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from workers.protocol.messages import JSON
 
 @dataclass(frozen=True, slots=True)
 class DecodedRequest:
-    """Data in the form that `PyFuncModel.predict` takes, its params, and whether the answer is wrapped.
+    """A request whose body is decoded.
 
-    The unified LLM bodies are answered unwrapped, as MLflow's scoring server does. `asked` is what
-    the writer of the answer must know of the request, where its format has such a thing.
+    `data` is what `PyFuncModel.predict` takes. `wrapped` says whether a JSON response puts the predictions
+    under `predictions`; for the unified LLM bodies it does not, as in MLflow's scoring server.
+    `output_options` is what the encoder of the same format needs to know of the request.
     """
 
     data: Any
@@ -24,7 +25,7 @@ class DecodedRequest:
 
 @dataclass(frozen=True, slots=True)
 class EncodedResponse:
-    """An answer's bytes; the fields are `workers.messages.Reply`'s."""
+    """A response as bytes; the fields are those of `workers.protocol.messages.Reply`."""
 
     body: bytes
     wrapped: bool = False

@@ -1,33 +1,29 @@
-"""A model's signature, compiled once at load into what reading a body needs."""
+"""A model's input signature, compiled once when the model is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object
+from mlflow.models import Model
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, ParamSchema, Schema
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mlflow.models import Model
-    from mlflow.types.schema import ParamSchema, Schema
-
-    from workers.protocol.messages import InputChecks
+from workers.protocol.messages import InputChecks
 
 NUMERIC_DTYPES: dict[Any, np.dtype[Any]] = {
     DataType.double: np.dtype(np.float64),
     DataType.float: np.dtype(np.float32),
     DataType.long: np.dtype(np.int64),
     DataType.integer: np.dtype(np.int32),
-}  # the types of MLflow that are plain numbers
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a column signature; `name` is None where the signature names none.
+    """A column of a signature; `name` is None if the signature names no columns.
 
     `type` is MLflow's: a DataType, or an Array, Object, Map or AnyType.
     """
@@ -39,15 +35,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What the body of a request is held against.
+    """A specification of the input that a model accepts.
 
-    `columns` is None where the signature has no columns: it has tensors then (`schema` is set), or
-    there is none at all. `type_hinted` models take `inputs` as they come and check them themselves.
-    `named` says whether the signature names its columns, `nested` whether one of them holds lists or
-    objects, `lists` whether its only column holds lists, `cells` whether its only column is nameless
-    and holds objects or anything. `exact` says that a frame made by this plan is what MLflow's own
-    enforcement of the signature would make of it; `keeps_types` that a null changes no column's dtype;
-    `numeric` that all columns are named and hold numbers.
+    A signature of columns sets `schema` and `columns`, one of tensors sets `schema` alone. Both are None
+    if the model has no signature.
     """
 
     metadata: Model
@@ -55,51 +46,47 @@ class InputSpec:
     schema: Schema | None
     params: ParamSchema | None
     columns: tuple[Column, ...] | None
-    type_hinted: bool
+    type_hinted: bool  # the model takes `inputs` as they are and checks them against its type hints
     has_column_names: bool
-    has_nested_columns: bool
-    single_list_column: bool
-    single_object_column: bool
-    matches_mlflow: bool
-    null_keeps_dtype: bool
-    all_numeric: bool
+    has_nested_columns: bool  # a column holds lists, objects or maps
+    single_list_column: bool  # the only column holds lists
+    single_object_column: bool  # the only column has no name and holds objects, maps or values of any type
+    matches_mlflow: bool  # MLflow's own enforcement changes nothing in a frame that fits
+    null_keeps_dtype: bool  # a null changes no column's dtype
+    all_numeric: bool  # every column has a name and holds numbers
     column_names: pd.Index[Any]
 
     @classmethod
     def from_model(cls, metadata: Model, *, input_checks: InputChecks) -> InputSpec:
-        """The plan of a model's signature."""
+        """Compile the signature in a model's metadata."""
         schema = metadata.get_input_schema()
         schema = schema if schema is not None and schema.inputs else None
         columns = _compile_columns(schema)
-        some = columns or ()
-        hinted = bool(metadata._is_signature_from_type_hint())  # noqa: SLF001 - as MLflow's own server asks
+        known = columns or ()
+        type_hinted = bool(metadata._is_signature_from_type_hint())  # noqa: SLF001 - as MLflow's own server asks
+        strict = input_checks == "strict" and not type_hinted and bool(known)
+        names = [column.name for column in known if column.name is not None]
         return cls(
             metadata=metadata,
             input_checks=input_checks,
             schema=schema,
             params=metadata.get_params_schema(),
             columns=columns,
-            type_hinted=hinted,
-            has_column_names=any(column.name is not None for column in some),
-            has_nested_columns=any(isinstance(column.type, Array | Object | Map) for column in some),
-            single_list_column=len(some) == 1 and isinstance(some[0].type, Array),
-            single_object_column=len(some) == 1
-            and some[0].name is None
-            and isinstance(some[0].type, Object | Map | AnyType),
-            matches_mlflow=input_checks == "strict"
-            and not hinted
-            and bool(some)
-            and all(isinstance(column.type, DataType) for column in some),
-            all_numeric=input_checks == "strict"
-            and not hinted
-            and all(column.name is not None for column in some)
-            and _is_numeric([column.type for column in some]),
-            null_keeps_dtype=all(column.type != DataType.string for column in some),
-            column_names=pd.Index([column.name for column in some if column.name is not None]),
+            type_hinted=type_hinted,
+            has_column_names=bool(names),
+            has_nested_columns=any(isinstance(column.type, Array | Object | Map) for column in known),
+            single_list_column=len(known) == 1 and isinstance(known[0].type, Array),
+            single_object_column=len(known) == 1
+            and known[0].name is None
+            and isinstance(known[0].type, Object | Map | AnyType),
+            matches_mlflow=strict and all(isinstance(column.type, DataType) for column in known),
+            all_numeric=strict and len(names) == len(known) and all(map(_is_numeric, known)),
+            null_keeps_dtype=all(column.type != DataType.string for column in known),
+            column_names=pd.Index(names),
         )
 
     def to_column_index(self, names: Sequence[str | int]) -> pd.Index[Any]:
-        """The columns' index of a frame, as pandas makes it of names; made once for one that has them all."""
+        """Return the columns of a frame with these names; the same object for each complete frame."""
         if self.has_column_names and len(names) == len(self.column_names):
             return self.column_names
         numbered = list(names) == list(range(len(names)))
@@ -116,6 +103,5 @@ def _compile_columns(schema: Schema | None) -> tuple[Column, ...] | None:
     )
 
 
-def _is_numeric(types: list[Any]) -> bool:
-    """Whether columns of these types are all plain numbers."""
-    return bool(types) and all(isinstance(kind, DataType) and kind in NUMERIC_DTYPES for kind in types)
+def _is_numeric(column: Column) -> bool:
+    return isinstance(column.type, DataType) and column.type in NUMERIC_DTYPES

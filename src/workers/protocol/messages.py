@@ -13,8 +13,10 @@ PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 OPEN_INFERENCE = "application/x-open-inference"  # a name of our own: its bodies travel as JSON or octets
 OCTETS = "application/octet-stream"
-MEDIA_TYPES = (JSON, CSV, PARQUET, ARROW, OPEN_INFERENCE, OCTETS)
-"""Of every body that is read and of every answer that is made."""
+CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8", PARQUET: PARQUET, ARROW: ARROW}
+"""Media type → Content-Type of a response, for all that a client can send and accept; the preferred first."""
+MEDIA_TYPES = (*CONTENT_TYPES, OPEN_INFERENCE, OCTETS)
+"""The media types of all request and response bodies; a frame has their positions here."""
 
 FailureKind = Literal["input", "type", "answer", "model", "load"]
 InputChecks = Literal["strict", "mlflow"]

@@ -115,7 +115,7 @@ async def test_an_answer_that_is_no_table(gateway: Gateway, accept: str) -> None
     status, answer, _ = await ask(gateway, path, body, Content_Type=JSON, Accept=accept)
     error = json.loads(answer)
     assert (status, error["error_code"]) == (406, "BAD_REQUEST")
-    assert "JSON can be had" in error["message"]
+    assert "JSON is available" in error["message"]
 
 
 @pytest.mark.parametrize("encoding", PACKERS)

@@ -1,4 +1,4 @@
-"""The same table as CSV, Parquet and Arrow, and what the codec makes of it."""
+"""A table as CSV, Parquet and Arrow, and the model input that the codec makes of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from mlflow.models.utils import _enforce_schema
 from pyarrow import ipc, parquet
 
-from tests.support.codec.plans import SENTINEL, plan
+from tests.support.codec.specs import SENTINEL, input_spec
 from workers.codec import formats
 from workers.errors import InvalidInput
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 FORMATS = (CSV, PARQUET, ARROW)
 
 
-def arrow(table: pa.Table, **options: Any) -> bytes:
-    """An Arrow stream of the table."""
+def arrow_stream(table: pa.Table, **options: Any) -> bytes:
+    """Return an Arrow stream of the table."""
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema, options=ipc.IpcWriteOptions(**options)) as stream:
         stream.write_table(table)
-    written: bytes = sink.getvalue().to_pybytes()
-    return written
+    stream_bytes: bytes = sink.getvalue().to_pybytes()
+    return stream_bytes
 
 
 def parquet_file(table: pa.Table, **options: Any) -> bytes:
-    """A Parquet file of the table."""
+    """Return a Parquet file of the table."""
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink, **options)
-    written: bytes = sink.getvalue().to_pybytes()
-    return written
+    file_bytes: bytes = sink.getvalue().to_pybytes()
+    return file_bytes
 
 
 def csv_text(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    """CSV by Python's own writer: null is an empty cell, an empty text a quoted one, lists are JSON."""
+    """Return CSV: null is an empty cell, an empty text a quoted one, lists and objects are JSON."""
     sink = io.StringIO()
     writer = csv.writer(sink, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(names)
@@ -62,15 +62,15 @@ def _cell(value: object) -> str:
     return '"' + json.dumps(value).replace('"', '""') + '"'
 
 
-def data(body: bytes, media_type: str, schema: Schema | None, *, enforced: bool = True) -> Any:
-    """The model's input, after MLflow's own check of what the codec made."""
-    made = formats.decode(Job(body, media_type), plan(schema)).data
-    return _enforce_schema(made, schema) if enforced and schema is not None else made
+def model_input(body: bytes, media_type: str, schema: Schema | None, *, enforced: bool = True) -> Any:
+    """Return the model's input of a body, after MLflow's own check in `predict`."""
+    decoded = formats.decode(Job(body, media_type), input_spec(schema)).data
+    return _enforce_schema(decoded, schema) if enforced and schema is not None else decoded
 
 
-def refused(body: bytes, media_type: str, schema: Schema | None, **options: Any) -> InvalidInput:
-    """The refusal of a body; neither its message nor its details hold the sentinel."""
+def decode_error(body: bytes, media_type: str, schema: Schema | None, **options: Any) -> InvalidInput:
+    """Return the error that decoding raises, after a check that it does not repeat the sentinel."""
     with pytest.raises(InvalidInput) as caught:
-        formats.decode(Job(body, media_type), plan(schema, **options))
+        formats.decode(Job(body, media_type), input_spec(schema, **options))
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value

@@ -1,4 +1,4 @@
-"""Open Inference bodies, what the codec makes of them, and the tensors of its answers."""
+"""Open Inference bodies, the model input that the codec makes of them, and the tensors of its responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.support.codec.plans import SENTINEL, plan
+from tests.support.codec.specs import SENTINEL, input_spec
 from workers.codec import formats
 from workers.errors import InvalidInput
 from workers.protocol.messages import OPEN_INFERENCE, Job
@@ -29,64 +29,64 @@ DTYPES = {
 def tensor(
     name: str, datatype: str, data: Any, shape: list[int] | None = None, **parameters: Any
 ) -> dict[str, Any]:
-    """One input in JSON; a flat list of values has the shape of one."""
-    made = {
+    """Return one input in JSON; the default shape is that of a flat list."""
+    fields = {
         "name": name,
         "datatype": datatype,
         "shape": [len(data)] if shape is None else shape,
         "data": data,
     }
-    return {**made, "parameters": parameters} if parameters else made
+    return {**fields, "parameters": parameters} if parameters else fields
 
 
-def elements(values: list[bytes]) -> bytes:
-    """BYTES in binary."""
+def binary_elements(values: list[bytes]) -> bytes:
+    """Return BYTES in the form of the binary extension."""
     return b"".join(struct.pack("<I", len(value)) + value for value in values)
 
 
-def binary(name: str, datatype: str, values: Any, **parameters: Any) -> tuple[dict[str, Any], bytes]:
-    """One input and its bytes after the JSON."""
+def binary_tensor(name: str, datatype: str, values: Any, **parameters: Any) -> tuple[dict[str, Any], bytes]:
+    """Return one input in JSON and its bytes after the JSON."""
     array = np.asarray(values, dtype=object if datatype == "BYTES" else f"<{DTYPES[datatype]}")
-    raw = elements(list(array.ravel())) if datatype == "BYTES" else array.tobytes()
+    raw = binary_elements(list(array.ravel())) if datatype == "BYTES" else array.tobytes()
     head = {"name": name, "datatype": datatype, "shape": list(array.shape)}
     return {**head, "parameters": {"binary_data_size": len(raw), **parameters}}, raw
 
 
-def job(*inputs: Any, raw: bytes = b"", **top: Any) -> Job:
-    """A body of these inputs, each in JSON or a pair of `binary`."""
-    heads = [given[0] if isinstance(given, tuple) else given for given in inputs]
-    raw += b"".join(given[1] for given in inputs if isinstance(given, tuple))
+def make_job(*inputs: Any, raw: bytes = b"", **top: Any) -> Job:
+    """Return a job of these inputs, each in JSON or a pair from `binary_tensor`."""
+    heads = [each[0] if isinstance(each, tuple) else each for each in inputs]
+    raw += b"".join(each[1] for each in inputs if isinstance(each, tuple))
     document = json.dumps({"inputs": heads, **top}).encode()
     return Job(document + raw, OPEN_INFERENCE, OPEN_INFERENCE, len(document) if raw else None)
 
 
-def read(*inputs: Any, schema: Schema | None, **top: Any) -> DecodedRequest:
-    """What the codec makes of these inputs."""
-    return formats.decode(job(*inputs, **top), plan(schema))
+def decode(*inputs: Any, schema: Schema | None, **top: Any) -> DecodedRequest:
+    """Decode these inputs for a model with this signature."""
+    return formats.decode(make_job(*inputs, **top), input_spec(schema))
 
 
-def data(*inputs: Any, schema: Schema | None, **top: Any) -> Any:
-    """The model's input."""
-    return read(*inputs, schema=schema, **top).data
+def model_input(*inputs: Any, schema: Schema | None, **top: Any) -> Any:
+    """Return the model's input of these inputs."""
+    return decode(*inputs, schema=schema, **top).data
 
 
-def refused(*inputs: Any, schema: Schema | None, **top: Any) -> InvalidInput:
-    """The refusal; neither its message nor its details hold the sentinel."""
+def decode_error(*inputs: Any, schema: Schema | None, **top: Any) -> InvalidInput:
+    """Return the error that decoding raises, after a check that it does not repeat the sentinel."""
     with pytest.raises(InvalidInput) as caught:
-        read(*inputs, schema=schema, **top)
+        decode(*inputs, schema=schema, **top)
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
     return caught.value
 
 
-def answered(predictions: object, *, outputs: Schema | None = None, **top: Any) -> EncodedResponse:
-    """The codec's answer to a request with these members."""
-    request = formats.decode(job(tensor("x", "FP64", [1.5]), **top), plan(None))
-    asked = dataclasses.replace(request.output_options, schema=outputs)
-    return formats.encode(predictions, dataclasses.replace(request, output_options=asked), job())
+def encode_response(predictions: object, *, outputs: Schema | None = None, **top: Any) -> EncodedResponse:
+    """Return the response to a request with these members in its body."""
+    request = formats.decode(make_job(tensor("x", "FP64", [1.5]), **top), input_spec(None))
+    options = dataclasses.replace(request.output_options, schema=outputs)
+    return formats.encode(predictions, dataclasses.replace(request, output_options=options), make_job())
 
 
-def told(predictions: object, **options: Any) -> dict[str, Any]:
-    """The JSON part of the answer."""
-    answer = answered(predictions, **options)
-    found: dict[str, Any] = json.loads(answer.body[: answer.json_length])
-    return found
+def encoded_json(predictions: object, **options: Any) -> dict[str, Any]:
+    """Return the JSON part of the response."""
+    response = encode_response(predictions, **options)
+    document: dict[str, Any] = json.loads(response.body[: response.json_length])
+    return document

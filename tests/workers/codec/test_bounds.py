@@ -1,4 +1,4 @@
-"""Small bodies that would be large in memory are refused before they are."""
+"""Small bodies that would become large in memory are rejected before they do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from tests.support.codec import v2_bodies
-from tests.support.codec.plans import column, columns, data, refused
+from tests.support.codec.specs import column, columns, decode_error, model_input
 from workers.errors import InvalidInput
 
 DISTINCT = [{f"c{at}": at} for at in range(8000)]
 WIDE = ["x" * 50_000, *["y"] * 5_000]
-MOST = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 
 
 @pytest.mark.parametrize(
@@ -30,23 +30,25 @@ MOST = 32 * 1024 * 1024
     ],
 )
 def test_records_of_distinct_names(form: str, schema: Schema | None, problem: str) -> None:
-    """They are refused without a cell for each name in each record."""
+    """They are rejected without making a cell for each name in each record."""
     body = json.dumps({form: DISTINCT}).encode()
     tracemalloc.start()
     try:
-        error = refused(body, schema)
-        assert tracemalloc.get_traced_memory()[1] < MOST
+        error = decode_error(body, schema)
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
     finally:
         tracemalloc.stop()
     assert problem in str(error)
 
 
 def test_a_sparse_table_of_known_names() -> None:
-    """Names that the signature has are no reason to refuse."""
+    """A table whose names are all in the signature is accepted, however sparse."""
     schema = Schema([ColSpec(DataType.double, f"c{at}", required=False) for at in range(200)])
-    made = data({"dataframe_records": [{f"c{at % 200}": at} for at in range(1000)]}, schema, enforced=False)
-    assert made.shape == (1000, 200)
-    assert made.count().sum() == 1000
+    frame = model_input(
+        {"dataframe_records": [{f"c{at % 200}": at} for at in range(1000)]}, schema, enforced=False
+    )
+    assert frame.shape == (1000, 200)
+    assert frame.count().sum() == 1000
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_a_sparse_table_of_known_names() -> None:
     ],
 )
 def test_one_long_string_among_many(payload: Any, schema: Schema | None) -> None:
-    """An array of strings would give each the length of the longest."""
-    assert "more than 256 MiB" in str(refused({"inputs": payload}, schema))
+    """A body is rejected if an array of its strings, each as large as the longest, is too large."""
+    assert "more than 256 MiB" in str(decode_error({"inputs": payload}, schema))
     with pytest.raises(InvalidInput, match="more than 256 MiB"):
-        v2_bodies.data(v2_bodies.tensor("x", "BYTES", WIDE), schema=schema)
+        v2_bodies.model_input(v2_bodies.tensor("x", "BYTES", WIDE), schema=schema)

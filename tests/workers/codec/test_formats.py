@@ -1,4 +1,4 @@
-"""The other forms of a body: the replaced service's, the unified LLM ones, and MLflow's own checks."""
+"""Other JSON forms: the replaced service's, the unified LLM ones, and bodies under MLflow's own checks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mlflow.models.utils import _enforce_schema
 from mlflow.types.schema import Array, ColSpec, DataType, Object, ParamSchema, ParamSpec, Property, Schema
 from pandas.testing import assert_frame_equal
 
-from tests.support.codec.plans import (
+from tests.support.codec.specs import (
     MIXED,
     SENTINEL,
-    by_mlflow,
     column,
     columns,
-    data,
-    encoded,
-    plan,
-    read,
-    refused,
+    decode,
+    decode_error,
+    input_spec,
+    json_body,
+    mlflow_input,
+    model_input,
 )
 from workers.codec import formats
-from workers.protocol.messages import Job
+from workers.protocol.messages import CONTENT_TYPES, OPEN_INFERENCE, Job
 
 TABLE = columns((DataType.double, "a"), (DataType.string, "b"))
 RECORDS = [{"a": 1.5, "b": "x"}, {"a": 2.5, "b": "y"}]
@@ -45,40 +45,45 @@ SPLIT = {"columns": ["a", "b"], "data": [[1.5, "x"], [2.5, "y"]]}
     ],
 )
 def test_the_replaced_services_bodies(body: Any) -> None:
-    """Each gives the frame of MLflow's form of it, under MLflow's checks as well."""
-    wanted = by_mlflow({"dataframe_records": RECORDS}, TABLE)
-    assert_frame_equal(data(body, TABLE), wanted)
-    assert_frame_equal(_enforce_schema(read(body, TABLE, checks="mlflow").data, TABLE), wanted)
-    assert read(body, TABLE).wrapped
+    """Each gives the same frame as MLflow's form of it, also with MLflow's checks."""
+    expected = mlflow_input({"dataframe_records": RECORDS}, TABLE)
+    assert_frame_equal(model_input(body, TABLE), expected)
+    assert_frame_equal(_enforce_schema(decode(body, TABLE, checks="mlflow").data, TABLE), expected)
+    assert decode(body, TABLE).wrapped
 
 
 def test_the_replaced_services_bodies_keep_index_and_params() -> None:
-    """What stands beside the data goes on with it."""
+    """The index and the params beside the data are kept."""
     params = ParamSchema([ParamSpec("p", DataType.long, 1)])
-    request = read({**SPLIT, "index": [7, 8], "params": {"p": 2}}, TABLE, params=params)
+    request = decode({**SPLIT, "index": [7, 8], "params": {"p": 2}}, TABLE, params=params)
     assert list(request.data.index) == [7, 8]
     assert request.params == {"p": 2}
 
 
+def test_every_media_type_has_a_format() -> None:
+    """Each type that a client can send and accept can be decoded and encoded."""
+    assert set(formats.FORMATS) == {*CONTENT_TYPES, OPEN_INFERENCE}
+
+
 def test_no_module_is_imported_by_a_body() -> None:
-    """Bug 8 of the replaced service: it imported a module that the body named."""
+    """Bug 8 of the replaced service: it imported the module that a body named."""
     before = set(sys.modules)
     for name in ("this", "antigravity", "gateway.artifacts.stores.mlflow_child"):
         sys.modules.pop("this", None)
-        assert "format must be one of" in str(refused({**SPLIT, "format": name}, TABLE))
+        assert "format must be one of" in str(decode_error({**SPLIT, "format": name}, TABLE))
     assert "this" not in set(sys.modules) - before
     assert "antigravity" not in set(sys.modules) - before
 
 
-def test_one_plan_holds_nothing_of_a_request() -> None:
-    """Bug 7 of the replaced service: a request's data stayed on a shared object."""
-    compiled = plan(TABLE)
-    first = formats.decode(Job(encoded(RECORDS)), compiled)
-    second = formats.decode(Job(encoded([{"a": 9.5, "b": "z"}])), compiled)
+def test_an_input_spec_keeps_nothing_of_a_request() -> None:
+    """Bug 7 of the replaced service: the data of a request stayed in a shared object."""
+    spec = input_spec(TABLE)
+    first = formats.decode(Job(json_body(RECORDS)), spec)
+    second = formats.decode(Job(json_body([{"a": 9.5, "b": "z"}])), spec)
     assert first.data["a"].tolist() == [1.5, 2.5]
     assert second.data["a"].tolist() == [9.5]
     first.data.loc[0, "a"] = 0.0
-    again = formats.decode(Job(encoded(RECORDS)), compiled)
+    again = formats.decode(Job(json_body(RECORDS)), spec)
     assert again.data["a"].tolist() == [1.5, 2.5]
 
 
@@ -97,45 +102,45 @@ HELLO = [{"role": "user", "content": "hi"}]
     "body", [{"messages": HELLO}, {"prompt": "hi"}, {"input": ["a", "b"], "format": "float"}]
 )
 def test_unified_llm_bodies(body: dict[str, Any]) -> None:
-    """The body is the input and the answer is not wrapped; `format` is the caller's there."""
-    request = read(body, None)
+    """The body is the input and the response is not wrapped; `format` is a member like any other."""
+    request = decode(body, None)
     assert (request.data, request.params, request.wrapped) == (body, None, False)
 
 
 def test_unified_llm_params() -> None:
-    """Params stand beside the data, and are told from it by the signature."""
+    """The signature says which members are params and which are data."""
     params = ParamSchema([ParamSpec("top_k", DataType.long, 1)])
-    request = read({"messages": HELLO, "top_k": 5.0}, None, params=params)
+    request = decode({"messages": HELLO, "top_k": 5.0}, None, params=params)
     assert (request.data, request.params) == ({"messages": HELLO}, {"top_k": 5})
-    assert refused({"messages": HELLO, "top_k": 5.5}, None, params=params).details[0].column == "top_k"
+    assert decode_error({"messages": HELLO, "top_k": 5.5}, None, params=params).details[0].column == "top_k"
 
 
 def test_unified_llm_signature() -> None:
-    """A body with a signature is held against it as any other, as one row."""
-    made = data({"messages": HELLO, "temperature": 1, "max_tokens": None}, CHAT)
-    assert made["messages"].tolist() == [HELLO]
-    assert made["temperature"].tolist() == [1.0]
-    assert "max_tokens" not in made
+    """With a signature the body is checked as one row of it."""
+    actual = model_input({"messages": HELLO, "temperature": 1, "max_tokens": None}, CHAT)
+    assert actual["messages"].tolist() == [HELLO]
+    assert actual["temperature"].tolist() == [1.0]
+    assert "max_tokens" not in actual
     for wrong in (
         {"temperature": SENTINEL},
         {"max_tokens": 1.5},
         {"messages": [{"role": 5, "content": "x"}]},
     ):
-        assert refused({"messages": HELLO, **wrong}, CHAT).details[0].column == next(iter(wrong))
-    assert refused({"messages": HELLO, "unknown": 1}, CHAT).details[0].column == "unknown"
+        assert decode_error({"messages": HELLO, **wrong}, CHAT).details[0].column == next(iter(wrong))
+    assert decode_error({"messages": HELLO, "unknown": 1}, CHAT).details[0].column == "unknown"
 
 
 def test_unified_llm_texts() -> None:
-    """Several texts at once in a column of strings are the model's to take, as in MLflow."""
+    """A list of texts for a string column goes to the model as it is, as in MLflow."""
     body = {"input": ["a", "b"]}
     schema = columns((DataType.string, "input"))
-    made = data(body, schema)
-    assert made["input"].tolist() == [["a", "b"]]
-    assert read({"input": "a"}, schema).data["input"].tolist() == ["a"]
-    assert refused({"input": ["a", 5]}, schema).details[0].column == "input"
+    actual = model_input(body, schema)
+    assert actual["input"].tolist() == [["a", "b"]]
+    assert decode({"input": "a"}, schema).data["input"].tolist() == ["a"]
+    assert decode_error({"input": ["a", 5]}, schema).details[0].column == "input"
 
 
-# FACTS §3.7: what MLflow makes of values that do not fit, answered 200 by its server.
+# What MLflow makes of values that do not fit; its server answers 200.
 LENIENT: list[tuple[DataType, Any, Any]] = [
     (DataType.long, 2.7, 2),
     (DataType.boolean, "false", True),
@@ -145,21 +150,21 @@ LENIENT: list[tuple[DataType, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "sent", "got"), LENIENT)
-def test_mlflows_own_checks(kind: DataType, sent: Any, got: Any) -> None:
-    """`mlflow` gives its behaviour value for value, where the strict checks refuse."""
+@pytest.mark.parametrize(("data_type", "sent", "received"), LENIENT)
+def test_mlflows_own_checks(data_type: DataType, sent: Any, received: Any) -> None:
+    """With `mlflow` checks each value becomes what MLflow makes of it; strict checks reject it."""
     body = {"dataframe_records": [{"x": sent, "extra": 1}]}
-    made = read(body, column(kind), checks="mlflow").data
-    assert made["x"].tolist() == [got]
-    assert_frame_equal(made[["x"]], by_mlflow(body, column(kind)))
-    refused(body, column(kind))
+    actual = decode(body, column(data_type), checks="mlflow").data
+    assert actual["x"].tolist() == [received]
+    assert_frame_equal(actual[["x"]], mlflow_input(body, column(data_type)))
+    decode_error(body, column(data_type))
 
 
 def test_mlflows_own_numbers() -> None:
-    """Its parser takes NaN and integers of any length; its refusals do not echo here."""
-    nan, wide = read(b'{"inputs": [NaN, 1]}', None, checks="mlflow").data.tolist()
+    """MLflow's parser accepts NaN and integers of any length; its errors repeat no value."""
+    nan, wide = decode(b'{"inputs": [NaN, 1]}', None, checks="mlflow").data.tolist()
     assert math.isnan(nan)
     assert wide == 1
-    assert read(b'{"inputs": [36893488147419103233]}', None, checks="mlflow").data.tolist() == [2**65 + 1]
-    refused({"dataframe_records": [{"x": SENTINEL}]}, column(DataType.long), checks="mlflow")
-    refused({"inputs": [1]}, MIXED)
+    assert decode(b'{"inputs": [36893488147419103233]}', None, checks="mlflow").data.tolist() == [2**65 + 1]
+    decode_error({"dataframe_records": [{"x": SENTINEL}]}, column(DataType.long), checks="mlflow")
+    decode_error({"inputs": [1]}, MIXED)

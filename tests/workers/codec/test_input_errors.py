@@ -1,4 +1,4 @@
-"""What a signature does not allow is refused, with column, row and reason and without the value."""
+"""Values that a signature does not allow are rejected with column, row and reason, without the value."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema
 
-from tests.support.codec.plans import MIXED, SENTINEL, column, columns, encoded, read, refused, split
+from tests.support.codec.specs import (
+    MIXED,
+    SENTINEL,
+    column,
+    columns,
+    decode,
+    decode_error,
+    json_body,
+    split_body,
+)
 
 ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
 
-# Type, a value that MLflow or the replaced service changes silently (FACTS §3.7, §7), the reason.
+# Type, a value that MLflow or the replaced service changes silently, the reason.
 CHANGED: list[tuple[Any, Any, str]] = [
     (DataType.long, 1.9, "fraction"),
     (DataType.long, "2", "not a number"),
@@ -66,35 +75,43 @@ CHANGED: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "reason"), CHANGED, ids=[f"{kind}-{value}" for kind, value, _ in CHANGED]
+    ("mlflow_type", "value", "reason"),
+    CHANGED,
+    ids=[f"{mlflow_type}-{value}" for mlflow_type, value, _ in CHANGED],
 )
-def test_no_value_is_changed_silently(kind: Any, value: Any, reason: str) -> None:
-    """The second row is refused by column, row and reason, in a table and as an object per row."""
-    good = {
+def test_no_value_is_changed_silently(mlflow_type: Any, value: Any, reason: str) -> None:
+    """The error has the column, row and reason of the second row, in a table and in records."""
+    by_type = {
         DataType.string: "a",
         DataType.boolean: True,
         DataType.datetime: "2024-01-01",
         DataType.binary: "",
     }
-    first: Any = good.get(kind, 1) if isinstance(kind, DataType) else {"k": 1} if kind is ITEM else None
-    if first is None:
-        first = [] if isinstance(kind, Array) else {"b": ""} if isinstance(kind, Object) else {}
-    for body in (split([first, value]), {"instances": [{"x": first}, {"x": value}]}):
-        error = refused(body, column(kind))
-        (cell,) = error.details
-        assert (cell.row, cell.column) == (1, "x")
-        assert reason in cell.reason
+    valid: Any = (
+        by_type.get(mlflow_type, 1)
+        if isinstance(mlflow_type, DataType)
+        else {"k": 1}
+        if mlflow_type is ITEM
+        else None
+    )
+    if valid is None:
+        valid = [] if isinstance(mlflow_type, Array) else {"b": ""} if isinstance(mlflow_type, Object) else {}
+    for body in (split_body([valid, value]), {"instances": [{"x": valid}, {"x": value}]}):
+        error = decode_error(body, column(mlflow_type))
+        (problem,) = error.details
+        assert (problem.row, problem.column) == (1, "x")
+        assert reason in problem.reason
         assert "column 'x', row 1" in str(error)
 
 
 def test_integers_beside_decimals_in_a_column_of_anything() -> None:
-    """MLflow lets pandas infer such a column, which would round the integer."""
-    (cell,) = refused(split([0.5, 2**53 + 1]), column(AnyType())).details
-    assert (cell.row, cell.column) == (1, "x")
+    """An integer that pandas would round beside a decimal is rejected: MLflow lets pandas infer the type."""
+    (problem,) = decode_error(split_body([0.5, 2**53 + 1]), column(AnyType())).details
+    assert (problem.row, problem.column) == (1, "x")
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"),
+    ("mlflow_type", "value"),
     [
         (DataType.long, SENTINEL),
         (DataType.double, SENTINEL),
@@ -107,46 +124,46 @@ def test_integers_beside_decimals_in_a_column_of_anything() -> None:
         (Map(DataType.long), {SENTINEL: SENTINEL}),
     ],
 )
-def test_the_value_is_never_echoed(kind: Any, value: Any) -> None:
-    """Neither the message nor the details repeat what the caller sent."""
-    assert refused(split([value]), column(kind)).details
-    refused({"inputs": {"x": value}}, column(kind))
-    refused({"instances": [{"x": value}]}, column(kind))
+def test_the_value_is_never_echoed(mlflow_type: Any, value: Any) -> None:
+    """Neither the message nor the details repeat a value of the client."""
+    assert decode_error(split_body([value]), column(mlflow_type)).details
+    decode_error({"inputs": {"x": value}}, column(mlflow_type))
+    decode_error({"instances": [{"x": value}]}, column(mlflow_type))
 
 
 def test_unknown_and_missing_columns() -> None:
-    """Both are named; nothing is dropped."""
-    error = refused({"dataframe_records": [{"x": 1, "extra": SENTINEL}]}, column(DataType.long))
-    assert [(cell.row, cell.column, cell.reason) for cell in error.details] == [
+    """The error names unknown and missing columns; no column is dropped."""
+    error = decode_error({"dataframe_records": [{"x": 1, "extra": SENTINEL}]}, column(DataType.long))
+    assert [(problem.row, problem.column, problem.reason) for problem in error.details] == [
         (None, "extra", "not a column of the signature")
     ]
-    missing = refused({"dataframe_records": [{}]}, column(DataType.long)).details
-    assert [(cell.column, cell.reason) for cell in missing] == [("x", "missing")]
+    missing = decode_error({"dataframe_records": [{}]}, column(DataType.long)).details
+    assert [(problem.column, problem.reason) for problem in missing] == [("x", "missing")]
     schema = columns((DataType.long, None), (DataType.long, None))
     for rows in ([[1, 2, 3]], [[1]]):
-        assert "takes 2 columns" in str(refused({"dataframe_split": {"data": rows}}, schema))
+        assert "takes 2 columns" in str(decode_error({"dataframe_split": {"data": rows}}, schema))
 
 
-def test_five_cells_are_named_and_the_rest_counted() -> None:
-    """The first five by row, over all columns; the message says how many more there are."""
+def test_five_cells_are_named_and_the_others_counted() -> None:
+    """The details have the first five cells by row over all columns; the message counts the others."""
     row = [SENTINEL, 1.0, "a", SENTINEL, "2024-01-01"]
     body = {"dataframe_split": {"columns": ["count", "size", "name", "open", "since"], "data": [row] * 4}}
-    error = refused(body, MIXED)
-    assert [(cell.row, cell.column) for cell in error.details] == [
+    error = decode_error(body, MIXED)
+    assert [(problem.row, problem.column) for problem in error.details] == [
         (0, "count"), (0, "open"), (1, "count"), (1, "open"), (2, "count")
     ]  # fmt: skip
     assert "3 more" in str(error)
 
 
 def test_long_names_are_cut() -> None:
-    """A name that the caller chose cannot fill the answer."""
-    error = refused({"dataframe_records": [{"y" * 10_000: 1}]}, column(DataType.long))
+    """A long name that the client chose is cut in the message and the details."""
+    error = decode_error({"dataframe_records": [{"y" * 10_000: 1}]}, column(DataType.long))
     assert len(str(error)) < 1000
-    assert max(len(str(cell.column)) for cell in error.details) == 100
+    assert max(len(str(problem.column)) for problem in error.details) == 100
 
 
 def test_numbers_of_the_replaced_service() -> None:
-    """Its bug 9: 1.9 became 1 and "2" became 2. Here neither does, in any of its bodies."""
+    """Bug 9 of the replaced service: 1.9 became 1 and "2" became 2. All its bodies keep both values."""
     for value in (1.9, "2"):
         for body in (
             {"columns": ["x"], "data": [[value]]},
@@ -155,24 +172,24 @@ def test_numbers_of_the_replaced_service() -> None:
             {"instances": [{"x": value}], "format": "tf-instances"},
             {"inputs": {"x": [value]}, "format": "tf-inputs"},
         ):
-            assert refused(body, column(DataType.long)).details[0].column == "x"
-    assert read([{"x": 1.9}], column(DataType.double)).data["x"].tolist() == [1.9]
-    assert read([{"x": "2"}], column(DataType.string)).data["x"].tolist() == ["2"]
+            assert decode_error(body, column(DataType.long)).details[0].column == "x"
+    assert decode([{"x": 1.9}], column(DataType.double)).data["x"].tolist() == [1.9]
+    assert decode([{"x": "2"}], column(DataType.string)).data["x"].tolist() == ["2"]
 
 
-def test_optional_numbers_have_no_gaps() -> None:
-    """Null beside values in an optional long is refused: MLflow's own check could not pass it on."""
+def test_optional_integers_with_nulls_are_rejected() -> None:
+    """A null beside values in an optional long is rejected, since MLflow's own check would reject it."""
     schema = Schema([ColSpec(DataType.long, "x", required=False)])
-    assert refused(split([1, None]), schema).details[0].row == 1
+    assert decode_error(split_body([1, None]), schema).details[0].row == 1
 
 
 @pytest.mark.parametrize(
     "number", [b"18446744073709551617", b"-9223372036854775809", b"1" + b"0" * 25 + b"1"]
 )
 def test_wide_integers_are_not_rounded_by_the_parser(number: bytes) -> None:
-    """An integer beyond 64 bits is exact to the check, wherever in the body it stands."""
+    """An integer beyond 64 bits is exact everywhere in the body."""
     for body in (b'{"inputs":[%s]}', b'{"inputs":{"x":\n%s}}', b'{"dataframe_records":[{"x": %s}]}'):
-        assert "exactly" in str(refused(body % number, column(DataType.double)))
-    exact = read(b'{"inputs":[%s]}' % number, None).data.tolist()
+        assert "exactly" in str(decode_error(body % number, column(DataType.double)))
+    exact = decode(b'{"inputs":[%s]}' % number, None).data.tolist()
     assert exact == [int(number)]
-    assert encoded(exact) == b"[%s]" % number
+    assert json_body(exact) == b"[%s]" % number

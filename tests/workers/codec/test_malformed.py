@@ -1,4 +1,4 @@
-"""Whatever the bytes are, they are read or refused as input; nothing else is raised."""
+"""Any bytes are decoded or rejected with InvalidInput; nothing else is raised."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlflow.types.schema import (
     TensorSpec,
 )
 
-from tests.support.codec.plans import MIXED, column, columns, encoded, plan, refused
+from tests.support.codec.specs import MIXED, column, columns, decode_error, input_spec, json_body
 from workers.codec import formats
 from workers.errors import InvalidInput, UnsupportedMediaType
 from workers.protocol.messages import Job
@@ -96,26 +96,26 @@ MALFORMED: list[Any] = [
 
 
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: str(body)[:60])
-def test_refused_as_input(body: Any) -> None:
-    """A body that is no table of doubles is refused with a message."""
-    assert str(refused(body, DOUBLE))
+def test_rejected_as_input(body: Any) -> None:
+    """A body that is no table of doubles is rejected with a message."""
+    assert str(decode_error(body, DOUBLE))
 
 
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: str(body)[:60])
-def test_nothing_but_input_refused(body: Any) -> None:
-    """The same bodies for other signatures, and by MLflow's own functions: read or refused."""
+def test_nothing_but_invalid_input_is_raised(body: Any) -> None:
+    """The same bodies are decoded or rejected for other signatures and with MLflow's checks."""
     for schema in SCHEMAS:
         for checks in ("strict", "mlflow"):
             try:
-                formats.decode(Job(encoded(body)), plan(schema, checks=checks))
+                formats.decode(Job(json_body(body)), input_spec(schema, checks=checks))
             except InvalidInput as error:
                 assert str(error)  # noqa: PT017 - it need not be raised
 
 
 def test_unknown_media_type() -> None:
-    """The types that can be read are named."""
+    """The error names the supported types."""
     with pytest.raises(UnsupportedMediaType, match="application/json"):
-        formats.decode(Job(b"x", "text/html"), plan(DOUBLE))
+        formats.decode(Job(b"x", "text/html"), input_spec(DOUBLE))
 
 
 SEEDS = [
@@ -147,35 +147,35 @@ ATOMS: list[Any] = [
 PARAMS = ParamSchema([ParamSpec("p", DataType.long, 1), ParamSpec("q", DataType.double, [1.0], shape=(-1,))])
 
 
-def mutated(value: Any, dice: random.Random) -> Any:
-    """`value` with something in it replaced, dropped or doubled."""
-    if dice.random() < 0.15 or not isinstance(value, list | dict) or not value:
-        return dice.choice(ATOMS)
+def mutated(value: Any, rng: random.Random) -> Any:
+    """Return `value` with one part of it replaced, dropped or duplicated."""
+    if rng.random() < 0.15 or not isinstance(value, list | dict) or not value:
+        return rng.choice(ATOMS)
     if isinstance(value, list):
-        place = dice.randrange(len(value))
-        return [*value[:place], mutated(value[place], dice), *value[place + dice.randint(0, 1) :]]
-    name = dice.choice(list(value))
+        index = rng.randrange(len(value))
+        return [*value[:index], mutated(value[index], rng), *value[index + rng.randint(0, 1) :]]
+    name = rng.choice(list(value))
     rest = {other: item for other, item in value.items() if other != name}
-    return {**rest, dice.choice([name, name, name, "x", "inputs"]): mutated(value[name], dice)}
+    return {**rest, rng.choice([name, name, name, "x", "inputs"]): mutated(value[name], rng)}
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: next(iter(seed)))
 def test_mutations(seed: dict[str, Any]) -> None:
-    """Thousands of mutated bodies of each form, cut and flipped bytes among them: read or refused."""
-    dice = random.Random(20240102)  # noqa: S311 - a seeded fuzz
-    refusals = 0
+    """Thousands of mutated bodies of each form, some with bytes cut or changed, are decoded or rejected."""
+    rng = random.Random(20240102)  # noqa: S311 - a seeded fuzz
+    rejected = 0
     for number in range(2500):
         document: Any = seed
-        for _ in range(dice.randint(1, 3)):
-            document = mutated(document, dice)
+        for _ in range(rng.randint(1, 3)):
+            document = mutated(document, rng)
         body = bytearray(json.dumps(document).encode())
         if number % 4 == 0:
-            body[dice.randrange(len(body))] = dice.randrange(256)
+            body[rng.randrange(len(body))] = rng.randrange(256)
         if number % 7 == 0:
-            del body[dice.randrange(len(body)) :]
+            del body[rng.randrange(len(body)) :]
         schema = SCHEMAS[number % len(SCHEMAS)]
         try:
-            formats.decode(Job(bytes(body)), plan(schema, params=PARAMS))
+            formats.decode(Job(bytes(body)), input_spec(schema, params=PARAMS))
         except InvalidInput:
-            refusals += 1
-    assert 1000 < refusals < 2500
+            rejected += 1
+    assert 1000 < rejected < 2500

@@ -1,4 +1,4 @@
-"""Two ways to the same frame: the fast and the exact path, the codec and MLflow's own functions."""
+"""The fast and the exact path make equal columns; with MLflow's checks the input is MLflow's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import DataType
 
-from tests.support.codec.plans import columns, encoded, plan
+from tests.support.codec.specs import columns, input_spec, json_body
 from workers.codec import formats
 from workers.codec.inputs import scalars
 from workers.errors import InvalidInput
@@ -47,34 +47,34 @@ OF_TYPE = {
 }
 
 
-def values_of(kind: DataType) -> st.SearchStrategy[list[Any]]:
-    """Columns that mostly hold what the type holds, and now and then what it does not."""
-    fitting = OF_TYPE[kind]
+def values_of(data_type: DataType) -> st.SearchStrategy[list[Any]]:
+    """Return a strategy of columns, most of which fit the type."""
+    fitting = OF_TYPE[data_type]
     return st.one_of(
         st.lists(fitting, max_size=6), st.lists(st.one_of(fitting, OTHERS, NUMBERS, TEXTS), max_size=6)
     )
 
 
 def outcome(
-    rule: scalars.ScalarConverter, values: Sequence[object]
+    converter: scalars.ScalarConverter, values: Sequence[object]
 ) -> tuple[pd.Series | None, list[tuple[int, str]]]:
-    """What a rule makes of the values, as a Series."""
-    built, bad = rule.convert(values)
-    return (None if bad else pd.Series(built)), bad
+    """Return the converted values as a Series, or None, and the errors."""
+    converted, errors = converter.convert(values)
+    return (None if errors else pd.Series(converted)), errors
 
 
-@pytest.mark.parametrize("kind", list(OF_TYPE), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("data_type", list(OF_TYPE), ids=lambda data_type: data_type.name)
 @given(draw=st.data())
 @settings(max_examples=300, deadline=None)
-def test_the_fast_path_is_the_exact_one(kind: DataType, draw: st.DataObject) -> None:
-    """Asking every value, or none: equal columns of equal dtypes, or the same cells refused."""
-    values = draw.draw(values_of(kind))
-    fast = scalars.CONVERTERS[kind]
+def test_the_fast_path_is_the_exact_one(data_type: DataType, draw: st.DataObject) -> None:
+    """With and without a check of each value, the columns and dtypes or the errors are equal."""
+    values = draw.draw(values_of(data_type))
+    fast = scalars.CONVERTERS[data_type]
     exact = replace(fast, fast_types=frozenset())
-    (built, bad), (wanted, known) = outcome(fast, values), outcome(exact, values)
-    assert bad == known
-    if built is not None and wanted is not None:
-        pd.testing.assert_series_equal(built, wanted, check_exact=True)
+    (converted, errors), (expected, expected_errors) = outcome(fast, values), outcome(exact, values)
+    assert errors == expected_errors
+    if converted is not None and expected is not None:
+        pd.testing.assert_series_equal(converted, expected, check_exact=True)
 
 
 MIXED = columns(
@@ -89,7 +89,7 @@ NAMES = ["count", "weight", "label", "flag"]
 
 
 def documents(rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """The rows in each of MLflow's forms."""
+    """Return the rows in each of MLflow's forms."""
     records = [dict(zip(NAMES, row, strict=True)) for row in rows]
     return [
         {"dataframe_split": {"columns": NAMES, "data": [list(row) for row in rows]}},
@@ -99,40 +99,42 @@ def documents(rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
     ]
 
 
-def by_mlflow(body: bytes, checks: Any) -> Any:
-    """What the scoring server's own functions hand to the model; None where they refuse."""
+def mlflow_input(body: bytes, spec: Any) -> Any:
+    """Return the input that the scoring server's functions make, or None if they raise."""
     try:
-        return scoring_server._parse_json_data(body.decode(), checks.metadata, checks.schema).data
-    except Exception:  # noqa: BLE001 - whatever MLflow, pandas and numpy raise is a refusal
+        return scoring_server._parse_json_data(body.decode(), spec.metadata, spec.schema).data
+    except Exception:  # noqa: BLE001 - whatever MLflow, pandas and numpy raise rejects the body
         return None
 
 
 @given(rows=ROWS)
 @settings(max_examples=200, deadline=None)
 def test_mlflows_own_checks_are_mlflows_own(rows: list[tuple[Any, ...]]) -> None:
-    """With `mlflow` for input checks the model gets what the scoring server gives it, lossy casts and all."""
-    relaxed = plan(MIXED, checks="mlflow")
+    """With `mlflow` checks the model gets the scoring server's input, lossy casts included."""
+    spec = input_spec(MIXED, checks="mlflow")
     for document in documents(rows):
-        body = encoded(document)
+        body = json_body(document)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of casts that lose something: that is what was asked for
-            wanted = by_mlflow(body, relaxed)
+            warnings.simplefilter("ignore")  # about lossy casts, which `mlflow` checks allow
+            expected = mlflow_input(body, spec)
             try:
-                made = formats.decode(Job(body), relaxed).data
+                actual = formats.decode(Job(body), spec).data
             except InvalidInput:
-                made = None
-        assert same(made, wanted), json.dumps(document)
+                actual = None
+        assert is_same(actual, expected), json.dumps(document)
 
 
-def same(made: Any, wanted: Any) -> bool:
-    """Equal in kind, values, dtypes, columns and index; NaN equals NaN."""
-    if type(made) is not type(wanted):
+def is_same(actual: Any, expected: Any) -> bool:
+    """Return whether type, values, dtypes, columns and index are equal; NaN equals NaN."""
+    if type(actual) is not type(expected):
         return False
-    if isinstance(made, pd.DataFrame):
-        pd.testing.assert_frame_equal(made, wanted, check_exact=True)
+    if isinstance(actual, pd.DataFrame):
+        pd.testing.assert_frame_equal(actual, expected, check_exact=True)
         return True
-    if isinstance(made, dict):
-        return made.keys() == wanted.keys() and all(same(made[name], wanted[name]) for name in made)
-    if isinstance(made, np.ndarray):
-        return made.dtype == wanted.dtype and repr(made.tolist()) == repr(wanted.tolist())
-    return repr(made) == repr(wanted)
+    if isinstance(actual, dict):
+        return actual.keys() == expected.keys() and all(
+            is_same(actual[name], expected[name]) for name in actual
+        )
+    if isinstance(actual, np.ndarray):
+        return actual.dtype == expected.dtype and repr(actual.tolist()) == repr(expected.tolist())
+    return repr(actual) == repr(expected)

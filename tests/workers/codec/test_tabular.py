@@ -1,4 +1,4 @@
-"""CSV, Parquet and Arrow: the same table is the same frame as in JSON, or is refused alike."""
+"""A table in CSV, Parquet or Arrow gives the same frame as in JSON, or the same errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ from mlflow.pyfunc.scoring_server import parse_csv_input, parse_parquet_input
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
 from pandas.testing import assert_frame_equal
 
-from tests.support.codec import plans
-from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
-from tests.support.codec.tabular import FORMATS, arrow, csv_text, data, parquet_file, refused
+from tests.support.codec import specs
+from tests.support.codec.specs import MIXED, SENTINEL, column, columns, input_spec
+from tests.support.codec.tabular import (
+    FORMATS,
+    arrow_stream,
+    csv_text,
+    decode_error,
+    model_input,
+    parquet_file,
+)
 from workers.codec import formats
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
@@ -33,7 +40,7 @@ NOON = datetime.datetime(2024, 1, 2, 12, tzinfo=UTC)
 FINER = decimal.Decimal("1.00000000000000000001")
 LATER = NOON + datetime.timedelta(microseconds=1)
 
-# Signature's type, JSON's values, Arrow's types that hold them, their values where they are others.
+# Signature type, JSON values, Arrow types that hold them, Python values for Arrow if they differ.
 VALUES: list[tuple[Any, list[Any], list[pa.DataType], list[Any] | None]] = [
     (DataType.boolean, [True, False], [pa.bool_()], None),
     (DataType.integer, [1, -(2**31), 2**31 - 1], [pa.int32(), pa.int64(), pa.decimal128(20, 2)], None),
@@ -96,48 +103,56 @@ VALUES: list[tuple[Any, list[Any], list[pa.DataType], list[Any] | None]] = [
     (Map(DataType.string), [{"a": "b"}, {}], [pa.map_(pa.string(), pa.string())], None),
     (AnyType(), ["a", None], [pa.string()], None),
 ]
-CASES = [(kind, values, of, other or values) for kind, values, types, other in VALUES for of in types]
+CASES = [
+    (mlflow_type, values, arrow_type, arrow_values or values)
+    for mlflow_type, values, arrow_types, arrow_values in VALUES
+    for arrow_type in arrow_types
+]
 
 
-def split(values: list[Any]) -> dict[str, Any]:
-    return plans.split(values)
-
-
-@pytest.mark.parametrize(("kind", "values", "of", "own"), CASES, ids=lambda value: str(value)[:40])
-def test_every_type(kind: Any, values: list[Any], of: pa.DataType, own: list[Any]) -> None:
-    """Each of Arrow's types that can hold a column's values gives JSON's frame, in Arrow and in Parquet."""
-    table = pa.table({"x": _array(own, of)})
+@pytest.mark.parametrize(
+    ("mlflow_type", "values", "arrow_type", "arrow_values"), CASES, ids=lambda value: str(value)[:40]
+)
+def test_every_type(
+    mlflow_type: Any, values: list[Any], arrow_type: pa.DataType, arrow_values: list[Any]
+) -> None:
+    """Each Arrow type that can hold the values gives the frame of JSON, in Arrow and in Parquet."""
+    table = pa.table({"x": _array(arrow_values, arrow_type)})
     for required in (True, False):
-        schema = column(kind, required=required)
-        wanted = plans.data(split(values), schema)
-        assert_frame_equal(data(arrow(table), ARROW, schema), wanted)
-        if not (pa.types.is_binary_view(of) or pa.types.is_string_view(of)):
-            assert_frame_equal(data(parquet_file(table), PARQUET, schema), wanted)
+        schema = column(mlflow_type, required=required)
+        expected = specs.model_input(specs.split_body(values), schema)
+        assert_frame_equal(model_input(arrow_stream(table), ARROW, schema), expected)
+        if not (pa.types.is_binary_view(arrow_type) or pa.types.is_string_view(arrow_type)):
+            assert_frame_equal(model_input(parquet_file(table), PARQUET, schema), expected)
 
 
-@pytest.mark.parametrize(("kind", "values"), [case[:2] for case in VALUES], ids=lambda value: str(value)[:40])
-def test_every_type_in_csv(kind: Any, values: list[Any]) -> None:
-    """A cell's text gives the value that JSON's does: base64, ISO 8601, JSON for lists and objects."""
+@pytest.mark.parametrize(
+    ("mlflow_type", "values"), [case[:2] for case in VALUES], ids=lambda value: str(value)[:40]
+)
+def test_every_type_in_csv(mlflow_type: Any, values: list[Any]) -> None:
+    """Each cell gives the value that JSON gives: from base64, ISO 8601, or JSON for lists and objects."""
     for required in (True, False):
-        schema = column(kind, required=required)
+        schema = column(mlflow_type, required=required)
         body = csv_text(["x"], [[value] for value in values])
-        assert_frame_equal(data(body, CSV, schema), plans.data(split(values), schema))
+        assert_frame_equal(
+            model_input(body, CSV, schema), specs.model_input(specs.split_body(values), schema)
+        )
 
 
-def _array(values: list[Any], of: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(of):
-        return pa.array(values, of.value_type).dictionary_encode().cast(of)
-    if pa.types.is_decimal(of):
-        return pa.array([None if value is None else decimal.Decimal(value) for value in values], of)
-    if pa.types.is_float16(of):
-        return pa.array([None if value is None else np.float16(value) for value in values], of)
-    if pa.types.is_map(of):
-        return pa.array([list(value.items()) for value in values], of)
-    return pa.array(values, of)
+def _array(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(arrow_type):
+        return pa.array(values, arrow_type.value_type).dictionary_encode().cast(arrow_type)
+    if pa.types.is_decimal(arrow_type):
+        return pa.array([None if value is None else decimal.Decimal(value) for value in values], arrow_type)
+    if pa.types.is_float16(arrow_type):
+        return pa.array([None if value is None else np.float16(value) for value in values], arrow_type)
+    if pa.types.is_map(arrow_type):
+        return pa.array([list(value.items()) for value in values], arrow_type)
+    return pa.array(values, arrow_type)
 
 
-# What each of the formats refuses, with the row and the reason that JSON gives.
-REFUSED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
+# Values that Arrow and Parquet bodies must not have, with the row and the reason that JSON gives.
+REJECTED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
     (DataType.long, pa.float64(), [1.0, 2.7], 1, "has a fraction"),
     (DataType.long, pa.float64(), [1.0, 2.0**60], 1, "2^52"),
     (DataType.long, pa.float64(), [1.0, 2.0**52], 1, "2^52"),
@@ -161,18 +176,20 @@ REFUSED: list[tuple[Any, pa.DataType, list[Any], int, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "of", "values", "row", "reason"), REFUSED)
-def test_what_does_not_fit(kind: Any, of: pa.DataType, values: list[Any], row: int, reason: str) -> None:
-    """Arrow's and Parquet's values are refused with JSON's reasons and rows."""
-    table = pa.table({"x": pa.array(values, of)})
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        cell = refused(body, media_type, column(kind)).details[0]
+@pytest.mark.parametrize(("mlflow_type", "arrow_type", "values", "row", "reason"), REJECTED)
+def test_values_that_do_not_fit(
+    mlflow_type: Any, arrow_type: pa.DataType, values: list[Any], row: int, reason: str
+) -> None:
+    """Values in Arrow and Parquet are rejected with the rows and reasons of JSON."""
+    table = pa.table({"x": pa.array(values, arrow_type)})
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        cell = decode_error(body, media_type, column(mlflow_type)).details[0]
         assert (cell.row, cell.column) == (row, "x")
         assert reason in cell.reason
 
 
 @pytest.mark.parametrize(
-    ("kind", "of", "values"),
+    ("mlflow_type", "arrow_type", "values"),
     [
         (DataType.long, pa.string(), ["1"]),
         (DataType.double, pa.bool_(), [True]),
@@ -186,15 +203,17 @@ def test_what_does_not_fit(kind: Any, of: pa.DataType, values: list[Any], row: i
         (DataType.string, pa.struct([("a", pa.string())]), [{"a": "b"}]),
     ],
 )
-def test_another_family_of_types(kind: Any, of: pa.DataType, values: list[Any]) -> None:
-    """A column of another kind is refused whole, by name."""
-    told = refused(arrow(pa.table({"x": pa.array(values, of)})), ARROW, column(kind))
-    assert (told.details[0].row, told.details[0].column) == (None, "x")
-    assert f"where {kind.name} is wanted" in str(told)
+def test_another_family_of_types(mlflow_type: Any, arrow_type: pa.DataType, values: list[Any]) -> None:
+    """A column of another family of types is rejected as a whole, by its name."""
+    error = decode_error(
+        arrow_stream(pa.table({"x": pa.array(values, arrow_type)})), ARROW, column(mlflow_type)
+    )
+    assert (error.details[0].row, error.details[0].column) == (None, "x")
+    assert f"expected {mlflow_type.name}" in str(error)
 
 
 @pytest.mark.parametrize(
-    ("kind", "cell", "reason"),
+    ("mlflow_type", "cell", "reason"),
     [
         (DataType.long, "2.7", "has a fraction"),
         (DataType.long, "4503599627370497.3", "has a fraction"),
@@ -225,19 +244,19 @@ def test_another_family_of_types(kind: Any, of: pa.DataType, values: list[Any]) 
         (Array(DataType.long), "", "not a list"),
     ],
 )
-def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None:
-    """The row, the column and JSON's reason; the other row is in order."""
+def test_cells_of_csv_that_do_not_fit(mlflow_type: Any, cell: str, reason: str) -> None:
+    """The error has the row, the column and the reason of JSON."""
     fits = {DataType.boolean: "true", DataType.datetime: "2024-01-02", DataType.binary: "aGk="}
-    good = "[1]" if isinstance(kind, Array) else fits.get(kind, "1")
-    told = refused(
-        f'x,y\n"{good}",a\n"{cell}",b\n'.encode(), CSV, columns((kind, "x"), (DataType.string, "y"))
+    good = "[1]" if isinstance(mlflow_type, Array) else fits.get(mlflow_type, "1")
+    error = decode_error(
+        f'x,y\n"{good}",a\n"{cell}",b\n'.encode(), CSV, columns((mlflow_type, "x"), (DataType.string, "y"))
     )
-    assert [(found.row, found.column) for found in told.details] == [(1, "x")]
-    assert reason in told.details[0].reason
+    assert [(problem.row, problem.column) for problem in error.details] == [(1, "x")]
+    assert reason in error.details[0].reason
 
 
 @pytest.mark.parametrize(
-    ("kind", "cells", "wanted"),
+    ("mlflow_type", "cells", "expected"),
     [
         (DataType.long, ["+5", " 6 ", "7.0", "8e0", "007"], [5, 6, 7, 8, 7]),
         (
@@ -258,21 +277,21 @@ def test_cells_of_csv_that_do_not_fit(kind: Any, cell: str, reason: str) -> None
         (DataType.double, ["0.1", "1.7976931348623157e308", "5e-324"], [0.1, 1.7976931348623157e308, 5e-324]),
     ],
 )
-def test_ways_to_write_a_cell(kind: Any, cells: list[str], wanted: list[Any]) -> None:
-    """Spaces, signs, what other writers make of booleans and of what is not finite."""
-    made = data(csv_text(["x", "y"], []) + b"".join(f"{cell},\n".encode() for cell in cells), CSV,
-                columns((kind, "x"), (DataType.string, "y")))  # fmt: skip
-    np.testing.assert_array_equal(made["x"].to_numpy(), np.array(wanted, dtype=kind.to_pandas()))
+def test_ways_to_write_a_cell(mlflow_type: Any, cells: list[str], expected: list[Any]) -> None:
+    """Spaces, signs and the spellings of booleans and non-finite numbers of other writers are accepted."""
+    actual = model_input(csv_text(["x", "y"], []) + b"".join(f"{cell},\n".encode() for cell in cells), CSV,
+                columns((mlflow_type, "x"), (DataType.string, "y")))  # fmt: skip
+    np.testing.assert_array_equal(actual["x"].to_numpy(), np.array(expected, dtype=mlflow_type.to_pandas()))
 
 
 @pytest.mark.parametrize(
-    ("body", "row", "said"),
+    ("body", "row", "message"),
     [
         (b"", None, "is empty"),
         (b"\xef\xbb\xbf\n\n", None, "is empty"),
         (b"x,x\n1,2\n", None, "twice"),
-        (b"x,y\n1\n", 0, "has 1 values, where 2 are wanted"),
-        (b"x,y\n1,2\n1,2,s3cr3t-7316\n", 1, "has 3 values, where 2 are wanted"),
+        (b"x,y\n1\n", 0, "has 1 values, expected 2"),
+        (b"x,y\n1,2\n1,2,s3cr3t-7316\n", 1, "has 3 values, expected 2"),
         (b'x,y\n1,"2\n', None, "does not end"),
         (b'x,y\n1,"s3cr3t-7316"2\n', None, "quote within"),
         (b'x,y\n1,2"s3cr3t-7316"\n', None, "quote within"),
@@ -283,44 +302,52 @@ def test_ways_to_write_a_cell(kind: Any, cells: list[str], wanted: list[Any]) ->
         (b"x,y,s3cr3t-" + b"7316\n", None, "not a column"),
     ],
 )
-def test_csv_that_cannot_be_read(body: bytes, row: int | None, said: str) -> None:
-    """Nothing is guessed where a cell's or a line's end is in doubt."""
+def test_csv_that_cannot_be_read(body: bytes, row: int | None, message: str) -> None:
+    """CSV whose cells or lines are ambiguous is rejected."""
     schema = columns((DataType.long, "x"), (DataType.string, "y"))
-    if b"not a column".decode() in said:
+    if "not a column" in message:
         body = b"x,y,z\n1,2,3\n"
-    told = refused(body, CSV, schema)
-    assert said in f"{told} {told.details}"
+    error = decode_error(body, CSV, schema)
+    assert message in f"{error} {error.details}"
     if row is not None:
-        assert told.details[0].row == row
+        assert error.details[0].row == row
 
 
 def test_the_lines_of_csv() -> None:
-    """A byte order mark, CRLF and CR, embedded newlines, blank lines, no last newline."""
+    """A byte order mark, all line ends, newlines in cells, blank lines and no last newline are accepted."""
     schema = columns((DataType.long, "x"), (DataType.string, "y"))
-    wanted = plans.data(
+    expected = specs.model_input(
         {"dataframe_split": {"columns": ["x", "y"], "data": [[1, "a\nb"], [2, 'q"']]}}, schema
     )
     for end in ("\n", "\r\n", "\r"):
         body = f'\ufeffy,x{end}"a\nb",1{end}{end}"q""",2'.encode()
-        assert_frame_equal(data(body, CSV, schema), wanted)
-    assert data(b"x,y\n", CSV, schema).shape == (0, 2)
+        assert_frame_equal(model_input(body, CSV, schema), expected)
+    assert model_input(b"x,y\n", CSV, schema).shape == (0, 2)
 
 
 def test_one_column_of_csv() -> None:
-    """A blank line is an empty cell where there is one column; an empty text is a quoted one."""
-    assert data(b'x\na\n\n""\n', CSV, column(DataType.string))["x"].isna().tolist() == [False, True, False]
-    assert data(b'x\n1.5\n\n""\n', CSV, column(DataType.double))["x"].isna().tolist() == [False, True, True]
+    """In a table of one column a blank line is an empty cell; a quoted empty cell is an empty text."""
+    assert model_input(b'x\na\n\n""\n', CSV, column(DataType.string))["x"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert model_input(b'x\n1.5\n\n""\n', CSV, column(DataType.double))["x"].isna().tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
 def test_names_and_optional_columns(media_type: str) -> None:
-    """Columns come in the signature's order; unknown and missing ones are named, optional ones may lack."""
+    """The frame has the order of the signature; errors name unknown columns and missing required ones."""
     schema = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.long, "b", required=False)])
-    made = data(_body({"b": [1, 2], "a": [1.5, 2.5]}, media_type), media_type, schema)
-    assert_frame_equal(made, pd.DataFrame({"a": [1.5, 2.5], "b": [1, 2]}))
-    assert list(data(_body({"a": [1.5], "b": [None]}, media_type), media_type, schema)) == ["a"]
-    told = refused(_body({"b": [1], "zz": [1]}, media_type), media_type, schema)
-    assert [(cell.column, cell.reason) for cell in told.details] == [
+    actual = model_input(_body({"b": [1, 2], "a": [1.5, 2.5]}, media_type), media_type, schema)
+    assert_frame_equal(actual, pd.DataFrame({"a": [1.5, 2.5], "b": [1, 2]}))
+    assert list(model_input(_body({"a": [1.5], "b": [None]}, media_type), media_type, schema)) == ["a"]
+    error = decode_error(_body({"b": [1], "zz": [1]}, media_type), media_type, schema)
+    assert [(cell.column, cell.reason) for cell in error.details] == [
         ("zz", "not a column of the signature"),
         ("a", "missing"),
     ]
@@ -328,77 +355,81 @@ def test_names_and_optional_columns(media_type: str) -> None:
 
 @pytest.mark.parametrize("media_type", FORMATS)
 def test_nameless_columns(media_type: str) -> None:
-    """A signature without names is matched by position."""
+    """Columns match a signature without names by position."""
     schema = columns((DataType.long, None), (DataType.string, None))
-    wanted = plans.data({"dataframe_split": {"columns": ["p", "q"], "data": [[1, "a"]]}}, schema)
-    assert_frame_equal(data(_body({"p": [1], "q": ["a"]}, media_type), media_type, schema), wanted)
+    expected = specs.model_input({"dataframe_split": {"columns": ["p", "q"], "data": [[1, "a"]]}}, schema)
+    assert_frame_equal(model_input(_body({"p": [1], "q": ["a"]}, media_type), media_type, schema), expected)
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8"])
 def test_tensors(media_type: str, dtype: str) -> None:
-    """Columns side by side are one array; a named input is its column."""
+    """The columns are one array, or one array each if the signature names its inputs."""
     one = Schema([TensorSpec(np.dtype(dtype), (-1, 2))])
     body = _body({"a": [1, 2], "b": [3, 4]}, media_type)
-    np.testing.assert_array_equal(data(body, media_type, one), np.array([[1, 3], [2, 4]], dtype))
+    np.testing.assert_array_equal(model_input(body, media_type, one), np.array([[1, 3], [2, 4]], dtype))
     named = Schema([TensorSpec(np.dtype(dtype), (-1,), "a"), TensorSpec(np.dtype("float64"), (-1, 1), "b")])
-    made = data(body, media_type, named)
-    np.testing.assert_array_equal(made["a"], np.array([1, 2], dtype))
-    np.testing.assert_array_equal(made["b"], np.array([[3.0], [4.0]]))
-    assert "has the shape" in str(refused(_body({"a": [1]}, media_type), media_type, one))
+    actual = model_input(body, media_type, named)
+    np.testing.assert_array_equal(actual["a"], np.array([1, 2], dtype))
+    np.testing.assert_array_equal(actual["b"], np.array([[3.0], [4.0]]))
+    assert "has the shape" in str(decode_error(_body({"a": [1]}, media_type), media_type, one))
 
 
 def test_tensors_of_lists() -> None:
-    """Lists of one length are the rows of an array, folded as the signature has them."""
+    """Lists of one length are the rows of an array, folded into the signature's shape."""
     table = pa.table({"x": [[1.0, 2.0, 3.0, 4.0]] * 3})
     schema = Schema([TensorSpec(np.dtype("float32"), (-1, 2, 2), "x")])
-    wanted = {"x": np.array([[[1, 2], [3, 4]]] * 3, dtype=np.float32)}
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        np.testing.assert_equal(data(body, media_type, schema), wanted)
-    assert "no array" in str(refused(arrow(pa.table({"x": [[1.0], [1.0, 2.0]]})), ARROW, schema))
-    assert "shape" in str(refused(arrow(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
+    expected = {"x": np.array([[[1, 2], [3, 4]]] * 3, dtype=np.float32)}
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        np.testing.assert_equal(model_input(body, media_type, schema), expected)
+    assert "not an array" in str(
+        decode_error(arrow_stream(pa.table({"x": [[1.0], [1.0, 2.0]]})), ARROW, schema)
+    )
+    assert "shape" in str(decode_error(arrow_stream(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
 
 
-def test_what_pandas_writes() -> None:
-    """pandas' own metadata is not followed: an index that it stored is a column, which is unknown."""
+def test_parquet_written_by_pandas() -> None:
+    """The metadata of pandas is ignored: a stored index is an unknown column."""
     frame = pd.DataFrame({"x": [1.5, 2.5]}, index=[7, 8])
     sink = io.BytesIO()
     frame.to_parquet(sink)
-    assert "__index_level_0__" in str(refused(sink.getvalue(), PARQUET, column(DataType.double)))
+    assert "__index_level_0__" in str(decode_error(sink.getvalue(), PARQUET, column(DataType.double)))
     sink = io.BytesIO()
     frame.reset_index(drop=True).to_parquet(sink)
-    assert_frame_equal(data(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True))
+    assert_frame_equal(
+        model_input(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True)
+    )
 
 
 def test_without_signature() -> None:
-    """pandas' own types; integers that null would round stay whole, zoned times are in UTC."""
+    """The frame has pandas' dtypes; integers that a null would round stay exact; zoned times become UTC."""
     table = pa.table({
         "n": pa.array([2**53 + 1, None]), "m": [1, None], "s": ["a", None], "l": [[1], [2]],
         "t": pa.array([0, 1], pa.timestamp("s", "Europe/Berlin")),
     })  # fmt: skip
-    for body, media_type in ((arrow(table), ARROW), (parquet_file(table), PARQUET)):
-        made = data(body, media_type, None)
-        assert made["n"].tolist() == [2**53 + 1, None]
-        assert made["m"].dtype == np.float64
-        assert made["l"].tolist() == [[1], [2]]
-        assert str(made["t"].dt.tz) == "UTC"
-        made.loc[0, "m"] = 5.0
+    for body, media_type in ((arrow_stream(table), ARROW), (parquet_file(table), PARQUET)):
+        actual = model_input(body, media_type, None)
+        assert actual["n"].tolist() == [2**53 + 1, None]
+        assert actual["m"].dtype == np.float64
+        assert actual["l"].tolist() == [[1], [2]]
+        assert str(actual["t"].dt.tz) == "UTC"
+        actual.loc[0, "m"] = 5.0
     body = b'n,s,q\n007,NA,0.1\n8,"a",0.30000000000000004\n'
     assert_frame_equal(
-        data(body, CSV, None),
+        model_input(body, CSV, None),
         pd.DataFrame({"n": [7, 8], "s": [None, "a"], "q": [0.1, 0.30000000000000004]}).astype({"s": "str"}),
     )
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
 def test_type_hinted_models(media_type: str) -> None:
-    """They take JSON alone, and are told so before anything is read."""
-    hinted = InputSpec.from_model(_hinted(), input_checks="strict")
+    """A model with type hints accepts only JSON."""
+    spec = InputSpec.from_model(_model_with_type_hints(), input_checks="strict")
     with pytest.raises(InvalidInput, match="type hints"):
-        formats.decode(Job(_body({"x": [1]}, media_type), media_type), hinted)
+        formats.decode(Job(_body({"x": [1]}, media_type), media_type), spec)
 
 
-def _hinted() -> Any:
+def _model_with_type_hints() -> Any:
     model = Model()
     model.signature = ModelSignature(inputs=column(AnyType()))
     model.signature._is_signature_from_type_hint = True
@@ -406,24 +437,24 @@ def _hinted() -> Any:
 
 
 def test_mlflows_own_readers() -> None:
-    """Where MLflow checks, CSV and Parquet are what its scoring server makes of them, or refused."""
+    """With `mlflow` checks CSV and Parquet give the scoring server's frames, or are rejected."""
     schema = columns((DataType.long, "x"), (DataType.string, "s"))
     text = b"x,s\n1,NA\n2,b\n"
-    made = formats.decode(Job(text, CSV), plan(schema, checks="mlflow")).data
-    assert_frame_equal(made, parse_csv_input(io.StringIO(text.decode()), schema))
+    actual = formats.decode(Job(text, CSV), input_spec(schema, checks="mlflow")).data
+    assert_frame_equal(actual, parse_csv_input(io.StringIO(text.decode()), schema))
     file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
-    made = formats.decode(Job(file, PARQUET), plan(schema, checks="mlflow")).data
-    assert_frame_equal(made, parse_parquet_input(io.BytesIO(file)))
-    refused(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
-    refused(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
-    refused(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")
+    actual = formats.decode(Job(file, PARQUET), input_spec(schema, checks="mlflow")).data
+    assert_frame_equal(actual, parse_parquet_input(io.BytesIO(file)))
+    decode_error(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
+    decode_error(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
+    decode_error(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")
 
 
 def _body(table: dict[str, list[Any]], media_type: str) -> bytes:
-    made = pa.table(table)
+    actual = pa.table(table)
     if media_type == CSV:
         return csv_text(list(table), list(zip(*table.values(), strict=True)))
-    return arrow(made) if media_type == ARROW else parquet_file(made)
+    return arrow_stream(actual) if media_type == ARROW else parquet_file(actual)
 
 
 ROWS = st.lists(
@@ -450,15 +481,15 @@ TYPES = pa.schema(
 @settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_random_tables(rows: list[tuple[Any, ...]]) -> None:
-    """Whatever the rows, all formats give JSON's frame."""
-    said = [[*row[:4], None if row[4] is None else row[4].isoformat()] for row in rows]
-    wanted = plans.data({"dataframe_split": {"columns": TYPES.names, "data": said}}, MIXED)
+    """All formats give the frame of JSON for random rows."""
+    message = [[*row[:4], None if row[4] is None else row[4].isoformat()] for row in rows]
+    expected = specs.model_input({"dataframe_split": {"columns": TYPES.names, "data": message}}, MIXED)
     cells = (
         dict(zip(TYPES.names, zip(*rows, strict=True), strict=True))
         if rows
         else {name: [] for name in TYPES.names}
     )
     table = pa.table(cells, TYPES)
-    assert_frame_equal(data(arrow(table), ARROW, MIXED), wanted)
-    assert_frame_equal(data(parquet_file(table), PARQUET, MIXED), wanted)
-    assert_frame_equal(data(csv_text(TYPES.names, said), CSV, MIXED), wanted)
+    assert_frame_equal(model_input(arrow_stream(table), ARROW, MIXED), expected)
+    assert_frame_equal(model_input(parquet_file(table), PARQUET, MIXED), expected)
+    assert_frame_equal(model_input(csv_text(TYPES.names, message), CSV, MIXED), expected)

@@ -1,4 +1,4 @@
-"""Answers in CSV, Parquet and Arrow: every table in each of them, and what is no table in none."""
+"""Predictions in CSV, Parquet and Arrow: every table is encoded, and other predictions are rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.protocol.messages import ARROW, CSV, PARQUET, Job
 NOON = pd.Timestamp("2024-01-02T12:00:00Z")
 NAN = float("nan")
 
-# What a model returns, its columns, and its CSV.
+# Predictions, their columns, and their CSV.
 TABLES: list[tuple[Any, dict[str, list[Any]], str]] = [
     (np.array([1.5, NAN, np.inf]), {"0": [1.5, None, np.inf]}, '0\r\n1.5\r\n""\r\ninf\r\n'),
     (np.array([[1, 2], [3, 4]]), {"0": [1, 3], "1": [2, 4]}, "0,1\r\n1,2\r\n3,4\r\n"),
@@ -41,19 +41,19 @@ TABLES: list[tuple[Any, dict[str, list[Any]], str]] = [
 ]  # fmt: skip
 
 
-def written(predictions: object, accept: str) -> bytes:
-    answer = formats.encode(predictions, DecodedRequest(None), Job(b"", accept=accept))
-    assert (answer.content_type, answer.wrapped) == (accept, False)
-    return answer.body
+def encode_body(predictions: object, accept: str) -> bytes:
+    response = formats.encode(predictions, DecodedRequest(None), Job(b"", accept=accept))
+    assert (response.content_type, response.wrapped) == (accept, False)
+    return response.body
 
 
 @pytest.mark.parametrize(("predictions", "columns", "text"), TABLES)
 def test_tables(predictions: Any, columns: dict[str, list[Any]], text: str) -> None:
-    """Names and values are the model's; its index is not told, as in JSON."""
-    assert written(predictions, CSV).decode() == text
+    """Names and values are the model's; its index is left out, as in JSON."""
+    assert encode_body(predictions, CSV).decode() == text
     for table in (
-        parquet.read_table(io.BytesIO(written(predictions, PARQUET))),
-        ipc.open_stream(written(predictions, ARROW)).read_all(),
+        parquet.read_table(io.BytesIO(encode_body(predictions, PARQUET))),
+        ipc.open_stream(encode_body(predictions, ARROW)).read_all(),
     ):
         assert table.schema.metadata is None
         assert [name.decode() if isinstance(name, bytes) else name for name in table.column_names] == list(
@@ -79,25 +79,25 @@ def test_tables(predictions: Any, columns: dict[str, list[Any]], text: str) -> N
         pd.DataFrame([[1, 2]], columns=[1, "1"]),
     ],
 )
-def test_what_is_no_table(predictions: object, accept: str) -> None:
-    """The refusal says that JSON can be had."""
-    with pytest.raises(NotAcceptable, match="JSON can be had"):
-        written(predictions, accept)
+def test_predictions_that_are_no_table(predictions: object, accept: str) -> None:
+    """The error says that JSON is available."""
+    with pytest.raises(NotAcceptable, match="JSON is available"):
+        encode_body(predictions, accept)
 
 
 @pytest.mark.parametrize("accept", [PARQUET, ARROW])
 @pytest.mark.parametrize("cells", [["a", 1], [1j, 2j], [object(), None]])
-def test_what_arrow_has_no_type_for(cells: list[Any], accept: str) -> None:
-    """Likewise, for a column of several types and for types that Arrow lacks."""
-    with pytest.raises(NotAcceptable, match="JSON can be had"):
-        written(pd.DataFrame({"x": pd.Series(cells, dtype=object)}), accept)
+def test_types_that_arrow_lacks(cells: list[Any], accept: str) -> None:
+    """Columns of several types and of types that Arrow lacks raise the same error."""
+    with pytest.raises(NotAcceptable, match="JSON is available"):
+        encode_body(pd.DataFrame({"x": pd.Series(cells, dtype=object)}), accept)
 
 
 def test_types_are_kept() -> None:
-    """The narrow types of a model's answer arrive as they are."""
+    """The narrow dtypes of predictions are kept."""
     frame = pd.DataFrame(
         {"f": np.array([0.1], np.float32), "i": np.array([1], np.int8), "d": [datetime.timedelta(1)]}
     )
-    table = ipc.open_stream(written(frame, ARROW)).read_all()
+    table = ipc.open_stream(encode_body(frame, ARROW)).read_all()
     assert [str(kind) for kind in table.schema.types[:2]] == ["float", "int8"]
     assert pa.types.is_duration(table.schema.types[2])

@@ -13,10 +13,10 @@ from gateway.api.body import decompression
 from gateway.api.body.memory_limit import BODIES_REJECTED, UNCOUNTED_BYTES, BodyMemoryExceeded
 from gateway.api.errors import HttpError
 from gateway.api.negotiation import RESPONSE_MEDIA_TYPES, negotiate_media_type
-from workers.protocol.messages import ARROW, CSV, PARQUET, Job
+from workers.protocol.messages import CONTENT_TYPES, Job
 
 JSON: Final = "application/json"
-_REQUEST_MEDIA_TYPES: Final = (JSON, CSV, PARQUET, ARROW)
+_REQUEST_MEDIA_TYPES: Final = tuple(CONTENT_TYPES)
 _MAX_CHUNKS: Final = 1024  # a body may come in millions of them, each an object of its own
 
 

@@ -1,55 +1,42 @@
-"""Tabular answers in Arrow's stream format and in Parquet, with the types that they have in the model."""
+"""Predictions as an Arrow stream, with the types that they have in the model."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyarrow import ipc, parquet
+from pyarrow import ipc
 
-from workers.codec.answer_table import predictions_to_frame
-from workers.codec.request import EncodedResponse
+from workers.codec.prediction_table import predictions_to_frame
+from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import NotAcceptable
-from workers.protocol.messages import ARROW, PARQUET
-
-if TYPE_CHECKING:
-    from workers.codec.request import DecodedRequest
+from workers.protocol.messages import ARROW
 
 
-def encode_arrow(predictions: object, request: DecodedRequest) -> EncodedResponse:
-    """The predictions as an Arrow stream. Raises AnswerRefused where they are no table of Arrow's types."""
-    made = _to_arrow_table(predictions, ARROW)
+def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
+    """Encode the predictions as an Arrow stream. Raises NotAcceptable if Arrow cannot hold them."""
+    table = predictions_to_table(predictions, ARROW)
     sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, made.schema) as stream:
-        stream.write_table(made)
+    with ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
     return EncodedResponse(sink.getvalue().to_pybytes(), content_type=ARROW)
 
 
-def encode_parquet(predictions: object, request: DecodedRequest) -> EncodedResponse:
-    """The predictions as a Parquet file. Raises AnswerRefused likewise."""
-    made = _to_arrow_table(predictions, PARQUET)
-    sink = pa.BufferOutputStream()
-    try:
-        parquet.write_table(made, sink)
-    except pa.ArrowException as error:
-        raise _not_representable(PARQUET) from error
-    return EncodedResponse(sink.getvalue().to_pybytes(), content_type=PARQUET)
-
-
-def _to_arrow_table(predictions: object, media_type: str) -> pa.Table:
+def predictions_to_table(predictions: object, media_type: str) -> pa.Table:
+    """Return the predictions as an Arrow table. Raises NotAcceptable if Arrow cannot hold them."""
     frame = predictions_to_frame(predictions, media_type)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what pyarrow asks pandas for, where times have a zone
-            made = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+            warnings.simplefilter("ignore")  # pyarrow calls deprecated functions of pandas for zoned times
+            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise _not_representable(media_type) from error
-    return made.replace_schema_metadata(None)
+        raise not_representable(media_type) from error
+    return table.replace_schema_metadata(None)
 
 
-def _not_representable(media_type: str) -> NotAcceptable:
+def not_representable(media_type: str) -> NotAcceptable:
+    """Return the error for predictions that the media type cannot hold."""
     return NotAcceptable(
-        f"A column of the model's answer holds values of several types, or of one that {media_type} does not "
-        "have; JSON can be had."
+        f"A column of the model's answer holds values of several types, or of a type that {media_type} does "
+        "not have; JSON is available."
     )

@@ -1,38 +1,32 @@
-"""Bodies in Arrow's stream format: columns by name, of Arrow's own types."""
+"""Request bodies in Arrow's stream format: columns by name, of Arrow's types."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import ipc
 
 from workers.codec.arrow import size_limits
-from workers.codec.arrow import tables as arrow_tables
 from workers.codec.arrow.ipc_sizes import decompressed_size
+from workers.codec.arrow.tables import to_model_input
 from workers.codec.input_errors import requires_inputs_form
 from workers.codec.inputs.params import validate_params
 from workers.codec.request import DecodedRequest
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from workers.codec.signature import InputSpec
-    from workers.protocol.messages import Job
+from workers.protocol.messages import Job
 
 _FILE_MAGIC = b"ARROW1"
 
 
 def decode(job: Job, spec: InputSpec) -> DecodedRequest:
-    """The body as data for the model; held against the signature strictly, since MLflow has no such form."""
+    """Decode an Arrow stream, with strict input checks: MLflow has no such format. Raises InvalidInput."""
     if spec.type_hinted:
         raise requires_inputs_form("an Arrow table")
     if job.body.startswith(_FILE_MAGIC):
         raise InvalidInput("The body is Arrow's file format; send the stream format.")
-    most = size_limits.max_decoded_bytes(job.body)
-    return DecodedRequest(
-        arrow_tables.to_model_input(_read_table(job.body, max_bytes=most), spec, max_bytes=most),
-        validate_params(None, spec),
-    )
+    max_bytes = size_limits.max_decoded_bytes(job.body)
+    table = _read_table(job.body, max_bytes=max_bytes)
+    return DecodedRequest(to_model_input(table, spec, max_bytes=max_bytes), validate_params(None, spec))
 
 
 def _read_table(body: bytes, *, max_bytes: int) -> pa.Table:
@@ -43,5 +37,5 @@ def _read_table(body: bytes, *, max_bytes: int) -> pa.Table:
             return stream.read_all()
     except InvalidInput:
         raise
-    except Exception as error:  # a damaged schema raises whatever Python's own types do
+    except Exception as error:  # a damaged schema raises any type of exception
         raise InvalidInput("The body is not an Arrow stream, or ends too early.") from error

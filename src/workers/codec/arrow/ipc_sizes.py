@@ -1,22 +1,20 @@
-"""How large the messages of an Arrow stream become, read from their heads before anything is decompressed.
+"""The decompressed size of an Arrow stream, read from its message headers before anything is decompressed.
 
-A record batch may hold compressed buffers, each of which says its plain length first. pyarrow believes
-it and has no limit, so that the heads are read here: they are FlatBuffers, as Arrow's `Message.fbs` has them.
+A record batch may hold compressed buffers, each of which begins with its decompressed size. pyarrow trusts
+that size and has no limit. So the headers are read here: they are FlatBuffers (Arrow's `Message.fbs`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import unpack_from
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# The places of fields in the tables of Message.fbs, where they are wanted.
+# Positions of fields in the tables of Message.fbs
 _HEADER_FIELD: Final = 2
 _BATCH_BUFFERS: Final = 2
 _BATCH_COMPRESSION: Final = 3
@@ -26,7 +24,7 @@ _LENGTH_PREFIX_BYTES: Final = 8
 
 
 def decompressed_size(body: bytes) -> int:
-    """The plain bytes of all compressed buffers. Raises whatever a damaged stream causes."""
+    """Return the bytes of all compressed buffers when decompressed. A damaged stream raises any exception."""
     return sum(_message_size(message) for message in _read_messages(body))
 
 
@@ -42,19 +40,19 @@ def _read_messages(body: bytes) -> Iterator[ipc.Message]:
 def _message_size(message: ipc.Message) -> int:
     if message.type not in {"record batch", "dictionary"}:
         return 0
-    head = message.metadata.to_pybytes()
-    batch = _target_offset(head, _field_offset(head, unpack_from("<I", head)[0], _HEADER_FIELD))
+    header = message.metadata.to_pybytes()
+    batch = _target_offset(header, _field_offset(header, unpack_from("<I", header)[0], _HEADER_FIELD))
     if message.type == "dictionary":
-        batch = _target_offset(head, _field_offset(head, batch, _DICTIONARY_BATCH))
-    if not _field_offset(head, batch, _BATCH_COMPRESSION):
+        batch = _target_offset(header, _field_offset(header, batch, _DICTIONARY_BATCH))
+    if not _field_offset(header, batch, _BATCH_COMPRESSION):
         return 0
-    vector = _target_offset(head, _field_offset(head, batch, _BATCH_BUFFERS))
-    count = unpack_from("<I", head, vector)[0]
-    buffers = np.frombuffer(head, dtype="<i8", count=2 * count, offset=vector + 4).reshape(-1, 2)
-    return sum(_uncompressed_size(message.body, start, length) for start, length in buffers.tolist())
+    vector = _target_offset(header, _field_offset(header, batch, _BATCH_BUFFERS))
+    count = unpack_from("<I", header, vector)[0]
+    buffers = np.frombuffer(header, dtype="<i8", count=2 * count, offset=vector + 4).reshape(-1, 2)
+    return sum(_decompressed_buffer_size(message.body, start, length) for start, length in buffers.tolist())
 
 
-def _uncompressed_size(body: pa.Buffer, start: int, length: int) -> int:
+def _decompressed_buffer_size(body: pa.Buffer, start: int, length: int) -> int:
     if length < _LENGTH_PREFIX_BYTES:
         return 0
     if not 0 <= start <= body.size - _LENGTH_PREFIX_BYTES:
@@ -67,18 +65,18 @@ def _uncompressed_size(body: pa.Buffer, start: int, length: int) -> int:
     return size
 
 
-def _field_offset(head: bytes, table: int, number: int) -> int:
-    """Where field `number` of a table lies, 0 where the table does not have it."""
-    places = table - unpack_from("<i", head, table)[0]
-    slot = 4 + 2 * number
-    if slot >= unpack_from("<H", head, places)[0]:
+def _field_offset(header: bytes, table: int, number: int) -> int:
+    """Return the offset of a field of a table by its number, or 0 if the table lacks it."""
+    vtable = table - unpack_from("<i", header, table)[0]
+    entry = 4 + 2 * number
+    if entry >= unpack_from("<H", header, vtable)[0]:
         return 0
-    offset = unpack_from("<H", head, places + slot)[0]
+    offset = unpack_from("<H", header, vtable + entry)[0]
     return table + offset if offset else 0
 
 
-def _target_offset(head: bytes, field: int) -> int:
-    """Where the table or vector lies that a field points to."""
+def _target_offset(header: bytes, field: int) -> int:
+    """Return the offset of the table or vector that a field points to."""
     if not field:
         raise ValueError("a message without its content")
-    return int(field + unpack_from("<I", head, field)[0])
+    return int(field + unpack_from("<I", header, field)[0])

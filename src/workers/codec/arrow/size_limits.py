@@ -1,39 +1,38 @@
-"""How large Arrow data becomes once it is decoded; known before it is, so that a bomb is not."""
+"""Limits on the size of decoded Arrow data, checked before Python objects are made of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workers.codec.arrow.types import is_list
 from workers.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
+MIN_VALUE_BYTES: Final = 8  # that a value is counted as at least
 _MIN_LIMIT_BYTES: Final = 256 * 2**20
 _MAX_EXPANSION_RATIO: Final = 4
-_MIN_VALUE_BYTES: Final = 8  # bytes that a cell takes at least
-_VIEW_BYTES: Final = 16  # bytes of a view
-_CONTAINER_BYTES: Final = 64  # bytes that a list or an object takes in Python
+_VIEW_BYTES: Final = 16  # of the view of a text
+_CONTAINER_BYTES: Final = 64  # of a list or an object in Python
 
 
 def max_decoded_bytes(body: bytes) -> int:
-    """The most bytes that a body may become: 256 MiB, or four times its own size where that is more."""
+    """Return the most bytes that a body may become: 256 MiB, or four times its own size if that is more."""
     return max(_MIN_LIMIT_BYTES, _MAX_EXPANSION_RATIO * len(body))
 
 
 def too_large_error(max_bytes: int) -> InvalidInput:
-    """The refusal of a body that would become more than `most` bytes."""
+    """Return the error for a body that would become more than `max_bytes`."""
     return InvalidInput(
         f"The body becomes more than {max_bytes // 2**20} MiB when decoded; send fewer rows at a time."
     )
 
 
 def check_decoded_size(table: pa.Table, *, max_bytes: int) -> None:
-    """Raises InputRefused where the table takes more than `most` bytes as the values that it stands for."""
+    """Raise InvalidInput if the values of the table take more than `max_bytes`."""
     size = 0
     for column in table.itercolumns():
         for chunk in column.chunks:
@@ -43,24 +42,24 @@ def check_decoded_size(table: pa.Table, *, max_bytes: int) -> None:
 
 
 def decoded_size(array: pa.Array) -> int:
-    """About the bytes of an array's values, each counted as often as it stands there.
+    """Return the approximate bytes of an array's values; a value that is shared counts each time.
 
-    Raises InputRefused for a type that has no place in a table of model inputs.
+    Raises InvalidInput for a type that is not supported.
     """
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
+    arrow_type = array.type
+    if isinstance(arrow_type, pa.BaseExtensionType):
         return decoded_size(array.storage)
-    return next(size for test, size in _SIZE_FUNCTIONS if test(kind))(array)
+    return next(size for matches, size in _SIZE_FUNCTIONS if matches(arrow_type))(array)
 
 
 def _sum_sizes(arrays: Iterable[pa.Array]) -> int:
     return sum(decoded_size(array) for array in arrays)
 
 
-def _is_variable_length(kind: pa.DataType) -> bool:
+def _is_variable_length(arrow_type: pa.DataType) -> bool:
     return any(
-        test(kind)
-        for test in (
+        matches(arrow_type)
+        for matches in (
             pa.types.is_string,
             pa.types.is_large_string,
             pa.types.is_binary,
@@ -74,7 +73,7 @@ def _is_variable_length(kind: pa.DataType) -> bool:
 def _byte_lengths(texts: pa.Array) -> pa.Array:
     if not (pa.types.is_string_view(texts.type) or pa.types.is_binary_view(texts.type)):
         return pc.cast(pc.binary_length(texts), pa.int64())
-    # A view's length is the first of the four 32-bit numbers that it is; Arrow has no function for it.
+    # A view is four 32-bit numbers, of which the first is the length. Arrow has no function for it.
     views = np.frombuffer(texts.buffers()[1], dtype="<i4")[:: _VIEW_BYTES // 4]
     lengths = pa.array(views[texts.offset : texts.offset + len(texts)].astype(np.int64))
     return pc.if_else(texts.is_valid(), lengths, 0)
@@ -85,12 +84,12 @@ def _total_bytes(texts: pa.Array) -> int:
 
 
 def _dictionary_size(array: pa.DictionaryArray) -> int:
-    """The bytes of a dictionary's entries, each as often as it is referred to."""
+    """Return the bytes of a dictionary's entries, each counted as often as it is referenced."""
     entries = array.dictionary
     if _is_variable_length(entries.type):
         return int(pc.sum(_byte_lengths(entries).take(array.indices)).as_py() or 0) if len(entries) else 0
-    each = _MIN_VALUE_BYTES if pa.types.is_primitive(entries.type) else decoded_size(entries)
-    return each * len(array)
+    entry_bytes = MIN_VALUE_BYTES if pa.types.is_primitive(entries.type) else decoded_size(entries)
+    return entry_bytes * len(array)
 
 
 def _struct_size(array: pa.StructArray) -> int:
@@ -103,26 +102,24 @@ def _reject_type(_: pa.Array) -> int:
     )
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_flat(kind: pa.DataType) -> bool:
+def _is_flat(arrow_type: pa.DataType) -> bool:
     return bool(
-        pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_decimal(kind)
+        pa.types.is_primitive(arrow_type)
+        or pa.types.is_fixed_size_binary(arrow_type)
+        or pa.types.is_decimal(arrow_type)
     )
 
 
 _SIZE_FUNCTIONS: Final[tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], int]], ...]] = (
-    (pa.types.is_null, lambda array: len(array) * _MIN_VALUE_BYTES),
-    (_is_flat, lambda array: len(array) * max(_MIN_VALUE_BYTES, array.type.bit_width // 8)),
-    (_is_variable_length, lambda array: len(array) * _MIN_VALUE_BYTES + _total_bytes(array)),
-    (pa.types.is_dictionary, lambda array: len(array) * _MIN_VALUE_BYTES + _dictionary_size(array)),
+    (pa.types.is_null, lambda array: len(array) * MIN_VALUE_BYTES),
+    (_is_flat, lambda array: len(array) * max(MIN_VALUE_BYTES, array.type.bit_width // 8)),
+    (_is_variable_length, lambda array: len(array) * MIN_VALUE_BYTES + _total_bytes(array)),
+    (pa.types.is_dictionary, lambda array: len(array) * MIN_VALUE_BYTES + _dictionary_size(array)),
     (pa.types.is_struct, _struct_size),
     (
         pa.types.is_map,
         lambda array: len(array) * _CONTAINER_BYTES + decoded_size(array.keys) + decoded_size(array.items),
     ),
-    (_is_list, lambda array: len(array) * _CONTAINER_BYTES + decoded_size(array.values)),
+    (is_list, lambda array: len(array) * _CONTAINER_BYTES + decoded_size(array.values)),
     (lambda _: True, _reject_type),
 )

@@ -1,9 +1,9 @@
-"""Arrow tables, from whichever format, as the model's input."""
+"""Arrow tables as the model's input, for the Arrow and Parquet formats."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,28 +16,26 @@ from workers.codec.inputs import tensors
 from workers.codec.inputs.columns import ColumnMismatch
 from workers.codec.inputs.frames import to_frame
 from workers.codec.inputs.tables import Table
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
-
-if TYPE_CHECKING:
-    from workers.codec.signature import InputSpec
 
 Array = np.ndarray[Any, Any]
 
 
 def to_model_input(table: pa.Table, spec: InputSpec, *, max_bytes: int) -> Any:
-    """The model's input of a table that is not validated yet and may become `most` bytes.
+    """Return the model's input of a table that is not validated yet. Raises InvalidInput.
 
-    Columns are plain columns: what the schema's metadata says (pandas' index, extension types) is
-    not followed. Raises InputRefused.
+    The metadata of the schema is ignored: pandas' index and extension types are plain columns. `max_bytes`
+    limits the size of the decoded values.
     """
     try:
         return _validate_and_convert(table, spec, max_bytes=max_bytes)
-    except ColumnMismatch as refused:
+    except ColumnMismatch as mismatch:
         raise invalid_input(
-            [InputProblem(row, None, reason) for row, reason in refused.cell_errors]
-        ) from refused
-    except UnicodeDecodeError as error:  # pyarrow decodes them when they are asked for
+            [InputProblem(row, None, reason) for row, reason in mismatch.cell_errors]
+        ) from mismatch
+    except UnicodeDecodeError as error:  # pyarrow decodes names on access
         raise InvalidInput(
             "The body has a name, of a column or of a time zone, that is not UTF-8."
         ) from error
@@ -57,48 +55,46 @@ def _validate_and_convert(table: pa.Table, spec: InputSpec, *, max_bytes: int) -
     return _convert(Table(tuple(names), tuple(map(ArrowColumn, table.itercolumns())), table.num_rows), spec)
 
 
-def _convert(table: Table, input_spec: InputSpec) -> Any:
-    if input_spec.schema is None or input_spec.columns is not None:
-        return to_frame(table, input_spec)
-    specs = [spec for spec in input_spec.schema.inputs if isinstance(spec, TensorSpec)]
-    payload = _arrays_by_name(table, specs) if specs[0].name is not None else _stack_columns(table, specs[0])
-    return (
-        tensors.table_to_tensors(table, input_spec)
-        if payload is None
-        else tensors.to_tensors(payload, input_spec, what="the table")
-    )
+def _convert(table: Table, spec: InputSpec) -> Any:
+    if spec.schema is None or spec.columns is not None:
+        return to_frame(table, spec)
+    specs = tensors.tensor_specs(spec)
+    arrays = _arrays_by_name(table, specs) if specs[0].name is not None else _stack_columns(table, specs[0])
+    if arrays is None:
+        return tensors.table_to_tensors(table, spec)
+    return tensors.to_tensors(arrays, spec, what="the table")
 
 
 def _arrays_by_name(table: Table, specs: list[TensorSpec]) -> dict[str, Array] | None:
-    """One array per column, None where a column is not of plain numbers."""
+    """Return one array per column, or None if a column does not hold numbers."""
     known = {spec.name: spec for spec in specs}
-    made: dict[str, Array] = {}
-    for name, source in zip(table.names or (), table.columns, strict=True):
-        array = _column_array(source, known.get(str(name)))
+    arrays: dict[str, Array] = {}
+    for name, column in zip(table.names or (), table.columns, strict=True):
+        array = _column_to_array(column, known.get(str(name)))
         if array is None:
             return None
-        made[str(name)] = array
-    return made
+        arrays[str(name)] = array
+    return arrays
 
 
 def _stack_columns(table: Table, spec: TensorSpec) -> Array | None:
-    """The columns side by side as one array, None where they are not of one plain kind of numbers."""
+    """Return the columns side by side as one array, or None if they are not numbers of one dtype."""
     if len(table.columns) == 1:
-        return _column_array(table.columns[0], spec)
-    arrays = [source.as_numeric_array() for source in table.columns if isinstance(source, ArrowColumn)]
-    known = [array for array in arrays if array is not None]
-    if len(known) != len(table.columns) or len({array.dtype for array in known}) != 1:
+        return _column_to_array(table.columns[0], spec)
+    columns = [column.as_numeric_array() for column in table.columns if isinstance(column, ArrowColumn)]
+    arrays = [array for array in columns if array is not None]
+    if len(arrays) != len(table.columns) or len({array.dtype for array in arrays}) != 1:
         return None
-    return np.stack(known, axis=1)
+    return np.stack(arrays, axis=1)
 
 
-def _column_array(source: object, spec: TensorSpec | None) -> Array | None:
-    """A column of numbers, or of lists of numbers, in the shape that the signature wants where it can be."""
-    if not isinstance(source, ArrowColumn):
+def _column_to_array(column: object, spec: TensorSpec | None) -> Array | None:
+    """Return a column of numbers, or of lists of numbers, in the shape of the signature if it fits."""
+    if not isinstance(column, ArrowColumn):
         return None
-    numbers = source.as_numeric_array()
-    array = source.as_numeric_matrix() if numbers is None else numbers
+    numbers = column.as_numeric_array()
+    array = column.as_numeric_matrix() if numbers is None else numbers
     if array is None or spec is None or spec.shape[0] != -1 or -1 in spec.shape[1:]:
         return array
-    wanted = (len(array), *spec.shape[1:])
-    return array.reshape(wanted) if array.size == prod(wanted) else array
+    shape = (len(array), *spec.shape[1:])
+    return array.reshape(shape) if array.size == prod(shape) else array

@@ -1,28 +1,25 @@
-"""Tabular answers in CSV: a header line, then a line for each row, as RFC 4180 has them."""
+"""Predictions as CSV: a header line and a line for each row (RFC 4180)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
 
-from workers.codec.answer_table import predictions_to_frame
 from workers.codec.json import answer as json_answer
-from workers.codec.request import EncodedResponse
+from workers.codec.prediction_table import predictions_to_frame
+from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.protocol.messages import CSV
-
-if TYPE_CHECKING:
-    from workers.codec.request import DecodedRequest
 
 _LINE_END = "\r\n"
 
 
 def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
-    """The predictions as CSV. NaN and null are empty cells; what is no number is written as JSON has it.
+    """Encode the predictions as CSV. NaN and null become empty cells; values that are no numbers, JSON.
 
-    Raises AnswerRefused where they are no table, ModelFailed where a value has no form.
+    Raises NotAcceptable if they are not a table, and ModelError if a value has no JSON form.
     """
     frame = predictions_to_frame(predictions, CSV)
     columns = {name: _format_column(frame[name]) for name in frame.columns}
@@ -39,7 +36,7 @@ def _format_column(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _format_value(value: object) -> object:
-    """A text as it is, everything else as its JSON, null as nothing."""
+    """Return text and numbers as they are, null as None, and any other value as JSON."""
     if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
         return value
     text = json_answer.to_json(value)

@@ -1,14 +1,15 @@
-"""Bodies in CSV: a header line, and cells whose types the signature gives."""
+"""CSV request bodies: a header line, and cells whose types the signature gives."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO, StringIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
-from mlflow.types.schema import TensorSpec
 from packaging.version import Version
 
 from workers.codec.csv import cells as csv_cells
@@ -19,30 +20,26 @@ from workers.codec.inputs.frames import to_frame
 from workers.codec.inputs.params import validate_params
 from workers.codec.inputs.tables import Table
 from workers.codec.request import DecodedRequest
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
+from workers.protocol.messages import Job
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+CellParser = Callable[[str | None], object]
 
-    import pyarrow as pa
-
-    from workers.codec.signature import InputSpec
-    from workers.protocol.messages import Job
-
-# From pandas 3.1 on there is but one way, the exact one, and to name it warns.
+# From pandas 3.1 on all floats are parsed exactly, and the option is deprecated.
 _READ_CSV_OPTIONS: Final[dict[str, Any]] = (
     {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 )
-_CELL_PARSERS: Final[dict[str, Callable[[str | None], object]]] = {
+_CELL_PARSERS: Final[dict[str, CellParser]] = {
     "b": csv_cells.parse_boolean,
     "i": csv_cells.parse_number,
     "u": csv_cells.parse_number,
     "f": csv_cells.parse_decimal,
-}
+}  # by the kind of a numpy dtype
 
 
 def decode(job: Job, spec: InputSpec) -> DecodedRequest:
-    """The body as data for the model. Raises InputRefused."""
+    """Decode a CSV body. Raises InvalidInput."""
     if spec.input_checks == "mlflow":
         return _decode_with_mlflow(job.body, spec)
     if spec.type_hinted:
@@ -50,50 +47,49 @@ def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     return DecodedRequest(_to_model_input(job.body, spec), validate_params(None, spec))
 
 
-def _to_model_input(body: bytes, input_spec: InputSpec) -> Any:
+def _to_model_input(body: bytes, spec: InputSpec) -> Any:
     parsed = csv_table.parse_table(body)
-    if input_spec.schema is None:
+    if spec.schema is None:
         return _infer_frame(body, parsed)
-    if input_spec.columns is not None:
-        return to_frame(_build_table(parsed, [_as_text] * parsed.num_columns), input_spec)
-    kinds = {spec.name: spec.type.kind for spec in input_spec.schema.inputs if isinstance(spec, TensorSpec)}
-    every = kinds.get(None)
-    reads = [_CELL_PARSERS.get(every or kinds.get(name) or "O", _as_text) for name in parsed.column_names]
-    return tensors.table_to_tensors(_build_table(parsed, reads), input_spec)
-
-
-def _build_table(parsed: pa.Table, reads: list[Callable[[str | None], object]]) -> Table:
-    sources = [
-        csv_cells.CsvColumn(column, parse_cell=read)
-        for column, read in zip(parsed.itercolumns(), reads, strict=True)
+    if spec.columns is not None:
+        return to_frame(_to_table(parsed, [csv_cells.keep_text] * parsed.num_columns), spec)
+    kinds = {tensor.name: tensor.type.kind for tensor in tensors.tensor_specs(spec)}
+    unnamed = kinds.get(None)
+    parsers = [
+        _CELL_PARSERS.get(unnamed or kinds.get(name) or "O", csv_cells.keep_text)
+        for name in parsed.column_names
     ]
-    return Table(tuple(parsed.column_names), tuple(sources), parsed.num_rows)
+    return tensors.table_to_tensors(_to_table(parsed, parsers), spec)
 
 
-def _as_text(text: str | None) -> object:
-    return text
+def _to_table(parsed: pa.Table, parsers: list[CellParser]) -> Table:
+    columns = [
+        csv_cells.CsvColumn(column, parse_cell=parser)
+        for column, parser in zip(parsed.itercolumns(), parsers, strict=True)
+    ]
+    return Table(tuple(parsed.column_names), tuple(columns), parsed.num_rows)
 
 
 def _infer_frame(body: bytes, parsed: pa.Table) -> pd.DataFrame:
-    """Types as pandas infers them (007 is 7, NA is missing), every decimal the double nearest to it."""
+    """Return a frame of the types that pandas infers (007 is 7, NA is missing), each decimal exact."""
     try:
-        made: pd.DataFrame = pd.read_csv(
+        frame: pd.DataFrame = pd.read_csv(
             BytesIO(body),
             low_memory=False,
             **_READ_CSV_OPTIONS,
             index_col=False,
             skip_blank_lines=parsed.num_columns > 1,
         )
-    except (ValueError, OverflowError) as error:  # pandas' own parser errors are of these
+    except (ValueError, OverflowError) as error:  # the base classes of pandas' parser errors
         raise InvalidInput("pandas cannot read the body as CSV.") from error
-    if made.shape != (parsed.num_rows, parsed.num_columns):
-        raise InvalidInput("The body's lines cannot be told apart for sure.")
-    made.columns = pd.Index(parsed.column_names)
-    return made
+    if frame.shape != (parsed.num_rows, parsed.num_columns):
+        raise InvalidInput("The lines of the body are ambiguous.")
+    frame.columns = pd.Index(parsed.column_names)
+    return frame
 
 
 def _decode_with_mlflow(body: bytes, spec: InputSpec) -> DecodedRequest:
-    """As MLflow's scoring server reads it."""
+    """Decode the body with the function of MLflow's scoring server."""
     try:
         return DecodedRequest(scoring_server.parse_csv_input(StringIO(body.decode()), schema=spec.schema))  # type: ignore[arg-type] # None is its default
     except (MlflowException, ValueError) as error:

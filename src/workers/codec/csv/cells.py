@@ -1,10 +1,11 @@
-"""Columns of texts from CSV as the signature's types, whole columns at once; cell by cell only in doubt."""
+"""Columns of CSV text as the signature's types: as a whole if possible, else cell by cell."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, overload
 
 import numpy as np
 import pandas as pd
@@ -15,30 +16,31 @@ from mlflow.types.schema import AnyType, DataType
 from workers.codec.arrow.columns import ArrowColumn
 from workers.codec.inputs.arrays import safe_cast
 from workers.codec.inputs.scalars import NonIntegralFloat
-from workers.codec.inputs.sources import TypedColumn
+from workers.codec.inputs.typed_column import TypedColumn
 from workers.codec.json import text as json_text
+from workers.codec.signature import Column
 from workers.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from workers.codec.signature import Column
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _SHORT_INTEGERS: Final = r"^-?[0-9]{1,18}$"
 _DECIMALS: Final = r"^-?([0-9]{1,15}|[0-9]+\.[0-9]+([eE][+-]?[0-9]+)?)$"
 _NON_FINITE: Final = {"nan": np.nan, "inf": np.inf, "infinity": np.inf, "-inf": -np.inf, "-infinity": -np.inf}
-_MAX_EXPONENT_DIGITS: Final = 1000  # characters; beyond, only the sign matters
-_OVERFLOW: Final = 10**400  # what stands for a number that no double is near to
+_MAX_EXPONENT_DIGITS: Final = 1000  # of a longer exponent only the sign matters
+_OVERFLOW: Final = 10**400  # replaces a number beyond the range of a double
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
+def keep_text(text: str | None) -> object:
+    """Return a cell unchanged."""
+    return text
+
+
 class CsvColumn(TypedColumn):
-    """A column of a CSV body; `natural` says how a cell is read where no column's type does."""
+    """A column of a CSV body; `parse_cell` gives its values as a sequence."""
 
     def __init__(
-        self, array: pa.ChunkedArray, *, parse_cell: Callable[[str | None], object] = lambda text: text
+        self, array: pa.ChunkedArray, *, parse_cell: Callable[[str | None], object] = keep_text
     ) -> None:
         self._array = array
         self._parse_cell = parse_cell
@@ -58,45 +60,45 @@ class CsvColumn(TypedColumn):
             yield self._parse_cell(text.as_py())
 
     def as_dtype(self, column: Column) -> Any | None:
-        """As the base class says."""
+        """See TypedColumn."""
         if column.type == DataType.string:
             return ArrowColumn(self._array).as_dtype(column)
-        fitted = _CONVERTERS.get(column.type) if isinstance(column.type, DataType) else None
-        return fitted(pc.utf8_trim(self._array, " "), column.type.to_pandas()) if fitted else None
+        convert = _CONVERTERS.get(column.type) if isinstance(column.type, DataType) else None
+        return convert(pc.utf8_trim(self._array, " "), column.type.to_pandas()) if convert else None
 
     def as_json(self, column: Column) -> Sequence[object]:
-        """As the base class says; a list or an object stands in its cell as JSON."""
+        """See TypedColumn; a list or an object is written in its cell as JSON."""
         if isinstance(column.type, DataType):
-            read = _PARSERS.get(column.type, _strip)
+            parse = _PARSERS.get(column.type, _strip)
         else:
-            read = _keep_text if isinstance(column.type, AnyType) else _parse_json
-        return [read(text) for text in self._array.to_pylist()]
+            parse = keep_text if isinstance(column.type, AnyType) else _parse_json
+        return [parse(text) for text in self._array.to_pylist()]
 
     def as_inferred(self) -> pd.Series[Any]:
-        """Texts; `workers.codec.csv_body` lets pandas infer types instead."""
+        """Return text; `csv.body` lets pandas infer types instead."""
         return pd.Series(self._array.to_pylist())
 
 
 def parse_number(text: str | None) -> object:
-    """A cell as a number, or as the text that it is where it is none; an empty one is null."""
-    plain = text.strip(" ") if text else ""
-    if not plain:
+    """Return a cell as a number, an empty one as None, and one that is no number unchanged."""
+    stripped = text.strip(" ") if text else ""
+    if not stripped:
         return None
-    if _INTEGER.fullmatch(plain):
-        return int(plain)
-    if not _NUMBER.fullmatch(plain):
+    if _INTEGER.fullmatch(stripped):
+        return int(stripped)
+    if not _NUMBER.fullmatch(stripped):
         return text
-    made = float(plain)
-    if not math.isfinite(made):
-        return _OVERFLOW if made > 0 else -_OVERFLOW
-    return NonIntegralFloat(made) if made.is_integer() and _has_fraction(plain) else made
+    number = float(stripped)
+    if not math.isfinite(number):
+        return _OVERFLOW if number > 0 else -_OVERFLOW
+    return NonIntegralFloat(number) if number.is_integer() and _has_fraction(stripped) else number
 
 
-def _has_fraction(plain: str) -> bool:
-    """Whether a decimal that is finite as a double is not whole as it is written."""
-    mantissa, _, exponent = plain.lower().partition("e")
-    whole, _, part = mantissa.partition(".")
-    digits = (whole + part).rstrip("0")
+def _has_fraction(decimal: str) -> bool:
+    """Return whether a decimal has a fraction as it is written; as a double it is finite."""
+    mantissa, _, exponent = decimal.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).rstrip("0")
     if not digits.strip("+-0"):
         return False  # zero
     if len(exponent) > _MAX_EXPONENT_DIGITS:
@@ -105,12 +107,12 @@ def _has_fraction(plain: str) -> bool:
 
 
 def parse_boolean(text: str | None) -> object:
-    """A cell as a boolean, or as the text that it is where it is none; an empty one is null."""
+    """Return a cell as a boolean, an empty one as None, and one that is no boolean unchanged."""
     return _BOOLEANS.get(text.strip(" ").lower(), text) if text else None
 
 
 def parse_decimal(text: str | None) -> object:
-    """As `number`, and NaN is null."""
+    """Return a cell as `parse_number` does, but NaN as None."""
     return None if text and text.strip(" ").lower() == "nan" else parse_number(text)
 
 
@@ -118,12 +120,8 @@ def _strip(text: str | None) -> object:
     return text.strip(" ") if text else None
 
 
-def _keep_text(text: str | None) -> object:
-    return text
-
-
 def _parse_json(text: str | None) -> object:
-    """A cell's JSON; what is none stays a text, which no list and no object is."""
+    """Return a cell's JSON; invalid JSON stays text, which fits neither a list nor an object."""
     if not text:
         return None
     try:
@@ -143,26 +141,27 @@ def _to_integers(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any
 
 
 def _to_floats(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """Decimals, and integers that a double holds for sure; what is not finite is left for a closer look."""
+    """Convert decimals, and integers that are short enough for a double to be exact."""
     if not _all_match(array, _DECIMALS):
         return _to_floats_with_non_finite(array, dtype)
     values = array.cast(pa.float64()).to_numpy()
     if np.isinf(values).any():
-        return None  # beyond a double's range
-    made = safe_cast(values, dtype)
-    return None if made is None else np.array(made)
+        return None  # a number is beyond the range of a double
+    cast = safe_cast(values, dtype)
+    return None if cast is None else np.array(cast)
 
 
 def _to_floats_with_non_finite(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """A column in which NaN and infinities are written out; no other text is taken for one."""
+    """Convert a column in which NaN and infinities are written out."""
     texts = pc.utf8_lower(array)
-    known = pc.is_in(texts, value_set=pa.array(list(_NON_FINITE)))
-    rest = pc.if_else(known, pa.scalar(None, pa.string()), array)
-    values = _to_floats(rest, dtype) if pc.any(known).as_py() else None
+    is_non_finite = pc.is_in(texts, value_set=pa.array(list(_NON_FINITE)))
+    if not pc.any(is_non_finite).as_py():
+        return None
+    values = _to_floats(pc.if_else(is_non_finite, pa.scalar(None, pa.string()), array), dtype)
     if values is None:
         return None
-    for at in np.flatnonzero(known.to_numpy()):
-        values[at] = _NON_FINITE[texts[int(at)].as_py()]
+    for row in np.flatnonzero(is_non_finite.to_numpy()):
+        values[row] = _NON_FINITE[texts[int(row)].as_py()]
     return values
 
 
@@ -174,7 +173,7 @@ def _to_booleans(array: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any
 
 
 def _all_match(array: pa.ChunkedArray, pattern: str) -> bool:
-    """Whether all cells that are not null match; Arrow's `$` is the very end of a text."""
+    """Return whether all cells but null match; in Arrow `$` matches only at the end of the text."""
     return pc.all(pc.match_substring_regex(array, pattern)).as_py() is not False
 
 
@@ -187,7 +186,7 @@ _CONVERTERS: dict[DataType, Callable[[pa.ChunkedArray, Any], Any]] = {
 }
 _PARSERS: dict[DataType, Callable[[str | None], object]] = {
     DataType.boolean: parse_boolean,
-    DataType.binary: _keep_text,
+    DataType.binary: keep_text,
     DataType.integer: parse_number,
     DataType.long: parse_number,
     DataType.float: parse_decimal,

@@ -1,4 +1,4 @@
-"""CSV text as columns of texts: where each cell begins and ends, and nothing of what it means."""
+"""CSV as columns of text: the cells, without their types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import codecs
 import csv
 import io
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
@@ -15,9 +16,6 @@ from workers.codec.input_errors import MAX_DETAILS, invalid_input
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _MAX_COLUMNS: Final = 100_000
 _QUOTE: Final = b'"'
 _QUOTED: Final = re.compile(rb'"[^"]*"')
@@ -25,10 +23,10 @@ _STRAY_QUOTE: Final = re.compile(rb'[^,\r\n"]"|"[^,\r\n"]')
 
 
 def parse_table(body: bytes) -> pa.Table:
-    """The columns under the names of the header line, every cell as text; an empty one is null.
+    """Return the columns, named by the header line, with each cell as text; an empty cell is null.
 
-    A quoted empty cell is an empty text, though. Raises InputRefused where the cells cannot be told
-    apart for sure, and where a line has more or fewer than the header.
+    A quoted empty cell is an empty text. Raises InvalidInput if the cells are ambiguous, and if a line has
+    more or fewer of them than the header.
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     if not text:
@@ -38,23 +36,23 @@ def parse_table(body: bytes) -> pa.Table:
     names = _read_header(text)
     uneven: list[InputProblem] = []
     try:
-        whole = text if text.endswith((b"\n", b"\r")) else text + b"\n"
-        table = _read_columns(whole, names, on_invalid_row=_collect_invalid_rows(uneven))
+        lines = text if text.endswith((b"\n", b"\r")) else text + b"\n"
+        table = _read_columns(lines, names, on_invalid_row=_collect_invalid_rows(uneven))
     except (pa.ArrowException, ValueError) as error:
         raise InvalidInput("The body is not CSV in UTF-8, separated by commas.") from error
     if uneven:
         raise invalid_input(uneven, what="The lines are not all as long as the header line")
     if table.column_names != names:
-        raise InvalidInput("The header line cannot be read for sure; quote its names.")
+        raise InvalidInput("The header line is ambiguous; quote its names.")
     return table
 
 
 def _read_columns(
-    text: bytes, names: list[str], *, on_invalid_row: Callable[[arrow_csv.InvalidRow], str]
+    lines: bytes, names: list[str], *, on_invalid_row: Callable[[arrow_csv.InvalidRow], str]
 ) -> pa.Table:
     return arrow_csv.read_csv(
-        pa.BufferReader(text),
-        read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        pa.BufferReader(lines),
+        read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=arrow_csv.ParseOptions(
             newlines_in_values=True, ignore_empty_lines=len(names) > 1, invalid_row_handler=on_invalid_row
         ),
@@ -68,18 +66,18 @@ def _read_columns(
 
 
 def _collect_invalid_rows(uneven: list[InputProblem]) -> Callable[[arrow_csv.InvalidRow], str]:
-    """A handler of uneven lines that notes them without their text. Line 1 is the header."""
+    """Return a handler that adds uneven lines to `uneven`, without their text. Line 1 is the header."""
 
-    def note(row: arrow_csv.InvalidRow) -> str:
-        reason = f"has {row.actual_columns} values, where {row.expected_columns} are wanted"
+    def collect(row: arrow_csv.InvalidRow) -> str:
+        reason = f"has {row.actual_columns} values, expected {row.expected_columns}"
         uneven.append(InputProblem(None if row.number is None else row.number - 2, None, reason))
         return "skip" if len(uneven) <= MAX_DETAILS else "error"
 
-    return note
+    return collect
 
 
 def _check_utf8(text: bytes) -> None:
-    """Before any line is looked at: pyarrow tells the handler of an uneven line nothing otherwise."""
+    """Raise InvalidInput if the text is not UTF-8: pyarrow gives the handler of uneven lines no reason."""
     if text.isascii():
         return
     try:
@@ -89,7 +87,7 @@ def _check_utf8(text: bytes) -> None:
 
 
 def _check_quotes(text: bytes) -> None:
-    """Quotes stand where a cell begins and ends, and nowhere else: else a cell would be guessed."""
+    """Raise InvalidInput for a quote within a cell: parsers disagree on what it means."""
     if _QUOTE not in text:
         return
     if text.count(_QUOTE) % 2:

@@ -1,46 +1,42 @@
-"""Data for models without signature: numpy's and pandas' own types, as long as they change no value."""
+"""Input for models without a signature: numpy's and pandas' types, unless they would change a value."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workers.codec.input_errors import invalid_input
-from workers.codec.inputs import tensors
-from workers.codec.inputs.sources import TypedColumn
-from workers.codec.inputs.tensors import flatten
+from workers.codec.inputs.arrays import MAX_EXACT_INTEGER
+from workers.codec.inputs.tensors import check_string_array_size, flatten
+from workers.codec.inputs.typed_column import TypedColumn
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_MAX_EXACT_INTEGER = 2**53  # every integer up to here is a double
-
 
 def would_lose_precision(values: Sequence[object]) -> bool:
-    """Whether pandas, inferring a type for `values`, would make doubles of integers that are none."""
-    kinds = set(map(type, values))
-    if int not in kinds or not kinds <= {int, float, type(None)} or len(kinds) == 1:
+    """Return whether pandas would round an integer in `values` to a double when it infers their type."""
+    types = set(map(type, values))
+    if int not in types or not types <= {int, float, type(None)} or len(types) == 1:
         return False
-    integers = (value for value in values if type(value) is int and abs(value) > _MAX_EXACT_INTEGER)
-    return any(not _is_exact_double(value) for value in integers)
+    large = (value for value in values if type(value) is int and abs(value) > MAX_EXACT_INTEGER)
+    return any(not _is_exact_double(value) for value in large)
 
 
 def infer_series(values: Sequence[object]) -> pd.Series:
-    """`values` with the type that pandas infers, or as objects where that would change one."""
+    """Return `values` with the type that pandas infers, or as objects if that would change a value."""
     if isinstance(values, TypedColumn):
         return values.as_inferred()
     return pd.Series(list(values), dtype=object if would_lose_precision(values) else None)
 
 
 def infer_payload(payload: object, *, what: str) -> Any:
-    """`payload` in the shapes of MLflow's `instances` and `inputs`. Raises InputRefused.
+    """Return `payload` in the form that MLflow gives to `instances` and `inputs`. Raises InvalidInput.
 
-    An object is an array per name; a list of objects an array per name (`instances`) or objects of
-    arrays (`inputs`); anything else is one array.
+    An object becomes one array per name. A list of objects becomes one array per name (`instances`) or
+    objects of arrays (`inputs`). Any other payload becomes one array.
     """
     if isinstance(payload, dict):
         return {name: _infer_array(value, what=what) for name, value in payload.items()}
@@ -61,16 +57,18 @@ def _infer_records(records: list[dict[str, object]], *, what: str) -> Any:
 
 
 def _infer_array(payload: object, *, what: str) -> np.ndarray[Any, Any]:
-    """One ndarray of numpy's choice; of objects where its choice would change a value."""
+    """Return an array of the dtype that numpy infers, or of objects if that would change a value."""
     leaves = flatten(payload, what=what)[1]
-    tensors.check_string_array_size(leaves, what=what)
-    kinds = set(map(type, leaves))
-    mixed = bool in kinds and len(kinds) > 1  # numpy makes a number of the boolean, which equals it
+    check_string_array_size(leaves, what=what)
+    types = set(map(type, leaves))
+    mixed = bool in types and len(types) > 1  # numpy makes numbers of booleans beside numbers
     try:
         array = np.array(payload, dtype=object if mixed else None)
         return array if array.tolist() == payload else np.array(payload, dtype=object)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InvalidInput(f"The values of {what} form no array: rows differ in length or depth.") from error
+        raise InvalidInput(
+            f"The values of {what} do not form an array: rows differ in length or depth."
+        ) from error
 
 
 def _is_exact_double(value: int) -> bool:

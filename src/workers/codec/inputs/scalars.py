@@ -1,25 +1,24 @@
-"""JSON values as one scalar type, exactly: what loses something is told why it does not fit."""
+"""JSON values as values of one scalar type, with a reason for each value that does not fit exactly."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.types.schema import DataType
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from workers.codec.inputs.arrays import FRACTIONLESS_FROM, MAX_EXACT_INTEGER
 
-    Values = Sequence[object]
-    Array = np.ndarray[Any, Any]
+Values = Sequence[object]
+Array = np.ndarray[Any, Any]
+CellErrors = list[tuple[int, str]]  # positions, and the reasons why the values there do not fit
 
-_MAX_EXACT_INTEGER = 2**53  # every integer up to here is a double
-_FRACTIONLESS_FROM = 2**52  # from here on every double is whole, whatever fraction was written
 _DOUBLE_MAX = float(np.finfo(np.float64).max)
 _NONE_TYPE = type(None)
 _DATETIME_PATTERN = re.compile(
@@ -29,77 +28,75 @@ _DATETIME_PATTERN = re.compile(
 
 
 class NonIntegralFloat(float):
-    """A number with a fraction, also where the double next to it has none."""
+    """A number that was written with a fraction, even if rounding to a double removed it."""
 
     __slots__ = ()
 
     def is_integer(self) -> bool:
-        """As the number was before it was rounded."""
+        """Return False, as for the number before it was rounded."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class ScalarConverter:
-    """How one scalar type is read.
+    """A conversion of JSON values to one scalar type.
 
-    Values whose Python types are all in `safe` go to `build` at once, which raises ValueError or
-    OverflowError where one does not fit after all; the others are asked one by one `why` they do not.
+    If the Python types of all values are in `fast_types`, `build` gets the values unchecked. It raises
+    ValueError or OverflowError if one does not fit. Otherwise `mismatch` gives the reason for each value
+    that does not fit, None for the others.
     """
 
     fast_types: frozenset[type]
     mismatch: Callable[[object], str | None]
     build: Callable[[Values], Any]
 
-    def convert(self, values: Values) -> tuple[Any, list[tuple[int, str]]]:
-        """What `build` makes of the values, or None; the positions and reasons of those that do not fit."""
+    def convert(self, values: Values) -> tuple[Any, CellErrors]:
+        """Return what `build` makes of the values, and no errors; or None, and the errors."""
         if self.fast_types.issuperset(map(type, values)):
             try:
                 return self.build(values), []
             except (OverflowError, ValueError):
-                pass  # one of them is out of range: find which
-        bad = [(row, reason) for row, value in enumerate(values) if (reason := self.mismatch(value))]
-        return (None, bad) if bad else (self.build(values), [])
+                pass  # a value is out of range: find out which
+        errors = [(row, reason) for row, value in enumerate(values) if (reason := self.mismatch(value))]
+        return (None, errors) if errors else (self.build(values), [])
 
 
 def integer_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
-    """Whole numbers of an integer dtype; `name` is the type's, with its article.
+    """Return a converter to an integer dtype; `name` is the name of the type with its article.
 
-    A float is judged as the double that it is: a fraction that a parser rounded off is seen in a
-    `NonIntegralFloat` only. Hence none of 2^52 or more is taken, where doubles have no fractions left.
+    A parser may have rounded off the fraction of a float, which only a `NonIntegralFloat` still shows.
+    From 2^52 on no double has a fraction, so other floats of that size are rejected.
     """
     limits = np.iinfo(dtype)
     low, high, bits = int(limits.min), int(limits.max), limits.bits
 
-    def why(value: object) -> str | None:
+    def mismatch(value: object) -> str | None:
         if value is None:
             return f"null, which {name} cannot be"
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"not a number, where {name} is wanted"
-        if (
-            isinstance(value, float)
-            and abs(value) >= _FRACTIONLESS_FROM
-            and not isinstance(value, NonIntegralFloat)
-        ):
-            return "written as a decimal of 2^52 or more, where it may not be exact; write it as an integer"
-        if isinstance(value, float) and not value.is_integer():
-            return f"has a fraction, where {name} is wanted"
+            return f"not a number, expected {name}"
+        if isinstance(value, float):
+            if abs(value) >= FRACTIONLESS_FROM and not isinstance(value, NonIntegralFloat):
+                return "a decimal of 2^52 or more, which may have been rounded; write it as an integer"
+            if not value.is_integer():
+                return f"has a fraction, expected {name}"
         return None if low <= value <= high else f"beyond the range of {name} ({bits} bits)"
 
     def build(values: Values) -> Array:
-        whole = map(int, values)  # type: ignore[arg-type] # numbers, by `why`
-        return np.array(list(whole), dtype=dtype)
+        integers = map(int, values)  # type: ignore[arg-type] # `mismatch` let only numbers through
+        return np.array(list(integers), dtype=dtype)
 
-    return ScalarConverter(frozenset({int}), why, build)
+    return ScalarConverter(frozenset({int}), mismatch, build)
 
 
 def float_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
-    """Numbers rounded to the nearest of a floating dtype, but not beyond its range; null is NaN."""
+    """Return a converter that rounds numbers to a float dtype within its range; null becomes NaN."""
 
-    def why(value: object) -> str | None:
+    def mismatch(value: object) -> str | None:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"not a number, where {name} is wanted"
+            return f"not a number, expected {name}"
         if abs(value) > _DOUBLE_MAX or not np.isfinite(_cast_unchecked(np.float64(value), dtype)):
             return f"beyond the range of {name}"
         if not _is_exact_double(value):
@@ -109,30 +106,30 @@ def float_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
         return None
 
     def build(values: Values) -> Array:
-        wide: Array = np.array(values, dtype=np.float64)
+        doubles: Array = np.array(values, dtype=np.float64)
         if int in set(map(type, values)) and not all(map(_is_exact_double, values)):
             raise OverflowError
-        if dtype == wide.dtype:
-            return wide
-        narrow: Array = _cast_unchecked(wide, dtype)
+        if dtype == doubles.dtype:
+            return doubles
+        narrow: Array = _cast_unchecked(doubles, dtype)
         if np.isinf(narrow).any():
             raise OverflowError
         return narrow
 
-    return ScalarConverter(frozenset({float, int, _NONE_TYPE}), why, build)
+    return ScalarConverter(frozenset({float, int, _NONE_TYPE}), mismatch, build)
 
 
 def _is_exact_double(value: object) -> bool:
     return (
         type(value) is not int
-        or -_MAX_EXACT_INTEGER <= value <= _MAX_EXACT_INTEGER
+        or -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER
         or int(float(value)) == value
     )
 
 
-def _cast_unchecked(wide: Any, dtype: np.dtype[Any]) -> Any:
+def _cast_unchecked(doubles: Any, dtype: np.dtype[Any]) -> Any:
     with np.errstate(over="ignore"):
-        return wide.astype(dtype)
+        return doubles.astype(dtype)
 
 
 def _boolean_mismatch(value: object) -> str | None:
@@ -180,14 +177,14 @@ def _datetime_mismatch(value: object) -> str | None:
     if not isinstance(value, str) or not _DATETIME_PATTERN.fullmatch(value):
         return "not an ISO 8601 date or date and time in a string"
     try:
-        _build_timestamps([value])
+        _build_datetimes([value])
     except (ValueError, OverflowError):
         return "not a date and time that exists, or beyond the years 1677 to 2262"
     return None
 
 
-def _build_timestamps(values: Values) -> pd.Series:
-    """Nanoseconds without zone, as MLflow's datetime is; what has a zone becomes UTC."""
+def _build_datetimes(values: Values) -> pd.Series:
+    """Return nanoseconds without zone, as MLflow's datetime is; a time with a zone is converted to UTC."""
     if not all(
         value is None or (isinstance(value, str) and _DATETIME_PATTERN.fullmatch(value)) for value in values
     ):
@@ -198,7 +195,7 @@ def _build_timestamps(values: Values) -> pd.Series:
 
 BOOLEAN = ScalarConverter(frozenset({bool}), _boolean_mismatch, _build_booleans)
 STRING = ScalarConverter(frozenset({str, _NONE_TYPE}), _string_mismatch, _build_strings)
-DATETIME = ScalarConverter(frozenset({str, _NONE_TYPE}), _datetime_mismatch, _build_timestamps)
+DATETIME = ScalarConverter(frozenset({str, _NONE_TYPE}), _datetime_mismatch, _build_datetimes)
 CONVERTERS: dict[DataType, ScalarConverter] = {
     DataType.boolean: BOOLEAN,
     DataType.integer: integer_converter(np.dtype(np.int32), "an integer"),

@@ -1,4 +1,4 @@
-"""JSON tables: rows or records in, columns of JSON values out."""
+"""Tables of JSON values: from rows, records or columns to columns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-_MAX_CELLS_PER_VALUE = 16  # as many cells for each value sent are made
-_MIN_CELL_LIMIT = 100_000  # as many are made in any case
+_MAX_CELLS_PER_VALUE = 16  # cells of a table of records for each value that was sent
+_MIN_CELL_LIMIT = 100_000  # cells that such a table may have in any case
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of JSON values, all of `rows` length; `names` is None where the body names none.
+    """A table of columns with JSON values, each of `num_rows` length.
 
-    A name is a string, or an integer as pandas writes the columns of a frame without names.
+    `names` is None if the body has no names. A name is a string, or an integer as pandas writes the columns
+    of a frame without names.
     """
 
     names: tuple[str | int, ...] | None
@@ -27,17 +28,17 @@ class Table:
 
 
 def from_split(payload: object) -> Table:
-    """A table of `{"columns"?, "data", "index"?}`. Raises InputRefused."""
+    """Return the table of `{"columns"?, "data", "index"?}`. Raises InvalidInput."""
     if not isinstance(payload, Mapping):
         raise InvalidInput('dataframe_split must be an object with "data" and "columns".')
     if unknown := sorted(set(payload) - {"columns", "data", "index"}):
-        named = ", ".join(repr(shorten(name)) for name in unknown[:MAX_DETAILS])
-        raise InvalidInput(f"dataframe_split has {named}; it can have columns, data and index.")
+        listed = ", ".join(repr(shorten(name)) for name in unknown[:MAX_DETAILS])
+        raise InvalidInput(f"dataframe_split has {listed}; it can have columns, data and index.")
     rows = _check_rows(payload.get("data"))
     names = _check_names(payload["columns"]) if payload.get("columns") is not None else None
     width = len(names) if names is not None else (len(rows[0]) if rows else 0)
     uneven = [
-        InputProblem(number, None, f"has {len(row)} values, where {width} are wanted")
+        InputProblem(number, None, f"has {len(row)} values, expected {width}")
         for number, row in enumerate(rows)
         if len(row) != width
     ]
@@ -50,18 +51,16 @@ def from_split(payload: object) -> Table:
 def from_records(
     payload: object, *, what: str = "dataframe_records", known: Container[str] | None = None
 ) -> Table:
-    """A table of a list of objects; a name that one of them lacks is null there. Raises InputRefused.
+    """Return the table of a list of objects; a name that an object lacks is null there. Raises InvalidInput.
 
-    Columns beside `known` have their names, which `frame` refuses, and no values.
+    A column whose name is not in `known` has no values; `to_frame` rejects it by its name.
     """
     if not isinstance(payload, list) or not payload:
         raise InvalidInput(f"{what} must be a list of at least one object.")
     records = require_objects(payload, what=what)
     names = tuple(dict.fromkeys(name for record in records for name in record))
-    if (
-        known is None
-        and len(names) * len(records) > _MAX_CELLS_PER_VALUE * sum(map(len, records)) + _MIN_CELL_LIMIT
-    ):
+    max_cells = _MAX_CELLS_PER_VALUE * sum(map(len, records)) + _MIN_CELL_LIMIT
+    if known is None and len(names) * len(records) > max_cells:
         raise InvalidInput(
             f"The {len(records)} objects of {what} have {len(names)} names together: most of the"
             " cells would be empty. Send records of the same names together."
@@ -73,19 +72,19 @@ def from_records(
 
 
 def require_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
-    """`payload` where it holds objects only. Raises InputRefused."""
-    bad = [
+    """Return `payload` if it holds objects only. Raises InvalidInput."""
+    problems = [
         InputProblem(row, None, "not an object")
         for row, record in enumerate(payload)
         if not isinstance(record, dict)
     ]
-    if bad:
-        raise invalid_input(bad, what=f"{what} must hold objects only")
-    return payload  # type: ignore[return-value] # just looked
+    if problems:
+        raise invalid_input(problems, what=f"{what} must hold objects only")
+    return payload  # type: ignore[return-value] # checked above
 
 
 def from_mapping(payload: Mapping[str, object], *, what: str) -> Table:
-    """A table of `{column: [values]}`, or of one row where no value is a list. Raises InputRefused."""
+    """Return the table of `{column: [values]}`; a value that is no list is one row. Raises InvalidInput."""
     columns = {name: value if isinstance(value, list) else [value] for name, value in payload.items()}
     lengths = {len(value) for value in columns.values()}
     if len(lengths) != 1:
@@ -94,27 +93,27 @@ def from_mapping(payload: Mapping[str, object], *, what: str) -> Table:
 
 
 def from_rows(payload: list[object], *, what: str) -> Table:
-    """A table without names of a list of lists, or of a list of values for one column."""
+    """Return the table of a list of rows, or of a list of the values of one column; it has no names."""
     if not payload or not isinstance(payload[0], list):
         return from_cells(payload)
     return from_split({"data": _check_rows(payload, what=what)})
 
 
 def from_cells(cells: list[object]) -> Table:
-    """A table without names whose one column is `cells`, whatever they are."""
+    """Return a table without names whose one column is `cells`."""
     return Table(None, (cells,), len(cells))
 
 
 def _check_rows(payload: object, *, what: str = "data") -> list[list[object]]:
     if not isinstance(payload, list):
         raise InvalidInput(f"{what} must be a list of rows, each a list of values.")
-    bad = [
+    problems = [
         InputProblem(row, None, "not a list")
         for row, values in enumerate(payload)
         if not isinstance(values, list)
     ]
-    if bad:
-        raise invalid_input(bad, what=f"{what} must hold lists only")
+    if problems:
+        raise invalid_input(problems, what=f"{what} must hold lists only")
     return payload
 
 
@@ -126,10 +125,10 @@ def _check_names(payload: object) -> tuple[str | int, ...]:
     return tuple(payload)
 
 
-def _check_index(payload: object, rows: int) -> Sequence[object] | None:
+def _check_index(payload: object, num_rows: int) -> Sequence[object] | None:
     if payload is None:
         return None
-    if not isinstance(payload, list) or len(payload) != rows:
+    if not isinstance(payload, list) or len(payload) != num_rows:
         raise InvalidInput("index must be a list with one entry for each row of data.")
     if any(isinstance(entry, list | dict) for entry in payload):
         raise InvalidInput("index must hold plain values.")

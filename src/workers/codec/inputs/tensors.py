@@ -1,10 +1,11 @@
-"""JSON arrays for tensor signatures: of the signature's dtype and shape, or refused."""
+"""Input for signatures of tensors: arrays of the signature's dtype and shape, without loss."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mlflow.types.schema import TensorSpec
@@ -15,46 +16,47 @@ from workers.codec.inputs.scalars import (
     BOOLEAN,
     DATETIME,
     STRING,
+    CellErrors,
     ScalarConverter,
     float_converter,
     integer_converter,
 )
+from workers.codec.inputs.tables import Table
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Array = np.ndarray[Any, Any]
 
-    from workers.codec.inputs.tables import Table
-    from workers.codec.signature import InputSpec
-
-
+MAX_DIMENSIONS = 32  # numpy's arrays have at most 64
 _MAX_STRING_ARRAY_BYTES = 256 * 1024 * 1024
-_BYTES_PER_CHARACTER = 4  # bytes, in numpy's unicode strings
+_BYTES_PER_CHARACTER = 4  # in numpy's unicode strings
 
 
 def check_string_array_size(cells: Sequence[object], *, what: str) -> None:
-    """Raises InputRefused where an array of the strings in `cells` would be too large."""
+    """Raise InvalidInput if an array of the strings in `cells` would be too large."""
     longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
     if len(cells) * longest * _BYTES_PER_CHARACTER > _MAX_STRING_ARRAY_BYTES:
         raise InvalidInput(
-            f"{shorten(what)} has {len(cells)} values, the longest of {longest} characters: as an array of"
-            f" strings, where each takes as much as the longest, that is more than {_MAX_STRING_ARRAY_BYTES // 1024**2} MiB."
+            f"{shorten(what)} has {len(cells)} values, the longest of {longest} characters."
+            " An array of strings gives each the size of the longest, here more than"
+            f" {_MAX_STRING_ARRAY_BYTES // 1024**2} MiB in total."
         )
 
 
-Array = np.ndarray[Any, Any]
+def tensor_specs(spec: InputSpec) -> list[TensorSpec]:
+    """Return the tensors of the signature, none if it has columns or is missing."""
+    inputs = spec.schema.inputs if spec.schema is not None else ()
+    return [tensor for tensor in inputs if isinstance(tensor, TensorSpec)]
 
-_MAX_DIMENSIONS = 32  # numpy's arrays have at most 64 dimensions
 
+def to_tensors(payload: object, spec: InputSpec, *, what: str) -> Any:
+    """Return `payload` as one ndarray, or as one per name if the signature has names. Raises InvalidInput.
 
-def to_tensors(payload: object, input_spec: InputSpec, *, what: str) -> Any:
-    """`payload` as one ndarray, or one per name where the signature has names. Raises InputRefused.
-
-    Arrays in it are lists, or ndarrays with a type of their own.
+    Its arrays are lists of JSON values, or ndarrays of any dtype.
     """
-    specs = _tensor_specs(input_spec)
-    named = {str(spec.name): spec for spec in specs if spec.name is not None}
+    tensors = tensor_specs(spec)
+    named = {str(tensor.name): tensor for tensor in tensors if tensor.name is not None}
     if isinstance(payload, dict) and not named:
         raise InvalidInput(f"{what} must be an array; the model's signature names no inputs.")
     if isinstance(payload, dict):
@@ -65,43 +67,41 @@ def to_tensors(payload: object, input_spec: InputSpec, *, what: str) -> Any:
         problems += [InputProblem(None, name, "missing") for name in named.keys() - payload.keys()]
         if problems:
             raise invalid_input(problems)
-        return {name: _to_tensor(payload[name], spec, what=name) for name, spec in named.items()}
-    if len(specs) != 1:
+        return {name: _to_tensor(payload[name], tensor, what=name) for name, tensor in named.items()}
+    if len(tensors) != 1:
         raise InvalidInput(f"{what} must be an object with one array per input of the signature.")
-    return _to_tensor(payload, specs[0], what=what)
+    return _to_tensor(payload, tensors[0], what=what)
 
 
 def records_to_tensors(records: list[Mapping[str, object]], spec: InputSpec, *, what: str) -> Any:
-    """A list of objects, one per row, as one ndarray per name. Raises InputRefused."""
-    names = list(records[0])
-    if uneven := [row for row, record in enumerate(records) if record.keys() != records[0].keys()]:
+    """Return a list of objects, one per row, as one ndarray per name. Raises InvalidInput."""
+    names = records[0].keys()
+    if uneven := [row for row, record in enumerate(records) if record.keys() != names]:
         raise invalid_input([InputProblem(uneven[0], None, f"has other names than the first row of {what}")])
     return to_tensors({name: [record[name] for record in records] for name in names}, spec, what=what)
 
 
-def table_to_tensors(table: Table, input_spec: InputSpec) -> Any:
-    """A table's columns, each of scalars or flat lists, as the signature's tensors. Raises InputRefused."""
-    specs = _tensor_specs(input_spec)
-    if input_spec.schema is not None and input_spec.schema.has_input_names() and table.names is not None:
+def table_to_tensors(table: Table, spec: InputSpec) -> Any:
+    """Return columns of scalars or flat lists as the signature's tensors. Raises InvalidInput."""
+    tensors = tensor_specs(spec)
+    if table.names is not None and tensors[0].name is not None:
         columns = dict(zip(map(str, table.names), table.columns, strict=True))
         if len(columns) != len(table.names):
             raise InvalidInput("columns names one column twice: once as a number, once as a string.")
-        shapes = {spec.name: spec for spec in specs}
-        return to_tensors(
-            {name: _fold_rows(list(cells), shapes.get(name)) for name, cells in columns.items()},
-            input_spec,
-            what="the table",
-        )
-    if len(table.columns) == 1:
-        return to_tensors(_fold_rows(list(table.columns[0]), specs[0]), input_spec, what="the table")
-    return to_tensors([list(row) for row in zip(*table.columns, strict=True)], input_spec, what="the table")
+        by_name = {tensor.name: tensor for tensor in tensors}
+        payload: object = {name: _fold_rows(cells, by_name.get(name)) for name, cells in columns.items()}
+    elif len(table.columns) == 1:
+        payload = _fold_rows(table.columns[0], tensors[0])
+    else:
+        payload = [list(row) for row in zip(*table.columns, strict=True)]
+    return to_tensors(payload, spec, what="the table")
 
 
-def _fold_rows(cells: list[object], spec: TensorSpec | None) -> object:
-    """Flat cells of a table, folded as the signature's shape wants each row."""
-    if spec is None or spec.shape[0] != -1 or -1 in spec.shape[1:]:
-        return cells
-    return [_fold_cell(cell, tuple(spec.shape[1:])) for cell in cells]
+def _fold_rows(cells: Sequence[object], tensor: TensorSpec | None) -> object:
+    """Return the cells of a column, each folded into the shape of a row of the tensor."""
+    if tensor is None or tensor.shape[0] != -1 or -1 in tensor.shape[1:]:
+        return list(cells)
+    return [_fold_cell(cell, tuple(tensor.shape[1:])) for cell in cells]
 
 
 def _fold_cell(cell: object, shape: tuple[int, ...]) -> object:
@@ -114,64 +114,64 @@ def _fold_cell(cell: object, shape: tuple[int, ...]) -> object:
 
 
 def _to_tensor(payload: object, spec: TensorSpec, *, what: str) -> Array:
-    """`payload` as an ndarray of the spec's dtype and shape, with no value changed."""
+    """Return `payload` as an ndarray of the spec's dtype and shape, with no value changed."""
     if spec.type.kind == "O":
         return _object_array(payload, what=what)
     if isinstance(payload, np.ndarray):
         _check_shape(payload.shape, spec, what=what)
-        if (made := arrays.safe_cast(payload, spec.type)) is not None:
-            return made
+        if (cast := arrays.safe_cast(payload, spec.type)) is not None:
+            return cast
         shape, cells = payload.shape, list(arrays.to_json_values(payload.ravel()))
     else:
         shape, cells = flatten(payload, what=what)
         _check_shape(shape, spec, what=what)
     if spec.type.kind in "US":
         return _string_array(cells, spec, shape=shape, what=what)
-    built, bad = _converter_for(spec.type).convert(cells)
-    if bad:
-        raise _invalid_cells(bad, shape, what=what)
-    return np.asarray(built).astype(spec.type, copy=False).reshape(shape)
+    converted, errors = _converter_for(spec.type).convert(cells)
+    if errors:
+        raise _invalid_cells(errors, shape, what=what)
+    return np.asarray(converted).astype(spec.type, copy=False).reshape(shape)
 
 
 def _check_shape(shape: tuple[int, ...], spec: TensorSpec, *, what: str) -> None:
     if len(shape) != len(spec.shape) or any(
-        want not in {-1, have} for want, have in zip(spec.shape, shape, strict=True)
+        expected not in {-1, actual} for expected, actual in zip(spec.shape, shape, strict=True)
     ):
-        raise InvalidInput(f"{shorten(what)} has the shape {shape}, where {tuple(spec.shape)} is wanted.")
+        raise InvalidInput(f"{shorten(what)} has the shape {shape}, expected {tuple(spec.shape)}.")
 
 
 def _string_array(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], what: str) -> Array:
-    bad = STRING.convert(cells)[1] + [
+    errors = STRING.convert(cells)[1] + [
         (position, "null or ends in a NUL character, which numpy's strings cannot hold")
         for position, cell in enumerate(cells)
         if cell is None or (isinstance(cell, str) and cell.endswith("\0"))
     ]
-    if bad:
-        raise _invalid_cells(bad, shape, what=what)
+    if errors:
+        raise _invalid_cells(errors, shape, what=what)
     check_string_array_size(cells, what=what)
     try:
         return np.array(cells, dtype=spec.type).reshape(shape)
     except ValueError as error:
-        raise InvalidInput(
-            f"{shorten(what)} has a string that is not ASCII, where bytes are wanted."
-        ) from error
+        raise InvalidInput(f"{shorten(what)} has a string that is not ASCII, expected bytes.") from error
 
 
-def _invalid_cells(bad: list[tuple[int, str]], shape: tuple[int, ...], *, what: str) -> InvalidInput:
+def _invalid_cells(errors: CellErrors, shape: tuple[int, ...], *, what: str) -> InvalidInput:
     step = prod(shape[1:]) or 1
-    return invalid_input([InputProblem(position // step, shorten(what), reason) for position, reason in bad])
+    return invalid_input(
+        [InputProblem(position // step, shorten(what), reason) for position, reason in errors]
+    )
 
 
 def flatten(payload: object, *, what: str) -> tuple[tuple[int, ...], list[object]]:
-    """The shape of nested lists, and their values in C order. Raises InputRefused for ragged ones."""
+    """Return the shape of nested lists, and their values in C order. Raises InvalidInput for ragged lists."""
     shape: list[int] = []
     cells = [payload]
     while cells and isinstance(cells[0], list):
         length = len(cells[0])
         lists = [cell for cell in cells if isinstance(cell, list) and len(cell) == length]
-        if len(lists) != len(cells) or len(shape) == _MAX_DIMENSIONS:
+        if len(lists) != len(cells) or len(shape) == MAX_DIMENSIONS:
             raise InvalidInput(
-                f"{shorten(what)} is no array: its rows differ in length or depth, or it is too deep."
+                f"{shorten(what)} is not an array: its rows differ in length or depth, or it is too deep."
             )
         shape.append(length)
         cells = list(chain.from_iterable(lists))
@@ -182,7 +182,7 @@ def _object_array(payload: object, *, what: str) -> Array:
     try:
         return np.array(payload, dtype=object)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{shorten(what)} is no array: its rows differ in length or depth.") from error
+        raise InvalidInput(f"{shorten(what)} is not an array: its rows differ in length or depth.") from error
 
 
 def _converter_for(dtype: np.dtype[Any]) -> ScalarConverter:
@@ -195,11 +195,3 @@ def _converter_for(dtype: np.dtype[Any]) -> ScalarConverter:
     if dtype == np.dtype("datetime64[ns]"):
         return DATETIME
     raise InvalidInput(f"The model takes an array of {dtype}, which has no JSON form.")
-
-
-def _tensor_specs(input_spec: InputSpec) -> list[TensorSpec]:
-    return [
-        spec
-        for spec in (input_spec.schema.inputs if input_spec.schema else ())
-        if isinstance(spec, TensorSpec)
-    ]

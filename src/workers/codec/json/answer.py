@@ -1,4 +1,4 @@
-"""What a model returns, as JSON bytes: always valid JSON, whatever the values."""
+"""Predictions as JSON: always valid JSON, whatever the values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import json
 import math
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import singledispatch
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -23,32 +23,26 @@ import pandas as pd
 from pydantic import BaseModel
 
 from workers.codec.input_errors import shorten
-from workers.codec.request import EncodedResponse
+from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import ModelError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from workers.codec.request import DecodedRequest
-
-# What orjson would write otherwise than MLflow does is passed to `_plain`. It takes no keys but strings:
-# of others it would not notice that two have the same text.
+# orjson passes what it would write otherwise than MLflow to `_to_serializable`. Keys that are not strings are
+# not among its options: it would not notice two keys of the same text.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 Array = np.ndarray[Any, Any]
 
 
 def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
-    """The predictions as a JSON answer, wrapped where the request's form has it so."""
+    """Encode the predictions as JSON. Raises ModelError if they have no JSON form."""
     return EncodedResponse(to_json(predictions), wrapped=request.wrapped)
 
 
 def to_json(predictions: object) -> bytes:
-    """The predictions as JSON.
+    """Return the predictions as JSON, in the shapes of MLflow's scoring server.
 
-    Shapes are those of MLflow's scoring server: an ndarray is nested lists, a DataFrame or a Series
-    a list of records. NaN and infinities are null, bytes are base64, times are ISO 8601. Raises
-    ModelFailed naming the type that has no JSON form.
+    An ndarray becomes nested lists, a DataFrame or a Series a list of records. NaN and infinities become
+    null, bytes base64, times ISO 8601. Raises ModelError, which names the type that has no JSON form.
     """
     try:
         return orjson.dumps(predictions, default=_to_serializable, option=_OPTIONS)
@@ -62,13 +56,13 @@ def to_json(predictions: object) -> bytes:
 
 
 def split_to_json(predictions: Array, counts: Sequence[int]) -> list[bytes]:
-    """What `write` makes of the first `counts[0]` rows of an array, of the next `counts[1]`, …"""
+    """Return the JSON of the first `counts[0]` rows of an array, of the next `counts[1]` rows, and so on."""
     if predictions.ndim == 1 and predictions.dtype.kind in "biuf" and not _is_masked(predictions):
-        texts = to_json(predictions)[1:-1].split(b",")  # numbers hold no comma
+        texts = to_json(predictions)[1:-1].split(b",")  # no number has a comma in it
         if len(texts) == len(counts):
             return [b"[%b]" % text for text in texts]
-        return [b"[%b]" % b",".join(texts[first:end]) for first, end in _spans(counts)]
-    return [to_json(predictions[first:end]) for first, end in _spans(counts)]
+        return [b"[%b]" % b",".join(texts[start:end]) for start, end in _spans(counts)]
+    return [to_json(predictions[start:end]) for start, end in _spans(counts)]
 
 
 def _spans(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -81,10 +75,10 @@ def _is_masked(array: Array) -> bool:
 
 @singledispatch
 def _to_serializable(value: object) -> object:
-    """`value`, one level of it, as something that orjson knows."""
+    """Return `value`, the outermost level of it, as a type that orjson writes."""
     if value is pd.NA or value is pd.NaT:
         return None
-    if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
+    if hasattr(value, "toarray"):  # scipy's sparse matrices; scipy need not be installed
         return _array(np.asarray(value.toarray()))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -92,7 +86,7 @@ def _to_serializable(value: object) -> object:
     raise ModelError(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
 
 
-# Subclasses of what orjson knows come here as well; a subclass' own JSON form is its base's.
+# orjson passes subclasses of the types that it knows as well; they are written as their base class is.
 _to_serializable.register(str, str.__str__)
 _to_serializable.register(int, int)
 _to_serializable.register(float, float)
@@ -133,7 +127,7 @@ def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledi
 
 @_to_serializable.register(np.ndarray)
 def _array(array: Array) -> object:
-    """An array of numbers goes to orjson whole; float32 as the doubles that they are."""
+    """Return an array of numbers as JSON, float32 as the equal doubles; other arrays one level deep."""
     kind = array.dtype.kind
     if _is_masked(array) or kind not in "biufcmM":
         return array.tolist()
@@ -153,7 +147,7 @@ def _scalar(value: np.generic) -> object:
         return None if np.isnat(value) else str(np.datetime_as_string(value))
     if isinstance(value, np.timedelta64):
         return None if np.isnat(value) else duration_to_iso(value)
-    if isinstance(value, np.inexact):  # the long ones are their own `item()`
+    if isinstance(value, np.inexact):  # `item()` of a long double is a long double
         return complex(value) if isinstance(value, np.complexfloating) else float(value)
     return value.item()
 
@@ -181,20 +175,20 @@ def _column_values(column: pd.Series[Any]) -> list[Any]:
 
 @_to_serializable.register(datetime.timedelta)
 def duration_to_iso(value: Any) -> str:
-    """A duration as ISO 8601. Raises ModelFailed for one of years or months, or beyond pandas' range."""
+    """Return a duration as ISO 8601. Raises ModelError for years, months and what pandas cannot hold."""
     try:
         return str(pd.Timedelta(value).isoformat())
     except (ValueError, OverflowError):
         name = str(value.dtype) if isinstance(value, np.timedelta64) else type(value).__name__
         raise ModelError(
-            f"The model returned a {name} that has no JSON form: it is of years or months, or too long.",
+            f"The model returned a {name} that has no JSON form: it is in years or months, or too long.",
             exception=name,
         ) from None
 
 
 @_to_serializable.register(Mapping)
 def _stringify_keys(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """The mapping with its keys as text. Raises ModelFailed where two have the same."""
+    """Return the mapping with its keys as text. Raises ModelError if two keys have the same text."""
     names = [_replace_surrogates(_key_to_text(key)) for key in value]
     _reject_duplicates(names, what="keys of an object are both")
     return dict(zip(names, value.values(), strict=True))
@@ -203,8 +197,8 @@ def _stringify_keys(value: Mapping[Any, Any]) -> dict[str, Any]:
 def _reject_duplicates(names: list[str], *, what: str) -> None:
     if len(set(names)) == len(names):
         return
-    twice = next(name for name, times in Counter(names).items() if times > 1)
-    raise ModelError(f"The model's answer has no JSON form: two {what} {shorten(twice)!r}.")
+    duplicate = next(name for name, count in Counter(names).items() if count > 1)
+    raise ModelError(f"The model's answer has no JSON form: two {what} {shorten(duplicate)!r}.")
 
 
 def _dump_scalar(value: str | int) -> str:
@@ -217,7 +211,7 @@ def _dump_scalar(value: str | int) -> str:
 
 
 def _key_to_text(key: object) -> str:
-    """A key as text, as JSON libraries write keys that are none."""
+    """Return a key as text, as JSON libraries write keys that are not strings."""
     if isinstance(key, np.generic | enum.Enum):
         key = key.item() if isinstance(key, np.generic) else key.value
     if key is None or isinstance(key, bool):
@@ -228,7 +222,7 @@ def _key_to_text(key: object) -> str:
 
 
 def _to_serializable_slow(value: object) -> object:
-    """The same by Python alone, for integers beyond 64 bits, lone surrogates and odd keys."""
+    """Convert all levels of `value` in Python, for integers beyond 64 bits, lone surrogates and odd keys."""
     if value is None or isinstance(value, bool | orjson.Fragment):
         return value
     if isinstance(value, float):

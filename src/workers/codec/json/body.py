@@ -1,8 +1,9 @@
-"""JSON bodies: MLflow's four forms, the unified LLM form, and those of the replaced service."""
+"""JSON request bodies: MLflow's four forms, the unified LLM form, and those of the replaced service."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
@@ -10,17 +11,13 @@ from mlflow.types.schema import AnyType, DataType
 
 from workers.codec.inputs import inferred, tables, tensors
 from workers.codec.inputs.frames import to_frame
-from workers.codec.inputs.params import validate_params
+from workers.codec.inputs.params import param_names, validate_params
 from workers.codec.json import fast_numbers, legacy
 from workers.codec.json import text as json_text
 from workers.codec.request import DecodedRequest
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from workers.codec.signature import InputSpec
-    from workers.protocol.messages import Job
+from workers.protocol.messages import Job
 
 _LLM_KEYS = frozenset({"messages", "prompt", "input"})
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -31,22 +28,22 @@ _EXPECTED_BODY = (
 
 
 def decode(job: Job, spec: InputSpec) -> DecodedRequest:
-    """The body as data for the model. Raises InputRefused."""
-    if (numbers := fast_numbers.read_numeric_frame(job.body, spec)) is not None:
-        return DecodedRequest(numbers)
+    """Decode a JSON body. Raises InvalidInput."""
+    if (frame := fast_numbers.read_numeric_frame(job.body, spec)) is not None:
+        return DecodedRequest(frame)
     by_mlflow = spec.input_checks == "mlflow"
     document = json_text.parse_json_like_mlflow(job.body) if by_mlflow else json_text.parse_json(job.body)
-    unified = isinstance(document, dict) and not _LLM_KEYS.isdisjoint(document)
-    document = document if unified else legacy.to_mlflow_form(document)
+    is_llm = isinstance(document, dict) and not _LLM_KEYS.isdisjoint(document)
+    document = document if is_llm else legacy.to_mlflow_form(document)
     if not isinstance(document, dict):
         raise InvalidInput(_EXPECTED_BODY)
     if by_mlflow:
         return _decode_with_mlflow(document, spec)
-    if unified:
+    if is_llm:
         return _decode_unified_llm(document, spec)
     form = _find_form(document)
     params = validate_params(document.get("params"), spec)
-    return DecodedRequest(_FORM_READERS[form](document[form], spec, form), params)
+    return DecodedRequest(_FORM_DECODERS[form](document[form], spec, form), params)
 
 
 def _find_form(document: dict[str, Any]) -> str:
@@ -58,18 +55,28 @@ def _find_form(document: dict[str, Any]) -> str:
     return forms[0]
 
 
-def _read_split(payload: object, spec: InputSpec, form: str) -> object:
+def _decode_split(payload: object, spec: InputSpec, form: str) -> object:
     _reject_type_hinted(spec, form)
     return _table_to_input(tables.from_split(payload), spec)
 
 
-def _read_records(payload: object, spec: InputSpec, form: str) -> object:
+def _decode_records(payload: object, spec: InputSpec, form: str) -> object:
     _reject_type_hinted(spec, form)
     return _table_to_input(tables.from_records(payload, known=_known_columns(spec)), spec)
 
 
+def _decode_instances(payload: object, spec: InputSpec, form: str) -> object:
+    _reject_type_hinted(spec, form)
+    return _payload_to_input(payload, spec, form)
+
+
+def _decode_inputs(payload: object, spec: InputSpec, form: str) -> object:
+    """Decode `inputs`; MLflow itself checks the payload against type hints, and converts nothing."""
+    return payload if spec.type_hinted else _payload_to_input(payload, spec, form)
+
+
 def _known_columns(spec: InputSpec) -> frozenset[str] | None:
-    """The names that a record may have, where the signature says so."""
+    """Return the names that a record may have, or None if the signature names no columns."""
     if not spec.has_column_names:
         return None
     return frozenset(column.name for column in spec.columns or () if column.name is not None)
@@ -81,32 +88,22 @@ def _table_to_input(table: tables.Table, spec: InputSpec) -> object:
     return tensors.table_to_tensors(table, spec)
 
 
-def _read_instances(payload: object, spec: InputSpec, form: str) -> object:
-    _reject_type_hinted(spec, form)
-    return _payload_to_input(payload, spec, form)
-
-
-def _read_inputs(payload: object, spec: InputSpec, form: str) -> object:
-    """Type hints are MLflow's to hold the payload against: it does so strictly, and converts nothing."""
-    return payload if spec.type_hinted else _payload_to_input(payload, spec, form)
-
-
 def _payload_to_input(payload: object, spec: InputSpec, form: str) -> object:
     if spec.schema is None:
         return inferred.infer_payload(payload, what=form)
-    records = isinstance(payload, list) and bool(payload) and isinstance(payload[0], dict)
-    if spec.columns is None:
-        if records and isinstance(payload, list):
-            return tensors.records_to_tensors(tables.require_objects(payload, what=form), spec, what=form)
-        return tensors.to_tensors(payload, spec, what=form)
-    return to_frame(_to_table(payload, spec, form, records=records), spec)
+    records = payload if isinstance(payload, list) and payload and isinstance(payload[0], dict) else None
+    if spec.columns is not None:
+        return to_frame(_to_table(payload, spec, form, is_records=records is not None), spec)
+    if records is not None:
+        return tensors.records_to_tensors(tables.require_objects(records, what=form), spec, what=form)
+    return tensors.to_tensors(payload, spec, what=form)
 
 
-def _to_table(payload: object, spec: InputSpec, form: str, *, records: bool) -> tables.Table:
-    """Rows, an object per row, or an object of columns; the rows of one nameless column are its cells."""
+def _to_table(payload: object, spec: InputSpec, form: str, *, is_records: bool) -> tables.Table:
+    """Return the table of rows, of records, of an object of columns, or of the cells of an unnamed column."""
     if spec.single_object_column:
         return tables.from_cells(payload if isinstance(payload, list) else [payload])
-    if records:
+    if is_records:
         return tables.from_records(payload, what=form, known=_known_columns(spec))
     if isinstance(payload, dict):
         return _mapping_to_table(payload, spec, form)
@@ -117,7 +114,7 @@ def _to_table(payload: object, spec: InputSpec, form: str, *, records: bool) -> 
 
 
 def _mapping_to_table(payload: dict[str, object], spec: InputSpec, form: str) -> tables.Table:
-    """An object of columns; of one row where a column's own type is a list or an object, as in MLflow."""
+    """Return the table of an object of columns; of one row if a column's type is nested, as in MLflow."""
     if spec.has_nested_columns or all(_is_single_value(name, value, spec) for name, value in payload.items()):
         return tables.from_records([payload], what=form)
     return tables.from_mapping(payload, what=form)
@@ -132,26 +129,26 @@ def _is_single_value(name: str, value: object, spec: InputSpec) -> bool:
     )
 
 
-def _decode_unified_llm(document: dict[str, Any], input_spec: InputSpec) -> DecodedRequest:
-    """MLflow's form for chat, completions and embeddings: the body itself is the input."""
-    names = {spec.name for spec in input_spec.params.params} if input_spec.params is not None else set()
+def _decode_unified_llm(document: dict[str, Any], spec: InputSpec) -> DecodedRequest:
+    """Decode MLflow's form for chat, completions and embeddings: the body itself is the input."""
+    names = param_names(spec)
     data = {name: value for name, value in document.items() if name not in names}
     params = {name: value for name, value in document.items() if name in names}
-    return DecodedRequest(_llm_to_input(data, input_spec), validate_params(params, input_spec), wrapped=False)
+    return DecodedRequest(_llm_to_input(data, spec), validate_params(params, spec), wrapped=False)
 
 
 def _llm_to_input(data: dict[str, Any], spec: InputSpec) -> object:
-    """The body as one row of the signature's columns, where it has such; texts in a list stay a list."""
+    """Return the body as one row if the signature names columns; a list of texts stays a list."""
     if spec.type_hinted or not spec.has_column_names:
         return data
-    texts = {
+    text_lists = {
         column.name
         for column in spec.columns or ()
         if column.type == DataType.string and _is_text_list(data.get(str(column.name)))
     }
-    rest = {name: value[0] if name in texts else value for name, value in data.items()}
-    made = to_frame(tables.from_records([rest], what="the body"), spec)
-    return data if texts else made
+    row = {name: value[0] if name in text_lists else value for name, value in data.items()}
+    frame = to_frame(tables.from_records([row], what="the body"), spec)
+    return data if text_lists else frame
 
 
 def _is_text_list(value: object) -> bool:
@@ -159,7 +156,7 @@ def _is_text_list(value: object) -> bool:
 
 
 def _decode_with_mlflow(document: dict[str, Any], spec: InputSpec) -> DecodedRequest:
-    """Everything as MLflow's scoring server does it, value for value."""
+    """Decode the body with the functions of MLflow's scoring server."""
     try:
         parsed = scoring_server._parse_json_data(document, spec.metadata, spec.schema)  # noqa: SLF001 - the server's own function is the point
     except MlflowException as error:
@@ -174,9 +171,9 @@ def _reject_type_hinted(spec: InputSpec, form: str) -> None:
         raise InvalidInput(f"This model's signature comes from type hints: send inputs, not {form}.")
 
 
-_FORM_READERS: dict[str, Callable[[object, InputSpec, str], object]] = {
-    "dataframe_split": _read_split,
-    "dataframe_records": _read_records,
-    "instances": _read_instances,
-    "inputs": _read_inputs,
+_FORM_DECODERS: dict[str, Callable[[object, InputSpec, str], object]] = {
+    "dataframe_split": _decode_split,
+    "dataframe_records": _decode_records,
+    "instances": _decode_instances,
+    "inputs": _decode_inputs,
 }

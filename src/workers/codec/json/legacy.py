@@ -1,4 +1,4 @@
-"""The JSON bodies of the replaced service, written anew as MLflow's."""
+"""The JSON bodies of the replaced service, rewritten as MLflow's."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SPLIT_KEYS = frozenset({"columns", "data", "index"})
 
 
 def to_mlflow_form(document: object) -> object:
-    """`document` in MLflow's form where it has one of the replaced service's, else unchanged.
+    """Return `document` in MLflow's form if it has one of the replaced service's, else unchanged.
 
-    Those are a bare list of records, `{"columns", "data"}`, `{"record"}`, and any with `"format"`.
-    Raises InputRefused for a format that is not known, and for two forms at once.
+    The latter are a list of records, `{"columns", "data"}`, `{"record"}`, and any object with `"format"`.
+    Raises InvalidInput for an unknown format and for a body of two forms.
     """
     if isinstance(document, list):
         return {"dataframe_records": document}
@@ -29,9 +29,9 @@ def to_mlflow_form(document: object) -> object:
     if "format" in document:
         return _convert_by_format(document)
     if "columns" in document and "data" in document:
-        return _rename_key(document, "data", "dataframe_split")
+        return _rename_key(document, "data", new="dataframe_split")
     if "record" in document:
-        return _rename_key(document, "record", "dataframe_records")
+        return _rename_key(document, "record", new="dataframe_records")
     return document
 
 
@@ -40,17 +40,17 @@ def _convert_by_format(document: dict[str, Any]) -> dict[str, Any]:
     form = document["format"]
     if not isinstance(form, str) or form not in _FORMATS:
         raise InvalidInput(f"format must be one of {', '.join(_FORMATS)}.")
-    key, name = _FORMATS[form]
+    key, mlflow_key = _FORMATS[form]
     if key not in body:
         raise InvalidInput(f"A body of format {form} must have {key!r}.")
-    return _rename_key(body, key, name)
+    return _rename_key(body, key, new=mlflow_key)
 
 
-def _rename_key(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
-    """The data under MLflow's key, beside everything else that the body has."""
-    moved = _SPLIT_KEYS if key == "data" else {key}
-    rest = {other: value for other, value in document.items() if other not in moved}
-    if name in rest:
-        raise InvalidInput(f"The body has both {key!r} and {name!r}; it must have one of them.")
-    split = {other: value for other, value in document.items() if other in moved}
-    return {name: split if key == "data" else document[key], **rest}
+def _rename_key(document: dict[str, Any], key: str, *, new: str) -> dict[str, Any]:
+    """Return the document with its data under MLflow's key and its other members unchanged."""
+    moved_keys = _SPLIT_KEYS if key == "data" else {key}
+    rest = {name: value for name, value in document.items() if name not in moved_keys}
+    if new in rest:
+        raise InvalidInput(f"The body has both {key!r} and {new!r}; it must have one of them.")
+    moved = {name: value for name, value in document.items() if name in moved_keys}
+    return {new: moved if key == "data" else document[key], **rest}

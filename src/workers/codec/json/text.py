@@ -9,30 +9,26 @@ import orjson
 
 from workers.errors import InvalidInput
 
-# orjson makes a double of an integer beyond 64 bits. To find that one may be there costs little: with all
-# digits alike and all that may stand before a number alike, it is a search for one string.
+# orjson makes doubles of integers beyond 64 bits. To find out cheaply whether there may be one, all digits
+# become 0 and everything that can precede a number becomes a comma: then one string search is enough.
 _NORMALIZE = bytes.maketrans(b"123456789[:- \t\n\r", b"0" * 9 + b"," * 7)
 _NORMALIZED_LONG_INTEGER = b"," + b"0" * 19
 _LONG_INTEGER_PATTERN = re.compile(rb"[\[,:\s](?:\d{20}|-\d{19})")
 
 
 def parse_json(body: bytes) -> object:
-    """What the body says. Raises InputRefused where it is no JSON (NaN is none) or nested too deeply."""
+    """Parse JSON. Raises InvalidInput if the body is not JSON (NaN is not), or is nested too deeply."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from error
     if _NORMALIZED_LONG_INTEGER in body.translate(_NORMALIZE) and _LONG_INTEGER_PATTERN.search(body):
-        return _parse_with_python(body)
+        return parse_json_like_mlflow(body)
     return document
 
 
 def parse_json_like_mlflow(body: bytes) -> object:
-    """The same by Python's own parser, as MLflow's scoring server does it: NaN and Infinity are numbers."""
-    return _parse_with_python(body)
-
-
-def _parse_with_python(body: bytes) -> object:
+    """Parse JSON with Python's parser, as MLflow's scoring server does: NaN and Infinity are numbers."""
     try:
         return json.loads(body)
     except ValueError as error:

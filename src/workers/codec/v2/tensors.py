@@ -1,23 +1,25 @@
-"""Open Inference tensors as they travel: JSON values or raw little-endian bytes, each value checked."""
+"""Open Inference tensors as they are sent: JSON values or raw little-endian bytes."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from workers.codec.input_errors import invalid_input, shorten
-from workers.codec.inputs.arrays import to_json_values
-from workers.codec.inputs.scalars import BOOLEAN, ScalarConverter, float_converter, integer_converter
-from workers.codec.inputs.tensors import flatten
+from workers.codec.inputs.scalars import (
+    BOOLEAN,
+    CellErrors,
+    ScalarConverter,
+    float_converter,
+    integer_converter,
+)
+from workers.codec.inputs.tensors import MAX_DIMENSIONS, flatten
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Array = np.ndarray[Any, Any]
 Values = Array | list[str | None] | list[bytes]
@@ -37,14 +39,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
 }
-_MAX_DIMENSIONS = 32  # numpy's arrays have at most 64 dimensions
-_MAX_EMPTY_ROWS = 65_536  # the product of the other dimensions of a tensor that has a 0 among them
+_MAX_EMPTY_ROWS = 65_536  # the product of the other dimensions of a tensor with a dimension of 0
 _LENGTH_PREFIX = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input: `values` are flat, an ndarray of the datatype, or for BYTES texts or (binary) bytes."""
+    """An input tensor.
+
+    `values` are flat: an ndarray of the datatype, or for BYTES strings (sent as JSON) or bytes (sent raw).
+    """
 
     name: str
     datatype: str
@@ -55,39 +59,35 @@ class Tensor:
 
     @property
     def num_rows(self) -> int:
-        """Its first dimension."""
+        """The first dimension."""
         return self.shape[0] if self.shape else 1
 
     @property
     def array(self) -> Array:
-        """The values as an ndarray of its shape; of objects for BYTES."""
+        """The values as an ndarray of the tensor's shape; of objects for BYTES."""
         if isinstance(self.values, np.ndarray):
             return self.values.reshape(self.shape)
-        made = np.empty(len(self.values), dtype=object)
-        made[:] = self.values
-        return made.reshape(self.shape)
+        return object_array(self.values).reshape(self.shape)
 
-    def with_values(self, values: list[str | None]) -> Tensor:
-        """The same with other values."""
-        return Tensor(self.name, BYTES, self.shape, values, self.content_type)
-
-    def listed(self) -> Sequence[object]:
-        """The flat values as JSON has them."""
-        return to_json_values(self.values) if isinstance(self.values, np.ndarray) else self.values
-
-    def invalid_values(self, bad: list[tuple[int, str]]) -> InvalidInput:
-        """The refusal of these positions of `values`."""
+    def invalid_values(self, errors: CellErrors) -> InvalidInput:
+        """Return the error for values that do not fit, by their positions in `values`."""
         step = prod(self.shape[1:]) or 1
-        what = f"The data of {shorten(self.name)!r} do not fit {self.datatype}"
-        return invalid_input(
-            [InputProblem(position // step, shorten(self.name), why) for position, why in bad], what=what
-        )
+        name = shorten(self.name)
+        problems = [InputProblem(position // step, name, reason) for position, reason in errors]
+        return invalid_input(problems, what=f"The data of {name!r} do not fit {self.datatype}")
+
+
+def object_array(values: list[Any]) -> Array:
+    """Return a flat array of objects, which numpy does not take apart."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def parse_shape(value: object, name: str) -> tuple[int, ...]:
-    """A tensor's shape. Raises InputRefused for what no body of any size could hold."""
-    if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS or not {int}.issuperset(map(type, value)):
-        raise InvalidInput(f"{name!r} must have a shape: a list of at most {_MAX_DIMENSIONS} whole numbers.")
+    """Return a tensor's shape. Raises InvalidInput if it is no shape, or one that no body could fill."""
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS or not {int}.issuperset(map(type, value)):
+        raise InvalidInput(f"{name!r} must have a shape: a list of at most {MAX_DIMENSIONS} whole numbers.")
     if min(value, default=1) < 0:
         raise InvalidInput(f"{name!r} has a negative number in its shape.")
     if 0 in value and prod(size for size in value if size) > _MAX_EMPTY_ROWS:
@@ -98,44 +98,44 @@ def parse_shape(value: object, name: str) -> tuple[int, ...]:
 
 
 def from_json(data: object, datatype: str, shape: tuple[int, ...], *, name: str) -> Tensor:
-    """A tensor of flat or nested JSON values. Raises InputRefused."""
+    """Return the tensor of flat or nested JSON values. Raises InvalidInput."""
     if not isinstance(data, list):
         raise InvalidInput(f"The data of {name!r} must be a list.")
-    found, flat = flatten(data, what=f"The data of {name!r}")
-    _check_count(
-        name, shape, found=len(flat), fits=found == shape or (len(found) == 1 and len(flat) == prod(shape))
-    )
+    nested_shape, flat = flatten(data, what=f"The data of {name!r}")
+    if nested_shape != shape and (len(nested_shape) != 1 or len(flat) != prod(shape)):
+        raise _wrong_count(name, shape, actual=len(flat))
     if datatype == BYTES:
-        texts: list[str | None] = flat  # type: ignore[assignment] # looked at in the next line
-        bad = [(at, "not a string") for at, value in enumerate(flat) if not isinstance(value, str | None)]
+        texts: list[str | None] = flat  # type: ignore[assignment] # checked in the next line
+        errors = [(at, "not a string") for at, value in enumerate(flat) if not isinstance(value, str | None)]
         tensor = Tensor(name, datatype, shape, texts)
     else:
-        values, bad = _CONVERTERS[datatype].convert(flat)
+        values, errors = _CONVERTERS[datatype].convert(flat)
         tensor = Tensor(name, datatype, shape, values)
-    if bad:
-        raise tensor.invalid_values(bad)
+    if errors:
+        raise tensor.invalid_values(errors)
     return tensor
 
 
 def from_binary(raw: memoryview, datatype: str, shape: tuple[int, ...], *, name: str) -> Tensor:
-    """A tensor of raw bytes in the extension's form. Raises InputRefused."""
+    """Return the tensor of raw bytes, in the form of the binary extension. Raises InvalidInput."""
     if datatype == BYTES:
         elements = _split_elements(raw, name)
-        _check_count(name, shape, found=len(elements), fits=len(elements) == prod(shape))
+        if len(elements) != prod(shape):
+            raise _wrong_count(name, shape, actual=len(elements))
         return Tensor(name, datatype, shape, elements)
     dtype = DTYPES[datatype]
-    if len(raw) != prod(shape) * dtype.itemsize:
-        raise InvalidInput(
-            f"{name!r} has {len(raw)} bytes, where its shape and {datatype} take {_byte_count_text(shape, dtype)}."
-        )
+    size = prod(shape) * dtype.itemsize
+    if len(raw) != size:
+        expected = str(size) if size < 2**63 else "more than any body has"
+        raise InvalidInput(f"{name!r} has {len(raw)} bytes; its shape and {datatype} take {expected}.")
     if datatype == "BOOL" and (np.frombuffer(raw, dtype=np.uint8) > 1).any():
-        raise InvalidInput(f"{name!r} has bytes that are neither 0 nor 1, where BOOL is wanted.")
-    # copied: models may write into their input, and the body's bytes need not be aligned
+        raise InvalidInput(f"{name!r} has bytes other than 0 and 1, which are no BOOL.")
+    # Copied: a model may write to its input, and the bytes in the body may be unaligned.
     return Tensor(name, datatype, shape, np.frombuffer(raw, dtype=dtype.newbyteorder("<")).astype(dtype))
 
 
 def to_binary(values: Array | list[Any]) -> bytes | None:
-    """Values in the extension's form; None where they have none: null, or text that is not UTF-8."""
+    """Return values in the form of the binary extension; None for a null, or text that is not UTF-8."""
     if isinstance(values, np.ndarray):
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
     parts: list[bytes] = []
@@ -151,32 +151,23 @@ def to_binary(values: Array | list[Any]) -> bytes | None:
 
 
 def _split_elements(raw: memoryview, name: str) -> list[bytes]:
-    """BYTES elements, each after its length in 4 bytes."""
-    elements, at = [], 0
-    while at < len(raw):
-        begin = at + _LENGTH_PREFIX.size
-        end = begin + _LENGTH_PREFIX.unpack_from(raw, at)[0] if begin <= len(raw) else begin
+    """Return the elements of a BYTES tensor; each follows its length in 4 bytes."""
+    elements, position = [], 0
+    while position < len(raw):
+        start = position + _LENGTH_PREFIX.size
+        end = start + _LENGTH_PREFIX.unpack_from(raw, position)[0] if start <= len(raw) else start
         if end > len(raw):
             raise InvalidInput(f"{name!r} ends within an element: its lengths do not add up to its size.")
-        elements.append(bytes(raw[begin:end]))
-        at = end
+        elements.append(bytes(raw[start:end]))
+        position = end
     return elements
 
 
-def _check_count(name: str, shape: tuple[int, ...], *, found: int, fits: bool) -> None:
-    if not fits:
-        raise InvalidInput(
-            f"{name!r} has {found} values, flat or nested, which is not what its shape {_shape_text(shape)} says."
-        )
-
-
-def _byte_count_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    size = prod(shape) * dtype.itemsize
-    return str(size) if size < 2**63 else "more than any body has"
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return str(list(shape)) if prod(shape) < 2**63 else "of more values than any body has"
+def _wrong_count(name: str, shape: tuple[int, ...], *, actual: int) -> InvalidInput:
+    described = str(list(shape)) if prod(shape) < 2**63 else "of more values than any body has"
+    return InvalidInput(
+        f"{name!r} has {actual} values, flat or nested, which is not what its shape {described} says."
+    )
 
 
 _CONVERTERS: dict[str, ScalarConverter] = {

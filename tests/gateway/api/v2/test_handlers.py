@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from tests.support.codec.v2_bodies import binary, job, tensor
+from tests.support.codec.v2_bodies import binary_tensor, make_job, tensor
 from tests.support.hostile_names import HOSTILE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ async def get(gateway: Gateway, path: str) -> tuple[int, Any]:
 
 
 async def infer(gateway: Gateway, path: str, *inputs: Any, **top: Any) -> tuple[int, Any]:
-    body = job(*(inputs or INPUTS), **top).body
+    body = make_job(*(inputs or INPUTS), **top).body
     async with gateway.post(path, data=body, headers={"Content-Type": "application/json"}) as answer:
         return answer.status, await answer.json()
 
@@ -69,7 +69,7 @@ async def test_metadata_of_columns(gateway: Gateway) -> None:
 async def test_infer(gateway: Gateway, version: str, number: str, total: float) -> None:
     """The answer says which version answered, whatever was asked for, and gives the request's id back."""
     path = f"/v2/models/api-sums{version}/infer"
-    body = job(*INPUTS, id="an id").body
+    body = make_job(*INPUTS, id="an id").body
     async with gateway.post(path, data=body, headers={"Content-Type": "application/json"}) as answer:
         assert answer.status == 200, await answer.text()
         document = await answer.json()
@@ -90,10 +90,12 @@ async def test_infer(gateway: Gateway, version: str, number: str, total: float) 
 async def test_no_content_type(gateway: Gateway) -> None:
     """It is JSON then, or binary where a header says so; as Triton's client has it."""
     path = "/v2/models/api-tens/infer"
-    async with gateway.post(path, data=job(*INPUTS).body, skip_auto_headers=["Content-Type"]) as answer:
+    async with gateway.post(path, data=make_job(*INPUTS).body, skip_auto_headers=["Content-Type"]) as answer:
         assert (await answer.json())["outputs"][0]["data"] == [30.0, 70.0]
-    made = job(
-        binary("a", "FP64", [1.0]), binary("b", "FP32", [[2.0]]), parameters={"binary_data_output": True}
+    made = make_job(
+        binary_tensor("a", "FP64", [1.0]),
+        binary_tensor("b", "FP32", [[2.0]]),
+        parameters={"binary_data_output": True},
     )
     headers = {LENGTH: str(made.json_length)}
     async with gateway.post(
@@ -110,7 +112,7 @@ async def test_no_content_type(gateway: Gateway) -> None:
 
 async def test_compressed(gateway: Gateway) -> None:
     """A compressed body is read; the JSON's length counts before compression."""
-    made = job(binary("a", "FP64", [1.0]), binary("b", "FP64", [2.0]))
+    made = make_job(binary_tensor("a", "FP64", [1.0]), binary_tensor("b", "FP64", [2.0]))
     headers = {LENGTH: str(made.json_length), "Content-Encoding": "gzip"}
     async with gateway.post(
         "/v2/models/api-tens/infer", data=gzip.compress(made.body), headers=headers

@@ -12,7 +12,7 @@ from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, 
 
 from gateway.api.v2 import metadata
 from gateway.domain.mlmodel import Signature
-from tests.support.codec.v2_bodies import told
+from tests.support.codec.v2_bodies import encoded_json
 
 COLUMNS: list[tuple[Any, str, str]] = [
     (DataType.boolean, "BOOL", "np"),
@@ -84,7 +84,9 @@ def test_tensors(dtype: str, datatype: str, content_type: str) -> None:
 def test_answers_use_the_names_and_types(schema: Schema, returned: Any) -> None:
     """What the metadata promises is what an answer has."""
     promised = [(output["name"], output["datatype"]) for output in outputs(schema)]
-    answered = [(output["name"], output["datatype"]) for output in told(returned, outputs=schema)["outputs"]]
+    answered = [
+        (output["name"], output["datatype"]) for output in encoded_json(returned, outputs=schema)["outputs"]
+    ]
     assert answered == promised
 
 

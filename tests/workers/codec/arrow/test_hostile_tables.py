@@ -1,4 +1,4 @@
-"""Damaged and hostile CSV, Parquet and Arrow: read or refused as input, soon and within bounds."""
+"""Damaged and hostile CSV, Parquet and Arrow bodies are decoded or rejected, within limits of memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property, Schema, TensorSpec
 
-from tests.support.codec.plans import MIXED, SENTINEL, column, columns, plan
-from tests.support.codec.tabular import arrow, csv_text, parquet_file, refused
+from tests.support.codec.specs import MIXED, SENTINEL, column, columns, input_spec
+from tests.support.codec.tabular import arrow_stream, csv_text, decode_error, parquet_file
 from workers.codec import formats
 from workers.codec.arrow import size_limits
 from workers.errors import InvalidInput
@@ -92,33 +92,33 @@ PIECES = [
 ]
 
 
-def damaged(body: bytes, dice: random.Random) -> bytes:
-    """`body` cut, flipped, doubled, or with numbers in it made huge."""
-    made = bytearray(body)
-    for _ in range(dice.choice([1, 1, 1, 2, 4, 16])):
-        at = dice.randrange(max(1, len(made)))
-        how = dice.randrange(6)
-        if how == 0:
-            made[at : at + 1] = bytes([dice.randrange(256)])
-        elif how == 1:
-            del made[at : at + dice.randrange(1, 9)]
-        elif how == 2:
-            made[at : at + 4] = struct.pack("<i", dice.choice([0, 1, -1, 2**31 - 1, -(2**31), 65536]))
-        elif how == 3:
-            made[at:at] = made[at : at + dice.randrange(64)]
-        elif how == 4:
-            made[at : at + 8] = struct.pack("<q", dice.choice([0, -1, 2**40, 2**62]))
+def damaged(body: bytes, rng: random.Random) -> bytes:
+    """Return `body` with random bytes cut, changed, duplicated, or replaced by huge numbers."""
+    mutated = bytearray(body)
+    for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
+        at = rng.randrange(max(1, len(mutated)))
+        damage = rng.randrange(6)
+        if damage == 0:
+            mutated[at : at + 1] = bytes([rng.randrange(256)])
+        elif damage == 1:
+            del mutated[at : at + rng.randrange(1, 9)]
+        elif damage == 2:
+            mutated[at : at + 4] = struct.pack("<i", rng.choice([0, 1, -1, 2**31 - 1, -(2**31), 65536]))
+        elif damage == 3:
+            mutated[at:at] = mutated[at : at + rng.randrange(64)]
+        elif damage == 4:
+            mutated[at : at + 8] = struct.pack("<q", rng.choice([0, -1, 2**40, 2**62]))
         else:
-            made[at:at] = dice.choice(PIECES)
-    if dice.random() < 0.1:
-        del made[dice.randrange(max(1, len(made))) :]
-    return bytes(made)
+            mutated[at:at] = rng.choice(PIECES)
+    if rng.random() < 0.1:
+        del mutated[rng.randrange(max(1, len(mutated))) :]
+    return bytes(mutated)
 
 
-def said(body: bytes, media_type: str, held_against: InputSpec) -> str:
-    """The message and the details of the refusal, empty where the body was read."""
+def decode_message(body: bytes, media_type: str, spec: InputSpec) -> str:
+    """Return the message and the details of the error, or nothing if the body is decoded."""
     try:
-        formats.decode(Job(body, media_type), held_against)
+        formats.decode(Job(body, media_type), spec)
     except InvalidInput as error:
         return f"{error} {error.details}"
     return ""
@@ -130,43 +130,45 @@ def seeds(write: Callable[[pa.Table], bytes], **options: Any) -> list[bytes]:
 
 SEEDS = {
     CSV: TEXTS,
-    ARROW: seeds(arrow) + seeds(arrow, compression="zstd") + seeds(arrow, compression="lz4"),
+    ARROW: seeds(arrow_stream)
+    + seeds(arrow_stream, compression="zstd")
+    + seeds(arrow_stream, compression="lz4"),
     PARQUET: seeds(parquet_file) + seeds(parquet_file, compression="zstd", use_dictionary=False),
 }
 
 
 @pytest.mark.parametrize("media_type", [CSV, ARROW, PARQUET])
 def test_thousands_of_damaged_bodies(media_type: str) -> None:
-    """Each is read or refused, and no refusal says what stood in a cell."""
-    dice = random.Random(7316)  # noqa: S311 - a seeded fuzz
-    plans = [plan(schema) for schema in SCHEMAS]
-    refusals = 0
+    """Each body is decoded or rejected, and no error repeats the value of a cell."""
+    rng = random.Random(7316)  # noqa: S311 - a seeded fuzz
+    specs = [input_spec(schema) for schema in SCHEMAS]
+    rejected = 0
     for number in range(ROUNDS):
-        body = damaged(dice.choice(SEEDS[media_type]), dice)
-        told = said(body, media_type, plans[number % len(plans)])
-        refusals += bool(told)
-        assert ".py" not in told
-        assert "Error" not in told
-        named = SENTINEL.encode() in body.partition(b"\n")[0]  # a name is said back, a value is not
-        assert named or SENTINEL not in told
-    assert ROUNDS // 4 < refusals < ROUNDS
+        body = damaged(rng.choice(SEEDS[media_type]), rng)
+        error = decode_message(body, media_type, specs[number % len(specs)])
+        rejected += bool(error)
+        assert ".py" not in error
+        assert "Error" not in error
+        in_header = SENTINEL.encode() in body.partition(b"\n")[0]  # an error may repeat a name
+        assert in_header or SENTINEL not in error
+    assert ROUNDS // 4 < rejected < ROUNDS
 
 
 @pytest.mark.parametrize("media_type", [CSV, PARQUET])
-def test_damaged_bodies_where_mlflow_checks(media_type: str) -> None:
-    """Nothing but a refusal comes of MLflow's own readers either."""
-    dice = random.Random(1673)  # noqa: S311 - likewise
-    by_mlflow = plan(MIXED, checks="mlflow")
+def test_damaged_bodies_with_mlflow_checks(media_type: str) -> None:
+    """With `mlflow` checks each body is decoded or rejected too."""
+    rng = random.Random(1673)  # noqa: S311 - likewise
+    spec = input_spec(MIXED, checks="mlflow")
     for _ in range(300):
-        assert SENTINEL not in said(damaged(SEEDS[media_type][0], dice), media_type, by_mlflow)
+        assert SENTINEL not in decode_message(damaged(SEEDS[media_type][0], rng), media_type, spec)
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"PAR1", b"PAR1PAR1", b"ARROW1\0\0", b"\xff" * 100, b"\0" * 100])
 @pytest.mark.parametrize("media_type", [ARROW, PARQUET])
-def test_what_is_neither(media_type: str, body: bytes) -> None:
-    """Other bytes are refused by name of the format."""
-    assert "Arrow" in str(refused(body, ARROW, DOUBLE))
-    assert "Parquet" in str(refused(body, PARQUET, DOUBLE))
+def test_bodies_of_another_format(media_type: str, body: bytes) -> None:
+    """Other bytes are rejected with the name of the expected format."""
+    assert "Arrow" in str(decode_error(body, ARROW, DOUBLE))
+    assert "Parquet" in str(decode_error(body, PARQUET, DOUBLE))
 
 
 def _bombs() -> dict[str, tuple[str, bytes]]:
@@ -175,18 +177,18 @@ def _bombs() -> dict[str, tuple[str, bytes]]:
     many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2**10, np.int8)), text)
     huge_list = pa.FixedSizeListArray.from_arrays(pa.nulls(2**28), 2**28)
     return {
-        "compressed buffers": (ARROW, arrow(zeros, compression="zstd")),
+        "compressed buffers": (ARROW, arrow_stream(zeros, compression="zstd")),
         "compressed pages": (PARQUET, parquet_file(zeros, compression="zstd", use_dictionary=False)),
         "one value for all": (PARQUET, parquet_file(zeros)),
-        "a long text, often": (ARROW, arrow(pa.table({"x": many}))),
+        "a long text, often": (ARROW, arrow_stream(pa.table({"x": many}))),
         "a long text, often, in pages": (PARQUET, parquet_file(pa.table({"x": many}))),
-        "nulls of no bytes": (ARROW, arrow(pa.table({"x": pa.nulls(2**27)}))),
-        "a list of no bytes": (ARROW, arrow(pa.table({"x": huge_list}))),
+        "nulls of no bytes": (ARROW, arrow_stream(pa.table({"x": pa.nulls(2**27)}))),
+        "a list of no bytes": (ARROW, arrow_stream(pa.table({"x": huge_list}))),
     }
 
 
 def test_columns_that_share_their_bytes() -> None:
-    """Forty columns that lie in the same place are as many columns to a model, and count as such."""
+    """Columns that share one buffer count each, as a model gets each as its own."""
     array = pa.array(np.zeros(2**20))
     table = pa.table({f"x{number}": array for number in range(40)})
     assert pa.total_allocated_bytes() < size_limits.max_decoded_bytes(b"")
@@ -199,27 +201,27 @@ BOMBS = _bombs()
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(name: str) -> None:
-    """What is small and would become large is refused before it does."""
+    """A small body that would become large is rejected before it is decoded."""
     media_type, body = BOMBS[name]
-    held = pa.total_allocated_bytes()
-    told = refused(body, media_type, None)
-    assert "when decoded" in str(told)
-    assert pa.total_allocated_bytes() - held < size_limits.max_decoded_bytes(body)
+    allocated = pa.total_allocated_bytes()
+    error = decode_error(body, media_type, None)
+    assert "when decoded" in str(error)
+    assert pa.total_allocated_bytes() - allocated < size_limits.max_decoded_bytes(body)
 
 
 def test_a_parquet_schema_that_is_too_deep() -> None:
-    """One that would end the process by its depth is refused; one that is only wide is read."""
+    """A schema whose depth would end the process is rejected; one that is only wide is decoded."""
     for depth in (4_000, 100_000, 300_000):
         body = _deep(depth)
-        assert "nested more than" in str(refused(body, PARQUET, DOUBLE))
+        assert "nested more than" in str(decode_error(body, PARQUET, DOUBLE))
     wide = pa.table({f"a column with a long name, number {number}": [1.5] for number in range(1_000)})
     body = parquet_file(wide)
     assert struct.unpack("<I", body[-8:-4])[0] > 32 * 1024
-    assert formats.decode(Job(body, PARQUET), plan(None)).data.shape == (1, 1_000)
+    assert formats.decode(Job(body, PARQUET), input_spec(None)).data.shape == (1, 1_000)
 
 
 def _deep(depth: int) -> bytes:
-    """A Parquet file of groups within groups, by hand: no writer makes such a one."""
+    """Return a Parquet file of nested groups, made by hand: no writer makes one this deep."""
     group, leaf = b"\x35\x00\x18\x01a\x15\x02\x00", b"\x15\x02\x25\x00\x18\x01a\x00"
     elements = b"\x48\x01a\x15\x02\x00" + group * depth + leaf
     count, size = depth + 2, b""
@@ -229,26 +231,30 @@ def _deep(depth: int) -> bytes:
     return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
 
 
-def test_types_that_have_no_place() -> None:
-    """Unions and run-ends are refused; extension types are what they are stored in."""
+def test_unsupported_types() -> None:
+    """Unions and run-ends are rejected; extension types are decoded as their storage type."""
     union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([2**30], pa.int32()), pa.array([1.5]))
     for array in (union, runs):
-        assert "not read here" in str(refused(arrow(pa.table({"x": array})), ARROW, DOUBLE))
+        assert "not read here" in str(decode_error(arrow_stream(pa.table({"x": array})), ARROW, DOUBLE))
     stored = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
-    made = formats.decode(Job(arrow(pa.table({"x": stored})), ARROW), plan(column(DataType.long))).data
-    assert made["x"].tolist() == [1, 0]
+    frame = formats.decode(
+        Job(arrow_stream(pa.table({"x": stored})), ARROW), input_spec(column(DataType.long))
+    ).data
+    assert frame["x"].tolist() == [1, 0]
 
 
 def test_columns_without_or_with_equal_names() -> None:
-    """A table needs columns, each with a name of its own, in UTF-8."""
-    garbled = arrow(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
-    assert "not UTF-8" in str(refused(garbled, ARROW, None))
-    zoned = arrow(pa.table({"x": pa.array([1], pa.timestamp("s", "Etc/Unknown"))}))
-    assert "not UTF-8" in str(refused(zoned.replace(b"Etc/", b"\xff\xfe\xfd/"), ARROW, None))
-    assert "no columns" in str(refused(arrow(pa.table({})), ARROW, None))
-    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
-    assert "twice" in str(refused(arrow(twice), ARROW, None))
+    """A table without columns, with duplicate names or with names that are not UTF-8 is rejected."""
+    bad_name = arrow_stream(pa.table({"column": [1]})).replace(b"column", b"\xff\xfe\xfd\xfcmn")
+    assert "not UTF-8" in str(decode_error(bad_name, ARROW, None))
+    bad_zone = arrow_stream(pa.table({"x": pa.array([1], pa.timestamp("s", "Etc/Unknown"))}))
+    assert "not UTF-8" in str(decode_error(bad_zone.replace(b"Etc/", b"\xff\xfe\xfd/"), ARROW, None))
+    assert "no columns" in str(decode_error(arrow_stream(pa.table({})), ARROW, None))
+    duplicate = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    assert "twice" in str(decode_error(arrow_stream(duplicate), ARROW, None))
     fields = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["k", "k"])
-    kind = Object([Property("k", DataType.long)])
-    assert "cannot be read" in str(refused(arrow(pa.table({"x": fields})), ARROW, column(kind)))
+    mlflow_type = Object([Property("k", DataType.long)])
+    assert "cannot be read" in str(
+        decode_error(arrow_stream(pa.table({"x": fields})), ARROW, column(mlflow_type))
+    )

@@ -1,4 +1,4 @@
-"""Valid bodies: the frame is the one that MLflow makes of the same bytes."""
+"""Valid bodies give the frame that MLflow makes of the same bytes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from mlflow.models import infer_signature
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema
 from pandas.testing import assert_frame_equal
 
-from tests.support.codec.plans import MIXED, by_mlflow, column, columns, data, read, refused, split
+from tests.support.codec.specs import (
+    MIXED,
+    column,
+    columns,
+    decode,
+    decode_error,
+    mlflow_input,
+    model_input,
+    split_body,
+)
 
 ITEM = Object([Property("k", DataType.long), Property("note", DataType.string, required=False)])
 
-# Type → values that MLflow takes without changing them.
+# Type, values that MLflow accepts unchanged.
 VALUES: list[tuple[Any, list[Any]]] = [
     (DataType.boolean, [True, False]),
     (DataType.integer, [1, -(2**31), 2**31 - 1]),
@@ -39,27 +48,27 @@ VALUES: list[tuple[Any, list[Any]]] = [
     (Map(DataType.string), [{"a": "b"}, {}]),
     (AnyType(), [1, "a", {"k": [1]}, None]),
 ]
-IDS = [str(kind) for kind, _ in VALUES]
+IDS = [str(mlflow_type) for mlflow_type, _ in VALUES]
 
 
-@pytest.mark.parametrize(("kind", "values"), VALUES, ids=IDS)
-def test_every_type_in_a_split(kind: Any, values: list[Any]) -> None:
+@pytest.mark.parametrize(("mlflow_type", "values"), VALUES, ids=IDS)
+def test_every_type_in_a_split(mlflow_type: Any, values: list[Any]) -> None:
     """Values, dtypes, columns and index are MLflow's, for required and optional columns."""
     for required in (True, False):
-        schema = column(kind, required=required)
-        assert_frame_equal(data(split(values), schema), by_mlflow(split(values), schema))
+        schema = column(mlflow_type, required=required)
+        assert_frame_equal(model_input(split_body(values), schema), mlflow_input(split_body(values), schema))
 
 
-@pytest.mark.parametrize(("kind", "values"), VALUES, ids=IDS)
-def test_every_type_in_records(kind: Any, values: list[Any]) -> None:
+@pytest.mark.parametrize(("mlflow_type", "values"), VALUES, ids=IDS)
+def test_every_type_in_records(mlflow_type: Any, values: list[Any]) -> None:
     """Records give the same frame as rows do."""
     body = {"dataframe_records": [{"x": value} for value in values]}
-    assert_frame_equal(data(body, column(kind)), by_mlflow(body, column(kind)))
+    assert_frame_equal(model_input(body, column(mlflow_type)), mlflow_input(body, column(mlflow_type)))
 
 
 @pytest.mark.parametrize("form", ["instances", "inputs"])
 @pytest.mark.parametrize(
-    ("kind", "values"),
+    ("mlflow_type", "values"),
     [
         (DataType.boolean, [True, False]),
         (DataType.integer, [1, 2**31 - 1]),
@@ -70,15 +79,16 @@ def test_every_type_in_records(kind: Any, values: list[Any]) -> None:
         (DataType.datetime, ["2024-01-02", "2024-12-31T01:02:03"]),
     ],
 )
-def test_values_of_one_column(form: str, kind: DataType, values: list[Any]) -> None:
-    """`instances` and `inputs` take a bare list for a single column, named or not, and columns by name."""
-    for schema in (column(kind), columns((kind, None))):
-        assert_frame_equal(data({form: values}, schema), by_mlflow({form: values}, schema))
+def test_values_of_one_column(form: str, mlflow_type: DataType, values: list[Any]) -> None:
+    """`instances` and `inputs` accept a list for a single column, named or not, and columns by name."""
+    for schema in (column(mlflow_type), columns((mlflow_type, None))):
+        assert_frame_equal(model_input({form: values}, schema), mlflow_input({form: values}, schema))
         assert_frame_equal(
-            data({form: values[0]}, columns((kind, None))), data({form: values[:1]}, columns((kind, None)))
+            model_input({form: values[0]}, columns((mlflow_type, None))),
+            model_input({form: values[:1]}, columns((mlflow_type, None))),
         )
     named = {form: {"x": values}}
-    assert_frame_equal(data(named, column(kind)), by_mlflow(named, column(kind)))
+    assert_frame_equal(model_input(named, column(mlflow_type)), mlflow_input(named, column(mlflow_type)))
 
 
 ROW = {"count": 3, "size": 1.5, "name": "a", "open": True, "since": "2024-01-02"}
@@ -100,34 +110,34 @@ ROW = {"count": 3, "size": 1.5, "name": "a", "open": True, "since": "2024-01-02"
     ],
 )
 def test_forms_of_a_mixed_table(body: dict[str, Any]) -> None:
-    """Every form gives MLflow's frame: the signature's columns in its order, the body's index."""
-    assert_frame_equal(data(body, MIXED), by_mlflow(body, MIXED))
+    """Every form gives MLflow's frame: the columns in the signature's order, the index of the body."""
+    assert_frame_equal(model_input(body, MIXED), mlflow_input(body, MIXED))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "int32", "bool", "float32"])
 def test_columns_of_one_dtype(dtype: str) -> None:
-    """The frame made of one array is the one made of columns, and takes an index."""
+    """Columns of one dtype give MLflow's frame, with an index too."""
     example = pd.DataFrame(np.eye(3).astype(dtype), columns=["a", "b", "c"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of integers that cannot be missing
+        warnings.simplefilter("ignore")  # that integers cannot be missing
         inputs = infer_signature(example).inputs
     rows = example.to_numpy().tolist()
     body = {"dataframe_split": {"columns": ["c", "a", "b"], "data": rows, "index": [5, 6, 7]}}
-    made = data(body, inputs, enforced=False)
-    assert_frame_equal(made, by_mlflow(body, inputs))
-    assert list(made.columns) == ["a", "b", "c"]
+    actual = model_input(body, inputs, enforced=False)
+    assert_frame_equal(actual, mlflow_input(body, inputs))
+    assert list(actual.columns) == ["a", "b", "c"]
 
 
 def test_nameless_columns_keep_the_bodys_names() -> None:
-    """A signature without names is matched by position; the frame has the names that the body gives."""
+    """Without names in the signature, columns match by position and keep the names of the body."""
     schema = columns((DataType.long, None), (DataType.string, None))
     for names in (["p", "q"], [0, 1], None):
         body = {"dataframe_split": {"columns": names, "data": [[1, "a"], [2, "b"]]}}
-        assert_frame_equal(data(body, schema), by_mlflow(body, schema))
+        assert_frame_equal(model_input(body, schema), mlflow_input(body, schema))
 
 
 def test_optional_columns() -> None:
-    """Absent stays absent; nulls alone stay where the type holds null, else the column is left out."""
+    """A column of nulls alone is kept if its type can hold null, and else omitted."""
     schema = Schema(
         [
             ColSpec(DataType.double, "a"),
@@ -137,26 +147,29 @@ def test_optional_columns() -> None:
     )
     for record in ({"a": 1.5}, {"a": 1.5, "b": 2.5, "c": 3}, {"a": 1.5, "b": None}):
         body = {"dataframe_records": [record]}
-        assert_frame_equal(data(body, schema), by_mlflow(body, schema))
-    assert list(data({"dataframe_records": [{"a": 1.5, "b": None, "c": None}]}, schema)) == ["a", "b"]
+        assert_frame_equal(model_input(body, schema), mlflow_input(body, schema))
+    assert list(model_input({"dataframe_records": [{"a": 1.5, "b": None, "c": None}]}, schema)) == ["a", "b"]
 
 
 def test_lists_in_a_single_column() -> None:
-    """`instances` of lists are the rows of a column of lists; one flat list is one row, as in MLflow."""
+    """A list of lists is one row each of a column of lists; a flat list is one row, as in MLflow."""
     schema = column(Array(DataType.long))
-    assert data({"instances": [[1, 2], [3]]}, schema)["x"].tolist() == [[1, 2], [3]]
-    assert data({"inputs": {"x": [1, 2]}}, schema)["x"].tolist() == [[1, 2]]
-    assert data({"inputs": [1, 2]}, schema)["x"].tolist() == [[1, 2]]
+    assert model_input({"instances": [[1, 2], [3]]}, schema)["x"].tolist() == [[1, 2], [3]]
+    assert model_input({"inputs": {"x": [1, 2]}}, schema)["x"].tolist() == [[1, 2]]
+    assert model_input({"inputs": [1, 2]}, schema)["x"].tolist() == [[1, 2]]
 
 
 def test_objects_in_a_nameless_column() -> None:
-    """A nameless column of objects takes them whole."""
-    assert data({"inputs": [{"k": 1}, {"k": 2}]}, columns((ITEM, None)))[0].tolist() == [{"k": 1}, {"k": 2}]
+    """A nameless column of objects holds each object whole."""
+    assert model_input({"inputs": [{"k": 1}, {"k": 2}]}, columns((ITEM, None)))[0].tolist() == [
+        {"k": 1},
+        {"k": 2},
+    ]
 
 
 DAY, HOUR = pd.Timestamp("2024-01-02"), pd.Timedelta("1h")
 
-# What MLflow refuses or changes, and what is made of it here.
+# Values that MLflow rejects or changes, and what the model gets here.
 BETTER: list[tuple[str, Any, list[Any], list[Any]]] = [
     ("2.0 is a long", DataType.long, [2.0, 3], [2, 3]),
     ("exact beside a decimal", DataType.long, [2.0, 2**53 + 1], [2, 2**53 + 1]),
@@ -171,34 +184,34 @@ BETTER: list[tuple[str, Any, list[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "sent", "got"), [case[1:] for case in BETTER], ids=[case[0] for case in BETTER]
+    ("mlflow_type", "sent", "received"), [case[1:] for case in BETTER], ids=[case[0] for case in BETTER]
 )
-def test_what_loses_nothing_is_done(kind: Any, sent: list[Any], got: list[Any]) -> None:
-    """Where MLflow refuses or rounds, the exact value goes through MLflow's own check and arrives."""
+def test_exact_conversions_are_accepted(mlflow_type: Any, sent: list[Any], received: list[Any]) -> None:
+    """A value that MLflow would reject or round passes its check in `predict` exactly."""
     cells = [
         cell.tolist() if isinstance(cell, np.ndarray) else cell
-        for cell in data(split(sent), column(kind))["x"]
+        for cell in model_input(split_body(sent), column(mlflow_type))["x"]
     ]
-    assert cells == got
+    assert cells == received
 
 
 def test_a_signature_that_could_not_be_inferred() -> None:
-    """MLflow's default, one nameless column of anything, takes what it is given whole and drops no column."""
+    """MLflow's default, one nameless column of any values, holds each item whole and drops no column."""
     schema = columns((AnyType(), None))
-    assert data({"inputs": [{"a": 1}, [2, 3], "x"]}, schema)[0].tolist() == [{"a": 1}, [2, 3], "x"]
-    assert "takes 1 column;" in str(refused({"dataframe_split": {"data": [[1, 2]]}}, schema))
+    assert model_input({"inputs": [{"a": 1}, [2, 3], "x"]}, schema)[0].tolist() == [{"a": 1}, [2, 3], "x"]
+    assert "takes 1 column;" in str(decode_error({"dataframe_split": {"data": [[1, 2]]}}, schema))
 
 
 def test_without_signature() -> None:
-    """Values are as pandas and numpy take them, unless that would change one: then they are objects."""
+    """Values get the dtypes of pandas and numpy, or become objects if that would change a value."""
     body = {"dataframe_split": {"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]]}}
-    assert_frame_equal(data(body, None), by_mlflow(body, None))
+    assert_frame_equal(model_input(body, None), mlflow_input(body, None))
     indexed = {"dataframe_split": {"columns": ["a"], "index": ["p"], "data": [[1]]}}
-    assert_frame_equal(data(indexed, None), by_mlflow(indexed, None))
-    made = read(split([2**53 + 1, 0.5]), None).data
-    assert made["x"].tolist() == [2**53 + 1, 0.5]
-    assert read({"inputs": [1, "a"]}, None).data.tolist() == [1, "a"]
-    assert read({"inputs": [2**53 + 1, 0.5]}, None).data.tolist() == [2**53 + 1, 0.5]
+    assert_frame_equal(model_input(indexed, None), mlflow_input(indexed, None))
+    actual = decode(split_body([2**53 + 1, 0.5]), None).data
+    assert actual["x"].tolist() == [2**53 + 1, 0.5]
+    assert decode({"inputs": [1, "a"]}, None).data.tolist() == [1, "a"]
+    assert decode({"inputs": [2**53 + 1, 0.5]}, None).data.tolist() == [2**53 + 1, 0.5]
     forms: list[dict[str, Any]] = [
         {"inputs": [[1, 2], [3, 4]]},
         {"inputs": {"a": [1.5], "b": "x"}},
@@ -206,8 +219,8 @@ def test_without_signature() -> None:
         {"inputs": [{"a": 1}, {"b": [2]}]},
     ]
     for form in forms:
-        mine, theirs = data(form, None), by_mlflow(form, None)
-        np.testing.assert_equal(mine, theirs)
-        assert str(mine) == str(theirs)
-    assert refused({"instances": [{"a": 1}, {"b": 2}]}, None).details[0].row == 1
-    assert "no array" in str(refused({"inputs": [[1], [1, 2]]}, None))
+        actual, expected = model_input(form, None), mlflow_input(form, None)
+        np.testing.assert_equal(actual, expected)
+        assert str(actual) == str(expected)
+    assert decode_error({"instances": [{"a": 1}, {"b": 2}]}, None).details[0].row == 1
+    assert "not an array" in str(decode_error({"inputs": [[1], [1, 2]]}, None))

@@ -1,4 +1,4 @@
-"""Objects in cells, through MLflow's own check of them: every scalar type, given or null."""
+"""Objects, lists and maps in cells pass MLflow's own check, with values and with nulls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property
 
-from tests.support.codec.plans import column, data, read, refused, split
+from tests.support.codec.specs import column, decode, decode_error, model_input, split_body
 
 SENT: dict[str, Any] = {
     "boolean": True,
@@ -20,44 +20,51 @@ SENT: dict[str, Any] = {
     "binary": "aGk=",
     "datetime": "2024-01-02T01:00+01:00",
 }
-GOT = {**SENT, "binary": b"hi", "datetime": pd.Timestamp("2024-01-02")}
-EVERY = Object([Property(name, DataType[name], required=False) for name in SENT])
+RECEIVED = {**SENT, "binary": b"hi", "datetime": pd.Timestamp("2024-01-02")}
+EVERY_TYPE = Object([Property(name, DataType[name], required=False) for name in SENT])
 
 
 def test_every_scalar_in_an_object() -> None:
-    """MLflow would refuse the 32 bit types, the double and the time as JSON has them."""
-    assert data(split([SENT]), column(EVERY))["x"].tolist() == [GOT]
+    """Every scalar type is converted, also those whose JSON values MLflow would reject."""
+    assert model_input(split_body([SENT]), column(EVERY_TYPE))["x"].tolist() == [RECEIVED]
     nulls = dict.fromkeys(SENT)
-    assert data(split([nulls, {}]), column(EVERY))["x"].tolist() == [nulls, {}]
+    assert model_input(split_body([nulls, {}]), column(EVERY_TYPE))["x"].tolist() == [nulls, {}]
 
 
 def test_null_in_a_required_property() -> None:
-    """A double holds it as NaN; nothing else does."""
-    cell = data(split([{"k": None}]), column(Object([Property("k", DataType.double)])))["x"][0]
+    """Null in a required double is NaN; in other types it is rejected."""
+    cell = model_input(split_body([{"k": None}]), column(Object([Property("k", DataType.double)])))["x"][0]
     assert np.isnan(cell["k"])
-    error = refused(split([{"k": None}]), column(Object([Property("k", DataType.string)])))
+    error = decode_error(split_body([{"k": None}]), column(Object([Property("k", DataType.string)])))
     assert "at k: null" in error.details[0].reason
 
 
 def test_null_for_the_whole_cell() -> None:
-    """An optional column's cells, and lists and maps of anything, can be null."""
-    for kind in (EVERY, Array(DataType.long), Map(DataType.long)):
-        assert read(split([None]), column(kind, required=False)).data["x"].tolist() == [None]
-        assert refused(split([None]), column(kind)).details[0].row == 0
-    for kind in (Array(AnyType()), Map(AnyType())):
-        assert data(split([None]), column(kind))["x"].tolist() == [None]
+    """Cells of optional columns, and lists and maps of any values, can be null."""
+    for mlflow_type in (EVERY_TYPE, Array(DataType.long), Map(DataType.long)):
+        assert decode(split_body([None]), column(mlflow_type, required=False)).data["x"].tolist() == [None]
+        assert decode_error(split_body([None]), column(mlflow_type)).details[0].row == 0
+    for mlflow_type in (Array(AnyType()), Map(AnyType())):
+        assert model_input(split_body([None]), column(mlflow_type))["x"].tolist() == [None]
 
 
 def test_bytes_in_cells() -> None:
-    """Base64 arrives as the bytes that it stands for, in an object also with a NUL at its end."""
-    assert data(split([["aGk=", ""], []]), column(Array(DataType.binary)))["x"].tolist() == [[b"hi", b""], []]
-    assert data(split([[["aGk="]]]), column(Array(Array(DataType.binary))))["x"].tolist() == [[[b"hi"]]]
-    kind = Object([Property("b", DataType.binary)])
-    assert data(split([{"b": "aGkA"}]), column(kind))["x"].tolist() == [{"b": b"hi\0"}]
+    """Base64 is decoded; in an object also to bytes that end in NUL."""
+    assert model_input(split_body([["aGk=", ""], []]), column(Array(DataType.binary)))["x"].tolist() == [
+        [b"hi", b""],
+        [],
+    ]
+    assert model_input(split_body([[["aGk="]]]), column(Array(Array(DataType.binary))))["x"].tolist() == [
+        [[b"hi"]]
+    ]
+    mlflow_type = Object([Property("b", DataType.binary)])
+    assert model_input(split_body([{"b": "aGkA"}]), column(mlflow_type))["x"].tolist() == [{"b": b"hi\0"}]
 
 
 def test_times_in_lists() -> None:
-    """They arrive as times of no zone."""
-    (cell,) = data(split([["2024-01-02T01:00+01:00", None]]), column(Array(DataType.datetime)))["x"]
+    """Times in lists are converted to UTC, without a zone."""
+    (cell,) = model_input(split_body([["2024-01-02T01:00+01:00", None]]), column(Array(DataType.datetime)))[
+        "x"
+    ]
     assert cell.dtype == "datetime64[ns]"
     assert [pd.Timestamp("2024-01-02"), pd.NaT] == list(map(pd.Timestamp, cell))

@@ -1,4 +1,4 @@
-"""Params: known, of the signature's type, unchanged; what is absent is MLflow's to fill."""
+"""Params must be known and of the signature's type; MLflow adds the defaults of absent ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mlflow.models.utils import _enforce_params_schema
 from mlflow.types.schema import DataType, Object, ParamSchema, ParamSpec, Property
 
-from tests.support.codec.plans import SENTINEL, column, read, refused
+from tests.support.codec.specs import SENTINEL, column, decode, decode_error
 
 WHEN = datetime.datetime(2024, 1, 2, 3, 4, 5)  # noqa: DTZ001 - MLflow's datetimes have no zone
 SETTINGS = Object([Property("depth", DataType.long), Property("name", DataType.string, required=False)])
@@ -32,20 +32,20 @@ PARAMS = ParamSchema(
 INPUTS = column(DataType.double)
 
 
-def given(params: Any) -> Any:
-    """The params as the model gets them, after MLflow's own check."""
-    taken = read({"inputs": [1.5], "params": params}, INPUTS, params=PARAMS).params
-    return _enforce_params_schema(taken, PARAMS)
+def enforced_params(params: Any) -> Any:
+    """Return the params as the model gets them, after MLflow's own check."""
+    validated = decode({"inputs": [1.5], "params": params}, INPUTS, params=PARAMS).params
+    return _enforce_params_schema(validated, PARAMS)
 
 
 @pytest.mark.parametrize("params", [None, {}])
 def test_defaults_are_kept(params: Any) -> None:
     """Without params the model gets the signature's defaults."""
-    assert given(params) == {spec.name: spec.default for spec in PARAMS.params}
+    assert enforced_params(params) == {spec.name: spec.default for spec in PARAMS.params}
 
 
 @pytest.mark.parametrize(
-    ("name", "sent", "got"),
+    ("name", "sent", "received"),
     [
         ("count", 2**63 - 1, 2**63 - 1),
         ("count", 2.0, 2),
@@ -70,12 +70,12 @@ def test_defaults_are_kept(params: Any) -> None:
         ("settings", {"depth": 2, "name": "x"}, {"depth": 2, "name": "x"}),
     ],
 )
-def test_a_value_arrives(name: str, sent: Any, got: Any) -> None:
-    """As the signature's Python type, beside the others' defaults."""
-    taken = given({name: sent})
-    assert taken[name] == got
-    assert type(taken[name]) is type(got)
-    assert len(taken) == len(PARAMS.params)
+def test_a_valid_param(name: str, sent: Any, received: Any) -> None:
+    """The model gets the value in the signature's Python type, beside the defaults of the others."""
+    validated = enforced_params({name: sent})
+    assert validated[name] == received
+    assert type(validated[name]) is type(received)
+    assert len(validated) == len(PARAMS.params)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_a_value_arrives(name: str, sent: Any, got: Any) -> None:
         ("count", {SENTINEL: SENTINEL}),
     ],
 )
-def test_refused(name: str, value: Any) -> None:
-    """Unknown names and values that would change, by name and without the value."""
-    error = refused({"inputs": [1.5], "params": {name: value}}, INPUTS, params=PARAMS)
-    assert [(cell.row, cell.column) for cell in error.details] == [(None, name)]
+def test_rejected(name: str, value: Any) -> None:
+    """Unknown params and values that would change are rejected, with the name and without the value."""
+    error = decode_error({"inputs": [1.5], "params": {name: value}}, INPUTS, params=PARAMS)
+    assert [(problem.row, problem.column) for problem in error.details] == [(None, name)]
     assert "params" in str(error)
 
 
 def test_params_of_no_signature() -> None:
-    """A model that declares none takes none; MLflow drops them with a warning in its log."""
-    assert refused({"inputs": [1.5], "params": {"a": 1}}, INPUTS).details[0].column == "a"
-    assert read({"inputs": [1.5], "params": {}}, INPUTS).params is None
+    """A model without params rejects them; MLflow would drop them with a warning in its log."""
+    assert decode_error({"inputs": [1.5], "params": {"a": 1}}, INPUTS).details[0].column == "a"
+    assert decode({"inputs": [1.5], "params": {}}, INPUTS).params is None
     for params in ([], [1], "x", 5, False):
-        assert "object" in str(refused({"inputs": [1.5], "params": params}, INPUTS, params=PARAMS))
+        assert "object" in str(decode_error({"inputs": [1.5], "params": params}, INPUTS, params=PARAMS))

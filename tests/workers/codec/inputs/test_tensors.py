@@ -1,4 +1,4 @@
-"""Tensor signatures: arrays of the signature's dtype and shape, named or not, from every form."""
+"""For tensor signatures every form gives arrays of the signature's dtype and shape."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from mlflow.types.schema import Schema, TensorSpec
 
-from tests.support.codec.plans import SENTINEL, by_mlflow, data, refused
+from tests.support.codec.specs import SENTINEL, decode_error, mlflow_input, model_input
 
 
-def tensor(dtype: str, shape: tuple[int, ...], name: str | None = None) -> TensorSpec:
+def tensor_spec(dtype: str, shape: tuple[int, ...], name: str | None = None) -> TensorSpec:
     return TensorSpec(np.dtype(dtype), shape, name)
 
 
-ONE = Schema([tensor("float64", (-1, 2))])
-TWO = Schema([tensor("float32", (-1, 2), "a"), tensor("int64", (-1,), "b")])
+ONE = Schema([tensor_spec("float64", (-1, 2))])
+TWO = Schema([tensor_spec("float32", (-1, 2), "a"), tensor_spec("int64", (-1,), "b")])
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ TWO = Schema([tensor("float32", (-1, 2), "a"), tensor("int64", (-1,), "b")])
 )
 @pytest.mark.parametrize("form", ["inputs", "instances"])
 def test_every_dtype_is_as_mlflow_makes_it(form: str, dtype: str, values: list[Any]) -> None:
-    """Values, dtype and shape; -1 stands for any length."""
-    schema = Schema([tensor(dtype, (-1, 2))])
-    mine, theirs = data({form: values}, schema), by_mlflow({form: values}, schema)
-    assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
-    np.testing.assert_array_equal(mine, theirs)
+    """Values, dtype and shape are MLflow's; -1 stands for any length."""
+    schema = Schema([tensor_spec(dtype, (-1, 2))])
+    actual, expected = model_input({form: values}, schema), mlflow_input({form: values}, schema)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_every_dtype_is_as_mlflow_makes_it(form: str, dtype: str, values: list[A
     ],
 )
 def test_named_tensors(body: dict[str, Any]) -> None:
-    """One array per name, from columns, rows and tables."""
-    mine, theirs = data(body, TWO), by_mlflow(body, TWO)
-    assert list(mine) == ["a", "b"]
-    for name in mine:
-        assert mine[name].dtype == theirs[name].dtype
-        np.testing.assert_array_equal(mine[name], theirs[name])
+    """Columns, rows and tables give one array per name."""
+    actual, expected = model_input(body, TWO), mlflow_input(body, TWO)
+    assert list(actual) == ["a", "b"]
+    for name in actual:
+        assert actual[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(actual[name], expected[name])
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_named_tensors(body: dict[str, Any]) -> None:
     ],
 )
 def test_tables_for_one_nameless_tensor(shape: tuple[int, ...], body: dict[str, Any]) -> None:
-    """Rows of scalars, or one column of flat lists folded into the shape, as MLflow folds them."""
-    schema = Schema([tensor("float64", shape)])
-    np.testing.assert_array_equal(data(body, schema), by_mlflow(body, schema))
+    """Rows of scalars, and flat lists in one column, are folded into the shape as MLflow does."""
+    schema = Schema([tensor_spec("float64", shape)])
+    np.testing.assert_array_equal(model_input(body, schema), mlflow_input(body, schema))
 
 
 @pytest.mark.parametrize(
-    ("dtype", "bad"),
+    ("dtype", "invalid"),
     [
         ("int64", 2.7),
         ("int64", True),
@@ -103,14 +103,17 @@ def test_tables_for_one_nameless_tensor(shape: tuple[int, ...], body: dict[str, 
         ("float64", SENTINEL),
     ],
 )
-def test_no_value_is_changed(dtype: str, bad: Any) -> None:
-    """The row of the first dimension and the tensor's name are told, whatever stands beside the value."""
-    good: Any = {"str": "a", "bool": True, "datetime64[ns]": "2024-01-01"}.get(dtype, 1)
-    schema = Schema([tensor(dtype, (-1, 2), "t")])
-    for body in ({"inputs": {"t": [[good, good], [good, bad]]}}, {"inputs": [[good, good], [good, bad]]}):
-        error = refused(body, schema)
+def test_no_value_is_changed(dtype: str, invalid: Any) -> None:
+    """A value that would change is rejected with its row in the first dimension."""
+    valid: Any = {"str": "a", "bool": True, "datetime64[ns]": "2024-01-01"}.get(dtype, 1)
+    schema = Schema([tensor_spec(dtype, (-1, 2), "t")])
+    for body in (
+        {"inputs": {"t": [[valid, valid], [valid, invalid]]}},
+        {"inputs": [[valid, valid], [valid, invalid]]},
+    ):
+        error = decode_error(body, schema)
         assert error.details[0].row == 1
-    refused({"inputs": {"t": [[0.5, bad]]}}, schema)
+    decode_error({"inputs": {"t": [[0.5, invalid]]}}, schema)
 
 
 @pytest.mark.parametrize(
@@ -130,28 +133,28 @@ def test_no_value_is_changed(dtype: str, bad: Any) -> None:
         [{"a": 1}, {"b": 1}],
     ],
 )
-def test_other_shapes_are_refused(payload: Any) -> None:
-    """Ragged, too deep, too flat or no array at all."""
+def test_other_shapes_are_rejected(payload: Any) -> None:
+    """Payloads that are ragged, too deep, too flat or no array are rejected."""
     for form in ("inputs", "instances"):
-        refused({form: payload}, ONE)
+        decode_error({form: payload}, ONE)
 
 
-def test_a_shape_is_told() -> None:
-    """What was sent and what is wanted."""
-    assert "(1, 3), where (-1, 2)" in str(refused({"inputs": [[1, 2, 3]]}, ONE))
+def test_the_error_has_both_shapes() -> None:
+    """The message has the shape of the payload and the expected one."""
+    assert "(1, 3), expected (-1, 2)" in str(decode_error({"inputs": [[1, 2, 3]]}, ONE))
 
 
-def test_names_are_told() -> None:
-    """A tensor that the signature does not know, and one that is missing."""
-    error = refused({"inputs": {"a": [[1, 2]], "c": [1]}}, TWO)
-    assert {(cell.column, cell.reason) for cell in error.details} == {
+def test_the_error_names_the_tensors() -> None:
+    """The details name unknown and missing tensors."""
+    error = decode_error({"inputs": {"a": [[1, 2]], "c": [1]}}, TWO)
+    assert {(problem.column, problem.reason) for problem in error.details} == {
         ("c", "not an input of the signature"),
         ("b", "missing"),
     }
-    assert "one array per input" in str(refused({"inputs": [[1, 2]]}, TWO))
+    assert "one array per input" in str(decode_error({"inputs": [[1, 2]]}, TWO))
 
 
 def test_a_dtype_without_json_form() -> None:
-    """Complex numbers have none."""
-    assert "complex64" in str(refused({"inputs": [1]}, Schema([tensor("complex64", (-1,))])))
-    assert "ASCII" in str(refused({"inputs": ["é"]}, Schema([tensor("bytes", (-1,))])))
+    """A dtype that JSON cannot express, such as complex numbers, is rejected by name."""
+    assert "complex64" in str(decode_error({"inputs": [1]}, Schema([tensor_spec("complex64", (-1,))])))
+    assert "ASCII" in str(decode_error({"inputs": ["é"]}, Schema([tensor_spec("bytes", (-1,))])))

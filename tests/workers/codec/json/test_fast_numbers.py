@@ -1,4 +1,4 @@
-"""The short way for large bodies of numbers: the exact way's frame, or none at all."""
+"""The fast path for large bodies of numbers returns the frame of the exact path, or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.types.schema import DataType
 
-from tests.support.codec.plans import columns, plan
+from tests.support.codec.specs import columns, input_spec
 from workers.codec import formats
 from workers.codec.json import fast_numbers
 from workers.errors import InvalidInput
@@ -30,56 +30,56 @@ OTHERS: list[Any] = [None, True, "1", [1], {}]
 NUMBERS = st.one_of(st.sampled_from(PLAIN), st.integers(-99, 99), st.floats(-1e6, 1e6))
 
 
-def encoded(names: list[Any], data: Any, **more: Any) -> bytes:
-    """A body large enough for the short way: its white space counts."""
+def large_body(names: list[Any], data: Any, **more: Any) -> bytes:
+    """Return a body that white space makes large enough for the fast path."""
     text = json.dumps({"dataframe_split": {"columns": names, **more, "data": data}})
     return text.replace('"data": ', '"data": ' + " " * fast_numbers.MIN_BODY_BYTES).encode()
 
 
-def exactly(body: bytes, schema: Any) -> pd.DataFrame | None:
-    """What the exact way makes of it; None where it refuses."""
+def decode_exactly(body: bytes, schema: Any) -> pd.DataFrame | None:
+    """Return the frame of the exact path, or None if it rejects the body."""
     try:
-        made: pd.DataFrame = formats.decode(Job(body), replace(plan(schema), all_numeric=False)).data
+        fast: pd.DataFrame = formats.decode(Job(body), replace(input_spec(schema), all_numeric=False)).data
     except InvalidInput:
         return None
-    return made
+    return fast
 
 
-def agree(body: bytes, schema: Any) -> pd.DataFrame | None:
-    """The short way's frame, which is the exact way's to the last bit and in its layout, or None."""
-    made = fast_numbers.read_numeric_frame(body, plan(schema))
-    if made is not None:
-        wanted = exactly(body, schema)
-        assert wanted is not None
-        pd.testing.assert_frame_equal(made, wanted, check_exact=True, check_column_type=True)
-        assert type(made.index) is type(wanted.index)
-        for ours, theirs in zip(made.to_numpy().T, wanted.to_numpy().T, strict=True):
-            assert ours.tobytes() == theirs.tobytes()
-        assert made.to_numpy().flags.f_contiguous == wanted.to_numpy().flags.f_contiguous
-    return made
+def decode_fast(body: bytes, schema: Any) -> pd.DataFrame | None:
+    """Return the frame of the fast path, or None; check that it equals that of the exact path bit by bit."""
+    fast = fast_numbers.read_numeric_frame(body, input_spec(schema))
+    if fast is not None:
+        exact = decode_exactly(body, schema)
+        assert exact is not None
+        pd.testing.assert_frame_equal(fast, exact, check_exact=True, check_column_type=True)
+        assert type(fast.index) is type(exact.index)
+        for fast_column, exact_column in zip(fast.to_numpy().T, exact.to_numpy().T, strict=True):
+            assert fast_column.tobytes() == exact_column.tobytes()
+        assert fast.to_numpy().flags.f_contiguous == exact.to_numpy().flags.f_contiguous
+    return fast
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 @given(draw=st.data())
 @settings(max_examples=150, deadline=None)
-def test_numbers_are_read_as_the_exact_way_reads_them(name: str, draw: st.DataObject) -> None:
-    """Whatever the numbers, the order of the columns and the labels; now and then something else."""
+def test_the_fast_path_equals_the_exact_path(name: str, draw: st.DataObject) -> None:
+    """The paths agree for random numbers, column orders and row labels, some of them invalid."""
     names = draw.draw(st.permutations([str(spec) for spec in SCHEMAS[name].input_names()]))
     cell = st.one_of(NUMBERS, NUMBERS, NUMBERS, st.sampled_from([*EDGES, *OTHERS]))
     cells = draw.draw(st.sampled_from([NUMBERS, cell]))
     data = draw.draw(st.lists(st.lists(cells, min_size=len(names), max_size=len(names)), max_size=5))
     index = draw.draw(st.sampled_from([{}, {"index": [*range(len(data))]}, {"index": [5.0] * len(data)}]))
-    agree(encoded(names, data, **index), SCHEMAS[name])
+    decode_fast(large_body(names, data, **index), SCHEMAS[name])
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_short_way_is_taken(name: str) -> None:
-    """For what it is made for, with labels and without; the other tests hold where it always gives up."""
+def test_the_fast_path_is_taken(name: str) -> None:
+    """Plain bodies of numbers, with labels and without, do take the fast path."""
     names = SCHEMAS[name].input_names()
     rows = [[float(row), row, row + 1, 0.5][: len(names)] for row in range(50)]
-    assert agree(encoded(names, rows), SCHEMAS[name]) is not None
+    assert decode_fast(large_body(names, rows), SCHEMAS[name]) is not None
     assert (
-        agree(encoded(names[::-1], [row[::-1] for row in rows], index=[*range(50)]), SCHEMAS[name])
+        decode_fast(large_body(names[::-1], [row[::-1] for row in rows], index=[*range(50)]), SCHEMAS[name])
         is not None
     )
 
@@ -113,10 +113,10 @@ def test_the_short_way_is_taken(name: str) -> None:
         "[[1, 2, null]]",
     ],
 )
-def test_what_is_no_matrix_is_left_to_the_exact_way(data: str) -> None:
-    """Which says what is wrong, or takes it; rows that only together have the right number of cells too."""
-    body = encoded(["a", "b,[", "c"], "DATA").replace(b'"DATA"', data.encode())
-    assert agree(body, DOUBLES) is None
+def test_data_that_is_no_matrix_takes_the_exact_path(data: str) -> None:
+    """So do uneven rows that have the right number of cells in total."""
+    body = large_body(["a", "b,[", "c"], "DATA").replace(b'"DATA"', data.encode())
+    assert decode_fast(body, DOUBLES) is None
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_what_is_no_matrix_is_left_to_the_exact_way(data: str) -> None:
         "7",
     ],
 )
-def test_other_bodies_are_left_to_the_exact_way(document: str) -> None:
-    """Whatever they hold."""
-    assert agree(document.replace(" ", " " * fast_numbers.MIN_BODY_BYTES, 1).encode(), DOUBLES) is None
+def test_other_bodies_take_the_exact_path(document: str) -> None:
+    """Other forms, columns, members and labels are left to the exact path."""
+    assert decode_fast(document.replace(" ", " " * fast_numbers.MIN_BODY_BYTES, 1).encode(), DOUBLES) is None
 
 
 @pytest.mark.parametrize(
@@ -152,24 +152,24 @@ def test_other_bodies_are_left_to_the_exact_way(document: str) -> None:
         None,
     ],
 )
-def test_other_signatures_are(schema: Any) -> None:
-    """Only columns of numbers, by name, are read by the short way."""
-    assert not plan(schema).all_numeric
+def test_other_signatures_take_the_exact_path(schema: Any) -> None:
+    """Only signatures of named numeric columns take the fast path."""
+    assert not input_spec(schema).all_numeric
 
 
-def test_a_mark_of_byte_order_is_left_to_the_exact_way() -> None:
-    """Which refuses it, as JSON has it."""
-    body = encoded(["a", "b,[", "c"], [[1, 2, 3]])
-    assert agree(b"\xef\xbb\xbf" + body, DOUBLES) is None
+def test_a_byte_order_mark_takes_the_exact_path() -> None:
+    """JSON allows no byte order mark, so the exact path rejects it."""
+    body = large_body(["a", "b,[", "c"], [[1, 2, 3]])
+    assert decode_fast(b"\xef\xbb\xbf" + body, DOUBLES) is None
 
 
-def test_damaged_bodies_agree() -> None:
-    """A byte changed anywhere: the same frame, or none."""
+def test_the_paths_agree_on_damaged_bodies() -> None:
+    """With one byte changed, both paths return the same frame, or the fast path returns none."""
     rng = np.random.default_rng(11)
-    whole = encoded(["a", "b,[", "c"], [[1.5, 2, 3], [4, 5.25, 6]])
+    whole = large_body(["a", "b,[", "c"], [[1.5, 2, 3], [4, 5.25, 6]])
     start = whole.index(b'"data"')
     for _ in range(400):
         body = bytearray(whole)
         at = int(rng.integers(start + fast_numbers.MIN_BODY_BYTES, len(body)))
         body[at] = int(rng.choice(list(b'0123456789.,-+eE[][][]{}"nt ')))
-        agree(bytes(body), DOUBLES)
+        decode_fast(bytes(body), DOUBLES)

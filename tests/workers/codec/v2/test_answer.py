@@ -1,4 +1,4 @@
-"""What models return, as Open Inference tensors: named as the metadata says, exact, in JSON or binary."""
+"""Predictions as Open Inference tensors: named as the metadata says, exact, in JSON or binary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ from hypothesis.extra import numpy as arrays
 from mlflow.types.schema import DataType, Schema, TensorSpec
 from scipy import sparse
 
-from tests.support.codec.plans import columns
-from tests.support.codec.shapes import SHAPES
-from tests.support.codec.v2_bodies import DTYPES, answered, elements, job, read, tensor, told
+from tests.support.codec.predictions import PREDICTIONS
+from tests.support.codec.specs import columns
+from tests.support.codec.v2_bodies import (
+    DTYPES,
+    binary_elements,
+    decode,
+    encode_response,
+    encoded_json,
+    make_job,
+    tensor,
+)
 from workers.codec import formats
 from workers.errors import InvalidInput, ModelError
 from workers.protocol.messages import JSON
@@ -30,7 +38,7 @@ WIDE = 2**60 + 1
 JSON_TRUE_NULL = ("BYTES", [2, 1], "pd_json", ["true", "null"])
 PAIR = columns((DataType.double, "mean"), (DataType.double, "error"))
 
-# what is returned: datatype, shape, content type, data
+# Predictions; datatype, shape, content type and data of their tensor
 TENSORS: dict[str, tuple[Any, tuple[str, list[int], str | None, list[Any]]]] = {
     "array": (np.array([1.5, np.nan, np.inf]), ("FP64", [3, 1], None, [1.5, None, None])),
     "matrix": (np.array([[1, 2], [3, 4]], dtype=np.int8), ("INT8", [2, 2], None, [1, 2, 3, 4])),
@@ -76,35 +84,35 @@ TENSORS: dict[str, tuple[Any, tuple[str, list[int], str | None, list[Any]]]] = {
 
 @pytest.mark.parametrize("case", TENSORS)
 def test_one_tensor(case: str) -> None:
-    """A single value is one output: its datatype, shape, content type and data."""
-    returned, (datatype, shape, content_type, expected) = TENSORS[case]
-    output = told(returned)["outputs"][0]
+    """One value becomes one output with the right datatype, shape, content type and data."""
+    predictions, (datatype, shape, content_type, expected) = TENSORS[case]
+    output = encoded_json(predictions)["outputs"][0]
     assert output["name"] == "output-0"
     assert (output["datatype"], output["shape"], output["data"]) == (datatype, shape, expected)
     assert output.get("parameters") == (None if content_type is None else {"content_type": content_type})
 
 
-@pytest.mark.parametrize("case", SHAPES)
-def test_every_shape_has_a_form(case: str) -> None:
-    """Whatever has a JSON form is tensors too, with as many values as their shapes say."""
+@pytest.mark.parametrize("case", PREDICTIONS)
+def test_every_type_of_prediction(case: str) -> None:
+    """Predictions that have a JSON form become tensors with as many values as their shapes say."""
     for top in ({}, ALL_BINARY):
-        for output in told(SHAPES[case][0], **top)["outputs"]:
+        for output in encoded_json(PREDICTIONS[case][0], **top)["outputs"]:
             if "data" in output:
                 assert len(output["data"]) == np.prod(output["shape"])
 
 
-def test_no_form() -> None:
-    """What has no JSON form is named by its type."""
+def test_no_json_form() -> None:
+    """The error names the type that has no JSON form."""
     with pytest.raises(ModelError, match="object"):
-        answered([object()])
+        encode_response([object()])
 
 
 FRAME = pd.DataFrame({"n": [1, 2], "s": ["a", None], "w": [pd.Timestamp("2024-01-02"), pd.NaT]})
 
 
 def test_a_frame() -> None:
-    """One tensor per column, by its name."""
-    document = told(FRAME, id="7")
+    """A frame becomes one tensor per column, by its name."""
+    document = encoded_json(FRAME, id="7")
     assert document["id"] == "7"
     assert document["parameters"] == {"content_type": "pd"}
     assert {output["name"]: output["data"] for output in document["outputs"]} == {
@@ -114,12 +122,12 @@ def test_a_frame() -> None:
     }
 
 
-def names(returned: object, outputs: Schema | None) -> list[str]:
-    return [output["name"] for output in told(returned, outputs=outputs)["outputs"]]
+def names(predictions: object, outputs: Schema | None) -> list[str]:
+    return [output["name"] for output in encoded_json(predictions, outputs=outputs)["outputs"]]
 
 
 def test_names() -> None:
-    """The signature's names; `output-0`, … where it has none; a frame's own where they differ."""
+    """Outputs have the names of the frame or the signature, or else `output-0`, `output-1`, …"""
     nameless = columns((DataType.double, None), (DataType.double, None))
     table = np.array([[1.0, 2.0]])
     assert names(table, PAIR) == ["mean", "error"]
@@ -132,35 +140,35 @@ def test_names() -> None:
     assert names(pd.DataFrame({"mean": [1.0], "other": [2.0]}), PAIR) == ["mean", "other"]
     assert names({"b": [1.0], "a": "x"}, None) == ["b", "a"]
     assert names(pd.Series([1.0], name="s"), columns((DataType.double, "y"))) == ["y"]
-    assert told(table, outputs=PAIR)["outputs"][1]["data"] == [2.0]
+    assert encoded_json(table, outputs=PAIR)["outputs"][1]["data"] == [2.0]
 
 
-def test_content_types_of_the_answer() -> None:
-    """What MLServer's client decodes the whole with."""
-    for returned, content_type in (
+def test_content_types_of_the_response() -> None:
+    """The response has the content type by which MLServer's client decodes it."""
+    for predictions, content_type in (
         (FRAME, "pd"),
         (np.ones(1), "np"),
         ({"a": np.ones(1)}, "dict"),
         (["a"], "str"),
     ):
-        assert told(returned)["parameters"] == {"content_type": content_type}
+        assert encoded_json(predictions)["parameters"] == {"content_type": content_type}
 
 
-def test_outputs_that_are_asked_for() -> None:
-    """Only those, in that order, each in the form that was asked; an unknown one is refused by name."""
-    wanted = [{"name": "s"}, {"name": "n", "parameters": {"binary_data": True}}]
-    answer = answered(FRAME, outputs=None, id="x")
-    assert (answer.content_type, answer.json_length, answer.wrapped) == (JSON, None, False)
-    body = job(tensor("x", "FP64", [1.5]), outputs=wanted)
-    request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=wanted)
-    answer = formats.encode(FRAME, request, body)
-    assert answer.content_type == "application/octet-stream"
-    document = json.loads(answer.body[: answer.json_length])
+def test_requested_outputs() -> None:
+    """The response has the requested outputs, in order and form; an unknown one is rejected by name."""
+    outputs = [{"name": "s"}, {"name": "n", "parameters": {"binary_data": True}}]
+    response = encode_response(FRAME, outputs=None, id="x")
+    assert (response.content_type, response.json_length, response.wrapped) == (JSON, None, False)
+    body = make_job(tensor("x", "FP64", [1.5]), outputs=outputs)
+    request = decode(tensor("x", "FP64", [1.5]), schema=None, outputs=outputs)
+    response = formats.encode(FRAME, request, body)
+    assert response.content_type == "application/octet-stream"
+    document = json.loads(response.body[: response.json_length])
     assert [output["name"] for output in document["outputs"]] == ["s", "n"]
     assert document["outputs"][1]["parameters"] == {"binary_data_size": 16}
     assert "data" not in document["outputs"][1]
-    assert answer.body[answer.json_length :] == struct.pack("<qq", 1, 2)
-    request = read(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
+    assert response.body[response.json_length :] == struct.pack("<qq", 1, 2)
+    request = decode(tensor("x", "FP64", [1.5]), schema=None, outputs=[{"name": "nope"}])
     with pytest.raises(InvalidInput, match="nope"):
         formats.encode(FRAME, request, body)
 
@@ -168,21 +176,23 @@ def test_outputs_that_are_asked_for() -> None:
 @pytest.mark.parametrize("datatype", sorted(DTYPES))
 @given(data=st.data())
 def test_binary_is_exact(datatype: str, data: Any) -> None:
-    """The bytes are the array's own, little-endian, in C order, NaN and infinities too."""
+    """The bytes are those of the array, little-endian, in C order, with NaN and infinities."""
     array = data.draw(arrays.arrays(np.dtype(DTYPES[datatype]), arrays.array_shapes(max_dims=3, min_side=0)))
-    answer = answered(array, **ALL_BINARY)
-    output = json.loads(answer.body[: answer.json_length])["outputs"][0]
+    response = encode_response(array, **ALL_BINARY)
+    output = json.loads(response.body[: response.json_length])["outputs"][0]
     assert output["datatype"] == datatype
-    raw = answer.body[answer.json_length :]
+    raw = response.body[response.json_length :]
     assert output["parameters"] == {"binary_data_size": len(raw)}
     assert raw == array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
 def test_bytes_in_binary() -> None:
-    """Text as UTF-8, bytes as they are; null and what is no UTF-8 stay in JSON."""
-    answer = answered({"t": ["ö", ""], "b": [b"\xff"], "n": ["a", None], "s": ["\ud800"]}, **ALL_BINARY)
-    outputs = json.loads(answer.body[: answer.json_length])["outputs"]
+    """Text is sent as UTF-8, bytes as they are; outputs with null or lone surrogates stay in JSON."""
+    response = encode_response(
+        {"t": ["ö", ""], "b": [b"\xff"], "n": ["a", None], "s": ["\ud800"]}, **ALL_BINARY
+    )
+    outputs = json.loads(response.body[: response.json_length])["outputs"]
     assert outputs[0]["parameters"] == {"content_type": "str", "binary_data_size": 10}
     assert outputs[1]["parameters"] == {"binary_data_size": 5}
     assert [output["data"] for output in outputs[2:]] == [["a", None], ["\ud800"]]
-    assert answer.body[answer.json_length :] == elements(["ö".encode(), b"", b"\xff"])
+    assert response.body[response.json_length :] == binary_elements(["ö".encode(), b"", b"\xff"])

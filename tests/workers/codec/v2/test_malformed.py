@@ -1,4 +1,4 @@
-"""Whatever an Open Inference body is, it is read or refused as input, in no time and little memory."""
+"""Any Open Inference body is decoded or rejected with InvalidInput, in little memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from mlflow.types.schema import DataType, Schema, TensorSpec
 
-from tests.support.codec.plans import column, plan
-from tests.support.codec.v2_bodies import binary, elements, job, refused, tensor
+from tests.support.codec.specs import column, input_spec
+from tests.support.codec.v2_bodies import binary_elements, binary_tensor, decode_error, make_job, tensor
 from tests.workers.codec.test_malformed import PARAMS, SCHEMAS, mutated
 from workers.codec import formats
 from workers.errors import InvalidInput
@@ -76,7 +76,7 @@ MALFORMED: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "binary without bytes": ([BINARY], {}),
     "not a boolean": ([{**BINARY, "datatype": "BOOL", "shape": [8]}], {"raw": b"\2" * 8}),
     "elements cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\xff\xff\xff\x7fabcd"}),
-    "length cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": elements([b"a"]) + b"\0\0\0"}),
+    "length cut": ([{**BINARY, "datatype": "BYTES"}], {"raw": binary_elements([b"a"]) + b"\0\0\0"}),
     "elements too many": ([{**BINARY, "datatype": "BYTES"}], {"raw": b"\0" * 8}),
     "id no text": ([GOOD], {"id": 5}),
     "request parameters no object": ([GOOD], {"parameters": "a"}),
@@ -96,45 +96,49 @@ MALFORMED: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_refused_as_input(case: str) -> None:
-    """Each is refused with a message."""
+def test_rejected_as_input(case: str) -> None:
+    """Each body is rejected with a message."""
     inputs, top = MALFORMED[case]
-    assert str(refused(*inputs, schema=DOUBLE, **top))
+    assert str(decode_error(*inputs, schema=DOUBLE, **top))
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"null", b"[]", b'{"inputs": 5}', b'{"inputs": [NaN]}', b"[" * 100_000, b"\xff\xfe"]
 )
-def test_no_document(body: bytes) -> None:
-    """What is no JSON object with inputs is refused."""
+def test_bodies_without_inputs(body: bytes) -> None:
+    """A body that is no JSON object with inputs is rejected."""
     with pytest.raises(InvalidInput):
-        formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), plan(DOUBLE))
+        formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE), input_spec(DOUBLE))
 
 
 @pytest.mark.parametrize("length", [0, 5, 10**15])
 def test_wrong_json_length(length: int) -> None:
-    """JSON that ends elsewhere than the header says is refused."""
+    """JSON that does not end at the given length is rejected."""
     with pytest.raises(InvalidInput):
-        formats.decode(Job(job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), plan(DOUBLE))
+        formats.decode(Job(make_job(GOOD).body, OPEN_INFERENCE, OPEN_INFERENCE, length), input_spec(DOUBLE))
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("schema", [DOUBLE, None, Schema([TensorSpec(np.dtype("float64"), (-1, -1))])])
 def test_a_declared_shape_allocates_nothing(schema: Schema | None) -> None:
-    """A terabyte that is only said to be there costs no memory."""
+    """A tensor that only declares a terabyte allocates no memory. Measured: traced memory and peak RSS."""
     tracemalloc.start()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for shape in ([2**40], [2**20, 2**20], [2**31, 2**31, 2**31], [2**40, 0], [0, 2**40], [65_537, 0]):
-        refused(tensor("x", "FP64", [], shape), schema=schema)
-        refused({**BINARY, "shape": shape}, schema=schema, raw=EIGHT)
+        decode_error(tensor("x", "FP64", [], shape), schema=schema)
+        decode_error({**BINARY, "shape": shape}, schema=schema, raw=EIGHT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10 * 2**20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
-def test_a_shape_of_the_allowed_emptiness() -> None:
-    """As many rows of nothing as may be declared are made in little memory."""
-    assert formats.decode(job(tensor("x", "FP64", [], [65_536, 0])), plan(None)).data.shape == (65_536, 0)
+def test_the_largest_empty_shape() -> None:
+    """The most rows without values that may be declared are decoded."""
+    assert formats.decode(make_job(tensor("x", "FP64", [], [65_536, 0])), input_spec(None)).data.shape == (
+        65_536,
+        0,
+    )
 
 
 SEEDS: list[list[dict[str, Any]]] = [
@@ -173,98 +177,98 @@ NUMBERS: list[Any] = [
     [0, 2**40],
 ]
 BINARIES: list[list[tuple[dict[str, Any], bytes]]] = [
-    [binary("x", "FP64", [1.5, np.nan])],
-    [binary("x", "FP32", [[1.5, np.inf]]), binary("a", "BYTES", [b"p", b"\xff"])],
-    [binary("count", "INT64", [1, -2]), binary("size", "FP16", [0.5, 1.5]),
-     binary("name", "BYTES", [b"a", b""]), binary("open", "BOOL", [True, False]),
-     binary("since", "INT64", [5, 6], unit="ns")],
-    [binary("x", "BYTES", [b'{"k": []}', b"null"], content_type="pd_json"),
-     binary("y", "UINT64", [2**64 - 1, 1])],
+    [binary_tensor("x", "FP64", [1.5, np.nan])],
+    [binary_tensor("x", "FP32", [[1.5, np.inf]]), binary_tensor("a", "BYTES", [b"p", b"\xff"])],
+    [binary_tensor("count", "INT64", [1, -2]), binary_tensor("size", "FP16", [0.5, 1.5]),
+     binary_tensor("name", "BYTES", [b"a", b""]), binary_tensor("open", "BOOL", [True, False]),
+     binary_tensor("since", "INT64", [5, 6], unit="ns")],
+    [binary_tensor("x", "BYTES", [b'{"k": []}', b"null"], content_type="pd_json"),
+     binary_tensor("y", "UINT64", [2**64 - 1, 1])],
 ]  # fmt: skip
 
 
-def shaken(inputs: Any, dice: random.Random) -> Any:
-    """The inputs with something in one of them, mostly what must fit together, made something else."""
-    place = dice.randrange(len(inputs)) if isinstance(inputs, list) and inputs else 0
-    if not isinstance(inputs, list) or not inputs or not isinstance(inputs[place], dict):
-        return mutated(inputs, dice)
-    what = dice.choice(["shape", "datatype", "parameters", "data", "name", "all"])
-    if what == "all":
-        return mutated(inputs, dice)
-    return [*inputs[:place], {**inputs[place], what: other(inputs[place], what, dice)}, *inputs[place + 1 :]]
+def mutated_inputs(inputs: Any, rng: random.Random) -> Any:
+    """Return the inputs with one of them changed, mostly in a member that must fit the others."""
+    index = rng.randrange(len(inputs)) if isinstance(inputs, list) and inputs else 0
+    if not isinstance(inputs, list) or not inputs or not isinstance(inputs[index], dict):
+        return mutated(inputs, rng)
+    member = rng.choice(["shape", "datatype", "parameters", "data", "name", "all"])
+    if member == "all":
+        return mutated(inputs, rng)
+    return [
+        *inputs[:index],
+        {**inputs[index], member: other_value(inputs[index], member, rng)},
+        *inputs[index + 1 :],
+    ]
 
 
-def other(one: dict[str, Any], what: str, dice: random.Random) -> Any:
-    """Something else for one member of a tensor."""
-    if what == "data":
-        return mutated(one.get("data", []), dice)
-    if what == "shape":
-        return dice.choice([dice.choice(NUMBERS), [dice.choice(NUMBERS)], [2, dice.choice(NUMBERS)]])
-    if what == "datatype":
-        return dice.choice(["BOOL", "INT8", "UINT64", "FP16", "FP32", "FP64", "BYTES", "BF16", None])
-    if what == "name":
-        return dice.choice(["x", "a", "input-0", "count", "", 5, "n" * 500])
-    key = dice.choice(["binary_data_size", "content_type", "unit", "shared_memory_region"])
-    value = dice.choice([*NUMBERS, "np", "str", "base64", "datetime", "pd_json", "s"])
-    known = one.get("parameters")
-    return {**(known if isinstance(known, dict) else {}), key: value}
+def other_value(fields: dict[str, Any], member: str, rng: random.Random) -> Any:
+    """Return another value for one member of a tensor."""
+    if member == "data":
+        return mutated(fields.get("data", []), rng)
+    if member == "shape":
+        return rng.choice([rng.choice(NUMBERS), [rng.choice(NUMBERS)], [2, rng.choice(NUMBERS)]])
+    if member == "datatype":
+        return rng.choice(["BOOL", "INT8", "UINT64", "FP16", "FP32", "FP64", "BYTES", "BF16", None])
+    if member == "name":
+        return rng.choice(["x", "a", "input-0", "count", "", 5, "n" * 500])
+    key = rng.choice(["binary_data_size", "content_type", "unit", "shared_memory_region"])
+    value = rng.choice([*NUMBERS, "np", "str", "base64", "datetime", "pd_json", "s"])
+    parameters = fields.get("parameters")
+    return {**(parameters if isinstance(parameters, dict) else {}), key: value}
 
 
-def refusals(made: list[tuple[bytes, int | None]]) -> int:
-    """How many of the bodies are refused; each is tried on a signature and checks of its own."""
-    refused_ones = 0
-    for number, (body, length) in enumerate(made):
+def count_rejected(bodies: list[tuple[bytes, int | None]]) -> int:
+    """Return how many bodies are rejected; the bodies take turns at the signatures and checks."""
+    rejected = 0
+    for number, (body, length) in enumerate(bodies):
         checks: Any = "mlflow" if number % 5 == 0 else "strict"
-        held = plan(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
+        spec = input_spec(SCHEMAS[number % len(SCHEMAS)], params=PARAMS, checks=checks)
         try:
-            formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), held)
+            formats.decode(Job(body, OPEN_INFERENCE, OPEN_INFERENCE, length), spec)
         except InvalidInput as error:
             assert str(error)  # noqa: PT017 - it need not be raised
-            refused_ones += 1
-    return refused_ones
+            rejected += 1
+    return rejected
 
 
-def damaged(body: bytes, dice: random.Random, number: int) -> bytes:
-    """Every fourth with one byte changed, every seventh cut."""
-    made = bytearray(body)
+def damaged(body: bytes, rng: random.Random, number: int) -> bytes:
+    """Return the body; in every fourth one byte is changed, every seventh is cut."""
+    changed = bytearray(body)
     if number % 4 == 0:
-        made[dice.randrange(len(made))] = dice.randrange(256)
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
     if number % 7 == 0:
-        del made[dice.randrange(len(made)) :]
-    return bytes(made)
+        del changed[rng.randrange(len(changed)) :]
+    return bytes(changed)
 
 
-@pytest.mark.timeout(60)
 def test_mutated_json() -> None:
-    """Three thousand bodies: read or refused, nothing else raised."""
-    dice = random.Random(20240103)  # noqa: S311 - a seeded fuzz
-    made: list[tuple[bytes, int | None]] = []
+    """Three thousand mutated bodies are decoded or rejected."""
+    rng = random.Random(20240103)  # noqa: S311 - a seeded fuzz
+    bodies: list[tuple[bytes, int | None]] = []
     for number in range(3000):
-        inputs: Any = dice.choice(SEEDS)
-        for _ in range(dice.randint(0, 2)):
-            inputs = shaken(inputs, dice)
-        top = dice.choice(TOPS) if dice.random() < 0.7 else mutated(dice.choice(TOPS), dice)
+        inputs: Any = rng.choice(SEEDS)
+        for _ in range(rng.randint(0, 2)):
+            inputs = mutated_inputs(inputs, rng)
+        top = rng.choice(TOPS) if rng.random() < 0.7 else mutated(rng.choice(TOPS), rng)
         document = {**(top if isinstance(top, dict) else {}), "inputs": inputs}
-        made.append((damaged(json.dumps(document).encode(), dice, number), None))
-    assert 1000 < refusals(made) < 3000
+        bodies.append((damaged(json.dumps(document).encode(), rng, number), None))
+    assert 1000 < count_rejected(bodies) < 3000
 
 
-@pytest.mark.timeout(60)
 def test_mutated_binary() -> None:
-    """Three thousand bodies with bytes after their JSON: read or refused, nothing else raised."""
-    dice = random.Random(20240104)  # noqa: S311 - a seeded fuzz
-    made: list[tuple[bytes, int | None]] = []
+    """Three thousand mutated bodies with bytes after their JSON are decoded or rejected."""
+    rng = random.Random(20240104)  # noqa: S311 - a seeded fuzz
+    bodies: list[tuple[bytes, int | None]] = []
     for number in range(3000):
-        pairs = dice.choice(BINARIES)
+        pairs = rng.choice(BINARIES)
         inputs: Any = [head for head, _ in pairs]
         raw = b"".join(part for _, part in pairs)
-        if dice.random() < 0.7:
-            inputs = shaken(inputs, dice)
-        if dice.random() < 0.3:
-            raw = dice.choice(
-                [raw[:-1], raw + b"\0", b"", raw[::-1], bytes(dice.randrange(256) for _ in raw)]
-            )
-        document = json.dumps({**dice.choice(TOPS), "inputs": inputs}).encode()
-        length = dice.choice([len(document)] * 8 + [len(document) - 1, len(document) + 1, 0, 2**60])
-        made.append((damaged(document + raw, dice, number), length))
-    assert 1000 < refusals(made) < 3000
+        if rng.random() < 0.7:
+            inputs = mutated_inputs(inputs, rng)
+        if rng.random() < 0.3:
+            raw = rng.choice([raw[:-1], raw + b"\0", b"", raw[::-1], bytes(rng.randrange(256) for _ in raw)])
+        document = json.dumps({**rng.choice(TOPS), "inputs": inputs}).encode()
+        length = rng.choice([len(document)] * 8 + [len(document) - 1, len(document) + 1, 0, 2**60])
+        bodies.append((damaged(document + raw, rng, number), length))
+    assert 1000 < count_rejected(bodies) < 3000

@@ -1,33 +1,30 @@
-"""What a model returns for one output, as a tensor: a datatype, a shape and flat values."""
+"""One output of a model as an Open Inference tensor: a datatype, a shape and flat values."""
 
 from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workers.codec.inputs.arrays import MAX_EXACT_INTEGER
 from workers.codec.inputs.tensors import flatten
 from workers.codec.json import answer as json_answer
 from workers.codec.v2.tensors import BYTES, DTYPES
 from workers.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Array = np.ndarray[Any, Any]
 
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
-_MAX_EXACT_INTEGER = 2**53  # every integer up to here is a double
-_RANK = 32
 
 
 @dataclass(frozen=True, slots=True)
 class OutputTensor:
-    """An output's values: an ndarray of numbers, or a list of texts, bytes and nulls; both flat."""
+    """An output tensor; `values` are flat: an ndarray of numbers, or a list of strings, bytes and None."""
 
     datatype: str
     shape: tuple[int, ...]
@@ -36,17 +33,16 @@ class OutputTensor:
 
 
 def to_output_tensor(value: object) -> OutputTensor:
-    """The tensor of an array, a Series, a list or a single value. Raises ModelFailed for what has no form."""
-    if hasattr(value, "toarray"):  # scipy's sparse matrices, which need not be installed
+    """Return an array, a Series, a list or a single value as a tensor. Raises ModelError for other types."""
+    if hasattr(value, "toarray"):  # scipy's sparse matrices; scipy need not be installed
         value = value.toarray()
     if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         value = _to_numpy(value)
     if isinstance(value, list | tuple):
         return _list_to_tensor(list(value))
-    array = value if isinstance(value, np.ndarray) else None
-    if array is None and isinstance(value, np.generic):
-        array = np.asarray(value)
-    return _leaves_to_tensor((), [value]) if array is None else _array_to_tensor(array)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    return _array_to_tensor(value) if isinstance(value, np.ndarray) else _leaves_to_tensor((), [value])
 
 
 def _array_to_tensor(array: Array) -> OutputTensor:
@@ -61,7 +57,7 @@ def _array_to_tensor(array: Array) -> OutputTensor:
 
 
 def _list_to_tensor(values: list[Any]) -> OutputTensor:
-    """Nested lists of one depth as an array, else the outer list's items as they are."""
+    """Return nested lists of one depth as one tensor; else each item of the outer list is one value."""
     if values and all(isinstance(value, np.ndarray) for value in values):
         if len({(value.shape, value.dtype) for value in values}) == 1:
             masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
@@ -75,28 +71,27 @@ def _list_to_tensor(values: list[Any]) -> OutputTensor:
 
 
 def _leaves_to_tensor(shape: tuple[int, ...], leaves: list[Any]) -> OutputTensor:
-    """Python values as the one datatype that holds them all, or each as JSON of its own."""
+    """Return Python values as a tensor of the one datatype that holds them all, or each as JSON."""
     shape = _at_least_2d(shape)
     if (numbers := _to_numeric_array(leaves)) is not None:
         return OutputTensor(_DATATYPES[numbers.dtype], shape, numbers)
-    plain = [None if _is_missing(leaf) else leaf for leaf in leaves]
-    for content_type, kinds, form in _TEXT_FORMATS:
-        if all(leaf is None or isinstance(leaf, kinds) for leaf in plain):
-            return OutputTensor(
-                BYTES, shape, [None if leaf is None else form(leaf) for leaf in plain], content_type
-            )
+    values = [None if _is_missing(leaf) else leaf for leaf in leaves]
+    for content_type, types, encode in _TEXT_FORMATS:
+        if all(value is None or isinstance(value, types) for value in values):
+            encoded = [None if value is None else encode(value) for value in values]
+            return OutputTensor(BYTES, shape, encoded, content_type)
     return OutputTensor(BYTES, shape, [json_answer.to_json(leaf).decode() for leaf in leaves], "pd_json")
 
 
 def _to_numeric_array(leaves: list[Any]) -> Array | None:
-    """An array where all are booleans, or all numbers that one type holds exactly."""
-    kinds = set(map(type, leaves))
-    if not kinds:
+    """Return an array if all values are booleans, or numbers that one dtype holds exactly."""
+    types = set(map(type, leaves))
+    if not types:
         return None
-    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
+    if all(issubclass(kind, bool | np.bool_) for kind in types):
         return np.array(leaves, dtype=bool)
     if not all(
-        issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in kinds
+        issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in types
     ):
         return None
     try:
@@ -104,7 +99,7 @@ def _to_numeric_array(leaves: list[Any]) -> Array | None:
     except OverflowError:
         return None
     if array.dtype.kind == "f" and any(
-        isinstance(leaf, int | np.integer) and abs(int(leaf)) > _MAX_EXACT_INTEGER for leaf in leaves
+        isinstance(leaf, int | np.integer) and abs(int(leaf)) > MAX_EXACT_INTEGER for leaf in leaves
     ):
         return None
     if array.dtype.kind == "f" and array.dtype not in _DATATYPES:
@@ -113,26 +108,26 @@ def _to_numeric_array(leaves: list[Any]) -> Array | None:
 
 
 def _to_numpy(values: Any) -> object:
-    """pandas' values as numpy's, or as a list where numpy has no type for them."""
+    """Return pandas' values as an ndarray, or as a list if numpy has no dtype for them."""
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
         return values.to_numpy()
     if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or not getattr(dtype, "_is_numeric", False):
         return list(values)
-    numpy_type = getattr(dtype, "numpy_dtype", None) or np.asarray(values).dtype
+    numpy_dtype = getattr(dtype, "numpy_dtype", None) or np.asarray(values).dtype
     missing = np.asarray(pd.isna(values))
-    if not missing.any() or numpy_type.kind == "f":
-        return np.asarray(
-            values.to_numpy(dtype=numpy_type, na_value=np.nan) if missing.any() else values, numpy_type
-        )
-    known = [value for value in values if not _is_missing(value)]
-    if numpy_type.kind in "iu" and all(abs(int(value)) <= _MAX_EXACT_INTEGER for value in known):
+    if not missing.any():
+        return np.asarray(values, numpy_dtype)
+    if numpy_dtype.kind == "f":
+        return np.asarray(values.to_numpy(dtype=numpy_dtype, na_value=np.nan), numpy_dtype)
+    present = [value for value in values if not _is_missing(value)]
+    if numpy_dtype.kind in "iu" and all(abs(int(value)) <= MAX_EXACT_INTEGER for value in present):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return list(values)
 
 
 def _at_least_2d(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of two dimensions or more, as MLServer's are: a list is one column, a value one row of it."""
+    """Return a shape of at least two dimensions, as MLServer does: a list is a column, a value one cell."""
     return shape if len(shape) > 1 else (*(shape or (1,)), 1)
 
 
@@ -150,6 +145,7 @@ def _to_iso(value: Any) -> str:
     return str(np.datetime_as_string(value)) if isinstance(value, np.datetime64) else str(value.isoformat())
 
 
+# Content type, the Python types that it is for, and their encoding
 _TEXT_FORMATS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
     ("str", (str,), str),
     ("base64", (bytes, bytearray), bytes),

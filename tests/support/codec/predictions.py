@@ -1,4 +1,4 @@
-"""What models return, and the JSON that a strict parser must read of it."""
+"""Predictions of every type, and the values that a strict parser must read from their JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WHEN = datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAIVE = datetime.datetime(2024, 1, 2, 3, 4, 5)  # noqa: DTZ001 - the point
 TENTH = 0.10000000149011612  # the float32 that is nearest to 0.1
 
-SHAPES: dict[str, tuple[Any, Any]] = {
+PREDICTIONS: dict[str, tuple[Any, Any]] = {
     "none": (None, None),
     "scalars": ([1, 1.5, True, "a"], [1, 1.5, True, "a"]),
     "nan": ([float("nan"), float("inf"), -float("inf"), np.nan, np.float64("nan")], [None] * 5),
