@@ -79,9 +79,9 @@ class Catalog:
         """When the first of the calls failed that have failed since the last one that worked."""
         return self._availability.unavailable_since
 
-    async def wait_unavailable(self) -> None:
-        """Wait until MLflow is away, or has not been reached yet."""
-        await self._availability.unavailable.wait()
+    async def reconnect_forever(self) -> None:
+        """Call MLflow until it answers, at the start and whenever it is unavailable; runs until cancelled."""
+        await self._availability.reconnect_forever(self.probe)
 
     def resolve_cached(self, ref: ModelRef) -> Resolution | None:
         """What `ref` means, where that is known and not yet old: the hot path, without waiting."""

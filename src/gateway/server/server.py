@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway import app
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
+from gateway.api.server_options import server_options
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
 from gateway.server import listeners
@@ -98,7 +99,8 @@ class Server:
     ) -> None:
         """As for `run` above."""
         self._app = app.create_app(settings, slot=slot)
-        self._settings = self._app[keys.SETTINGS]
+        self._components = self._app[COMPONENTS]
+        self._settings = self._components.settings
         self._listeners = listeners
         self._announce = announce
         self._read_settings = read_settings
@@ -107,9 +109,9 @@ class Server:
 
     async def run(self, heartbeat: Heartbeat, watchdog: Watchdog) -> int:
         """Serve to the end; the exit status. The watchdog has less patience with what comes after."""
-        install_exception_handler(self._app[keys.TALLY])
+        install_exception_handler(self._components.counters)
         signals = SignalEvents(handle_sighup=self._read_settings is not None)
-        options = app.server_options(self._settings.value)
+        options = server_options(self._settings.value)
         runner = web.AppRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
         try:
             with heartbeat.beating():
@@ -171,9 +173,9 @@ class Server:
         _tune_gc()
         if self._announce is not None:
             self._announce(address)
-        tally = self._app[keys.TALLY]
+        tally = self._components.counters
         async with AsyncExitStack() as stack:
-            watch = partial(self._app[keys.CONNECTIONS].watch, _require_server(runner))
+            watch = partial(self._components.connections.watch, _require_server(runner))
             await stack.enter_async_context(supervised_task(watch, name="connections", counters=tally))
             if self._read_settings is not None:
                 reload = SettingsReloader(self._settings, self._read_settings, on_change=self._apply_settings)
@@ -183,10 +185,10 @@ class Server:
 
     async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Wait for the end and bring it about; the exit status."""
-        hopeless = self._app[keys.VITALS].fatal
+        hopeless = self._components.worker_health.fatal
         await _wait_first(signals.stop, hopeless)
         shutdown = GracefulShutdown(
-            runner, self._listeners, in_flight=self._app[keys.DRAIN], force=signals.force
+            runner, self._listeners, in_flight=self._components.in_flight, force=signals.force
         )
         settings = self._settings.value
         grace = settings.effective_grace_seconds if signals.graceful and signals.stop.is_set() else 0.0
