@@ -148,7 +148,7 @@ class ConnectionMonitor:
         return False
 
     def _shed_slow_clients(self) -> None:
-        """Abort the slowest connections while all unsent responses exceed the limit; one may exceed it alone."""
+        """Abort the slowest connections while all unsent responses exceed the limit; keep one at least."""
         unsent = [
             state
             for state in self._states.values()

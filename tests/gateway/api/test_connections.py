@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from gateway import settings
-from gateway.api import connections, keys
+from gateway.api import connections
 from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor
 from gateway.api.inflight import InFlightRequests
+from gateway.api.keys import COMPONENTS
 from gateway.app import create_app
 from tests.support.raw_clients import LIVE, Bare, bare
 from tests.support.waiting import until
@@ -167,9 +168,9 @@ def test_models_that_may_be_loaded_leave_fewer_connections(tmp_path: Path) -> No
     """Also where their number is changed while the gateway runs."""
     values = {"GATEWAY_CACHE_DIR": str(tmp_path), "GATEWAY_MAX_LOADED_MODELS": "1"}
     app = create_app(settings.load(values))
-    most = app[keys.CONNECTIONS]._max_connections
+    most = app[COMPONENTS].connections._max_connections
     before = most()
-    app[keys.SETTINGS].value = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
+    app[COMPONENTS].settings.value = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
     assert most() == before - 2 * 16
 
 

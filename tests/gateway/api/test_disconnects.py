@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import Gateway, gateway_at
 from tests.support.raw_clients import bare, head
 from tests.support.waiting import until
@@ -56,7 +56,7 @@ async def do(gateway: Gateway, *commands: str) -> int:
 
 def in_flight(gateway: Gateway) -> int:
     assert isinstance(gateway.server, TestServer)
-    return gateway.server.app[keys.DRAIN].count
+    return gateway.server.app[COMPONENTS].in_flight.count
 
 
 async def test_mid_wait(patient: Gateway, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from gateway.api.zstandard import zstd
+from gateway.api.body.decompression import zstd
 from tests.support.gateways import BODY, Gateway
 from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
-from gateway.api import keys
 from gateway.api.body.memory_limit import BODIES_REJECTED
 from gateway.api.connections import CONNECTIONS_CLOSED
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import BODY, Gateway, gateway_at, invoke
 from tests.support.raw_clients import LIVE, bare, head, light
 from tests.support.waiting import until
@@ -55,7 +55,7 @@ async def strict(
         runner = gateway.server.runner
         assert runner is not None
         assert runner.server is not None
-        watch = asyncio.create_task(app(gateway)[keys.CONNECTIONS].watch(runner.server))
+        watch = asyncio.create_task(app(gateway)[COMPONENTS].connections.watch(runner.server))
         yield gateway
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
@@ -95,7 +95,7 @@ async def test_an_idle_connection(strict: Gateway, asked: bytes) -> None:
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     """408 in our form, and the connection is closed; the model never hears of it."""
-    refused = app(strict)[keys.TALLY].value(BODIES_REJECTED, "slow")
+    refused = app(strict)[COMPONENTS].counters.value(BODIES_REJECTED, "slow")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         await client.send(head(PATH, length))
         answer = asyncio.create_task(client.rest())
@@ -108,7 +108,7 @@ async def test_a_body_byte_by_byte(strict: Gateway, length: str) -> None:
     assert b"connection: close" in lines.lower()
     error = json.loads(body)
     assert (error["error_code"], set(error)) == ("DEADLINE_EXCEEDED", {"error_code", "message", "request_id"})
-    assert app(strict)[keys.TALLY].value(BODIES_REJECTED, "slow") == refused + 1
+    assert app(strict)[COMPONENTS].counters.value(BODIES_REJECTED, "slow") == refused + 1
     assert other.slowest < LAG_SECONDS
 
 
@@ -120,17 +120,17 @@ async def test_an_endless_chunked_body(strict: Gateway) -> None:
         answer = asyncio.create_task(client.status())
         most = 0
         while not answer.done() and await client.send(piece):
-            most = max(most, app(strict)[keys.INTAKE].reserved_bytes)
+            most = max(most, app(strict)[COMPONENTS].body_memory.reserved_bytes)
             await asyncio.sleep(0)
         assert await answer == 413
     assert most <= MOST
-    assert app(strict)[keys.INTAKE].reserved_bytes == 0
+    assert app(strict)[COMPONENTS].body_memory.reserved_bytes == 0
     assert other.slowest < LAG_SECONDS
 
 
 async def test_an_answer_that_nobody_takes(strict: Gateway) -> None:
     """The connection is ended in time, though thousands of requests wait in it."""
-    tally = app(strict)[keys.TALLY]
+    tally = app(strict)[COMPONENTS].counters
     ended = tally.value(CONNECTIONS_CLOSED, "stalled")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         client.pause()
@@ -141,7 +141,7 @@ async def test_an_answer_that_nobody_takes(strict: Gateway) -> None:
 
 async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
     """It is as if nobody took it: what is held for it would be held for hours."""
-    tally = app(strict)[keys.TALLY]
+    tally = app(strict)[COMPONENTS].counters
     ended = tally.value(CONNECTIONS_CLOSED, "stalled")
     address = strict.make_url("")
     loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ async def test_an_answer_that_is_taken_byte_by_byte(strict: Gateway) -> None:
 
 async def test_an_answer_that_is_taken_slowly(strict: Gateway) -> None:
     """It is left alone, though it takes longer than any pause may last."""
-    ended = app(strict)[keys.TALLY].value(CONNECTIONS_CLOSED, "stalled")
+    ended = app(strict)[COMPONENTS].counters.value(CONNECTIONS_CLOSED, "stalled")
     async with bare(url(strict)) as client:
         client.pause()
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 1000)
@@ -169,7 +169,7 @@ async def test_an_answer_that_is_taken_slowly(strict: Gateway) -> None:
             await asyncio.sleep(0.5)
         assert taken > 1_000_000
         assert await client.take(1)
-    assert app(strict)[keys.TALLY].value(CONNECTIONS_CLOSED, "stalled") == ended
+    assert app(strict)[COMPONENTS].counters.value(CONNECTIONS_CLOSED, "stalled") == ended
 
 
 async def hold(gateway: Gateway, stack: AsyncExitStack) -> list[Bare]:
@@ -177,7 +177,7 @@ async def hold(gateway: Gateway, stack: AsyncExitStack) -> list[Bare]:
     clients = [await stack.enter_async_context(bare(url(gateway))) for _ in range(3)]
     for client in clients:
         await client.send(head(PATH, f"Content-Length: {MOST}") + b" " * (MOST - 1000))
-    await until(lambda: app(gateway)[keys.INTAKE].reserved_bytes == 3 * (MOST - 1000))
+    await until(lambda: app(gateway)[COMPONENTS].body_memory.reserved_bytes == 3 * (MOST - 1000))
     return clients
 
 
@@ -204,6 +204,6 @@ async def test_bodies_at_once(strict: Gateway, more: list[str], sent: bytes | No
         assert (await invoke(strict, PATH, BODY))[0] == 200
         for client in holding:
             client.vanish()
-        await until(lambda: app(strict)[keys.INTAKE].reserved_bytes == 0)
+        await until(lambda: app(strict)[COMPONENTS].body_memory.reserved_bytes == 0)
     assert (await invoke(strict, PATH, BODY + b" " * 900_000))[0] == 200
-    assert app(strict)[keys.INTAKE].reserved_bytes == 0
+    assert app(strict)[COMPONENTS].body_memory.reserved_bytes == 0

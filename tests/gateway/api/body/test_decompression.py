@@ -13,7 +13,7 @@ import brotli
 import pytest
 
 from gateway.api.body import decompression
-from gateway.api.zstandard import zstd
+from gateway.api.body.decompression import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.mlflow_server import free_port
 from tests.support.relay import relay_to
@@ -76,7 +76,7 @@ async def test_ready_once_mlflow_was_reached_and_pins_are_warm(
         }
         serving = (await get(gateway, "/model/api-sums/2"))[1]["serving"]
         assert (serving["state"], serving["workers"]) == ("warm", 1)
-        gateway.app[keys.DRAIN].start_draining()
+        gateway.app[COMPONENTS].in_flight.start_draining()
         status, body = await get(gateway, "/health/ready")
         assert (status, body["draining"]) == (503, True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import Gateway, gateway_at, invoke
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def test_a_busy_model_answers_first(gateway: Gateway) -> None:
     """What was asked before the unloading is answered; the next request loads the model anew."""
     await post(gateway, "models/api-commands/load")
     asked = asyncio.create_task(invoke(gateway, "/model/api-commands/1/invocation", SLEEPS))
-    pool = gateway.app[keys.POOL]
+    pool = gateway.app[COMPONENTS].pool
     await until(
         lambda: any(held.group.busy for key, held in pool._slots.loaded.items() if key.name == "api-commands")
     )
@@ -95,7 +95,7 @@ async def test_a_pinned_model_stays(
 ) -> None:
     """Unloading it is refused, and nothing of it is unloaded."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-sums@champion") as gateway:
-        await until(lambda: gateway.app[keys.PINS].ready)
+        await until(lambda: gateway.app[COMPONENTS].pinned.ready)
         await post(gateway, "models/api-sums/load")
         status, body = await post(gateway, "models/api-sums/unload")
         assert status == 409
