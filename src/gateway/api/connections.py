@@ -75,7 +75,7 @@ class ConnectionMonitor:
         A client has `stalled_seconds` to read some of its response. `in_flight` knows the busy connections.
         """
         self._in_flight = in_flight
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._stalled_seconds = stalled_seconds
         self._max_unsent_bytes = max_unsent_bytes
         self._counters = counters
@@ -138,7 +138,7 @@ class ConnectionMonitor:
 
         A client that reads one byte now and then would otherwise keep a large response in memory for ever.
         """
-        unsent = _get_unsent_bytes(state.transport)
+        unsent = unsent_bytes(state.transport)
         if not unsent or unsent > state.unsent_bytes or state.unsent_bytes - unsent >= _MIN_PROGRESS_BYTES:
             state.unsent_bytes, state.last_progress = unsent, now
         elif now - state.last_progress >= self._stalled_seconds:
@@ -176,7 +176,7 @@ class ConnectionMonitor:
 
     def _close_idle_excess(self, count: int) -> None:
         """Close the longest idle connections if there are too many; log the start and the end of that."""
-        used_up, most = descriptors.fds_exhausted(), self._max_connections()
+        used_up, most = descriptors.fds_exhausted(), self.max_connections()
         excess = max(count - most, _CLOSE_BATCH_SIZE if used_up else 0)
         if excess > 0:
             if not self._over_limit:
@@ -214,7 +214,7 @@ class ConnectionMonitor:
             self._closed_idle_count += 1
 
 
-def _get_unsent_bytes(transport: asyncio.Transport) -> int:
+def unsent_bytes(transport: asyncio.Transport) -> int:
     """Return the bytes of responses that the client has not read, or 0 if the kernel's buffer holds them all.
 
     The bytes in that buffer count too: the kernel accepts more only if a third of the buffer is free, which

@@ -98,7 +98,8 @@ async def test_invalid_http(gateway: Gateway, sent: bytes, caplog: pytest.LogCap
 @in_session
 async def test_a_disconnect_during_upload(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     """The request ends with the connection, and nothing is logged."""
-    server = gateway.server.runner.server  # type: ignore[union-attr] # it runs
+    assert gateway.server.runner is not None
+    server = gateway.server.runner.server
     assert server is not None
     before = len(server.connections)
     async with bare(str(gateway.make_url(""))) as client:
