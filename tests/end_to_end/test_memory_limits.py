@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.control_groups import join, memory_group
 from tests.support.figures import note
 from tests.support.gateways import BODY, gateway_at, invoke
@@ -66,7 +66,7 @@ async def test_more_models_than_room(
         GATEWAY_PINNED_MODELS=pinned,
         GATEWAY_MEMORY_BUDGET_BYTES=str(4096 * _MIB),
     ) as gateway:
-        pool = gateway.app[keys.POOL]
+        pool = gateway.app[COMPONENTS].pool
         largest = 0
         turn = iter([*names, *names[: 2 * _ROOM]])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from gateway.catalog.catalog import STALE_RESOLUTIONS
 from tests.support import waiting
 from tests.support.callers import CALLERS, calling
@@ -54,7 +54,7 @@ async def served(mlflow: Front, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 async def cool(gateway: Gateway, name: str, *, version: str) -> None:
     """Unload a version: its files stay in the cache."""
-    pool = gateway.app[keys.POOL]
+    pool = gateway.app[COMPONENTS].pool
     await pool.unload(*(key for key in pool.statuses() if (key.name, key.version) == (name, version)))
 
 
@@ -111,7 +111,7 @@ async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fau
     note(f"MLflow {fault}", refusal=refusal, reached=reached, answered=answered, right=callers.right)
     assert callers.wrong == {}
     assert callers.right > during > CALLERS
-    assert served.app[keys.TALLY].value(STALE_RESOLUTIONS) > 0
+    assert served.app[COMPONENTS].counters.value(STALE_RESOLUTIONS) > 0
 
 
 async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:
@@ -137,7 +137,7 @@ async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None
     await refused(served, UNKNOWN)
     mlflow.fault = ""
     calls = len(mlflow.calls)
-    await waiting.until(lambda: served.app[keys.CATALOG].unavailable_reason is None, within=60)
+    await waiting.until(lambda: served.app[COMPONENTS].catalog.unavailable_reason is None, within=60)
     assert mlflow.calls[calls:]
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from gateway.serving.rollover import VERSION_SWITCHES
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.waiting import until
@@ -143,7 +143,7 @@ async def test_a_moved_alias(mlflow_server: MlflowServer, registered: list[str],
         assert answers.failed() == []
         assert answers.versions() == [quick, slow, quick]
         assert answers.waited == 0
-        assert gateway.app[keys.TALLY].value(VERSION_SWITCHES, "switched") == 2
+        assert gateway.app[COMPONENTS].counters.value(VERSION_SWITCHES, "switched") == 2
 
 
 async def test_an_alias_moved_on_meanwhile(
@@ -160,7 +160,7 @@ async def test_an_alias_moved_on_meanwhile(
             await answers.until(of(first))
             await registry.alias(endless)
             await until(
-                lambda: any(key.name == registry.name for key in gateway.app[keys.POOL]._slots.loading)
+                lambda: any(key.name == registry.name for key in gateway.app[COMPONENTS].pool._slots.loading)
             )
             await registry.alias(last)
             await answers.until(of(last))
@@ -196,7 +196,7 @@ async def test_a_new_version_that_cannot_be_loaded(
     path = f"/model/{registry.name}/@live/invocation"
     async with served(mlflow_server, tmp_path) as gateway:
         assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
-        tally = gateway.app[keys.TALLY]
+        tally = gateway.app[COMPONENTS].counters
         async with load(gateway, path) as answers:
             await registry.alias(broken)
             await answers.until(lambda *_: tally.value(VERSION_SWITCHES, "failed") > 0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support import model_shelf
 from tests.support.callers import CALLERS, calling
 from tests.support.disks import disk
@@ -45,7 +45,7 @@ def source(mlflow_server: MlflowServer, registered: list[str]) -> MlflowServer:
 
 async def unload(gateway: Gateway, name: str) -> None:
     """End the model's workers: its files stay in the cache."""
-    pool = gateway.app[keys.POOL]
+    pool = gateway.app[COMPONENTS].pool
     await pool.unload(*(key for key in pool.statuses() if key.name == name))
 
 
@@ -146,7 +146,9 @@ async def test_a_store_that_hangs_gets_no_more_than_half_of_the_places(
             asked = [asyncio.create_task(refused(gateway, name, 503, 504)) for name in unknown]
             await asyncio.sleep(5.0)
             loading = [
-                key for key, state in gateway.app[keys.POOL].statuses().items() if state.state == "loading"
+                key
+                for key, state in gateway.app[COMPONENTS].pool.statuses().items()
+                if state.state == "loading"
             ]
             assert len(loading) == 2
             for name in near:
@@ -259,7 +261,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (folder / "manifest.json").write_text('{"model": "x", "files": []}'),
         "no model",
     ),
-    "added": (lambda folder: (folder / "files" / "numpy.py").write_text("raise SystemExit"), "Removed 1 unexpected"),
+    "added": (
+        lambda folder: (folder / "files" / "numpy.py").write_text("raise SystemExit"),
+        "Removed 1 unexpected",
+    ),
 }
 
 

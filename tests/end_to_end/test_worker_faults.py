@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.figures import note
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.http_clients import clients, told
@@ -31,7 +31,7 @@ _COMMANDS = ("api-commands", "1")
 
 def pids(gateway: Gateway, name: str = "api-commands") -> list[int]:
     """The processes of a loaded model."""
-    held = gateway.app[keys.POOL]._slots.loaded
+    held = gateway.app[COMPONENTS].pool._slots.loaded
     return [pid for key, one in held.items() if key.name == name for pid in one.group.pids]
 
 
@@ -48,7 +48,7 @@ async def test_killed_under_load(
     """Ten times, mid-batch and between: 64 clients get their own answers, each of them."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_WORKERS_PER_MODEL="2") as gateway:
         await told(gateway, "x")
-        tally = gateway.app[keys.TALLY]
+        tally = gateway.app[COMPONENTS].counters
         pauses = []
         async with clients(gateway, CLIENTS, "sleep 0.004") as seen:
             for _ in range(10):
@@ -120,7 +120,7 @@ async def test_a_poisonous_body(
                 assert {status for status, _, _ in poisoned} == {500}
                 assert {answer["error_code"] for _, _, answer in poisoned} == {"MODEL_ERROR"}
         assert (seen.wrong, seen.refused) == ([], [])
-        deaths = gateway.app[keys.TALLY].value(WORKER_DEATHS, *_COMMANDS, "died")
+        deaths = gateway.app[COMPONENTS].counters.value(WORKER_DEATHS, *_COMMANDS, "died")
         least, most = (0, 0) if deadly == "exit" else (16, 24)  # two each, and perhaps one with others
         assert least <= deaths <= most
         note(f"body that lets its worker {deadly}", deaths=deaths, others_failed=len(seen.refused))
@@ -161,7 +161,7 @@ async def test_a_hung_model(mlflow_server: MlflowServer, registered: list[str], 
         assert [answer["predictions"] for _, _, answer in answered] == [[str(n)] for n in range(CLIENTS)]
         assert pids(gateway) != [before]
         assert not psutil.pid_exists(before)
-        assert gateway.app[keys.TALLY].value(WORKER_DEATHS, *_COMMANDS, "hung") == 1
+        assert gateway.app[COMPONENTS].counters.value(WORKER_DEATHS, *_COMMANDS, "hung") == 1
         note("predict that never returns", told_after=waited, others_answered_after=monotonic() - moment)
 
 

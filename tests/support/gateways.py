@@ -15,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway import settings
-from gateway.app import create_app, server_options
+from gateway.api.server_options import server_options
+from gateway.app import create_app
 from tests.support.mlflow_server import environment
 from tests.support.shared import once
 

@@ -166,6 +166,11 @@ class Commands(PythonModel):
     def do_sleep(self, rest: str) -> None:
         time.sleep(float(rest))
 
+    def do_wait_for(self, rest: str) -> None:
+        """Wait until a file exists."""
+        while not pathlib.Path(rest).exists():
+            time.sleep(0.005)
+
     def do_note(self, rest: str) -> None:
         """A byte more in a file: how often the model was asked."""
         with pathlib.Path(rest).open("ab") as file:
@@ -289,6 +294,10 @@ class Streams(Commands):
     def stream_sleep(self, rest: str) -> Iterator[Any]:
         self.do_sleep(rest)
         yield None
+
+    def stream_wait_for(self, rest: str) -> Iterator[Any]:
+        self.do_wait_for(rest)
+        yield from ()
 
     def stream_die(self, rest: str) -> Iterator[Any]:
         self.do_die(rest)

@@ -1,4 +1,4 @@
-"""Clients that speak to a gateway in bare bytes, as hostile and broken ones do, and a light one."""
+"""Clients that send and receive bare bytes, as hostile and broken ones do, and a light client."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SECONDS = 30.0
-"""What anything may take on a machine that is busy with other things."""
+"""A time limit in seconds for any step, on a machine that is busy with other things."""
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def head(path: str, *headers: str) -> bytes:
-    """The head of a POST of JSON."""
+    """Return the head of a POST request with a JSON body."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 class Bare:
-    """One connection; whatever the gateway does to it is no error here."""
+    """One connection; a reset by the gateway is not an error."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -37,7 +37,7 @@ class Bare:
         self._reading = writer.transport
 
     async def send(self, data: bytes) -> bool:
-        """Send; False where the gateway has closed the connection, or takes no more for a while."""
+        """Send; return False if the gateway has closed the connection, or reads nothing for `SECONDS`."""
         try:
             self._writer.write(data)
             async with asyncio.timeout(SECONDS):
@@ -47,11 +47,11 @@ class Bare:
         return True
 
     async def status(self) -> int:
-        """The status of the next answer, whose head is read; 0 where the connection ends without one."""
+        """Read the head of the next response and return its status, or 0 if the connection ends before."""
         return int((await self.answer_head()).split(b" ", 2)[1])
 
     async def answer_head(self) -> bytes:
-        """The head of the next answer; `- 0` where the connection ends without one."""
+        """Return the head of the next response, or `- 0` if the connection ends before."""
         try:
             async with asyncio.timeout(SECONDS):
                 return await self._reader.readuntil(b"\r\n\r\n")
@@ -59,24 +59,26 @@ class Bare:
             return b"- 0 "
 
     async def rest(self, seconds: float = SECONDS) -> bytes:
-        """All that comes until the gateway ends the connection; TimeoutError where it does not."""
+        """Return all that arrives until the gateway ends the connection; TimeoutError if it does not."""
+        parts: list[bytes] = []
         async with asyncio.timeout(seconds):
             with suppress(ConnectionError):
-                return await self._reader.read()
-        return b""
+                while part := await self._reader.read(65536):
+                    parts.append(part)
+        return b"".join(parts)
 
     def pause(self) -> None:
-        """Take nothing from now on but what `take` is asked for."""
+        """Read nothing from now on, except with `take`."""
         sock = self._writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         self._reading.pause_reading()
 
     def push(self, data: bytes) -> None:
-        """Send without waiting until the gateway takes it."""
+        """Send without waiting until the gateway has read it."""
         self._writer.write(data)
 
     async def take(self, most: int) -> int:
-        """Take so many bytes at most; how many came."""
+        """Read at most `most` bytes; return how many arrived."""
         self._reading.resume_reading()
         try:
             async with asyncio.timeout(SECONDS):
@@ -85,13 +87,13 @@ class Bare:
             self._reading.pause_reading()
 
     def vanish(self) -> None:
-        """Go away without a word of goodbye: the other side is told by a reset at most."""
+        """Disconnect without closing properly."""
         self._writer.transport.abort()
 
 
 @asynccontextmanager
 async def bare(url: str) -> AsyncIterator[Bare]:
-    """A connection to the gateway at `url`, gone afterwards."""
+    """A connection to the gateway at `url`."""
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     client = Bare(reader, writer)
@@ -102,7 +104,7 @@ async def bare(url: str) -> AsyncIterator[Bare]:
 
 
 class Light:
-    """A client that asks again and again for next to nothing: how long it waited at most."""
+    """What a light client saw: the number of its responses, and the longest wait in seconds."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -111,7 +113,7 @@ class Light:
 
 @asynccontextmanager
 async def light(url: str, *, every: float = 0.01) -> AsyncIterator[Light]:
-    """Such a client meanwhile; each of its requests must be answered with 200."""
+    """A client that sends one small request after the other; each response must be 200."""
     seen = Light()
 
     async def ask() -> None:

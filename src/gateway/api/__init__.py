@@ -1,1 +1,1 @@
-"""HTTP and nothing else: paths, headers, bodies and statuses of the gateway's own API."""
+"""The HTTP API: paths, headers, bodies and status codes."""

@@ -1,7 +1,6 @@
-"""The connections of clients: none is stuck for ever, and never more than there are descriptors for.
+"""Closing of client connections that read too slowly, and of idle connections if there are too many.
 
-aiohttp closes those that send no whole head of a request for so long (its `keepalive_timeout`). This room
-ends those whose client takes nothing of its answer, and the longest idle ones where there are too many.
+aiohttp itself closes a connection that does not send a whole request head within its `keepalive_timeout`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import logging
 import sys
 import termios
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gateway.system import descriptors
@@ -28,25 +28,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 1.0
-_CHECKS_PER_YIELD: Final = 250  # looked at in one turn of the loop
-_MIN_PROGRESS_BYTES: Final = 64 * 1024  # bytes within the time of a stalled one
-_CLOSE_BATCH_SIZE: Final = 64  # closed where descriptors are used up, whoever has them
+_CHECKS_PER_YIELD: Final = 250  # connections checked before the event loop gets its turn
+_MIN_PROGRESS_BYTES: Final = 64 * 1024  # that a client must read within `stalled_seconds`
+_CLOSE_BATCH_SIZE: Final = 64  # idle connections closed in one sweep if descriptors are used up
 
 CONNECTIONS_CLOSED: Final = CounterSpec(
     "connections_closed",
-    "Connections closed by the gateway: stalled (its client took too little of the answer), unsent (it was"
-    " among the slowest while answers that nobody took were too many bytes), or crowded (it was among the"
-    " longest idle ones of too many).",
+    "Connections closed by the gateway: stalled (the client read too little of its response), unsent (one of"
+    " the slowest clients while all unsent responses took too much memory), or crowded (one of the longest"
+    " idle connections while there were too many).",
     ("reason",),
 )
 
 
 @dataclass(slots=True)
 class _ConnectionState:
-    """What the last look at a connection found.
+    """The state of a connection at the last sweep; times are seconds of the monitor's clock.
 
-    `asked` is whether it ever had a request, `used` when it had the last; `unsent` are the bytes of
-    answers that waited to be taken at `moved`, when they last had become more, or fewer by enough.
+    `unsent_bytes` of responses were waiting at `last_progress`, when the client had last read enough of them.
     """
 
     transport: asyncio.Transport
@@ -57,7 +56,7 @@ class _ConnectionState:
 
 
 class ConnectionMonitor:
-    """Looks at all connections once a second; those that have a request in hand are the drain's to know."""
+    """A monitor that sweeps all connections once a second and closes slow and surplus ones."""
 
     def __init__(
         self,
@@ -67,16 +66,22 @@ class ConnectionMonitor:
         stalled_seconds: float,
         max_unsent_bytes: int,
         counters: Counters,
+        sweep_seconds: float = _SWEEP_SECONDS,
+        checks_per_yield: int = _CHECKS_PER_YIELD,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """So many stay open at most; an answer of which too little is taken for so long is given up.
+        """At most `max_connections()` stay open; all unsent responses together hold `max_unsent_bytes`.
 
-        All answers that wait to be taken may come to `unsent_bytes`.
+        A client has `stalled_seconds` to read some of its response. `in_flight` knows the busy connections.
         """
         self._in_flight = in_flight
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._stalled_seconds = stalled_seconds
         self._max_unsent_bytes = max_unsent_bytes
         self._counters = counters
+        self._sweep_seconds = sweep_seconds
+        self._checks_per_yield = checks_per_yield
+        self._clock = clock
         self._watching = False
         self._recently_active: set[web.RequestHandler] = set()
         self._states: dict[web.RequestHandler, _ConnectionState] = {}
@@ -84,119 +89,136 @@ class ConnectionMonitor:
         self._over_limit = False
 
     def touch(self, connection: web.RequestHandler) -> None:
-        """The request's answer is made."""
+        """Record that a response of the connection is ready."""
         if self._watching:
             self._recently_active.add(connection)
 
     async def watch(self, server: web.Server) -> None:
-        """Look after the server's connections until cancelled."""
+        """Sweep the server's connections again and again, until cancelled."""
         self._watching = True
         try:
             while True:
-                await asyncio.sleep(_SWEEP_SECONDS)
-                await self._sweep(server)
-                self._shed_slow_clients()
-                self._close_idle_excess(len(self._states))
+                await asyncio.sleep(self._sweep_seconds)
+                await self.sweep(server)
         finally:
             self._watching = False
             self._recently_active.clear()
 
-    async def _sweep(self, server: web.Server) -> None:
-        """See each connection, and end those that are stalled."""
-        before, self._states = self._states, {}
-        left, self._recently_active = self._recently_active, set()
-        now = asyncio.get_running_loop().time()
-        stalled = 0
+    async def sweep(self, server: web.Server) -> None:
+        """Check every connection once, and close those that are stalled or too many."""
+        await self._check_all(server)
+        self._shed_slow_clients()
+        self._close_idle_excess(len(self._states))
+
+    async def _check_all(self, server: web.Server) -> None:
+        previous, self._states = self._states, {}
+        active, self._recently_active = self._recently_active, set()
+        now, stalled = self._clock(), 0
         for number, connection in enumerate(server.connections, start=1):
-            if number % _CHECKS_PER_YIELD == 0:
+            if number % self._checks_per_yield == 0:
                 await asyncio.sleep(0)
-            seen = before.get(connection) or _new_state(connection, now)
-            if seen is None:
+            state = previous.get(connection) or _new_state(connection, now)
+            if state is None:
                 continue
-            self._states[connection] = seen
-            if self._in_flight.contains(connection) or connection in left:
-                seen.last_request, seen.had_request = now, True
-            stalled += self._abort_if_stalled(seen, now)
+            self._states[connection] = state
+            if self._in_flight.contains(connection) or connection in active:
+                state.last_request, state.had_request = now, True
+            stalled += self._abort_if_stalled(state, now)
         if stalled:
             logger.warning(
-                "%d clients took less than %d KiB of their answers in %g s: their connections are ended",
+                "Closed %d stalled connections: each client read less than %d KiB of its response in %g s",
                 stalled,
                 _MIN_PROGRESS_BYTES // 1024,
                 self._stalled_seconds,
+                extra={"event": "connections_closed", "reason": "stalled", "connections": stalled},
             )
 
-    def _abort_if_stalled(self, seen: _ConnectionState, now: float) -> bool:
-        """Whether too little of an answer has been taken for too long; then the connection is ended.
+    def _abort_if_stalled(self, state: _ConnectionState, now: float) -> bool:
+        """Abort the connection if its client has read too little for too long; return True if so.
 
-        An answer may be large, and is held until it is taken: a byte now and then would keep it for ever.
+        A client that reads one byte now and then would otherwise keep a large response in memory for ever.
         """
-        unsent = _get_unsent_bytes(seen.transport)
-        if not unsent or unsent > seen.unsent_bytes or seen.unsent_bytes - unsent >= _MIN_PROGRESS_BYTES:
-            seen.unsent_bytes, seen.last_progress = unsent, now
-        elif now - seen.last_progress >= self._stalled_seconds:
-            seen.transport.abort()
+        unsent = unsent_bytes(state.transport)
+        if not unsent or unsent > state.unsent_bytes or state.unsent_bytes - unsent >= _MIN_PROGRESS_BYTES:
+            state.unsent_bytes, state.last_progress = unsent, now
+        elif now - state.last_progress >= self._stalled_seconds:
+            state.transport.abort()
             self._counters.increment(CONNECTIONS_CLOSED, "stalled")
             return True
         return False
 
     def _shed_slow_clients(self) -> None:
-        """End the slowest where the answers that clients do not take are too many bytes; one always fits."""
-        waiting = [
-            seen for seen in self._states.values() if seen.unsent_bytes and not seen.transport.is_closing()
+        """Abort the slowest connections while all unsent responses exceed the limit; keep one at least."""
+        unsent = [
+            state
+            for state in self._states.values()
+            if state.unsent_bytes and not state.transport.is_closing()
         ]
-        sizes = [seen.transport.get_write_buffer_size() for seen in waiting]
-        excess, ended = sum(sizes) - self._max_unsent_bytes, 0
+        sizes = [state.transport.get_write_buffer_size() for state in unsent]
+        excess, closed = sum(sizes) - self._max_unsent_bytes, 0
         slowest_first = sorted(
-            zip(waiting, sizes, strict=True), key=lambda each: (each[0].last_progress, -each[1])
+            zip(unsent, sizes, strict=True), key=lambda pair: (pair[0].last_progress, -pair[1])
         )
-        for seen, size in slowest_first[:-1]:
+        for state, size in slowest_first[:-1]:
             if excess <= 0:
                 break
-            seen.transport.abort()
+            state.transport.abort()
             self._counters.increment(CONNECTIONS_CLOSED, "unsent")
             excess -= size
-            ended += 1
-        if ended:
-            logger.warning("answers that nobody took were too many bytes: %d connections are ended", ended)
+            closed += 1
+        if closed:
+            logger.warning(
+                "Closed %d slow connections: %d bytes of unsent responses exceed the limit",
+                closed,
+                sum(sizes),
+                extra={"event": "connections_closed", "reason": "unsent", "connections": closed},
+            )
 
     def _close_idle_excess(self, count: int) -> None:
-        """Close the longest idle connections where there are too many; tell of it once."""
-        used_up, most = descriptors.fds_exhausted(), self._max_connections()
+        """Close the longest idle connections if there are too many; log the start and the end of that."""
+        used_up, most = descriptors.fds_exhausted(), self.max_connections()
         excess = max(count - most, _CLOSE_BATCH_SIZE if used_up else 0)
         if excess > 0:
             if not self._over_limit:
-                what = "descriptors are used up" if used_up else "as many as descriptors allow"
-                logger.warning("%d connections are open, %s: the longest idle ones are closed", count, what)
+                cause = "no file descriptor is free" if used_up else f"file descriptors allow {most}"
+                logger.warning(
+                    "%d connections are open and %s; closing the longest idle ones",
+                    count,
+                    cause,
+                    extra={"event": "connection_limit_reached", "connections": count, "limit": most},
+                )
             self._over_limit = True
             self._close_idle(excess)
         elif self._over_limit and count <= most * 7 // 8:
             logger.warning(
-                "connections are few enough again; %d idle ones were closed", self._closed_idle_count
+                "Connections are below the limit again; closed %d idle ones",
+                self._closed_idle_count,
+                extra={"event": "connection_limit_left", "closed": self._closed_idle_count},
             )
             self._over_limit, self._closed_idle_count = False, 0
 
     def _close_idle(self, excess: int) -> None:
-        """Those first that never asked for anything."""
+        """Close `excess` idle connections: first those that never had a request, then the longest idle."""
         idle = [
-            (seen.had_request, seen.last_request, connection)
-            for connection, seen in self._states.items()
-            if not seen.unsent_bytes
-            and not seen.transport.is_closing()
+            (state.had_request, state.last_request, connection)
+            for connection, state in self._states.items()
+            if not state.unsent_bytes
+            and not state.transport.is_closing()
             and not self._in_flight.contains(connection)
             and connection not in self._recently_active
         ]
-        idle.sort(key=lambda each: each[:2])
+        idle.sort(key=lambda entry: entry[:2])
         for *_, connection in idle[:excess]:
             connection.force_close()
             self._counters.increment(CONNECTIONS_CLOSED, "crowded")
             self._closed_idle_count += 1
 
 
-def _get_unsent_bytes(transport: asyncio.Transport) -> int:
-    """The bytes of answers that the client has not taken; 0 where the rest fits into the kernel's buffer.
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return the bytes of responses that the client has not read, or 0 if the kernel's buffer holds them all.
 
-    Those in that buffer count too: the kernel asks for more only once a third of it is free again, which
-    takes a slow client minutes.
+    The bytes in that buffer count too: the kernel accepts more only if a third of the buffer is free, which
+    can take minutes with a slow client.
     """
     if not (unsent := transport.get_write_buffer_size()):
         return 0
@@ -208,6 +230,6 @@ def _get_unsent_bytes(transport: asyncio.Transport) -> int:
 
 
 def _new_state(connection: web.RequestHandler, now: float) -> _ConnectionState | None:
-    """A connection that has just come; None where it is gone already."""
+    """Return the state of a new connection, or None if it is closed already."""
     transport = connection.transport
     return None if transport is None else _ConnectionState(transport, now, now)

@@ -1,4 +1,4 @@
-"""The one table from error class to HTTP status, and the one shape of an error's body."""
+"""The table from error class to HTTP status, and the form of an error response."""
 
 from __future__ import annotations
 
@@ -53,14 +53,17 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
 
 _HTTP_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("BAD_REQUEST", "The request is not valid HTTP."),
-    404: ("ENDPOINT_NOT_FOUND", "There is no such route; GET /docs shows those there are."),
-    405: ("BAD_REQUEST", "This route does not take this method; the header Allow names those it takes."),
-    413: ("RESOURCE_LIMIT_EXCEEDED", "The body is larger than this gateway takes."),
+    404: ("ENDPOINT_NOT_FOUND", "There is no such route; GET /docs lists all routes."),
+    405: (
+        "BAD_REQUEST",
+        "This route does not support this method; the Allow header names those it supports.",
+    ),
+    413: ("RESOURCE_LIMIT_EXCEEDED", "The body is larger than the limit of this gateway."),
 }
 
 
 class HttpError(Exception):
-    """A request refused for what its HTTP says, before any model is asked; the text is for the client."""
+    """An error of the HTTP request itself, raised before any model runs; the client gets the message."""
 
     def __init__(self, status: int, code: str, *, message: str) -> None:
         super().__init__(message)
@@ -70,7 +73,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as HTTP tells it."""
+    """An error in HTTP's terms."""
 
     status: int
     code: str
@@ -79,33 +82,35 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, request_id: str) -> bytes:
-        """MLflow's code, the message, the request's id, and the cells that were wrong."""
+        """Return the JSON body: MLflow's error code, the message, the request id, and the wrong cells."""
         body: dict[str, object] = {"error_code": self.code, "message": self.message, "request_id": request_id}
         if self.details:
-            body["details"] = [{"row": c.row, "column": c.column, "reason": c.reason} for c in self.details]
+            body["details"] = [
+                {"row": cell.row, "column": cell.column, "reason": cell.reason} for cell in self.details
+            ]
         return orjson.dumps(body)
 
     def response(self, request_id: str, path: str) -> web.Response:
-        """The answer, in the form of the protocol that the request's path belongs to."""
+        """Return the response, in the form of the protocol that the request's path belongs to."""
         headers = {**self.headers, "Content-Type": "application/json", "X-Request-Id": request_id}
         is_open_inference = path == _V2_PREFIX or path.startswith(f"{_V2_PREFIX}/")
         body = orjson.dumps({"error": self._full_message()}) if is_open_inference else self.body(request_id)
         return web.Response(status=self.status, body=body, headers=headers)
 
     def _full_message(self) -> str:
-        """The message, and the cells beside the first one, which the message itself names."""
-        more = [
+        """Return the message and all wrong cells but the first one, which the message itself names."""
+        others = [
             f"{'' if cell.column is None else f'column {cell.column!r}, '}"
             f"{'' if cell.row is None else f'row {cell.row}, '}{cell.reason}"
             for cell in self.details[1:]
         ]
-        return f"{self.message} Also: {'; '.join(more)}." if more else self.message
+        return f"{self.message} Also: {'; '.join(others)}." if others else self.message
 
 
 def to_problem(error: Exception, *, model_error_text: bool) -> Problem | None:
-    """What `error` means for the client, None where the table does not know it (a fault of ours).
+    """Return the problem for `error`, or None if the table does not have it: then the gateway is at fault.
 
-    The text of a model's own exception is told only where `model_error_text` allows it.
+    The message contains the text of a model's own exception only if `model_error_text` is true.
     """
     if isinstance(error, HttpError):
         return Problem(error.status, error.code, str(error), headers=_headers(error, error.status))
@@ -120,10 +125,9 @@ def to_problem(error: Exception, *, model_error_text: bool) -> Problem | None:
 
 
 def internal_error() -> Problem:
-    """What a client is told of a fault of ours: nothing but where to look."""
-    return Problem(
-        500, "INTERNAL_ERROR", "The gateway failed on this request; its log has more under the request id."
-    )
+    """Return the problem for a fault of the gateway; it names nothing but the request id."""
+    message = "The gateway failed on this request; its log has the details under the request id."
+    return Problem(500, "INTERNAL_ERROR", message)
 
 
 def _from_http_exception(error: web.HTTPException) -> Problem:
@@ -148,6 +152,6 @@ def _headers(error: Exception, status: int) -> Mapping[str, str]:
 
 
 def _retry_after(error: Exception) -> str:
-    """When to try again, in whole seconds: half of what waits will be done by then."""
+    """Return whole seconds until a retry: by then about half of the queue is done."""
     seconds = error.wait_seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
     return str(min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, round(seconds))))

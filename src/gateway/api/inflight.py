@@ -1,4 +1,4 @@
-"""The requests that are being answered, and whether new ones are still welcome."""
+"""The requests in flight, and whether the gateway is shutting down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class InFlightRequests:
-    """Knows the requests in flight, so that a gateway that is shutting down can wait for the last."""
+    """A registry of the requests in flight, by connection; a shutdown waits until it is empty."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -18,25 +18,25 @@ class InFlightRequests:
 
     @property
     def count(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests in flight."""
         return len(self._connections)
 
     def contains(self, connection: Hashable) -> bool:
-        """Whether a request of this connection is being answered."""
+        """Return whether this connection has a request in flight."""
         return connection in self._connections
 
     def add(self, connection: Hashable) -> None:
-        """A request has come on a connection, where it is the only one until it leaves."""
+        """Record the request of a connection; a connection has one request at a time."""
         self._connections.add(connection)
 
     def remove(self, connection: Hashable) -> None:
-        """Its answer is made."""
+        """Record that the response to the connection's request is ready."""
         self._connections.discard(connection)
 
     def start_draining(self) -> None:
-        """From now on the gateway is not ready any more, and each answer is its connection's last."""
+        """Make the gateway report that it is not ready, and close each connection after its next response."""
         self.draining = True
 
     def abort(self) -> None:
-        """What is in flight now is cancelled for the gateway's sake, not since its client went away."""
+        """Record that the shutdown, not a disconnect, cancels the requests that are still in flight."""
         self.aborted = True

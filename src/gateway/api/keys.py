@@ -1,45 +1,68 @@
-"""The typed keys under which the application holds its rooms."""
+"""The components of the application, and the key under which the application holds them."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway.api.body.memory_limit import BodyMemoryLimit
-from gateway.api.connections import ConnectionMonitor
-from gateway.api.inflight import InFlightRequests
-from gateway.artifacts.cache import ArtifactCache
-from gateway.catalog import Catalog
-from gateway.mlflow_client import MlflowClient
-from gateway.serving.admission import DownloadLimiter
-from gateway.serving.details import VersionDetailsService
-from gateway.serving.pinned import PinnedModels
-from gateway.serving.service import PredictionService
-from gateway.serving.worker_health import WorkerHealth
-from gateway.settings import CurrentSettings
-from gateway.telemetry.log_throttle import LogThrottle
-from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
-from gateway.telemetry.metrics.requests import RequestCounters
-from workers.metrics import Counters
-from workers.pool.pool import Pool
+if TYPE_CHECKING:
+    from gateway.api.body.memory_limit import BodyMemoryLimit
+    from gateway.api.connections import ConnectionMonitor
+    from gateway.api.inflight import InFlightRequests
+    from gateway.api.middleware.error_reporting import ErrorReporter
+    from gateway.artifacts.cache import ArtifactCache
+    from gateway.catalog import Catalog
+    from gateway.concurrency.singleflight import SingleFlight
+    from gateway.mlflow_client import MlflowClient
+    from gateway.serving.admission import DownloadLimiter
+    from gateway.serving.details import VersionDetailsService
+    from gateway.serving.pinned import PinnedModels
+    from gateway.serving.service import PredictionService
+    from gateway.serving.worker_health import WorkerHealth
+    from gateway.settings import CurrentSettings
+    from gateway.telemetry.log_throttle import LogThrottle
+    from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
+    from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
+    from gateway.telemetry.metrics.requests import RequestCounters
+    from workers.metrics import Counters
+    from workers.pool.pool import Pool
+    from workers.protocol.messages import ModelKey
 
-SETTINGS: Final = web.AppKey("settings", CurrentSettings)
-COMPLAINTS: Final = web.AppKey("complaints", LogThrottle)
-DRAIN: Final = web.AppKey("drain", InFlightRequests)
-CONNECTIONS: Final = web.AppKey("connections", ConnectionMonitor)
-INTAKE: Final = web.AppKey("intake", BodyMemoryLimit)
-TALLY: Final = web.AppKey("tally", Counters)
-MLFLOW: Final = web.AppKey("mlflow", MlflowClient)
-CATALOG: Final = web.AppKey("catalog", Catalog)
-ARTIFACTS: Final = web.AppKey("artifacts", ArtifactCache)
-POOL: Final = web.AppKey("pool", Pool)
-ARRIVALS: Final = web.AppKey("arrivals", DownloadLimiter)
-SERVING: Final = web.AppKey("serving", PredictionService)
-PINS: Final = web.AppKey("pins", PinnedModels)
-VITALS: Final = web.AppKey("vitals", WorkerHealth)
-DETAILS: Final = web.AppKey("details", VersionDetailsService)
-TRAFFIC: Final = web.AppKey("traffic", RequestCounters)
-SEAT: Final = web.AppKey("seat", SnapshotSlot)
-METRICS: Final = web.AppKey("metrics", MetricsCollector)
-OPENAPI: Final = web.AppKey("openapi", bytes)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """The parts of one application; `gateway.app` builds, opens and closes them."""
+
+    settings: CurrentSettings
+    counters: Counters
+    log_throttle: LogThrottle
+    in_flight: InFlightRequests
+    connections: ConnectionMonitor
+    body_memory: BodyMemoryLimit
+    mlflow: MlflowClient
+    catalog: Catalog
+    artifacts: ArtifactCache
+    pool: Pool
+    loads: SingleFlight[ModelKey]
+    download_limiter: DownloadLimiter
+    predictions: PredictionService
+    details: VersionDetailsService
+    pinned: PinnedModels
+    worker_health: WorkerHealth
+    request_counters: RequestCounters
+    snapshot_slot: SnapshotSlot
+    event_loop_lag: EventLoopLag
+    error_reporter: ErrorReporter
+    metrics: MetricsCollector
+    openapi: bytes
+
+    @property
+    def ready(self) -> bool:
+        """Whether MLflow was reached, pinned models are warm, and workers can start; False at shutdown."""
+        able = self.catalog.ever_reached and self.pinned.ready and self.worker_health.healthy
+        return able and not self.in_flight.draining
+
+
+COMPONENTS: Final = web.AppKey("components", Components)

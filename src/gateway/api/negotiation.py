@@ -1,4 +1,4 @@
-"""What a caller takes for an answer, by its Accept header."""
+"""Choice of the response's media type by the Accept header."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from typing import Final
 from workers.protocol.messages import CONTENT_TYPES, JSON
 
 RESPONSE_MEDIA_TYPES: Final = tuple(CONTENT_TYPES)
-"""The media types that predictions can have; the first that is liked best is taken."""
+"""The media types of a prediction; earlier ones win ties."""
 
 
 @lru_cache(maxsize=256)
 def negotiate_media_type(accept: str) -> str | None:
-    """The media type that an Accept header likes best, None where it takes none of them.
+    """Return the media type with the highest weight in an Accept header, or None if it accepts none.
 
-    Its most exact match decides on each type; JSON wins ties, and so wildcards.
+    The most exact match decides for each type; JSON wins ties, and so wildcards.
     """
     if not accept.strip():
         return JSON
-    liked = {media_type: _media_type_weight(accept, media_type) for media_type in RESPONSE_MEDIA_TYPES}
-    best = max(RESPONSE_MEDIA_TYPES, key=lambda media_type: liked[media_type])
-    return best if liked[best] > 0 else None
+    weights = {media_type: _media_type_weight(accept, media_type) for media_type in RESPONSE_MEDIA_TYPES}
+    best = max(RESPONSE_MEDIA_TYPES, key=lambda media_type: weights[media_type])
+    return best if weights[best] > 0 else None
 
 
 def parse_weights(header: str) -> list[tuple[str, float]]:
-    """The names of a header and their weights, 1 where none is given that can be read."""
-    found = []
+    """Return the names of a header with their weights; the weight is 1 if none is given or valid."""
+    names = []
     for part in header.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        told = [weight for weight in map(_parse_weight, parameters) if weight is not None]
-        found.append((name, told[0] if told else 1.0))
-    return found
+        weights = [weight for weight in map(_parse_weight, parameters) if weight is not None]
+        names.append((name, weights[0] if weights else 1.0))
+    return names
 
 
 def _media_type_weight(accept: str, media_type: str) -> float:
     exactness = {"*/*": 1, f"{media_type.partition('/')[0]}/*": 2, media_type: 3}
-    best, liking = 0, 0.0
+    best_rank, best_weight = 0, 0.0
     for name, weight in parse_weights(accept):
         rank = exactness.get(name, 0)
-        if rank > best:
-            best, liking = rank, weight
-        elif rank and rank == best:
-            liking = max(liking, weight)
-    return liking
+        if rank > best_rank:
+            best_rank, best_weight = rank, weight
+        elif rank and rank == best_rank:
+            best_weight = max(best_weight, weight)
+    return best_weight
 
 
 def _parse_weight(parameter: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the YAML files here, and the last release's paths beside the present ones."""
+"""The OpenAPI document: this package's YAML files, and the deprecated paths beside the current ones."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ DEPRECATED_PREFIX: Final = "/models"
 
 
 def build_document() -> bytes:
-    """The document as JSON; reads files of this package."""
-    described = _read_yaml("openapi.yaml")
-    more = _read_yaml("openapi_v2.yaml")
-    described["tags"] += more["tags"]
-    described["paths"] |= more["paths"]
-    for part, named in more["components"].items():
-        described["components"][part] |= named
-    described["info"]["version"] = metadata.version("model-invocation-endpoint")
-    paths = described["paths"]
+    """Return the document as JSON; reads files of this package."""
+    document = _read_yaml("openapi.yaml")
+    v2 = _read_yaml("openapi_v2.yaml")
+    document["tags"] += v2["tags"]
+    document["paths"] |= v2["paths"]
+    for section, entries in v2["components"].items():
+        document["components"][section] |= entries
+    document["info"]["version"] = metadata.version("model-invocation-endpoint")
+    paths = document["paths"]
     for path in [path for path in paths if path == CURRENT_PREFIX or path.startswith(f"{CURRENT_PREFIX}/")]:
         paths[DEPRECATED_PREFIX + path.removeprefix(CURRENT_PREFIX)] = _as_deprecated(paths[path])
-    return orjson.dumps(described)
+    return orjson.dumps(document)
 
 
 def _read_yaml(name: str) -> dict[str, Any]:
     text = resources.files("gateway.api").joinpath(name).read_bytes()
-    described: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
-    return described
+    document: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
+    return document
 
 
-def _as_deprecated(item: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a path's description that advises against it."""
-    copied = deepcopy(item)
+def _as_deprecated(path_item: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a path's description that is marked as deprecated."""
+    deprecated = deepcopy(path_item)
     for method in ("get", "post"):
-        if method in copied:
-            copied[method]["deprecated"] = True
-            copied[method]["operationId"] += "LastRelease"
-            copied[method]["tags"] = ["last release"]
-    return copied
+        if method in deprecated:
+            deprecated[method]["deprecated"] = True
+            deprecated[method]["operationId"] += "LastRelease"
+            deprecated[method]["tags"] = ["last release"]
+    return deprecated

@@ -1,4 +1,4 @@
-"""The model and version that a path names."""
+"""The model and version that a request's path names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def get_model_name(request: web.Request) -> str:
-    """The model's name, percent-decoded once; raises NotFound for bytes that are no text.
+    """Return the model's name, percent-decoded once; raises NotFound if its bytes are not valid text.
 
-    A name is never part of a file path here, so whatever MLflow allows may stand in it.
+    The gateway never uses a name in a file path, so a name may contain whatever MLflow allows.
     """
     name = request.match_info["name"]
     if "\x00" in name or ("%" in name and not _is_utf8(request.rel_url.raw_path)):
@@ -25,7 +25,7 @@ def get_model_name(request: web.Request) -> str:
 
 
 def _is_utf8(raw_path: str) -> bool:
-    """Whether a path's percent-encoded bytes are UTF-8; those that are not stay encoded in `match_info`."""
+    """Return whether a path's percent-encoded bytes are UTF-8; others stay encoded in `match_info`."""
     try:
         unquote(raw_path, errors="strict")
     except UnicodeDecodeError:
@@ -34,9 +34,9 @@ def _is_utf8(raw_path: str) -> bool:
 
 
 def get_model_ref(request: web.Request) -> ModelRef:
-    """The model's name and which of its versions, the latest where none is named.
+    """Return the model's name and version; the version is `latest` if the path names none.
 
-    Raises NotFound, and BadRequest for a wrong `order`.
+    Raises NotFound, and BadRequest for an invalid `order`.
     """
     version = request.match_info.get("version", "latest")
     if version != "best":

@@ -1,4 +1,4 @@
-"""Answers as bytes: the reply's JSON is put between a head and a tail, never parsed."""
+"""Responses as bytes: a worker's JSON goes between a head and a tail, and is never parsed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
 def json_response(value: object, *, status: int = 200) -> web.Response:
-    """`value` as a JSON answer; times are written in UTC with a Z, NaN and infinities as null."""
+    """Return `value` as a JSON response; times are in UTC with a Z, NaN and infinities are null."""
     headers = {"Content-Type": "application/json"}
     return web.Response(status=status, body=orjson.dumps(value, option=_ORJSON_OPTIONS), headers=headers)
 
 
-def prediction_response(made: Prediction) -> web.Response:
-    """The reply's predictions and which version made them, or the reply alone where it is whole."""
-    resolution, reply = made.resolution, made.reply
+def prediction_response(prediction: Prediction) -> web.Response:
+    """Return the worker's reply, with the model version added to the body if the reply is to be wrapped."""
+    resolution, reply = prediction.resolution, prediction.reply
     version = resolution.version
-    tail, constant = _per_version_parts(version.key, version.source, resolution.best)
-    headers = constant.copy()
-    headers["Server-Timing"] = server_timing(made.timing)
+    tail, constant_headers = _per_version_parts(version.key, version.source, resolution.best)
+    headers = constant_headers.copy()
+    headers["Server-Timing"] = server_timing(prediction.timing)
     if reply.content_type != JSON:
         headers["Content-Type"] = CONTENT_TYPES.get(reply.content_type, reply.content_type)
     body = b"".join((b'{"predictions":', reply.body, tail)) if reply.wrapped else reply.body
@@ -40,22 +40,22 @@ def prediction_response(made: Prediction) -> web.Response:
 
 
 def version_headers(resolution: Resolution, timing: Timing) -> CIMultiDict[str]:
-    """Which version answers, and what it has taken so far."""
+    """Return the headers that name the model version and the time spent so far."""
     version = resolution.version
-    told = _per_version_parts(version.key, version.source, resolution.best)[1].copy()
-    told["Server-Timing"] = server_timing(timing)
-    return told
+    headers = _per_version_parts(version.key, version.source, resolution.best)[1].copy()
+    headers["Server-Timing"] = server_timing(timing)
+    return headers
 
 
 def server_timing(timing: Timing) -> str:
-    """The legs of a request in milliseconds; those of a cold start only where it had one."""
-    cold = ""
+    """Return the phases of a request in milliseconds; download and load only if it waited for them."""
+    cold_start = ""
     if timing.download > 0:
-        cold += f"download;dur={timing.download * 1000:.2f}, "
+        cold_start += f"download;dur={timing.download * 1000:.2f}, "
     if timing.load > 0:
-        cold += f"load;dur={timing.load * 1000:.2f}, "
+        cold_start += f"load;dur={timing.load * 1000:.2f}, "
     return (
-        f"resolve;dur={timing.resolve * 1000:.2f}, {cold}"
+        f"resolve;dur={timing.resolve * 1000:.2f}, {cold_start}"
         f"queue;dur={timing.queue * 1000:.2f}, predict;dur={timing.predict * 1000:.2f}"
     )
 
@@ -64,10 +64,10 @@ def server_timing(timing: Timing) -> str:
 def _per_version_parts(
     key: ModelKey, source: SourceKind, best: BestChoice | None
 ) -> tuple[bytes, CIMultiDict[str]]:
-    """What all answers of one version share: the body's end, and the headers (copy before use)."""
-    told: dict[str, object] = {"model": {"name": key.name, "version": key.version, "source": source}}
+    """Return the body's tail and the headers that all responses of a version share (copy before use)."""
+    members: dict[str, object] = {"model": {"name": key.name, "version": key.version, "source": source}}
     if best is not None:
-        told["best"] = {"metric": best.metric, "value": best.value, "order": best.order}
+        members["best"] = {"metric": best.metric, "value": best.value, "order": best.order}
     headers = CIMultiDict(
         {
             "Content-Type": "application/json",
@@ -75,4 +75,4 @@ def _per_version_parts(
             "Model-Version": key.version,
         }
     )
-    return b"," + orjson.dumps(told)[1:], headers
+    return b"," + orjson.dumps(members)[1:], headers

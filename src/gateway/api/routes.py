@@ -23,7 +23,7 @@ class Route(NamedTuple):
 
 
 MODEL_PATHS: Final = ("/model", "/models")
-"""Where models are found: the present path, and that of the last release."""
+"""The prefixes of the model routes: the current one, and the deprecated one of the last release."""
 
 _NAME = "{name:[^/]+}"
 _VERSION = "{version:[^/]+}"
@@ -65,17 +65,17 @@ _GATEWAY_ROUTES: Final = (
 
 
 def all_routes() -> tuple[Route, ...]:
-    """Every route, once without and once with a trailing slash; the busiest come first."""
-    of_models = tuple(
+    """Return every route, with and without a trailing slash; the busiest routes come first."""
+    model_routes = tuple(
         route._replace(path=prefix + route.path) for prefix in MODEL_PATHS for route in _MODEL_ROUTES
     )
-    plain = of_models + _V2_ROUTES + _GATEWAY_ROUTES
-    slashed = tuple(route._replace(path=f"{route.path}/") for route in plain)
-    return (*plain, *slashed, Route("GET", "/docs/{file}", docs.file))
+    without_slash = model_routes + _V2_ROUTES + _GATEWAY_ROUTES
+    with_slash = tuple(route._replace(path=f"{route.path}/") for route in without_slash)
+    return (*without_slash, *with_slash, Route("GET", "/docs/{file}", docs.file))
 
 
 PREDICTION_HANDLERS: Final = (predict.invoke, v2.infer)
-"""The handlers that predict."""
+"""The handlers whose requests count as predictions."""
 
 
 def add_routes(router: web.UrlDispatcher) -> None:

@@ -15,66 +15,66 @@ if TYPE_CHECKING:
 JsonObject = dict[str, object]
 
 
-def model_page_json(models: ModelPage) -> JsonObject:
-    """A list of models; `next_page_token` only where there are more."""
-    shape: JsonObject = {"models": [model_json(each) for each in models.models]}
-    if models.next_page_token:
-        shape["next_page_token"] = models.next_page_token
-    return shape
+def model_page_json(page: ModelPage) -> JsonObject:
+    """Return a page of models; `next_page_token` only if more follow."""
+    document: JsonObject = {"models": [model_json(model) for model in page.models]}
+    if page.next_page_token:
+        document["next_page_token"] = page.next_page_token
+    return document
 
 
-def model_json(one: Model) -> JsonObject:
-    """A model without its versions."""
+def model_json(model: Model) -> JsonObject:
+    """Return a model without its versions."""
     return {
-        "name": one.name,
-        "source": one.source,
-        "description": one.description,
-        "tags": dict(one.tags),
-        "aliases": dict(one.aliases),
-        "latest": one.latest,
-        "created": one.created,
-        "updated": one.updated,
+        "name": model.name,
+        "source": model.source,
+        "description": model.description,
+        "tags": dict(model.tags),
+        "aliases": dict(model.aliases),
+        "latest": model.latest,
+        "created": model.created,
+        "updated": model.updated,
     }
 
 
-def model_details_json(one: ModelDetails) -> JsonObject:
-    """A model with its versions, newest first."""
-    versions = [version_json(each) for each in one.versions]
-    return {**model_json(one.model), "best": _best_json(one.best), "versions": versions}
+def model_details_json(details: ModelDetails) -> JsonObject:
+    """Return a model with its versions, newest first."""
+    versions = [version_json(version) for version in details.versions]
+    return {**model_json(details.model), "best": _best_json(details.best), "versions": versions}
 
 
-def version_json(one: ModelVersion) -> JsonObject:
-    """A version without what its run and its files say."""
+def version_json(version: ModelVersion) -> JsonObject:
+    """Return a version without the data from its run and its files."""
     return {
-        "name": one.name,
-        "version": one.version,
-        "source": one.source,
-        "status": one.status,
-        "stage": one.stage,
-        "aliases": list(one.aliases),
-        "tags": dict(one.tags),
-        "description": one.description,
-        "created": one.created,
-        "updated": one.updated,
-        "run_id": one.run_id,
-        "metrics": dict(one.metrics),
+        "name": version.name,
+        "version": version.version,
+        "source": version.source,
+        "status": version.status,
+        "stage": version.stage,
+        "aliases": list(version.aliases),
+        "tags": dict(version.tags),
+        "description": version.description,
+        "created": version.created,
+        "updated": version.updated,
+        "run_id": version.run_id,
+        "metrics": dict(version.metrics),
     }
 
 
-def version_details_json(one: VersionDetails) -> JsonObject:
-    """A version, whole; null stands for what could not be read."""
-    parsed = one.mlmodel
+def version_details_json(details: VersionDetails) -> JsonObject:
+    """Return a version with the data from its run and its files; null for what could not be read."""
+    mlmodel, example = details.mlmodel, details.input_example
     return {
-        **version_json(one.version),
-        "run": _run_json(one.run),
-        "signature": _signature_json(parsed.signature) if parsed else None,
-        "flavors": list(parsed.flavors) if parsed else None,
-        "mlflow_version": parsed.mlflow_version if parsed else None,
-        "requirements": _to_list(one.requirements),
-        "requirements_missing": _to_list(one.requirements_missing),
-        "input_example": orjson.Fragment(one.input_example) if one.input_example is not None else None,
-        "artifact_uri": one.artifact_uri,
-        "serving": _serving_json(one.serving),
+        **version_json(details.version),
+        "run": _run_json(details.run),
+        "signature": _signature_json(mlmodel.signature) if mlmodel else None,
+        "flavors": list(mlmodel.flavors) if mlmodel else None,
+        "mlflow_version": mlmodel.mlflow_version if mlmodel else None,
+        "requirements": _to_list(details.requirements),
+        "requirements_missing": _to_list(details.requirements_missing),
+        "input_example": orjson.Fragment(example) if example is not None else None,
+        "artifact_uri": details.artifact_uri,
+        "serving": _serving_json(details.serving),
     }
 
 
@@ -104,13 +104,13 @@ def _signature_json(signature: Signature | None) -> JsonObject | None:
     return {"inputs": signature.inputs, "outputs": signature.outputs, "params": signature.params}
 
 
-def _serving_json(state: ModelStatus) -> JsonObject:
-    shape: JsonObject = {"state": state.state, "workers": state.workers}
-    if state.row_batching is not None:
-        shape["batching"] = {"rows_together": state.row_batching.enabled, "reason": state.row_batching.reason}
-    if state.reason:
-        shape["reason"] = state.reason
-    return shape
+def _serving_json(status: ModelStatus) -> JsonObject:
+    document: JsonObject = {"state": status.state, "workers": status.workers}
+    if (batching := status.row_batching) is not None:
+        document["batching"] = {"rows_together": batching.enabled, "reason": batching.reason}
+    if status.reason:
+        document["reason"] = status.reason
+    return document
 
 
 def _to_list(lines: tuple[str, ...] | None) -> list[str] | None:

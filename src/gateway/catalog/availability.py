@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import BadUpstreamResponse, GatewayError, UpstreamTimeout, UpstreamUnavailable, error_kind
 from gateway.mlflow_client import RequestRejected
+from workers.backoff import Backoff
 from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from workers.metrics import Counters
 
@@ -25,6 +26,10 @@ MLFLOW_REQUESTS: Final = CounterSpec(
 )
 
 logger = logging.getLogger(__name__)
+
+_INITIAL_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 15.0  # until MLflow was reached for the first time
+_MAX_RECONNECT_BACKOFF_SECONDS: Final = 4.0  # after that: a server that was there is wanted back soon
 
 
 class UpstreamAvailability:
@@ -78,3 +83,28 @@ class UpstreamAvailability:
             self.unavailable_since = datetime.now(UTC)
             self.unavailable.set()
         self.unavailable_reason = reason
+
+    async def reconnect_forever(
+        self, probe: Callable[[], Awaitable[None]], *, initial_backoff: float = _INITIAL_BACKOFF_SECONDS
+    ) -> None:
+        """Repeat `probe` while MLflow is unavailable, whether or not requests come; runs until cancelled.
+
+        `probe` makes one real call to MLflow under `observe`, and raises GatewayError if that fails.
+        """
+        while True:
+            await self.unavailable.wait()
+            maximum = _MAX_RECONNECT_BACKOFF_SECONDS if self.ever_reached else _MAX_BACKOFF_SECONDS
+            backoff = Backoff(initial_backoff, maximum)
+            while self.unavailable.is_set():
+                try:
+                    await probe()
+                except GatewayError as error:
+                    delay = backoff.next_delay()
+                    if not self.ever_reached:  # a later outage is logged once, when it begins
+                        logger.warning(
+                            "MLflow is not reached yet; next try in %g s: %s",
+                            delay,
+                            error,
+                            extra={"event": "mlflow_not_reached", "delay_seconds": delay},
+                        )
+                    await asyncio.sleep(delay)

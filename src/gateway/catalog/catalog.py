@@ -74,9 +74,9 @@ class Catalog:
         """The time of the first failure since the last successful call, or None."""
         return self._availability.unavailable_since
 
-    async def wait_unavailable(self) -> None:
-        """Wait until calls to MLflow fail; return at once if MLflow was never reached."""
-        await self._availability.unavailable.wait()
+    async def reconnect_forever(self) -> None:
+        """Call MLflow until it answers, at the start and whenever it is unavailable; runs until cancelled."""
+        await self._availability.reconnect_forever(self.probe)
 
     def resolve_cached(self, ref: ModelRef) -> Resolution | None:
         """Return the cached resolution of `ref` if it is fresh, without waiting: the hot path."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway import app
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
+from gateway.api.server_options import server_options
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
 from gateway.server.heartbeat import Heartbeat
@@ -104,16 +105,17 @@ class Server:
 
     def __init__(self, settings: Settings, context: ProcessContext, watchdog: Watchdog) -> None:
         self._app = app.create_app(settings, slot=context.slot)
-        self._settings = self._app[keys.SETTINGS]
+        self._components = self._app[COMPONENTS]
+        self._settings = self._components.settings
         self._context = context
         self._watchdog = watchdog
         self._startup: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Serve to the end, and return the exit status."""
-        install_exception_handler(self._app[keys.TALLY])
+        install_exception_handler(self._components.counters)
         signals = SignalEvents(handle_sighup=self._context.read_settings is not None)
-        options = app.server_options(self._settings.value)
+        options = server_options(self._settings.value)
         runner = web.AppRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
         postpone = partial(self._watchdog.set_deadline, self._context.hang_seconds)
         try:
@@ -136,9 +138,9 @@ class Server:
             )
             return _EXIT_MISCONFIGURED
         await self._listen(runner)
-        counters = self._app[keys.TALLY]
+        counters = self._components.counters
         async with AsyncExitStack() as stack:
-            watch = partial(self._app[keys.CONNECTIONS].watch, _require_server(runner))
+            watch = partial(self._components.connections.watch, _require_server(runner))
             await stack.enter_async_context(supervised_task(watch, name="connections", counters=counters))
             if self._context.read_settings is not None:
                 reloader = SettingsReloader(
@@ -170,10 +172,10 @@ class Server:
 
     async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Serve until a signal, or until no worker can be started; drain, and return the exit status."""
-        fatal = self._app[keys.VITALS].fatal
+        fatal = self._components.worker_health.fatal
         await _wait_first(signals.stop, fatal)
         shutdown = GracefulShutdown(
-            runner, self._context.listeners, in_flight=self._app[keys.DRAIN], force=signals.force
+            runner, self._context.listeners, in_flight=self._components.in_flight, force=signals.force
         )
         settings = self._settings.value
         grace = settings.effective_grace_seconds if signals.graceful and signals.stop.is_set() else 0.0
@@ -183,7 +185,7 @@ class Server:
     def _apply_settings(self) -> None:
         settings = self._settings.value
         logs.configure(settings.log_level, settings.log_format, process=self._context.number)
-        app.apply_settings(self._app, settings)
+        self._components.pool.notify_limits_changed()
 
     async def _stop(self, runner: web.AppRunner, signals: SignalEvents) -> None:
         """Close the application within a deadline, which a second signal shortens."""

@@ -1,38 +1,39 @@
-"""Requests that failed, in the log: those turned away for one reason are told together."""
+"""Throttling of log lines about rejected requests."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from cachetools import LRUCache
+
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 _INTERVAL_SECONDS: Final = 10.0
 _MAX_KINDS: Final = 1_000
 
 
 class LogThrottle:
-    """Lets one complaint of a kind through in so many seconds, with how many were kept back since the last.
+    """A throttle that allows one log line of a kind in `interval` seconds, and counts the suppressed ones.
 
-    Under overload thousands are turned away each second: a line for each would cost more than the refusal,
-    and hide what else is in the log. The metrics count all of them.
+    An overloaded gateway rejects thousands of requests each second. A line for each would cost more than the
+    rejection and hide the rest of the log. The metrics count all of them.
     """
 
-    def __init__(self, interval: float = _INTERVAL_SECONDS) -> None:
+    def __init__(
+        self, interval: float = _INTERVAL_SECONDS, *, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._interval = interval
-        self._entries: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self._clock = clock
+        self._entries: LRUCache[Hashable, tuple[float, int]] = LRUCache(_MAX_KINDS)
 
     def suppressed_if_due(self, kind: Hashable) -> int | None:
-        """How many of the kind were kept back, where one is to be told now; None where it is not."""
-        now = monotonic()
-        when, kept_back = self._entries.get(kind, (float("-inf"), 0))
-        if now - when < self._interval:
-            self._entries[kind] = (when, kept_back + 1)
+        """Return the number of lines suppressed since the last one, or None to suppress this one."""
+        now = self._clock()
+        logged_at, suppressed = self._entries.get(kind, (float("-inf"), 0))
+        if now - logged_at < self._interval:
+            self._entries[kind] = (logged_at, suppressed + 1)
             return None
-        self._entries.pop(kind, None)
         self._entries[kind] = (now, 0)
-        if len(self._entries) > _MAX_KINDS:
-            self._entries.popitem(last=False)
-        return kept_back
+        return suppressed

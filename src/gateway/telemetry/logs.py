@@ -1,4 +1,4 @@
-"""How the gateway writes its log: text on a terminal, JSON lines elsewhere."""
+"""The log's configuration and formats: text on a terminal, JSON lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def configure(
     stream: TextIO | None = None,
     process: int | None = None,
 ) -> None:
-    """Send every record of the process to `stream` (standard error where None), once each.
+    """Send every log record of the process to `stream`, or to standard error if that is None.
 
-    `level` is the gateway's own; other packages are heard from `warning` on. `process` is this one's
-    number where several write to the same stream.
+    `level` is for the gateway's own records; other packages log from `warning` on. `process` is the number
+    of this process if several write to the same stream.
     """
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
@@ -46,12 +46,12 @@ def configure(
 
 class _ExtrasFormatter(logging.Formatter):
     def __init__(self, process: int | None = None) -> None:
-        """`process` is said with each record where it is not None."""
+        """`process` is added to each record if it is not None."""
         super().__init__()
         self._process_number = process
 
     def extras(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-        """What is said beside the message, by name."""
+        """Yield the fields beside the message as pairs of name and value."""
         if self._process_number is not None:
             yield "process", self._process_number
         if "request_id" not in record.__dict__ and (current := request_id.get()):
@@ -62,10 +62,10 @@ class _ExtrasFormatter(logging.Formatter):
 
 
 class JsonFormatter(_ExtrasFormatter):
-    """One JSON object a line: time, level, logger, message, the record's extras, the trace if any."""
+    """A formatter that writes one JSON object a line: time, level, logger, message, extras, and any trace."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
+        """Return the record as one line."""
         line: dict[str, object] = {
             "time": _timestamp(record),
             "level": record.levelname.lower(),
@@ -79,10 +79,10 @@ class JsonFormatter(_ExtrasFormatter):
 
 
 class TextFormatter(_ExtrasFormatter):
-    """Time, level, logger, message and extras for a reader at a terminal; a trace follows below."""
+    """A formatter that writes time, level, logger, message and extras as text; a trace follows below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, and its trace below it."""
+        """Return the record as one line, with its trace below."""
         extras = "".join(f" {name}={value}" for name, value in self.extras(record))
         text = _escape_unprintable(record.getMessage() + extras)
         line = f"{_timestamp(record)} {record.levelname.lower():7} {record.name}: {text}"
@@ -90,7 +90,7 @@ class TextFormatter(_ExtrasFormatter):
 
 
 def _escape_unprintable(text: str) -> str:
-    """`text` with control characters spelled out, so that no name or message can forge a line."""
+    """Return `text` with control characters escaped, so that no name or message can forge a line."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

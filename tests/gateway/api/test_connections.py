@@ -1,4 +1,4 @@
-"""Proves which connections are closed where there are too many."""
+"""Proves which connections the monitor closes: stalled ones, the slowest readers, and surplus idle ones."""
 
 from __future__ import annotations
 
@@ -11,74 +11,97 @@ import pytest
 from aiohttp import web
 
 from gateway import settings
-from gateway.api import connections, keys
-from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor
+from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor, unsent_bytes
 from gateway.api.inflight import InFlightRequests
+from gateway.api.keys import COMPONENTS
 from gateway.app import create_app
-from tests.support.raw_clients import LIVE, Bare, bare
+from tests.support.raw_clients import LIVE, SECONDS, Bare, bare
 from tests.support.waiting import until
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
-MOST = 8
-LARGE = 16 * 2**20  # of which sockets hold a part only
+LIMIT = 8
+LARGE = 16 * 2**20  # more than the buffers of the sockets hold
+STALLED_SECONDS = 60.0
+PROGRESS = 64 * 1024  # bytes that a client must read in that time
 
 
-class Crowded:
-    """A server that bears so many connections, and the clients of it."""
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+class MonitoredServer:
+    """A server of `LIMIT` connections at most; a test starts each sweep of its monitor and sets the clock."""
 
     def __init__(self, runner: web.AppRunner, stack: AsyncExitStack) -> None:
         assert runner.server is not None
         self.server = runner.server
-        self.tally = Counters()
-        self.held = asyncio.Event()
-        self.drain = InFlightRequests()
-        self.connections = ConnectionMonitor(
-            self.drain,
-            max_connections=lambda: MOST,
-            stalled_seconds=60,
+        self.counters = Counters()
+        self.release = asyncio.Event()
+        self.in_flight = InFlightRequests()
+        self.now = 0.0
+        self.monitor = ConnectionMonitor(
+            self.in_flight,
+            max_connections=lambda: LIMIT,
+            stalled_seconds=STALLED_SECONDS,
             max_unsent_bytes=3 * LARGE,
-            counters=self.tally,
+            counters=self.counters,
+            sweep_seconds=3600,
+            checks_per_yield=3,
+            clock=lambda: self.now,
         )
-        self.port = 0
+        self.url = "http://{}:{}".format(*runner.addresses[0][:2])
         self._stack = stack
 
-    @property
-    def closed(self) -> int:
-        return self.tally.value(CONNECTIONS_CLOSED, "crowded")
+    def closed(self, reason: str) -> int:
+        return self.counters.value(CONNECTIONS_CLOSED, reason)
 
     async def connect(self) -> Bare:
         before = len(self.server.connections)
-        client = await self._stack.enter_async_context(bare(f"http://127.0.0.1:{self.port}"))
+        client = await self._stack.enter_async_context(bare(self.url))
         await until(lambda: len(self.server.connections) > before)
         return client
 
+    async def sweep(self, *, seconds: float = 1.0) -> None:
+        """Advance the clock, then sweep."""
+        self.now += seconds
+        await self.monitor.sweep(self.server)
+
+    async def sweep_until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not condition():
+                await self.sweep(seconds=0)
+                await asyncio.sleep(0.005)
+
+    def unsent(self) -> int:
+        """The bytes of responses that no client has read."""
+        connections = self.server.connections
+        return sum(unsent_bytes(each.transport) for each in connections if each.transport is not None)
+
 
 @pytest.fixture
-async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
-    """Looked after ten times a second, in slices of three; `/held` is answered once `held` is set."""
-    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "_SWEEP_SLICE_CONNECTIONS", 3)
+async def monitored() -> AsyncIterator[MonitoredServer]:
+    """A server that answers `/wait` once `release` is set."""
 
     @web.middleware
-    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        found.drain.add(request.protocol)
+    async def track(request: web.Request, handler: Handler) -> web.StreamResponse:
+        server.in_flight.add(request.protocol)
         try:
             return await handler(request)
         finally:
-            found.drain.remove(request.protocol)
-            found.connections.touch(request.protocol)
+            server.in_flight.remove(request.protocol)
+            server.monitor.touch(request.protocol)
 
     async def live(_: web.Request) -> web.Response:
         return web.Response()
 
-    async def held(_: web.Request) -> web.Response:
-        await found.held.wait()
+    async def wait(_: web.Request) -> web.Response:
+        await server.release.wait()
         return web.Response()
 
     async def large(_: web.Request) -> web.Response:
@@ -87,123 +110,178 @@ async def crowded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowded]:
     async def huge(_: web.Request) -> web.Response:
         return web.Response(body=bytes(4 * LARGE))
 
-    app = web.Application(middlewares=[around])
-    app.router.add_get("/health/live", live)
-    app.router.add_get("/held", held)
-    app.router.add_get("/large", large)
-    app.router.add_get("/huge", huge)
-    runner = web.AppRunner(app, access_log=None)
+    app = web.Application(middlewares=[track])
+    app.add_routes(
+        [
+            web.get("/health/live", live),
+            web.get("/wait", wait),
+            web.get("/large", large),
+            web.get("/huge", huge),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with AsyncExitStack() as stack:
-        found = Crowded(runner, stack)
-        found.port = runner.addresses[0][1]
-        watch = asyncio.create_task(found.connections.watch(found.server))
-        yield found
+        server = MonitoredServer(runner, stack)
+        watch = asyncio.create_task(server.monitor.watch(server.server))
+        await asyncio.sleep(0)
+        yield server
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
     await runner.cleanup()
 
 
-async def test_the_longest_idle_go(crowded: Crowded, caplog: pytest.LogCaptureFixture) -> None:
-    """First those that never asked, the oldest first; one with a request in hand stays; it is told once."""
+async def test_surplus_idle_connections(monitored: MonitoredServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Those without any request are closed first, the oldest first; busy ones stay; it is logged once."""
     caplog.set_level(logging.WARNING)
-    asked, busy = await crowded.connect(), await crowded.connect()
-    await asked.send(LIVE)
-    assert await asked.status() == 200
-    await busy.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0.3)  # so that these were seen before
-    silent = [await crowded.connect() for _ in range(MOST)]
-    await until(lambda: crowded.closed == 2)
-    gone = [asyncio.create_task(client.rest()) for client in silent]
-    await until(lambda: sum(each.done() for each in gone) == 2)
-    more = [await crowded.connect() for _ in range(MOST)]
-    await until(lambda: crowded.closed == 2 + MOST)
-    assert len(more) == MOST
-    await asked.send(LIVE)
-    assert await asked.status() == 200
-    crowded.held.set()
+    idle, busy = await monitored.connect(), await monitored.connect()
+    await idle.send(LIVE)
+    assert await idle.status() == 200
+    await busy.send(get("/wait"))
+    await until(lambda: monitored.in_flight.count == 1)
+    await monitored.sweep()
+    silent = []
+    for _ in range(LIMIT - 2):
+        silent.append(await monitored.connect())
+        await monitored.sweep()
+    silent += [await monitored.connect() for _ in range(2)]
+    await monitored.sweep()
+    await until(lambda: len(monitored.server.connections) == LIMIT)
+    assert monitored.closed("crowded") == 2
+    assert [await client.rest() for client in silent[:2]] == [b"", b""]
+    more = [await monitored.connect() for _ in range(LIMIT)]
+    await monitored.sweep()
+    assert monitored.closed("crowded") == 2 + LIMIT
+    await idle.send(LIVE)
+    assert await idle.status() == 200
+    monitored.release.set()
     assert await busy.status() == 200
-    for each in (*silent, *more):
-        each.vanish()
-    await asyncio.gather(*gone)
-    await until(lambda: len(caplog.messages) == 2)
-    assert caplog.messages[0].endswith("as many as descriptors allow: the longest idle ones are closed")
-    assert caplog.messages[1] == f"connections are few enough again; {2 + MOST} idle ones were closed"
+    for client in (*silent, *more):
+        client.vanish()
+    await until(lambda: len(monitored.server.connections) == 2)
+    for _ in range(2):
+        await monitored.sweep()
+    first, last = caplog.messages
+    assert first.endswith("connections are open and file descriptors allow 8; closing the longest idle ones")
+    assert last == f"Connections are below the limit again; closed {2 + LIMIT} idle ones"
 
 
-async def test_nobody_is_closed_for_a_few(crowded: Crowded) -> None:
-    """As many as there may be stay, however long."""
-    clients = [await crowded.connect() for _ in range(MOST)]
-    await asyncio.sleep(0.5)
+async def test_as_many_connections_as_allowed(monitored: MonitoredServer) -> None:
+    """All stay open, however long."""
+    clients = [await monitored.connect() for _ in range(LIMIT)]
+    for _ in range(3):
+        await monitored.sweep(seconds=10 * STALLED_SECONDS)
     for client in clients:
         await client.send(LIVE)
         assert await client.status() == 200
-    assert crowded.closed == 0
+    assert monitored.closed("crowded") == 0
 
 
-async def test_nothing_is_noted_where_nobody_watches(crowded: Crowded) -> None:
-    """It would be kept for ever."""
-    alone = ConnectionMonitor(
+async def test_without_a_watch_nothing_is_recorded(monitored: MonitoredServer) -> None:
+    """No sweep would ever remove the records."""
+    monitor = ConnectionMonitor(
         InFlightRequests(),
-        max_connections=lambda: MOST,
-        stalled_seconds=60,
+        max_connections=lambda: LIMIT,
+        stalled_seconds=STALLED_SECONDS,
         max_unsent_bytes=2**30,
         counters=Counters(),
     )
-    connection = web.RequestHandler(crowded.server, loop=asyncio.get_running_loop())
-    alone.touch(connection)
-    assert not alone._recently_active
-    watch = asyncio.create_task(alone.watch(crowded.server))
+    connection = web.RequestHandler(monitored.server, loop=asyncio.get_running_loop())
+    monitor.touch(connection)
+    assert not monitor._recently_active
+    watch = asyncio.create_task(monitor.watch(monitored.server))
     await asyncio.sleep(0)
-    alone.touch(connection)
-    assert alone._recently_active == {connection}
+    monitor.touch(connection)
+    assert monitor._recently_active == {connection}
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
-    assert not alone._recently_active
+    assert not monitor._recently_active
 
 
 def test_models_that_may_be_loaded_leave_fewer_connections(tmp_path: Path) -> None:
-    """Also where their number is changed while the gateway runs."""
-    values = {"GATEWAY_CACHE_DIR": str(tmp_path), "GATEWAY_MAX_LOADED_MODELS": "1"}
-    app = create_app(settings.load(values))
-    most = app[keys.CONNECTIONS]._max_connections
-    before = most()
-    app[keys.SETTINGS].value = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
-    assert most() == before - 2 * 16
+    """The number of connections follows the settings while the gateway runs."""
+    values = {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+        "GATEWAY_CACHE_DIR": str(tmp_path),
+        "GATEWAY_MAX_LOADED_MODELS": "1",
+    }
+    components = create_app(settings.load(values))[COMPONENTS]
+    before = components.connections.max_connections()
+    components.settings.value = settings.load(values | {"GATEWAY_MAX_LOADED_MODELS": "3"})
+    assert components.connections.max_connections() == before - 2 * 16
 
 
-async def test_answers_that_nobody_takes(crowded: Crowded, caplog: pytest.LogCaptureFixture) -> None:
-    """Where they are too many bytes together the slowest clients go; the others get theirs whole."""
-    slow = [await crowded.connect() for _ in range(5)]
-    for client in slow:
+async def test_too_many_unsent_bytes(monitored: MonitoredServer, caplog: pytest.LogCaptureFixture) -> None:
+    """The slowest clients are closed until the unsent responses fit; the others get theirs whole."""
+    slow = [await monitored.connect() for _ in range(5)]
+    for number, client in enumerate(slow):
         client.pause()
-        client.push(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asyncio.sleep(0.2)
-    await until(lambda: crowded.tally.value(CONNECTIONS_CLOSED, "unsent") >= 1)
-    assert "too many bytes" in caplog.text
-    await asyncio.sleep(0.3)
-    ended = crowded.tally.value(CONNECTIONS_CLOSED, "unsent")
-    assert ended <= 2
-    taken = 0
-    while taken < LARGE:
-        more = await slow[-1].take(2**20)
-        assert more
-        taken += more
-    async with asyncio.timeout(10):
+        client.push(get("/large"))
+        await until(lambda number=number: monitored.unsent() > (number + 0.5) * LARGE)  # type: ignore[misc] # mypy knows no default of a lambda
+        monitored.now += 1
+        if number < 3:
+            await monitored.sweep(seconds=0)
+    assert monitored.closed("unsent") == 0
+    await monitored.sweep_until(lambda: monitored.closed("unsent") >= 1)
+    assert "unsent responses exceed the limit" in caplog.text
+    for _ in range(3):
+        await monitored.sweep(seconds=0)
+    assert monitored.closed("unsent") <= 2
+    received = 0
+    while received < LARGE:
+        count = await slow[-1].take(2**20)
+        assert count
+        received += count
+    async with asyncio.timeout(SECONDS):
         while await slow[0].take(2**20):
             pass
 
 
-async def test_one_answer_may_be_larger_than_all_may_be(crowded: Crowded) -> None:
-    """It is what its model answers, and its client takes it."""
-    client = await crowded.connect()
+async def test_one_response_above_the_limit(monitored: MonitoredServer) -> None:
+    """It is not closed, because a model may answer as much, and its client gets it whole."""
+    client = await monitored.connect()
     client.pause()
-    client.push(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0.5)
-    assert crowded.tally.value(CONNECTIONS_CLOSED, "unsent") == 0
-    taken = 0
-    while taken < 4 * LARGE:
-        more = await client.take(2**20)
-        assert more
-        taken += more
+    client.push(get("/huge"))
+    await until(lambda: monitored.unsent() > 3 * LARGE)
+    for _ in range(3):
+        await monitored.sweep()
+    assert monitored.closed("unsent") == 0
+    received = 0
+    while received < 4 * LARGE:
+        count = await client.take(2**20)
+        assert count
+        received += count
+
+
+async def test_a_response_that_is_read_slowly(monitored: MonitoredServer) -> None:
+    """The connection stays open, though the whole takes longer than a stalled client is allowed."""
+    client = await monitored.connect()
+    client.pause()
+    client.push(get("/large"))
+    await until(lambda: monitored.unsent() > LARGE // 2)
+    await monitored.sweep()
+    for _ in range(6):
+        before, received = monitored.unsent(), 0
+        while received < 2 * PROGRESS or monitored.unsent() > before - PROGRESS:
+            count = await client.take(PROGRESS)
+            assert count
+            received += count
+        await monitored.sweep(seconds=0.75 * STALLED_SECONDS)
+    assert monitored.now > 4 * STALLED_SECONDS
+    assert monitored.closed("stalled") == 0
+    assert await client.take(1)
+
+
+async def test_a_response_that_is_read_byte_by_byte(monitored: MonitoredServer) -> None:
+    """The connection is closed as if the client read nothing, or it would hold the response for hours."""
+    client = await monitored.connect()
+    client.pause()
+    client.push(get("/large"))
+    await until(lambda: monitored.unsent() > LARGE // 2)
+    sweeps = 0
+    while not monitored.closed("stalled"):
+        assert await client.take(500)
+        await monitored.sweep(seconds=STALLED_SECONDS / 4)
+        sweeps += 1
+        assert sweeps < 50

@@ -1,4 +1,4 @@
-"""Proves that what vanished clients asked for is dropped, and that nobody else notices."""
+"""Proves that the requests of disconnected clients are dropped, without effect on other clients."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestServer
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import Gateway, gateway_at
 from tests.support.raw_clients import bare, head
 from tests.support.waiting import until
@@ -27,12 +26,16 @@ PATH = "/model/api-commands/1/invocation"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def patient(
+async def loaded(
     mlflow_server: MlflowServer, registered: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Gateway]:
-    """A gateway with the commands' one worker warm."""
+    """A gateway with the one worker of the commands loaded, and known to be slow.
+
+    The worker of a fast model gets its next batch while it still runs one.
+    """
     async with gateway_at(mlflow_server.url, tmp_path_factory.mktemp("cache")) as gateway:
-        assert await do(gateway, "sleep 0") == 200
+        for seconds in (0, 0.5):
+            assert await do(gateway, f"sleep {seconds}") == 200
         yield gateway
 
 
@@ -40,80 +43,76 @@ def body(*commands: str) -> bytes:
     return json.dumps({"inputs": [{"do": command} for command in commands]}).encode()
 
 
-def post(*commands: str) -> bytes:
-    """A whole request."""
+def request(*commands: str) -> bytes:
+    """Return a whole request."""
     data = body(*commands)
     return head(PATH, f"Content-Length: {len(data)}") + data
 
 
 async def do(gateway: Gateway, *commands: str) -> int:
-    """The status of an answer that is waited for."""
+    """Return the status of the response to these commands."""
     headers = {"Content-Type": "application/json"}
-    async with gateway.post(PATH, data=body(*commands), headers=headers) as answer:
-        await answer.read()
-        return answer.status
+    async with gateway.post(PATH, data=body(*commands), headers=headers) as response:
+        await response.read()
+        return response.status
 
 
 def in_flight(gateway: Gateway) -> int:
-    assert isinstance(gateway.server, TestServer)
-    return gateway.server.app[keys.DRAIN].count
+    return gateway.app[COMPONENTS].in_flight.count
 
 
-async def test_mid_wait(patient: Gateway, tmp_path: Path) -> None:
-    """A queued job is never run, a running one's answer goes to nobody, and others have their own.
-
-    The model is known to be slow: a worker of a quick one is given a second batch while it runs the first.
-    """
-    assert await do(patient, "sleep 0.5") == 200
-    url = str(patient.make_url("")).rstrip("/")
-    running, queued, kept = (tmp_path / name for name in ("running", "queued", "kept"))
+async def test_mid_wait(loaded: Gateway, tmp_path: Path) -> None:
+    """A queued request never runs, the response of a running one is dropped, and other clients get theirs."""
+    url = str(loaded.make_url("")).rstrip("/")
+    running, queued, kept, go = (tmp_path / name for name in ("running", "queued", "kept", "go"))
     async with bare(url) as first, bare(url) as second:
-        await first.send(post(f"note {running}", "sleep 2"))
+        await first.send(request(f"note {running}", f"wait_for {go}"))
         await until(running.exists)
-        await second.send(post(f"note {queued}"))
-        await until(lambda: in_flight(patient) == 2)
-        other = asyncio.create_task(do(patient, f"note {kept}"))
-        await until(lambda: in_flight(patient) == 3)
+        await second.send(request(f"note {queued}"))
+        await until(lambda: in_flight(loaded) == 2)
+        other = asyncio.create_task(do(loaded, f"note {kept}"))
+        await until(lambda: in_flight(loaded) == 3)
         first.vanish()
         second.vanish()
-        await until(lambda: in_flight(patient) == 1)
-        assert not kept.exists()  # the first call goes on
+        await until(lambda: in_flight(loaded) == 1)
+        assert not kept.exists()  # the worker still runs the first request
+        go.touch()
     assert await other == 200
     assert (running.read_bytes(), kept.read_bytes()) == (b".", b".")
     assert not queued.exists()
 
 
-async def test_a_crowd_mid_wait(patient: Gateway, tmp_path: Path) -> None:
-    """A hundred that vanish at once leave nothing behind: the next waits for the running call alone."""
-    assert await do(patient, "sleep 0.5") == 200
-    url = str(patient.make_url("")).rstrip("/")
-    running, queued = tmp_path / "running", tmp_path / "queued"
+async def test_a_crowd_mid_wait(loaded: Gateway, tmp_path: Path) -> None:
+    """A hundred requests of clients that disconnect at once leave the queue: the next one runs at once."""
+    url = str(loaded.make_url("")).rstrip("/")
+    running, queued, go = (tmp_path / name for name in ("running", "queued", "go"))
     async with bare(url) as first:
-        await first.send(post(f"note {running}", "sleep 1"))
+        await first.send(request(f"note {running}", f"wait_for {go}"))
         await until(running.exists)
         clients = [bare(url) for _ in range(100)]
         entered = [await client.__aenter__() for client in clients]
         for client in entered:
-            await client.send(post(f"note {queued}", "sleep 1"))
-        await until(lambda: in_flight(patient) == 101)
+            await client.send(request(f"note {queued}", "sleep 1"))
+        await until(lambda: in_flight(loaded) == 101)
         for client in entered:
             client.vanish()
-        await until(lambda: in_flight(patient) == 1)
+        await until(lambda: in_flight(loaded) == 1)
+        go.touch()
         assert await first.status() == 200
-    assert await do(patient, "sleep 0") == 200
+    assert await do(loaded, "sleep 0") == 200
     assert not queued.exists()
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
-async def test_mid_upload(patient: Gateway, tmp_path: Path, framing: str) -> None:
-    """Nothing reaches the model, even where what came is valid by itself."""
-    url = str(patient.make_url("")).rstrip("/")
+async def test_mid_upload(loaded: Gateway, tmp_path: Path, framing: str) -> None:
+    """Nothing reaches the model, even if the part that arrived is a valid body."""
+    url = str(loaded.make_url("")).rstrip("/")
     note = tmp_path / "asked"
     data = body(f"note {note}")
     async with bare(url) as client:
         sent = b"%x\r\n%b\r\n" % (len(data), data) if "chunked" in framing else data
         await client.send(head(PATH, framing) + sent)
-        await until(lambda: in_flight(patient) == 1)
-    await until(lambda: in_flight(patient) == 0)
-    assert await do(patient, "sleep 0") == 200
+        await until(lambda: in_flight(loaded) == 1)
+    await until(lambda: in_flight(loaded) == 0)
+    assert await do(loaded, "sleep 0") == 200
     assert not note.exists()

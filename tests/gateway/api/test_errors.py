@@ -1,4 +1,4 @@
-"""Proves that every error has its place in the table, and that none says too much."""
+"""Proves that the table has every error, and that no message reveals too much."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def leaves(tree: ModuleType, root: type[Exception]) -> list[type[Exception]]:
-    """Every class of the error tree that the module draws, but its root."""
-    return [each for each in vars(tree).values() if isinstance(each, type) and root in each.__mro__[1:]]
+def subclasses(module: ModuleType, root: type[Exception]) -> list[type[Exception]]:
+    """Return every error class of the module below `root`."""
+    return [each for each in vars(module).values() if isinstance(each, type) and root in each.__mro__[1:]]
 
 
-EVERY = [
-    *leaves(gateway.errors, gateway.errors.GatewayError),
-    *leaves(workers.errors, workers.errors.WorkerError),
+ALL_ERRORS = [
+    *subclasses(gateway.errors, gateway.errors.GatewayError),
+    *subclasses(workers.errors, workers.errors.WorkerError),
 ]
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", ALL_ERRORS)
 def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
-    """A new error class without a status would be told as a fault of the gateway."""
+    """A new error class without a status would look like a fault of the gateway."""
     problem = errors.to_problem(kind("why"), model_error_text=False)
     assert problem is not None
     assert problem.status in {400, 404, 406, 409, 415, 422, 424, 500, 502, 503, 504}
@@ -39,8 +39,8 @@ def test_every_domain_error_is_in_the_table(kind: type[Exception]) -> None:
     assert ("Retry-After" in problem.headers) == (problem.status == 503)
 
 
-def test_the_shape() -> None:
-    """MLflow's code, the message, the request's id, and the cells that were wrong."""
+def test_the_error_body() -> None:
+    """It has MLflow's code, the message, the request id, and the wrong cells."""
     error = InvalidInput("wrong", (InputProblem(0, "a", "not a number"), InputProblem(None, None, "too few")))
     problem = errors.to_problem(error, model_error_text=False)
     assert problem is not None
@@ -60,8 +60,8 @@ def test_the_shape() -> None:
     }
 
 
-def test_a_models_own_text_is_told_only_where_allowed() -> None:
-    """The setting decides; the operator's trace is never told."""
+def test_the_text_of_a_models_exception() -> None:
+    """The setting decides whether the client gets it; the client never gets the trace."""
     error = ModelError("The model raised ValueError.", exception="ValueError", text="row 3", log="Traceback")
     hidden, shown = (errors.to_problem(error, model_error_text=allowed) for allowed in (False, True))
     assert hidden is not None
@@ -78,23 +78,23 @@ def test_a_models_own_text_is_told_only_where_allowed() -> None:
         (web.HTTPUpgradeRequired(), 426, "BAD_REQUEST"),
     ],
 )
-def test_aiohttps_own_errors_have_the_same_shape(error: web.HTTPException, status: int, code: str) -> None:
-    """With a code of MLflow's and a message for people."""
+def test_aiohttps_own_errors(error: web.HTTPException, status: int, code: str) -> None:
+    """They have the same form, with one of MLflow's codes and a message."""
     problem = errors.to_problem(error, model_error_text=False)
     assert problem is not None
     assert (problem.status, problem.code) == (status, code)
     assert problem.message.endswith(".")
 
 
-def test_a_wrong_method_names_the_right_ones() -> None:
-    """405 carries Allow."""
+def test_a_wrong_method() -> None:
+    """405 names the right methods in the Allow header."""
     problem = errors.to_problem(web.HTTPMethodNotAllowed("PUT", ["GET", "HEAD"]), model_error_text=False)
     assert problem is not None
     assert (problem.status, problem.headers["Allow"]) == (405, "GET,HEAD")
 
 
-def test_an_unknown_error_tells_nothing() -> None:
-    """The table does not know it, and the client learns only where to look."""
+def test_an_unknown_error() -> None:
+    """The table does not have it, and the client learns only the request id."""
     assert errors.to_problem(KeyError("secret"), model_error_text=True) is None
     assert errors.internal_error().status == 500
-    assert QueueFull in EVERY
+    assert QueueFull in ALL_ERRORS

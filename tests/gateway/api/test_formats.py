@@ -1,4 +1,4 @@
-"""Proves bodies and answers in CSV, Parquet and Arrow, and compressed ones, over the real application."""
+"""Proves bodies and responses in CSV, Parquet and Arrow, and compressed ones, with the real application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from gateway.api.zstandard import zstd
+from gateway.api.body.decompression import zstd
 from tests.support.gateways import BODY, Gateway
 from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 
@@ -60,8 +60,8 @@ READERS: dict[str, Callable[[bytes], list[Any]]] = {
 }
 
 
-async def ask(gateway: Gateway, path: str, body: bytes, **headers: str) -> tuple[int, bytes, Any]:
-    """Status, body as it came, headers."""
+async def post(gateway: Gateway, path: str, body: bytes, **headers: str) -> tuple[int, bytes, Any]:
+    """Return the status, the body without decompression, and the headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with gateway.post(
         path, data=body, headers=named, skip_auto_headers=["Accept-Encoding"], auto_decompress=False
@@ -71,9 +71,9 @@ async def ask(gateway: Gateway, path: str, body: bytes, **headers: str) -> tuple
 
 @pytest.mark.parametrize("sent", BODIES)
 @pytest.mark.parametrize("accept", BODIES)
-async def test_every_form_for_every_other(gateway: Gateway, sent: str, accept: str) -> None:
-    """The answer's form does not depend on the body's; the headers say which version it is of."""
-    status, body, headers = await ask(gateway, SUMS, BODIES[sent], Content_Type=sent, Accept=accept)
+async def test_every_pair_of_formats(gateway: Gateway, sent: str, accept: str) -> None:
+    """The response's format does not depend on the body's; the headers name the model version."""
+    status, body, headers = await post(gateway, SUMS, BODIES[sent], Content_Type=sent, Accept=accept)
     assert status == 200, body
     assert READERS[accept](body) == [6.0, 14.0]
     assert headers["Content-Type"].partition(";")[0] == accept
@@ -83,52 +83,52 @@ async def test_every_form_for_every_other(gateway: Gateway, sent: str, accept: s
 @pytest.mark.parametrize("encoding", PACKERS)
 @pytest.mark.parametrize("sent", BODIES)
 async def test_compressed_bodies(gateway: Gateway, sent: str, encoding: str) -> None:
-    """Any encoding of any form."""
+    """Every encoding works with every format; a truncated body and a bomb are rejected."""
     body = PACKERS[encoding](BODIES[sent])
-    status, answer, _ = await ask(gateway, SUMS, body, Content_Type=sent, Content_Encoding=encoding)
+    status, answer, _ = await post(gateway, SUMS, body, Content_Type=sent, Content_Encoding=encoding)
     assert (status, json.loads(answer)["predictions"]) == (200, [6.0, 14.0])
-    cut, answer, _ = await ask(gateway, SUMS, body[:-3], Content_Type=sent, Content_Encoding=encoding)
+    cut, answer, _ = await post(gateway, SUMS, body[:-3], Content_Type=sent, Content_Encoding=encoding)
     assert (cut, json.loads(answer)["error_code"]) == (400, "MALFORMED_REQUEST")
     bomb = PACKERS[encoding](b" " * 20_000_000)
-    status, answer, _ = await ask(gateway, SUMS, bomb, Content_Type=sent, Content_Encoding=encoding)
+    status, answer, _ = await post(gateway, SUMS, bomb, Content_Type=sent, Content_Encoding=encoding)
     assert (status, json.loads(answer)["error_code"]) == (413, "RESOURCE_LIMIT_EXCEEDED")
 
 
 @pytest.mark.parametrize("sent", [CSV, PARQUET, ARROW])
-async def test_refused_bodies(gateway: Gateway, sent: str) -> None:
-    """A cell that does not fit is named; a body that is something else is refused as such."""
+async def test_invalid_bodies(gateway: Gateway, sent: str) -> None:
+    """The error names a wrong cell, but not its value; a body in another format is rejected."""
     table = pa.table({"a": ["a secret"], "b": [1.0]})
     body = {CSV: b"a,b\na secret,1\n", PARQUET: _parquet(table), ARROW: _arrow(table)}[sent]
-    status, answer, _ = await ask(gateway, SUMS, body, Content_Type=sent)
+    status, answer, _ = await post(gateway, SUMS, body, Content_Type=sent)
     error = json.loads(answer)
     assert (status, error["details"][0]["column"]) == (400, "a")
     assert b"secret" not in answer
-    status, answer, _ = await ask(gateway, SUMS, b"\xff\xfe nonsense", Content_Type=sent)
+    status, answer, _ = await post(gateway, SUMS, b"\xff\xfe nonsense", Content_Type=sent)
     assert (status, json.loads(answer)["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
 @pytest.mark.parametrize("accept", [CSV, PARQUET, ARROW])
-async def test_an_answer_that_is_no_table(gateway: Gateway, accept: str) -> None:
-    """406 once the model has answered, saying what can be had."""
+async def test_a_prediction_that_is_no_table(gateway: Gateway, accept: str) -> None:
+    """406 after the prediction, and the message names the possible format."""
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode()
     path = "/model/api-chat/1/invocation"
-    status, answer, _ = await ask(gateway, path, body, Content_Type=JSON, Accept=accept)
+    status, answer, _ = await post(gateway, path, body, Content_Type=JSON, Accept=accept)
     error = json.loads(answer)
     assert (status, error["error_code"]) == (406, "BAD_REQUEST")
     assert "JSON is available" in error["message"]
 
 
 @pytest.mark.parametrize("encoding", PACKERS)
-async def test_compressed_answers(gateway: Gateway, encoding: str) -> None:
-    """A large answer is compressed as asked; a small one, and one that nobody asked to compress, is not."""
+async def test_compressed_responses(gateway: Gateway, encoding: str) -> None:
+    """A large response is compressed if the client accepts it; a small one is not."""
     many = b"a,b\n" + b"1.5,2.25\n" * 20_000
-    plain = await ask(gateway, SUMS, many, Content_Type=CSV)
-    packed = await ask(gateway, SUMS, many, Content_Type=CSV, Accept_Encoding=f"x, {encoding};q=0.5")
+    plain = await post(gateway, SUMS, many, Content_Type=CSV)
+    packed = await post(gateway, SUMS, many, Content_Type=CSV, Accept_Encoding=f"x, {encoding};q=0.5")
     assert "Content-Encoding" not in plain[2]
     assert (packed[0], packed[2]["Content-Encoding"], packed[2]["Vary"]) == (200, encoding, "Accept-Encoding")
     assert len(packed[1]) < len(plain[1]) // 4
     assert json.loads(UNPACKERS[encoding](packed[1])) == json.loads(plain[1])
-    small = await ask(gateway, SUMS, BODY, Content_Type=JSON, Accept_Encoding=encoding)
+    small = await post(gateway, SUMS, BODY, Content_Type=JSON, Accept_Encoding=encoding)
     assert "Content-Encoding" not in small[2]
     assert "Vary" not in small[2]
 
@@ -137,8 +137,8 @@ async def test_compressed_answers(gateway: Gateway, encoding: str) -> None:
     ("header", "chosen"),
     [("gzip, zstd", "zstd"), ("zstd;q=0, gzip", "gzip"), ("x", None), ("gzip;q=0", None)],
 )
-async def test_which_encoding(gateway: Gateway, header: str, chosen: str | None) -> None:
-    """The best liked, and of equals the fastest; the API's description is compressed like any answer."""
+async def test_the_chosen_encoding(gateway: Gateway, header: str, chosen: str | None) -> None:
+    """The highest weight wins, and the fastest of equals; the OpenAPI document is compressed too."""
     async with gateway.get(
         "/openapi.json", headers={"Accept-Encoding": header}, auto_decompress=False
     ) as answer:

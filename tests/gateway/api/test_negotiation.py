@@ -1,4 +1,4 @@
-"""Proves what an Accept header is taken for."""
+"""Proves which media type an Accept header selects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
 
 
 @pytest.mark.parametrize(
-    ("accept", "taken"),
+    ("accept", "chosen"),
     [
         ("*/*", JSON),
         ("", JSON),
@@ -34,6 +34,6 @@ from workers.protocol.messages import ARROW, CSV, JSON, PARQUET
         ("text/csv;q=0", None),
     ],
 )
-def test_accept(accept: str, taken: str | None) -> None:
-    """The best liked wins, JSON where several are; a weight of 0 excludes, the most exact match decides."""
-    assert negotiate_media_type(accept) == taken
+def test_accept(accept: str, chosen: str | None) -> None:
+    """The highest weight wins, JSON in a tie; a weight of 0 excludes; the most exact match decides."""
+    assert negotiate_media_type(accept) == chosen

@@ -1,27 +1,28 @@
-"""Proves that the log tells of refusals, once for many of a kind."""
+"""Proves that the log has one line for many rejections of a kind."""
 
 from __future__ import annotations
-
-import asyncio
 
 from gateway.telemetry.log_throttle import LogThrottle
 
 
-async def test_one_of_a_kind_in_its_time() -> None:
-    """The first is told at once, those that follow are counted, the next one after the time says how many."""
-    complaints = LogThrottle(interval=0.2)
-    assert complaints.suppressed_if_due("a") == 0
-    assert [complaints.suppressed_if_due("a") for _ in range(5)] == [None] * 5
-    assert complaints.suppressed_if_due("b") == 0
-    await asyncio.sleep(0.25)
-    assert complaints.suppressed_if_due("a") == 5
-    assert complaints.suppressed_if_due("a") is None
+def test_one_line_of_a_kind_in_an_interval() -> None:
+    """The first line is allowed, further ones are counted, and the next allowed one learns how many."""
+    now = 0.0
+    throttle = LogThrottle(interval=10.0, clock=lambda: now)
+    assert throttle.suppressed_if_due("a") == 0
+    assert [throttle.suppressed_if_due("a") for _ in range(5)] == [None] * 5
+    assert throttle.suppressed_if_due("b") == 0
+    now = 9.9
+    assert throttle.suppressed_if_due("a") is None
+    now = 10.0
+    assert throttle.suppressed_if_due("a") == 6
+    assert throttle.suppressed_if_due("a") is None
 
 
-def test_only_so_many_kinds_are_kept() -> None:
-    """The oldest are forgotten, so that names that clients make up fill no memory."""
-    complaints = LogThrottle()
+def test_the_number_of_kinds_is_bounded() -> None:
+    """The least recently used are dropped, so that names invented by clients do not fill the memory."""
+    throttle = LogThrottle()
     for number in range(5_000):
-        assert complaints.suppressed_if_due(number) == 0
-    assert len(complaints._entries) <= 1_000
-    assert complaints.suppressed_if_due(4_999) is None
+        assert throttle.suppressed_if_due(number) == 0
+    assert len(throttle._entries) <= 1_000
+    assert throttle.suppressed_if_due(4_999) is None

@@ -1,4 +1,4 @@
-"""Proves the two forms of the log."""
+"""Proves the two formats of the log."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """The process's logging is put back afterwards."""
+def restore_logging() -> Iterator[None]:
+    """Restore the process' logging after each test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -35,7 +35,7 @@ def as_before() -> Iterator[None]:
 
 
 def test_json_lines_hold_extras_the_request_id_and_the_trace() -> None:
-    """Each record is one line of JSON, whatever stands in it."""
+    """Each record is one line of JSON, whatever it contains."""
     stream = io.StringIO()
     logs.configure("info", "auto", stream=stream)
     token = logs.request_id.set("abc-1")
@@ -46,11 +46,11 @@ def test_json_lines_hold_extras_the_request_id_and_the_trace() -> None:
     finally:
         logs.request_id.reset(token)
     (line,) = stream.getvalue().splitlines()
-    told = json.loads(line)
-    assert told["trace"].endswith("ValueError: two\nlines")
-    assert told["time"].endswith("Z")
-    assert (told["level"], told["logger"], told["message"]) == ("error", "gateway.x", "it failed")
-    assert (told["request_id"], told["status"], told["odd"]) == ("abc-1", 500, "{1, 2}")
+    entry = json.loads(line)
+    assert entry["trace"].endswith("ValueError: two\nlines")
+    assert entry["time"].endswith("Z")
+    assert (entry["level"], entry["logger"], entry["message"]) == ("error", "gateway.x", "it failed")
+    assert (entry["request_id"], entry["status"], entry["odd"]) == ("abc-1", 500, "{1, 2}")
 
 
 def test_text_for_a_terminal_cannot_be_forged() -> None:
@@ -71,8 +71,8 @@ def test_text_with_a_trace() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_one_of_several_processes_says_which_it_is(log_format: Literal["json", "text"]) -> None:
-    """With each record, whoever made it."""
+def test_one_of_several_processes(log_format: Literal["json", "text"]) -> None:
+    """Each record has the number of the process, whichever logger made it."""
     stream = io.StringIO()
     logs.configure("info", log_format, stream=stream, process=2)
     logging.getLogger("other").warning("so")
@@ -81,15 +81,15 @@ def test_one_of_several_processes_says_which_it_is(log_format: Literal["json", "
 
 
 def test_levels() -> None:
-    """The level is the gateway's own; other packages are heard from warning on, and all only once."""
+    """The level is for the gateway's own records; other packages log from warning on; none twice."""
     stream = io.StringIO()
     logs.configure("debug", "json", stream=stream)
     logs.configure("info", "json", stream=stream)
     for name in ("gateway.x", "workers", "other"):
-        for say in ("debug", "info", "warning"):
-            getattr(logging.getLogger(name), say)(say)
-    told = [(line["logger"], line["level"]) for line in map(json.loads, stream.getvalue().splitlines())]
-    assert told == [
+        for level in ("debug", "info", "warning"):
+            getattr(logging.getLogger(name), level)(level)
+    entries = map(json.loads, stream.getvalue().splitlines())
+    assert [(entry["logger"], entry["level"]) for entry in entries] == [
         ("gateway.x", "info"),
         ("gateway.x", "warning"),
         ("workers", "info"),

@@ -1,4 +1,4 @@
-"""The bytes of request bodies that are held at once: while they come, wait for a model, and are answered."""
+"""A limit for the memory of all request bodies that the gateway holds at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
 
 UNCOUNTED_BYTES: Final = 16 * 1024
-"""A body of so many bytes is not counted: all that may wait for a model are few beside what it takes."""
+"""A body of at most this many bytes is not counted: the queue limit bounds all of those together."""
 
 BODIES_REJECTED: Final = CounterSpec(
     "bodies_refused",
-    "Requests refused for their body: slow (to come), or full (as many bytes as allowed are held already).",
+    "Requests rejected for their body: slow (it took too long to arrive), or full (the memory for bodies is"
+    " used up).",
     ("reason",),
 )
 
 
 class BodyMemoryExceeded(Exception):
-    """As many bytes of bodies as allowed are held already."""
+    """The memory for request bodies is used up."""
 
 
 class BodyMemoryLimit:
-    """Counts what is held of the bodies, by connection, of which each has one request at a time."""
+    """A limiter that counts the bytes of request bodies by connection, each with one request at a time."""
 
     def __init__(self, limit: int, *, counters: Counters) -> None:
         self._limit = limit
@@ -35,13 +36,13 @@ class BodyMemoryLimit:
         self.reserved_bytes = 0
 
     def check(self, size: int) -> None:
-        """Raise BodyMemoryExceeded where a body of `size` bytes would not fit now."""
+        """Raise BodyMemoryExceeded if a body of `size` more bytes does not fit now."""
         if self.reserved_bytes + size > self._limit:
             self._counters.increment(BODIES_REJECTED, "full")
             raise BodyMemoryExceeded
 
     def reserve(self, connection: web.RequestHandler, size: int) -> None:
-        """Note that its request holds `size` bytes in all now; raises BodyMemoryExceeded, and notes nothing."""
+        """Set the bytes of the connection's request to `size`, or raise BodyMemoryExceeded."""
         more = size - self._bytes_by_connection.get(connection, 0)
         if more > 0:
             self.check(more)
@@ -49,5 +50,5 @@ class BodyMemoryLimit:
         self.reserved_bytes += more
 
     def release(self, connection: web.RequestHandler) -> None:
-        """The connection's request has its answer."""
+        """Release the bytes of the connection's request, because its response is ready."""
         self.reserved_bytes -= self._bytes_by_connection.pop(connection, 0)

@@ -1,4 +1,4 @@
-"""What a request's headers and body must be, checked before any model is asked."""
+"""Reading and checking of request headers and bodies, before any model runs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.api import keys
 from gateway.api.body import decompression
 from gateway.api.body.memory_limit import BODIES_REJECTED, UNCOUNTED_BYTES, BodyMemoryExceeded
 from gateway.api.errors import HttpError
+from gateway.api.keys import COMPONENTS
 from gateway.api.negotiation import RESPONSE_MEDIA_TYPES, negotiate_media_type
 from workers.protocol.messages import CONTENT_TYPES, Job
 
 JSON: Final = "application/json"
 _REQUEST_MEDIA_TYPES: Final = tuple(CONTENT_TYPES)
-_MAX_CHUNKS: Final = 1024  # a body may come in millions of them, each an object of its own
+_MAX_CHUNKS: Final = 1024  # of a body, which may arrive in millions of small objects
 
 
 async def read_job(request: web.Request, *, streaming: bool = False) -> Job:
-    """The body as it came, after decompression, its media type, and that of the answer.
+    """Return the decompressed body, its media type, and the media type of the response.
 
-    Raises HttpError where its type or encoding is not one that is read here, where it is over the
-    limit, comes too slowly or finds no room, or where the caller takes no answer that can be had; `events`
-    are not asked about.
+    Raises HttpError if the body's type or encoding is not supported, if it is too large, arrives too slowly
+    or does not fit into memory, or if Accept excludes every response. `streaming` ignores Accept.
     """
     headers = request.headers
     content_type = parse_content_type(headers.get("Content-Type"))
@@ -33,28 +32,28 @@ async def read_job(request: web.Request, *, streaming: bool = False) -> Job:
     if "Accept" in headers and not streaming:
         accept = negotiate_media_type(",".join(headers.getall("Accept")))
     if accept is None:
-        message = f"Answers are {', '.join(RESPONSE_MEDIA_TYPES)}; Accept excludes them: {_sanitize_header(headers['Accept'])}."
+        types, header = ", ".join(RESPONSE_MEDIA_TYPES), _sanitize_header(headers["Accept"])
+        message = f"The Accept header {header} excludes every media type of the response: {types}."
         raise HttpError(406, "BAD_REQUEST", message=message)
     return Job(await read_body(request), content_type, accept)
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The body as it came, after decompression; raises HttpError as `job_of` does."""
+    """Return the decompressed body; raises HttpError as `read_job` does."""
     encoding = request.headers.get("Content-Encoding")
     if encoding is not None and not decompression.is_supported(encoding):
-        message = (
-            f"Content-Encoding {_sanitize_header(encoding)} is not known; gzip, deflate, br and zstd are."
-        )
+        name = _sanitize_header(encoding)
+        message = f"The Content-Encoding {name} is not supported; use gzip, deflate, br or zstd."
         raise HttpError(415, "INVALID_PARAMETER_VALUE", message=message)
     return await _read_decoded(request)
 
 
 async def handle_expect_continue(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`, except where the body is known to be too large to be read."""
+    """Answer `Expect: 100-continue`, unless Content-Length says that the body is too large."""
     too_large = (request.content_length or 0) > request.client_max_size
     if request.headers["Expect"].lower() == "100-continue" and not too_large:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+        request.writer.output_size = 0  # aiohttp must not take this for the start of the response
 
 
 async def _read_decoded(request: web.Request) -> bytes:
@@ -66,36 +65,38 @@ async def _read_decoded(request: web.Request) -> bytes:
         body = await _read_raw(request, limit)
         return body if encoding is None else await _decompress(request, body, encoding, limit=limit)
     except decompression.BodyTooLarge as error:
-        message = f"The body is larger than {limit} bytes, which is as much as this gateway takes."
+        message = f"The body is larger than the limit of {limit} bytes."
         raise HttpError(413, "RESOURCE_LIMIT_EXCEEDED", message=message) from error
     except decompression.CorruptBody as error:
-        message = f"The body is not what Content-Encoding {_sanitize_header(encoding or '')} says, or ends too early."
+        name = _sanitize_header(encoding or "")
+        message = f"The body is not valid for Content-Encoding {name}, or ends too early."
         raise HttpError(400, "MALFORMED_REQUEST", message=message) from error
     except BodyMemoryExceeded as error:
-        message = "The gateway holds as many bytes of request bodies as it may; try again in a moment."
+        message = "The gateway's memory for request bodies is used up; try again in a moment."
         raise HttpError(503, "TEMPORARILY_UNAVAILABLE", message=message) from error
     except web.RequestPayloadError as error:
-        raise HttpError(400, "MALFORMED_REQUEST", message="The body is not whole.") from error
+        raise HttpError(400, "MALFORMED_REQUEST", message="The body is incomplete.") from error
 
 
 async def _read_raw(request: web.Request, limit: int) -> bytes:
-    """The body as it comes, put together once; raises BodyTooLarge as soon as it is, and BodyMemoryExceeded."""
-    content = request.content
+    """Return the body as the client sent it; raises BodyTooLarge and BodyMemoryExceeded at once."""
+    content, components = request.content, request.app[COMPONENTS]
     if content.is_eof() and content.total_bytes <= min(limit, UNCOUNTED_BYTES):
         return content.read_nowait()
-    request.app[keys.INTAKE].check(request.content_length or 0)
-    seconds = request.app[keys.SETTINGS].value.upload_timeout_seconds
+    components.body_memory.check(request.content_length or 0)
+    seconds = components.settings.value.upload_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             return await _read_chunks(request, limit)
     except TimeoutError as error:
-        request.app[keys.TALLY].increment(BODIES_REJECTED, "slow")
-        message = f"The body was not whole within {seconds:g} s."
+        components.counters.increment(BODIES_REJECTED, "slow")
+        message = f"The body did not arrive within {seconds:g} s."
         raise HttpError(408, "DEADLINE_EXCEEDED", message=message) from error
 
 
 async def _read_chunks(request: web.Request, limit: int) -> bytes:
-    content, intake, connection = request.content, request.app[keys.INTAKE], request.protocol
+    content, connection = request.content, request.protocol
+    body_memory = request.app[COMPONENTS].body_memory
     parts: list[bytes] = []
     size = 0
     while part := content.read_nowait() if content.is_eof() else await content.readany():
@@ -103,7 +104,7 @@ async def _read_chunks(request: web.Request, limit: int) -> bytes:
         if size > limit:
             raise decompression.BodyTooLarge
         if size > UNCOUNTED_BYTES:
-            intake.reserve(connection, size)
+            body_memory.reserve(connection, size)
         parts.append(part)
         if len(parts) == _MAX_CHUNKS:
             parts = [b"".join(parts)]
@@ -111,45 +112,44 @@ async def _read_chunks(request: web.Request, limit: int) -> bytes:
 
 
 async def _decompress(request: web.Request, body: bytes, encoding: str, *, limit: int) -> bytes:
-    """The body decompressed, which may be a thousand times as much; raises BodyMemoryExceeded too."""
-    intake, connection = request.app[keys.INTAKE], request.protocol
+    """Return the body decompressed, which may be a thousand times larger; raises BodyMemoryExceeded too."""
+    body_memory, connection = request.app[COMPONENTS].body_memory, request.protocol
 
-    def hold(size: int) -> None:
+    def reserve(size: int) -> None:
         if size > max(UNCOUNTED_BYTES, len(body)):
-            intake.reserve(connection, size)
+            body_memory.reserve(connection, size)
 
-    plain = await decompression.decompress(body, encoding, limit=limit, reserve=hold)
-    if len(plain) > UNCOUNTED_BYTES:
-        intake.reserve(connection, len(plain))
-    return plain
+    decompressed = await decompression.decompress(body, encoding, limit=limit, reserve=reserve)
+    if len(decompressed) > UNCOUNTED_BYTES:
+        body_memory.reserve(connection, len(decompressed))
+    return decompressed
 
 
 @lru_cache(maxsize=256)
 def parse_content_type(header: str | None) -> str:
-    """The media type that a Content-Type header names, in lower case; JSON where there is none.
+    """Return the media type of a Content-Type header in lower case, or JSON if there is no header.
 
-    Raises HttpError for a type that is not read here, and for another parameter than charset=utf-8.
+    Raises HttpError for an unsupported media type, and for any parameter except charset=utf-8.
     """
     if not header:
         return JSON
     name, *parameters = (part.strip() for part in header.split(";"))
-    kind = name.lower()
-    if kind not in _REQUEST_MEDIA_TYPES:
-        message = (
-            f"Content-Type {_sanitize_header(name)} is not read here; send {', '.join(_REQUEST_MEDIA_TYPES)}."
-        )
+    media_type = name.lower()
+    if media_type not in _REQUEST_MEDIA_TYPES:
+        types = ", ".join(_REQUEST_MEDIA_TYPES)
+        message = f"The Content-Type {_sanitize_header(name)} is not supported; send {types}."
         raise HttpError(415, "INVALID_PARAMETER_VALUE", message=message)
     for parameter in filter(None, parameters):
         key, _, value = parameter.partition("=")
         if key.strip().lower() != "charset" or value.strip().strip('"').lower() not in {"utf-8", "utf8"}:
             message = (
-                f"Content-Type may have no parameter but charset=utf-8, not {_sanitize_header(parameter)}."
+                f"The only parameter of Content-Type is charset=utf-8, not {_sanitize_header(parameter)}."
             )
             raise HttpError(415, "INVALID_PARAMETER_VALUE", message=message)
-    return kind
+    return media_type
 
 
 def _sanitize_header(text: str) -> str:
-    """A header's own text, short and plain enough to be said back."""
-    plain = "".join(char if char.isascii() and char.isprintable() else "?" for char in text)
-    return plain if len(plain) <= 60 else f"{plain[:57]}..."
+    """Return at most 60 printable ASCII characters of a header, for use in a message."""
+    printable = "".join(char if char.isascii() and char.isprintable() else "?" for char in text)
+    return printable if len(printable) <= 60 else f"{printable[:57]}..."

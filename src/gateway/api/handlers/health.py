@@ -1,4 +1,4 @@
-"""The routes that tell how the gateway itself is."""
+"""The routes for the health and the versions of the gateway itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from gateway.api import keys, responses
+from gateway.api import responses
+from gateway.api.keys import COMPONENTS
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -19,47 +20,40 @@ _MLFLOW_TIMEOUT_SECONDS = 2.0
 
 
 async def live(request: web.Request) -> web.Response:
-    """GET /health/live: the event loop turns."""
+    """GET /health/live: the event loop runs."""
     return responses.json_response({"live": True})
-
-
-def is_ready(app: web.Application) -> bool:
-    """Whether MLflow was reached, every pinned model is warm and others can be loaded; not at shutdown."""
-    able = app[keys.CATALOG].ever_reached and app[keys.PINS].ready and app[keys.VITALS].healthy
-    return able and not app[keys.DRAIN].draining
 
 
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
 
-    503 too where no worker process can be started, as `workers.can_start` says. MLflow being away later
-    does not change it, since warm and cached models serve on; the body says so.
+    Also 503 if no worker process can be started (`workers.can_start`). It stays 200 if MLflow becomes
+    unavailable later, because warm and cached models still answer; the body says so.
     """
-    app = request.app
-    catalog, pins, drain = app[keys.CATALOG], app[keys.PINS], app[keys.DRAIN]
-    whole = is_ready(app)
-    since = catalog.unavailable_since
+    components = request.app[COMPONENTS]
+    catalog, since = components.catalog, components.catalog.unavailable_since
+    is_ready = components.ready
     body = {
-        "ready": whole,
-        "draining": drain.draining,
+        "ready": is_ready,
+        "draining": components.in_flight.draining,
         "mlflow": {
             "reached": catalog.ever_reached,
             "away": catalog.unavailable_reason,
             "since": None if since is None else since.isoformat(timespec="seconds"),
         },
-        "pinned": {"ready": pins.ready, "problems": dict(pins.failures)},
-        "workers": {"can_start": app[keys.VITALS].healthy},
+        "pinned": {"ready": components.pinned.ready, "problems": dict(components.pinned.failures)},
+        "workers": {"can_start": components.worker_health.healthy},
     }
-    return responses.json_response(body, status=200 if whole else 503)
+    return responses.json_response(body, status=200 if is_ready else 503)
 
 
 async def version(request: web.Request) -> web.Response:
-    """GET /version: what runs here, and MLflow's own version where it can be asked now."""
+    """GET /version: the versions of the gateway, Python, MLflow, and of the MLflow server if it answers."""
     body = {
         "gateway": metadata.version("model-invocation-endpoint"),
         "python": platform.python_version(),
         "mlflow": metadata.version("mlflow"),
-        "mlflow_server": await _server_version(request.app[keys.MLFLOW]),
+        "mlflow_server": await _server_version(request.app[COMPONENTS].mlflow),
     }
     return responses.json_response(body)
 

@@ -1,11 +1,12 @@
-"""The routes that tell of models and versions."""
+"""The routes that describe models and versions."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.api import keys, responses, schemas
+from gateway.api import responses, schemas
+from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name, get_model_ref
 from gateway.errors import BadRequest
 
@@ -17,9 +18,9 @@ _MAX_RESULTS_LIMIT = 1000
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """GET /model: registered models and experiments, a page at a time."""
+    """GET /model: one page of the registered models and experiments."""
     query = request.query
-    page = await request.app[keys.CATALOG].list_models(
+    page = await request.app[COMPONENTS].catalog.list_models(
         max_results=_parse_max_results(query.get("max_results")),
         page_token=query.get("page_token") or None,
         name_contains=query.get("filter", ""),
@@ -29,16 +30,15 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def show_model(request: web.Request) -> web.Response:
     """GET /model/{name}: one model with all its versions."""
-    details = await request.app[keys.CATALOG].get_model(get_model_name(request))
-    # An experiment may have a hundred thousand versions.
+    details = await request.app[COMPONENTS].catalog.get_model(get_model_name(request))
+    # An experiment may have 100,000 versions.
     return await asyncio.to_thread(lambda: responses.json_response(schemas.model_details_json(details)))
 
 
 async def show_version(request: web.Request) -> web.Response:
-    """GET /model/{name}/{version}: one version, whole."""
-    return responses.json_response(
-        schemas.version_details_json(await request.app[keys.DETAILS].get(get_model_ref(request)))
-    )
+    """GET /model/{name}/{version}: all that is known of one version."""
+    details = await request.app[COMPONENTS].details.get(get_model_ref(request))
+    return responses.json_response(schemas.version_details_json(details))
 
 
 def _parse_max_results(text: str | None) -> int:

@@ -1,4 +1,4 @@
-"""The id under which one request is found in the log."""
+"""The id under which the log has one request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class RequestIdGenerator:
-    """Gives ids that are unique to a process and to a request, at the cost of a counter."""
+    """A generator of ids that are unique to a process and a request, made by counting up."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(5)
         self._counter = count(1)
 
-    def get(self, given: str | None) -> str:
-        """The client's own id where it is short and plain, else a new one."""
-        if given and _VALID_ID.fullmatch(given):
-            return given
+    def get(self, client_id: str | None) -> str:
+        """Return the client's own id if it is valid, else a new one."""
+        if client_id and _VALID_ID.fullmatch(client_id):
+            return client_id
         return f"{self._prefix}-{next(self._counter):x}"

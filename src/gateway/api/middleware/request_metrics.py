@@ -1,4 +1,4 @@
-"""Which route a request belongs to, for those who count requests."""
+"""Counting of requests by route, status and predicted version."""
 
 from __future__ import annotations
 
@@ -21,36 +21,34 @@ _MAX_HISTOGRAMS: Final = 10_000
 
 
 class RequestMetrics:
-    """Counts requests by their route's pattern, never by their path: there are only so many.
+    """A recorder that counts requests by the pattern of their route, so that the number of labels is bounded.
 
-    A path and its twin with a slash are one route. What has no route is counted by its method, where that
-    is a usual one.
+    A path with and without a trailing slash is one route. A request without a route counts by its method.
     """
 
     def __init__(self, counters: RequestCounters, prediction_handlers: Sequence[Handler]) -> None:
-        """`predicting` are the handlers that predict."""
         self._counters = counters
         self._prediction_handlers = prediction_handlers
         self._histograms: dict[tuple[web.AbstractRoute, int, ModelKey | None], Histogram] = {}
         counters.on_reset = self._histograms.clear
 
     def record(self, request: web.Request, status: int, *, seconds: float, key: ModelKey | None) -> None:
-        """Count one request; `key` is the version that was to predict."""
-        cell = self._histograms.get((request.match_info.route, status, key)) or self._histogram(
+        """Count one request; `key` is the model version that was to predict, if any."""
+        histogram = self._histograms.get((request.match_info.route, status, key)) or self._histogram(
             request, status, key=key
         )
-        cell[bisect_left(BUCKET_BOUNDS, seconds)] += 1
-        cell[-1] += seconds
+        histogram[bisect_left(BUCKET_BOUNDS, seconds)] += 1
+        histogram[-1] += seconds
 
     def _histogram(self, request: web.Request, status: int, *, key: ModelKey | None) -> Histogram:
         route = request.match_info.route
-        if route.resource is None:  # such a route is another one each time
+        if route.resource is None:  # aiohttp makes a new route object for each request without a route
             method = request.method if request.method in _KNOWN_METHODS else "other"
             return self._counters.histogram(RouteKey(method, "none", predicts=False), status, key=None)
         path = route.resource.canonical.rstrip("/")
-        place = RouteKey(route.method, path, predicts=route.handler in self._prediction_handlers)
-        cell = self._counters.histogram(place, status, key=key)
+        route_key = RouteKey(route.method, path, predicts=route.handler in self._prediction_handlers)
+        histogram = self._counters.histogram(route_key, status, key=key)
         if len(self._histograms) >= _MAX_HISTOGRAMS:
             self._histograms.clear()
-        self._histograms[route, status, key] = cell
-        return cell
+        self._histograms[route, status, key] = histogram
+        return histogram

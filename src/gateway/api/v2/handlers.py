@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from gateway.api import keys, responses
+from gateway.api import responses
 from gateway.api.body import reader
 from gateway.api.errors import HttpError
-from gateway.api.handlers import health
+from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name, get_model_ref
 from gateway.api.v2 import metadata as v2_metadata
 from workers.errors import ModelLoadError
@@ -30,85 +30,86 @@ _READY: Final = "READY"
 
 
 async def server(request: web.Request) -> web.Response:
-    """GET /v2: what answers here."""
+    """GET /v2: the server's name, version and extensions."""
     body = {"name": _PROJECT, "version": metadata.version(_PROJECT), "extensions": _EXTENSIONS}
     return responses.json_response(body)
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /v2/health/ready: as /health/ready decides."""
-    is_ready = health.is_ready(request.app)
+    """GET /v2/health/ready: the same decision as /health/ready."""
+    is_ready = request.app[COMPONENTS].ready
     return responses.json_response({"ready": is_ready}, status=200 if is_ready else 503)
 
 
 async def model(request: web.Request) -> web.Response:
-    """GET /v2/models/{name}[/versions/{version}]: inputs and outputs, by the signature."""
-    resolution = await _resolve(request)
-    version = resolution.version
-    signature = await request.app[keys.DETAILS].signature(version)
-    versions = [version.version]
+    """GET /v2/models/{name}[/versions/{version}]: the inputs and outputs of the signature."""
+    components, version = request.app[COMPONENTS], (await _resolve(request)).version
+    signature = await components.details.signature(version)
+    numbers = [version.version]
     if "version" not in request.match_info:
-        details = await request.app[keys.CATALOG].get_model(get_model_name(request))
-        versions = [each.version for each in details.versions if each.status == _READY]
-    return responses.json_response(v2_metadata.model_metadata(version.name, versions, signature))
+        details = await components.catalog.get_model(get_model_name(request))
+        numbers = [each.version for each in details.versions if each.status == _READY]
+    return responses.json_response(v2_metadata.model_metadata(version.name, numbers, signature))
 
 
 async def model_ready(request: web.Request) -> web.Response:
-    """GET …/ready: whether the version would answer now, loading it first where it is cold.
+    """GET …/ready: whether a request to the version would be answered now, if need be after a load.
 
-    Raises LoadFailed while the memory of a failed load lasts.
+    Raises ModelLoadError while the backoff after a failed load lasts.
     """
     version = (await _resolve(request)).version
-    state = request.app[keys.POOL].status(version.key)
-    if state.state == "failed":
-        raise ModelLoadError(state.reason or "The model could not be loaded.")
-    body = {"name": version.name, "version": version.version, "ready": True, "state": state.state}
+    status = request.app[COMPONENTS].pool.status(version.key)
+    if status.state == "failed":
+        raise ModelLoadError(status.reason or "The model could not be loaded.")
+    body = {"name": version.name, "version": version.version, "ready": True, "state": status.state}
     return responses.json_response(body)
 
 
 async def infer(request: web.Request) -> web.Response:
-    """POST …/infer: the outputs of the version that the path names."""
+    """POST …/infer: the outputs of one model version."""
     ref = get_model_ref(request)
     length = _parse_json_length(request)
     job = Job(await reader.read_body(request), OPEN_INFERENCE, OPEN_INFERENCE, length)
-    return _prediction_response(await request.app[keys.SERVING].predict(ref, job))
+    return _prediction_response(await request.app[COMPONENTS].predictions.predict(ref, job))
 
 
 async def _resolve(request: web.Request) -> Resolution:
-    ref, catalog = get_model_ref(request), request.app[keys.CATALOG]
+    ref, catalog = get_model_ref(request), request.app[COMPONENTS].catalog
     return catalog.resolve_cached(ref) or await catalog.resolve(ref)
 
 
 def _parse_json_length(request: web.Request) -> int | None:
-    """How much of the body is JSON, None for all of it; a missing Content-Type is no fault.
+    """Return how many bytes of the body are JSON, or None for all of them.
 
-    Raises HttpError for other types, and for a length that is no number.
+    A request without Content-Type is valid. Raises HttpError for another type, or if the length is no number.
     """
     header, length = request.headers.get("Content-Type"), request.headers.get(_JSON_LENGTH_HEADER)
     is_binary = header is not None and header.partition(";")[0].strip().lower() == _OCTET_STREAM
     if not is_binary and reader.parse_content_type(header) != reader.JSON:
-        message = f"Bodies are {reader.JSON} here, or {_OCTET_STREAM} with the header {_JSON_LENGTH_HEADER}."
+        message = f"The body must be {reader.JSON}, or {_OCTET_STREAM} with the header {_JSON_LENGTH_HEADER}."
         raise HttpError(415, "INVALID_PARAMETER_VALUE", message=message)
     if length is None and not is_binary:
         return None
     if length is None or not (length.isascii() and length.isdigit() and len(length) <= 18):
-        message = f"A binary body has a header {_JSON_LENGTH_HEADER}: how many bytes of it are JSON."
+        message = (
+            f"A binary body needs the header {_JSON_LENGTH_HEADER}: the number of its bytes that are JSON."
+        )
         raise HttpError(400, "INVALID_PARAMETER_VALUE", message=message)
     return int(length)
 
 
-def _prediction_response(made: Prediction) -> web.Response:
-    """The worker's answer, with the model's name and version put in front; it is never parsed."""
-    key, reply = made.resolution.version.key, made.reply
-    head = _response_prefix(key.name, key.version)
-    headers = responses.version_headers(made.resolution, made.timing)
+def _prediction_response(prediction: Prediction) -> web.Response:
+    """Return the worker's reply with the model's name and version in front; the reply is never parsed."""
+    key, reply = prediction.resolution.version.key, prediction.reply
+    prefix = _response_prefix(key.name, key.version)
+    headers = responses.version_headers(prediction.resolution, prediction.timing)
     headers["Content-Type"] = reply.content_type
     if reply.json_length is not None:
-        headers[_JSON_LENGTH_HEADER] = str(len(head) + reply.json_length - 1)
-    return web.Response(body=b"".join((head, memoryview(reply.body)[1:])), headers=headers)
+        headers[_JSON_LENGTH_HEADER] = str(len(prefix) + reply.json_length - 1)
+    return web.Response(body=b"".join((prefix, memoryview(reply.body)[1:])), headers=headers)
 
 
 @lru_cache(maxsize=1024)
 def _response_prefix(name: str, version: str) -> bytes:
-    """A JSON object's beginning, up to where its first other member follows."""
+    """Return the start of a JSON object, up to its third member."""
     return orjson.dumps({"model_name": name, "model_version": version})[:-1] + b","

@@ -1,4 +1,4 @@
-"""A signature as the Open Inference Protocol tells of it, in the terms of MLServer's MLflow runtime."""
+"""A signature as metadata of the Open Inference Protocol, in the terms of MLServer's MLflow runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMN_DATATYPES: Final[Mapping[object, tuple[str, str]]] = {
     "binary": ("BYTES", "base64"),
     "datetime": ("BYTES", "datetime"),
 }
-_FALLBACK_DATATYPE: Final = ("BYTES", "pd_json")  # arrays, objects, maps, and whatever types are to come
+_FALLBACK_DATATYPE: Final = ("BYTES", "pd_json")  # arrays, objects, maps, and types that MLflow may add
 _TENSOR_DATATYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
     **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
@@ -30,7 +30,7 @@ _TENSOR_DATATYPES: Final[Mapping[str, str]] = {
 
 
 def model_metadata(name: str, versions: list[str], signature: Signature | None) -> JsonObject:
-    """A model's metadata; one without signature has no inputs and outputs to tell of."""
+    """Return a model's metadata; inputs and outputs are empty if it has no signature."""
     return {
         "name": name,
         "versions": versions,
@@ -41,12 +41,12 @@ def model_metadata(name: str, versions: list[str], signature: Signature | None) 
 
 
 def _tensors(specs: object, prefix: str) -> list[JsonObject]:
-    """One tensor per column or tensor of a schema in MLflow's JSON form."""
-    listed = specs if isinstance(specs, list) else []
-    return [_tensor(spec, f"{prefix}-{at}") for at, spec in enumerate(listed) if isinstance(spec, Mapping)]
+    """Return one tensor for each column or tensor of a schema in MLflow's JSON form."""
+    entries = enumerate(specs if isinstance(specs, list) else [])
+    return [_tensor(spec, f"{prefix}-{index}") for index, spec in entries if isinstance(spec, Mapping)]
 
 
-def _tensor(spec: Mapping[str, object], default: str) -> JsonObject:
+def _tensor(spec: Mapping[str, object], default_name: str) -> JsonObject:
     name = spec.get("name")
     tensor = spec.get("tensor-spec")
     shape: object = [-1, 1]
@@ -59,7 +59,7 @@ def _tensor(spec: Mapping[str, object], default: str) -> JsonObject:
             _COLUMN_DATATYPES.get(kind, _FALLBACK_DATATYPE) if isinstance(kind, str) else _FALLBACK_DATATYPE
         )
     return {
-        "name": name if isinstance(name, str) else default,
+        "name": name if isinstance(name, str) else default_name,
         "datatype": datatype,
         "shape": shape,
         "parameters": {"content_type": content_type},

@@ -1,6 +1,6 @@
-"""The routes of the Open Inference Protocol's repository: which models are loaded, load one, unload one.
+"""The routes of the Open Inference Protocol's model repository: list, load and unload models.
 
-Nothing can be loaded here that MLflow does not hold; a caller names a model, never a location.
+A client can load only models of the MLflow server: it gives a name, never a location.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.api import keys, responses
+from gateway.api import responses
 from gateway.api.body import reader
 from gateway.api.errors import HttpError
+from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name
 from gateway.domain.refs import ModelRef, parse_selector
 
@@ -30,44 +31,46 @@ _NOT_LOADED_REASON: Final = "not loaded; the first request loads it"
 
 
 async def index(request: web.Request) -> web.Response:
-    """POST /v2/repository/index: what is loaded, and of each other model its latest version."""
+    """POST /v2/repository/index: the loaded versions, and the latest version of every other model."""
     document = await _read_json_object(request)
     only_ready = document.get("ready", False)
     if not isinstance(only_ready, bool):
         raise _invalid_parameter("ready must be true or false.")
-    states = request.app[keys.POOL].statuses()
+    statuses = request.app[COMPONENTS].pool.statuses()
     entries = [
-        _loaded_entry(key, state) for key, state in states.items() if state.state == "warm" or not only_ready
+        _loaded_entry(key, status)
+        for key, status in statuses.items()
+        if status.state == "warm" or not only_ready
     ]
     if not only_ready:
-        loaded = {(key.name, key.version) for key in states}
-        models = await _list_all_models(request.app[keys.CATALOG])
+        loaded = {(key.name, key.version) for key in statuses}
+        models = await _list_all_models(request.app[COMPONENTS].catalog)
         entries += [_unloaded_entry(model) for model in models if (model.name, model.latest) not in loaded]
     return responses.json_response(entries)
 
 
 async def load(request: web.Request) -> web.Response:
-    """POST /v2/repository/models/{name}/load: have the latest version warm, or `parameters.version`."""
+    """POST /v2/repository/models/{name}/load: load the latest version, or `parameters.version`."""
     parameters = await _read_parameters(request, "version")
     version = await _resolve_version(request, parameters.get("version", "latest"))
-    await request.app[keys.SERVING].ensure_loaded(version)
+    await request.app[COMPONENTS].predictions.ensure_loaded(version)
     return responses.json_response({"name": version.name, "version": version.version, "state": "READY"})
 
 
 async def unload(request: web.Request) -> web.Response:
-    """POST /v2/repository/models/{name}/unload: end the workers of every version, or of one.
+    """POST /v2/repository/models/{name}/unload: unload every version, or `parameters.version`.
 
-    What they were asked already they answer first. Raises NotFound for a model that is not there.
+    The workers answer their queued requests first. Raises NotFound if there is no such model.
     """
     parameters = await _read_parameters(request, "version", "unload_dependents")
-    pool, name = request.app[keys.POOL], get_model_name(request)
+    pool, name = request.app[COMPONENTS].pool, get_model_name(request)
     if "version" in parameters:
-        found = [(await _resolve_version(request, parameters["version"])).key]
+        keys = [(await _resolve_version(request, parameters["version"])).key]
     else:
-        found = [key for key in pool.statuses() if key.name == name]
-    loaded = [key for key in found if pool.is_loaded(key)]
-    if not found:
-        await request.app[keys.CATALOG].get_model(name)
+        keys = [key for key in pool.statuses() if key.name == name]
+    loaded = [key for key in keys if pool.is_loaded(key)]
+    if not keys:
+        await request.app[COMPONENTS].catalog.get_model(name)
     await pool.unload(*loaded)
     return responses.json_response({"name": name, "unloaded": [key.version for key in loaded]})
 
@@ -75,27 +78,29 @@ async def unload(request: web.Request) -> web.Response:
 async def _resolve_version(request: web.Request, text: object) -> ModelVersion:
     if isinstance(text, bool) or not isinstance(text, str | int):
         raise _invalid_parameter("version must be a number, latest, best or @alias.")
-    ref, catalog = ModelRef(get_model_name(request), parse_selector(str(text))), request.app[keys.CATALOG]
+    ref = ModelRef(get_model_name(request), parse_selector(str(text)))
+    catalog = request.app[COMPONENTS].catalog
     return (catalog.resolve_cached(ref) or await catalog.resolve(ref)).version
 
 
 async def _read_parameters(request: web.Request, *known: str) -> dict[str, Any]:
-    """The body's parameters. Raises HttpError for one that is not known (Triton's `config`, `file:…`)."""
+    """Return the body's parameters; raises HttpError for an unknown one (Triton's `config`, `file:…`)."""
     parameters = (await _read_json_object(request)).get("parameters") or {}
     if not isinstance(parameters, dict):
         raise _invalid_parameter("parameters must be an object.")
     if unknown := sorted(set(parameters) - set(known)):
-        raise _invalid_parameter(
-            f"The parameter {unknown[0][:100]!r} is not known; there are {', '.join(known)}."
+        message = (
+            f"The parameter {unknown[0][:100]!r} is unknown; the known parameters are {', '.join(known)}."
         )
+        raise _invalid_parameter(message)
     return parameters
 
 
 async def _read_json_object(request: web.Request) -> dict[str, Any]:
-    """The body as an object, an empty one where there is none; its Content-Type does not matter."""
+    """Return the body's JSON object, or an empty one if there is no body; ignores Content-Type."""
     content = await reader.read_body(request)
     if len(content) > _MAX_BODY_BYTES:
-        message = f"The body is larger than {_MAX_BODY_BYTES} bytes, which is as much as this route takes."
+        message = f"The body is larger than this route's limit of {_MAX_BODY_BYTES} bytes."
         raise HttpError(413, "RESOURCE_LIMIT_EXCEEDED", message=message)
     try:
         document = orjson.loads(content) if content.strip() else {}
@@ -121,12 +126,12 @@ async def _list_all_models(catalog: Catalog) -> list[Model]:
             return models
 
 
-def _loaded_entry(key: ModelKey, state: ModelStatus) -> dict[str, str]:
+def _loaded_entry(key: ModelKey, status: ModelStatus) -> dict[str, str]:
     return {
         "name": key.name,
         "version": key.version,
-        "state": _STATES.get(state.state, "UNAVAILABLE"),
-        "reason": state.reason or "",
+        "state": _STATES.get(status.state, "UNAVAILABLE"),
+        "reason": status.reason or "",
     }
 
 

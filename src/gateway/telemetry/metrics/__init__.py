@@ -1,1 +1,1 @@
-"""What happened since the gateway began and how it is now, as numbers; knows no HTTP."""
+"""The gateway's metrics; nothing here knows HTTP."""

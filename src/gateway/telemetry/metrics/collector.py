@@ -1,4 +1,4 @@
-"""This process' figures, and those that its siblings have written down."""
+"""Collection of this process' metrics, and of those that the other gateway processes published."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotSlot:
-    """One gateway process among several, by its number from 1; alone where nothing else is said."""
+    """The place of one gateway process among several, by its number from 1; by default it is the only one."""
 
     def __init__(self, snapshots: SharedSnapshots | None = None, number: int = 1) -> None:
         self.snapshots = snapshots or SharedSnapshots(1)
@@ -43,9 +43,9 @@ class SnapshotSlot:
 
 
 class MetricsCollector:
-    """Gathers all figures when asked; owns none of them but those of the processes before this one.
+    """A collector that reads all metrics on demand, and publishes them for the other gateway processes.
 
-    A process that takes a dead one's seat goes on from its last totals, so that none goes backwards.
+    A process that replaces a dead one continues from its last totals, so that no counter goes backwards.
     """
 
     def __init__(
@@ -56,100 +56,99 @@ class MetricsCollector:
         collect_gauges: Callable[[], Iterable[GaugeSample]],
         slot: SnapshotSlot,
     ) -> None:
-        """`levels` reads the gauges."""
+        """`collect_gauges` reads the gauges."""
         self._counters = counters
         self._request_counters = request_counters
         self._collect_gauges = collect_gauges
         self._slot = slot
         self._process_collector = ProcessCollector(registry=None)
-        last = slot.snapshots.read(slot.number)
-        self._initial_totals = snapshot.decode(last[0]).totals if last else {}
-        self._warned = False
+        stored = slot.snapshots.read(slot.number)
+        self._initial_totals = snapshot.decode(stored[0]).totals if stored else {}
+        self._too_large_logged = False
         self._publish_lock = asyncio.Lock()
         counters.increment(definitions.PROCESS_STARTS)
 
     async def run(self) -> None:
-        """Write this process' figures down for its siblings every second, until cancelled."""
+        """Publish this process' metrics every second; return at once if there is no other process."""
         while self._slot.peers:
             await self._publish()
             await asyncio.sleep(_PUBLISH_SECONDS)
 
     async def snapshots(self) -> dict[int, Snapshot]:
-        """Everybody's figures, by the number of the process; this one's are of this moment."""
-        ours = await self._publish()
-        ours.gauges[definitions.SNAPSHOT_AGE.name, ()] = 0.0
-        others = await asyncio.to_thread(self._read_peers)
-        return dict(sorted({self._slot.number: ours, **others}.items()))
+        """Return the metrics of all processes by process number; those of this process are current."""
+        own = await self._publish()
+        own.gauges[definitions.SNAPSHOT_AGE.name, ()] = 0.0
+        peers = await asyncio.to_thread(self._read_peers)
+        return dict(sorted({self._slot.number: own, **peers}.items()))
 
     async def _publish(self) -> Snapshot:
-        """This process' figures, which its siblings can read from now on.
+        """Collect this process' metrics, publish them, and return them.
 
-        Numbers are copied here and put together in a thread: with many models that takes milliseconds.
+        Only the copies are made on the event loop: with many models the rest takes milliseconds.
         """
-        async with self._publish_lock:  # or what was gathered first might be written last
-            counts, traffic, levels = (
-                dict(self._counters.counts),
-                self._request_counters.copy(),
-                list(self._collect_gauges()),
-            )
-            ours, content = await asyncio.to_thread(self._build, counts, traffic, levels=levels)
+        async with self._publish_lock:  # an older snapshot must not overwrite a newer one
+            counts, requests = dict(self._counters.counts), self._request_counters.copy()
+            gauges = list(self._collect_gauges())
+            own, content = await asyncio.to_thread(self._build, counts, requests, gauges=gauges)
             if content and not self._slot.snapshots.write(self._slot.number, content):
-                self._warn_once()
-            return ours
+                self._log_too_large_once(len(content))
+            return own
 
     def _build(
         self,
         counts: Mapping[tuple[CounterSpec, Labels], int],
-        traffic: RequestCounters,
+        requests: RequestCounters,
         *,
-        levels: Iterable[GaugeSample],
+        gauges: Iterable[GaugeSample],
     ) -> tuple[Snapshot, bytes]:
-        """The figures, and how they are written down where somebody reads that."""
-        ours = Snapshot(
-            sum_by_series(chain(self._initial_totals.items(), _current_totals(counts, traffic))),
-            {(family.name, labels): float(number) for family, labels, number in levels}
-            | self._process_gauges(),
+        """Return the snapshot, and its encoded form if there are other processes to read it."""
+        own = Snapshot(
+            sum_by_series(chain(self._initial_totals.items(), _current_totals(counts, requests))),
+            {(spec.name, labels): float(value) for spec, labels, value in gauges} | self._process_gauges(),
         )
-        return ours, ours.encode() if self._slot.peers else b""
+        return own, own.encode() if self._slot.peers else b""
 
     def _read_peers(self) -> dict[int, Snapshot]:
-        found = {}
+        snapshots = {}
         for number in self._slot.peers:
-            if last := self._slot.snapshots.read(number):
-                content, age = last
-                theirs = found[number] = snapshot.decode(content)
+            if stored := self._slot.snapshots.read(number):
+                content, age = stored
+                peer = snapshots[number] = snapshot.decode(content)
                 if age > _STALE_SECONDS:
-                    theirs.gauges.clear()
-                theirs.gauges[definitions.SNAPSHOT_AGE.name, ()] = age
-        return found
+                    peer.gauges.clear()
+                peer.gauges[definitions.SNAPSHOT_AGE.name, ()] = age
+        return snapshots
 
-    def _warn_once(self) -> None:
-        if not self._warned:
-            self._warned = True
+    def _log_too_large_once(self, size: int) -> None:
+        if not self._too_large_logged:
+            self._too_large_logged = True
             logger.error(
-                "the figures are too many to be shared: the other processes show old ones of this one"
+                "The metrics of this process are too large to share (%d bytes);"
+                " other processes show outdated ones",
+                size,
+                extra={"event": "metrics_snapshot_too_large", "bytes": size},
             )
 
     def _process_gauges(self) -> dict[SeriesKey, float]:
-        """Reads `/proc`; nothing where that is not to be had."""
-        known = {family.name for family in definitions.PROCESS_METRICS}
-        found = {family.name: family.samples[0].value for family in self._process_collector.collect()}
-        return {(name, ()): value for name, value in found.items() if name in known}
+        """Read the process' metrics from `/proc`; return none on systems without it."""
+        known = {spec.name for spec in definitions.PROCESS_METRICS}
+        values = {metric.name: metric.samples[0].value for metric in self._process_collector.collect()}
+        return {(name, ()): value for name, value in values.items() if name in known}
 
 
 def _current_totals(
-    counts: Mapping[tuple[CounterSpec, Labels], int], traffic: RequestCounters
+    counts: Mapping[tuple[CounterSpec, Labels], int], requests: RequestCounters
 ) -> Iterator[tuple[SeriesKey, Sequence[float]]]:
-    """What was counted in this process' own time."""
-    for (event, labels), count in counts.items():
-        yield (_metric_name(event), labels), (count,)
-    for event, requests in ((REQUESTS, traffic.requests()), (PREDICTIONS, traffic.predictions())):
-        for labels, number in requests:
-            yield (_metric_name(event), labels), (number,)
-    for labels, cell in traffic.durations():
-        yield (definitions.PREDICTION_SECONDS.name, labels), cell
+    """Yield what was counted since this process started."""
+    for (spec, labels), count in counts.items():
+        yield (_metric_name(spec), labels), (count,)
+    for spec, totals in ((REQUESTS, requests.requests()), (PREDICTIONS, requests.predictions())):
+        for labels, total in totals:
+            yield (_metric_name(spec), labels), (total,)
+    for labels, histogram in requests.durations():
+        yield (definitions.PREDICTION_SECONDS.name, labels), histogram
 
 
 @lru_cache(maxsize=256)
-def _metric_name(event: CounterSpec) -> str:
-    return definitions.to_metric_spec(event).name
+def _metric_name(spec: CounterSpec) -> str:
+    return definitions.to_metric_spec(spec).name

@@ -1,4 +1,4 @@
-"""Every metric there is: its name, its type, its labels and what it means."""
+"""The definition of every metric: its name, type, labels and meaning."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _VERSION_LABELS: Final = ("model", "version")
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """A metric by its name in the page, for a counter without `_total`.
+    """A metric; `name` is its name on the page, for a counter without `_total`.
 
-    What is `per_process` stands in the page once for each gateway process, which is its first label;
-    of everything else the processes' sum does.
+    A `per_process` metric has one sample for each gateway process, and the process as its first label. Any
+    other metric is the sum over the processes.
     """
 
     name: str
@@ -38,31 +38,31 @@ class MetricSpec:
 
     @property
     def exposed_name(self) -> str:
-        """The name as it stands in the page."""
+        """The name on the page."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
     @property
     def exposed_labels(self) -> tuple[str, ...]:
-        """The labels as they stand in the page."""
+        """The labels on the page."""
         return ("process", *self.labels) if self.per_process else self.labels
 
 
 PROCESS_STARTS: Final = CounterSpec(
-    "process_starts", "Gateway processes started, those in place of dead ones among them."
+    "process_starts", "Gateway processes started, including replacements of dead ones."
 )
 
 
-def to_metric_spec(event: CounterSpec) -> MetricSpec:
-    """How an event stands in the page."""
-    return MetricSpec(f"gateway_{event.name}", event.documentation, "counter", event.labels)
+def to_metric_spec(counter: CounterSpec) -> MetricSpec:
+    """Return the metric that exposes a counter."""
+    return MetricSpec(f"gateway_{counter.name}", counter.documentation, "counter", counter.labels)
 
 
-def _gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> MetricSpec:
-    return MetricSpec(f"gateway_{name}", meaning, "gauge", labels, per_process=True)
+def _gauge(name: str, documentation: str, labels: tuple[str, ...] = ()) -> MetricSpec:
+    return MetricSpec(f"gateway_{name}", documentation, "gauge", labels, per_process=True)
 
 
-def _process_metric(name: str, meaning: str, kind: Kind = "gauge") -> MetricSpec:
-    return MetricSpec(f"process_{name}", meaning, kind, per_process=True)
+def _process_metric(name: str, documentation: str, kind: Kind = "gauge") -> MetricSpec:
+    return MetricSpec(f"process_{name}", documentation, kind, per_process=True)
 
 
 COUNTERS: Final = tuple(
@@ -86,19 +86,19 @@ COUNTERS: Final = tuple(
 )
 PREDICTION_SECONDS: Final = MetricSpec(
     "gateway_invocation_seconds",
-    "Seconds until a request for a prediction was answered, a stream to its end, by the kind of its status.",
+    "Seconds from a prediction request to its response, for a stream to its end, by class of status.",
     "histogram",
     ("status",),
 )
 
-READY: Final = _gauge("ready", "1 where requests are welcome, as /health/ready decides.")
+READY: Final = _gauge("ready", "1 if the gateway is ready for requests, as /health/ready decides.")
 DRAINING: Final = _gauge("draining", "1 while the gateway is shutting down.")
-MLFLOW_UNAVAILABLE: Final = _gauge("mlflow_away", "1 where the last call to MLflow failed.")
+MLFLOW_UNAVAILABLE: Final = _gauge("mlflow_away", "1 if the last call to MLflow failed.")
 PINNED_MODELS_FAILING: Final = _gauge(
-    "pinned_problems", "Pinned models that could not be had at the last try."
+    "pinned_problems", "Pinned models that could not be loaded at the last try."
 )
 REQUESTS_IN_FLIGHT: Final = _gauge(
-    "requests_in_flight", "Requests being answered, the one for this page among them."
+    "requests_in_flight", "Requests in flight, including the one for this page."
 )
 MODELS_LOADED: Final = _gauge("models_loaded", "Model versions that are loaded.")
 MODELS_LOADING: Final = _gauge("models_loading", "Model versions that are being loaded.")
@@ -107,28 +107,28 @@ QUEUED_REQUESTS: Final = _gauge(
     "requests_waiting", "Requests that wait for a worker of a loaded version.", _VERSION_LABELS
 )
 ACTIVE_PREDICTIONS: Final = _gauge(
-    "requests_running", "Requests that workers of a loaded version have.", _VERSION_LABELS
+    "requests_running", "Requests that workers of a loaded version are running.", _VERSION_LABELS
 )
 MODEL_MEMORY: Final = _gauge(
     "model_memory_bytes",
-    "Memory that the workers of a loaded version have for themselves (PSS).",
+    "Memory of the workers of a loaded version, without what they share with the fork server (PSS).",
     _VERSION_LABELS,
 )
 BASE_MEMORY: Final = _gauge(
-    "own_memory_bytes", "Memory of the gateway's process, the template, and what workers share with it (PSS)."
+    "own_memory_bytes", "Memory of the gateway process and the fork server, shared with workers or not (PSS)."
 )
 MEMORY_LIMIT: Final = _gauge(
-    "memory_budget_bytes", "What all of that may take together; none where there is no limit."
+    "memory_budget_bytes", "Limit for all of that together; absent if there is no limit."
 )
 EVENT_LOOP_LAG: Final = _gauge(
-    "event_loop_lag_seconds", "The longest delay of the event loop in the last 30 to 60 seconds."
+    "event_loop_lag_seconds", "Longest delay of the event loop in the last 30 to 60 seconds."
 )
 ASYNCIO_TASKS: Final = _gauge(
-    "tasks", "Tasks of the event loop: one for each connection and request, some for each warm model."
+    "tasks", "Tasks of the event loop: one for each connection and request, some for each loaded model."
 )
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
-    "How old a process' figures here are; one that is dead or stuck has no other gauges after 10 seconds.",
+    "Age of a process' metrics; a process that is dead or stuck has no other gauges after 10 seconds.",
 )
 GAUGES: Final = (
     READY,
@@ -157,9 +157,9 @@ PROCESS_METRICS: Final = (
     _process_metric("open_fds", "Number of open file descriptors."),
     _process_metric("max_fds", "Maximum number of open file descriptors."),
 )
-"""What prometheus_client's ProcessCollector reads of the gateway's own process: Linux only."""
+"""The metrics of the gateway process that prometheus_client's ProcessCollector reads, on Linux only."""
 
 
-def all_metrics(more: Sequence[CounterSpec] = ()) -> tuple[MetricSpec, ...]:
-    """All of them, and those of `more` events, which are counted where these here are not to be known."""
-    return (*COUNTERS, *map(to_metric_spec, more), PREDICTION_SECONDS, *GAUGES, *PROCESS_METRICS)
+def all_metrics(more_counters: Sequence[CounterSpec] = ()) -> tuple[MetricSpec, ...]:
+    """Return all metrics; `more_counters` are those of packages that this module must not import."""
+    return (*COUNTERS, *map(to_metric_spec, more_counters), PREDICTION_SECONDS, *GAUGES, *PROCESS_METRICS)

@@ -1,4 +1,4 @@
-"""How late the event loop is: what a request waits although nothing is wrong with its model."""
+"""Measurement of the event loop's lag: the time that requests wait for the gateway itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WINDOW_SECONDS: Final = 30.0
 
 
 class EventLoopLag:
-    """The longest delay of the last 30 to 60 seconds, whoever reads it and however often."""
+    """A meter of the event loop's longest delay in the last 30 to 60 seconds; reading it changes nothing."""
 
     def __init__(self) -> None:
         self._previous_max = 0.0
@@ -19,7 +19,7 @@ class EventLoopLag:
 
     @property
     def max_seconds(self) -> float:
-        """Seconds."""
+        """The longest delay in seconds."""
         return max(self._previous_max, self._current_max)
 
     async def run(self) -> None:
@@ -32,7 +32,7 @@ class EventLoopLag:
             self.record(loop.time() - due, at=due)
 
     def record(self, seconds: float, *, at: float) -> None:
-        """Something was due `at` this time of the loop, and came so much later."""
+        """Record that a timer due at loop time `at` fired `seconds` late."""
         if at - self._window_start >= _WINDOW_SECONDS:
             self._previous_max, self._current_max, self._window_start = self._current_max, 0.0, at
         self._current_max = max(self._current_max, seconds)

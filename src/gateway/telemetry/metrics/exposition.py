@@ -1,4 +1,4 @@
-"""All processes' figures in Prometheus' forms."""
+"""The metrics of all processes as metric families of prometheus_client."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ _BUCKET_LABELS: Final = (*map(floatToGoString, BUCKET_BOUNDS), "+Inf")
 
 
 class SnapshotCollector(Collector):
-    """Every family there is, whether anything of it has happened or not; one without labels is 0 then."""
+    """A collector that yields every metric, also those without samples; without labels such a metric is 0."""
 
-    def __init__(self, snapshots: Mapping[int, Snapshot], families: Sequence[MetricSpec]) -> None:
-        """`snapshots` by the number of the process."""
-        self._metrics = families
+    def __init__(self, snapshots: Mapping[int, Snapshot], metrics: Sequence[MetricSpec]) -> None:
+        """`snapshots` are by process number."""
+        self._metrics = metrics
         totals = sum_by_series(chain.from_iterable(each.totals.items() for each in snapshots.values()))
         self._samples: dict[str, list[tuple[tuple[str, ...], Sequence[float]]]] = defaultdict(list)
-        for (name, labels), numbers in totals.items():
-            self._samples[name].append((labels, numbers))
-        for process, each in snapshots.items():
-            for (name, labels), number in each.gauges.items():
-                self._samples[name].append(((str(process), *labels), (number,)))
+        for (name, labels), values in totals.items():
+            self._samples[name].append((labels, values))
+        for process, snapshot in snapshots.items():
+            for (name, labels), value in snapshot.gauges.items():
+                self._samples[name].append(((str(process), *labels), (value,)))
 
     def collect(self) -> Iterator[Metric]:
-        """The families, in their order."""
-        for family in self._metrics:
-            rows = self._samples.get(family.name, [])
-            if not rows and not family.exposed_labels:
-                rows = [((), (0,))]
-            yield _to_prometheus(family, sorted(rows))
+        """Yield the metrics in the order of their definitions."""
+        for spec in self._metrics:
+            samples = self._samples.get(spec.name, [])
+            if not samples and not spec.exposed_labels:
+                samples = [((), (0,))]
+            yield _to_prometheus(spec, sorted(samples))
 
 
-def build_registry(snapshots: Mapping[int, Snapshot], families: Sequence[MetricSpec]) -> CollectorRegistry:
-    """A registry of our own that holds nothing but the page; for one use."""
-    made = CollectorRegistry()
-    made.register(SnapshotCollector(snapshots, families))
-    return made
+def build_registry(snapshots: Mapping[int, Snapshot], metrics: Sequence[MetricSpec]) -> CollectorRegistry:
+    """Return a registry for one page, which holds nothing but these metrics."""
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(snapshots, metrics))
+    return registry
 
 
-def _to_prometheus(family: MetricSpec, rows: Sequence[tuple[tuple[str, ...], Sequence[float]]]) -> Metric:
-    if family.kind == "histogram":
-        histogram = HistogramMetricFamily(family.name, family.documentation, labels=family.exposed_labels)
-        for labels, (*counts, total) in rows:
+def _to_prometheus(spec: MetricSpec, samples: Sequence[tuple[tuple[str, ...], Sequence[float]]]) -> Metric:
+    if spec.kind == "histogram":
+        histogram = HistogramMetricFamily(spec.name, spec.documentation, labels=spec.exposed_labels)
+        for labels, (*counts, total) in samples:
             buckets = list(zip(_BUCKET_LABELS, accumulate(counts), strict=True))
             histogram.add_metric(labels, buckets, total)
         return histogram
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    made = kind(family.name, family.documentation, labels=family.exposed_labels)
-    for labels, (number,) in rows:
-        made.add_metric(labels, number)
-    return made
+    family = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
+    metric = family(spec.name, spec.documentation, labels=spec.exposed_labels)
+    for labels, (value,) in samples:
+        metric.add_metric(labels, value)
+    return metric

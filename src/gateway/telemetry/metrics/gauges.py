@@ -1,4 +1,4 @@
-"""What the gauges are read from."""
+"""Reading of the gauges from the parts of the gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GaugeSample = tuple["MetricSpec", tuple[str, ...], float]
 
 
 class InFlight(Protocol):
-    """The requests in flight, and whether they are the last."""
+    """The number of requests in flight, and whether the gateway is shutting down."""
 
     draining: bool
 
@@ -32,21 +32,21 @@ class InFlight(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """The parts of the gateway that know how it is; `ready` decides as /health/ready does."""
+    """A reader of the gauges; `ready` decides as /health/ready does."""
 
     catalog: Catalog
-    pins: PinnedModels
+    pinned: PinnedModels
     pool: Pool
     in_flight: InFlight
     lag: EventLoopLag
     ready: Callable[[], bool]
 
     def collect(self) -> Iterator[GaugeSample]:
-        """Every gauge of `families.GAUGES` but the snapshot's age."""
+        """Yield every gauge of `definitions.GAUGES` except the snapshot's age."""
         yield definitions.READY, (), self.ready()
         yield definitions.DRAINING, (), self.in_flight.draining
         yield definitions.MLFLOW_UNAVAILABLE, (), self.catalog.unavailable_reason is not None
-        yield definitions.PINNED_MODELS_FAILING, (), len(self.pins.failures)
+        yield definitions.PINNED_MODELS_FAILING, (), len(self.pinned.failures)
         yield definitions.REQUESTS_IN_FLIGHT, (), self.in_flight.count
         yield definitions.EVENT_LOOP_LAG, (), self.lag.max_seconds
         yield definitions.ASYNCIO_TASKS, (), len(asyncio.all_tasks())
@@ -54,25 +54,25 @@ class GaugeSources:
         yield from self._memory_gauges()
 
     def _model_gauges(self) -> Iterator[GaugeSample]:
-        """One fingerprint of a version may follow upon another: both count as the version."""
-        states = self.pool.statuses()
-        kinds = Counter(state.state for state in states.values())
-        yield definitions.MODELS_LOADED, (), kinds["warm"]
-        yield definitions.MODELS_LOADING, (), kinds["loading"]
+        """Yield the gauges of models; two fingerprints of one version count as that version."""
+        statuses = self.pool.statuses()
+        states = Counter(status.state for status in statuses.values())
+        yield definitions.MODELS_LOADED, (), states["warm"]
+        yield definitions.MODELS_LOADING, (), states["loading"]
         sums: Counter[tuple[MetricSpec, tuple[str, ...]]] = Counter()
         for key, size in self.pool.memory_report().model_bytes.items():
             sums[definitions.MODEL_MEMORY, (key.name, key.version)] += size
-        for key, state in states.items():
-            if state.state == "warm":
-                labels = (key.name, key.version)
-                sums[definitions.WORKERS, labels] += state.workers
-                sums[definitions.QUEUED_REQUESTS, labels] += state.waiting
-                sums[definitions.ACTIVE_PREDICTIONS, labels] += state.running
-        for (family, version), number in sums.items():
-            yield family, version, number
+        for key, status in statuses.items():
+            if status.state == "warm":
+                version = (key.name, key.version)
+                sums[definitions.WORKERS, version] += status.workers
+                sums[definitions.QUEUED_REQUESTS, version] += status.waiting
+                sums[definitions.ACTIVE_PREDICTIONS, version] += status.running
+        for (spec, labels), value in sums.items():
+            yield spec, labels, value
 
     def _memory_gauges(self) -> Iterator[GaugeSample]:
-        """As it was last measured; measuring takes long, and is the pool's own affair."""
+        """Yield the memory gauges as the pool last measured them, because a measurement takes long."""
         memory = self.pool.memory_report()
         if memory.budget_bytes is not None:
             yield definitions.MEMORY_LIMIT, (), memory.budget_bytes

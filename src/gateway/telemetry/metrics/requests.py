@@ -1,4 +1,4 @@
-"""Requests by how they were answered: plain numbers, counted on the way of every request."""
+"""Counts and durations of requests, kept as plain numbers because every request is counted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 REQUESTS: Final = CounterSpec(
     "requests",
-    "Requests by how they were answered; 499: the client went away before; 503 also: given up at shutdown.",
+    "Requests by status; 499: the client disconnected first; 503 includes those that a shutdown cancelled.",
     ("method", "route", "status"),
 )
 PREDICTIONS: Final = CounterSpec(
     "invocations",
-    "Requests for predictions whose model and version were found, by how they were answered.",
+    "Prediction requests whose model and version were found, by status.",
     ("model", "version", "status"),
 )
 BUCKET_BOUNDS: Final = (
@@ -38,17 +38,17 @@ BUCKET_BOUNDS: Final = (
     30.0,
     60.0,
 )
-"""Upper ends of the histogram's buckets in seconds; one more bucket has no end."""
+"""The upper bounds of the histogram's buckets in seconds; one more bucket has no bound."""
 CLIENT_CLOSED_REQUEST: Final = 499
-"""What stands for a status where the client went away before it was answered, as nginx has it."""
+"""The status of a request whose client disconnected before the response; nginx uses the same."""
 
 Labels = tuple[str, ...]
 Histogram = list[float]
-"""How many requests took how long, a number per bucket; then the sum of their seconds."""
+"""The number of requests in each bucket, then the sum of their seconds."""
 
 
 class RouteKey(NamedTuple):
-    """A method of a route's pattern, and whether it predicts."""
+    """A method and a route's pattern, and whether the route predicts."""
 
     method: str
     route: str
@@ -56,10 +56,10 @@ class RouteKey(NamedTuple):
 
 
 class RequestCounters:
-    """Holds a cell for whatever is told apart; whoever counts adds to it without asking again.
+    """A set of histograms by route, status and model version; callers keep a histogram and add to it.
 
-    Of the model versions only so many are told apart, see `LabelLimiter`. `forgotten` is called when cells that
-    were handed out are not to be used any more.
+    `LabelLimiter` bounds the number of model versions. `on_reset` is called when callers must no longer use
+    the histograms that they keep.
     """
 
     def __init__(self) -> None:
@@ -69,58 +69,58 @@ class RequestCounters:
         )
         self.on_reset: Callable[[], None] = _noop
 
-    def histogram(self, place: RouteKey, status: int, *, key: ModelKey | None) -> Histogram:
-        """Where to count requests that were answered so; `key` is the version that was to predict."""
+    def histogram(self, route: RouteKey, status: int, *, key: ModelKey | None) -> Histogram:
+        """Return the histogram of such requests; `key` is the model version that was to predict, if any."""
         version: Labels = ()
-        if key is not None and place.predicts:
+        if key is not None and route.predicts:
             version = key.name, key.version
             self._version_limiter.track(key.name, key.version)
-        return self._histogram(version, place, status)
+        return self._histogram(version, route, status=status)
 
     def copy(self) -> RequestCounters:
-        """The counts of this moment, for a thread to read."""
+        """Return a copy for a thread to read."""
         copied = RequestCounters()
         copied._histograms = {
-            version: {kind: cell.copy() for kind, cell in cells.items()}
-            for version, cells in self._histograms.items()
+            version: {kind: histogram.copy() for kind, histogram in histograms.items()}
+            for version, histograms in self._histograms.items()
         }
         return copied
 
     def requests(self) -> Iterator[tuple[Labels, float]]:
-        """Counts of `REQUESTS`; those of the same labels belong together."""
-        for _, place, status, cell in self._iter_histograms():
-            yield (place.method, place.route, str(status)), sum(cell[:-1])
+        """Yield the counts of `REQUESTS`; the reader must sum those with equal labels."""
+        for _, route, status, histogram in self._iter_histograms():
+            yield (route.method, route.route, str(status)), sum(histogram[:-1])
 
     def predictions(self) -> Iterator[tuple[Labels, float]]:
-        """Counts of `PREDICTIONS`; those of the same labels belong together."""
-        for version, _, status, cell in self._iter_histograms():
+        """Yield the counts of `PREDICTIONS`; the reader must sum those with equal labels."""
+        for version, _, status, histogram in self._iter_histograms():
             if version:
-                yield (*version, str(status)), sum(cell[:-1])
+                yield (*version, str(status)), sum(histogram[:-1])
 
     def durations(self) -> Iterator[tuple[Labels, Histogram]]:
-        """How long predictions took, by `2xx` and its like; cells of the same labels belong together."""
-        for _, place, status, cell in self._iter_histograms():
-            if place.predicts:
-                yield (f"{status // 100}xx",), cell
+        """Yield the histograms of predictions by status class (`2xx`); the reader must sum equal labels."""
+        for _, route, status, histogram in self._iter_histograms():
+            if route.predicts:
+                yield (f"{status // 100}xx",), histogram
 
     def _iter_histograms(self) -> Iterator[tuple[Labels, RouteKey, int, Histogram]]:
-        for version, cells in self._histograms.items():
-            for (place, status), cell in cells.items():
-                yield version, place, status, cell
+        for version, histograms in self._histograms.items():
+            for (route, status), histogram in histograms.items():
+                yield version, route, status, histogram
 
-    def _histogram(self, version: Labels, place: RouteKey, status: int) -> Histogram:
-        cells = self._histograms.setdefault(version, {})
-        return cells.setdefault((place, status), [0.0] * (len(BUCKET_BOUNDS) + 2))
+    def _histogram(self, version: Labels, route: RouteKey, *, status: int) -> Histogram:
+        histograms = self._histograms.setdefault(version, {})
+        return histograms.setdefault((route, status), [0.0] * (len(BUCKET_BOUNDS) + 2))
 
     def _request_count(self, version: Labels) -> float:
-        return sum(sum(cell[:-1]) for cell in self._histograms[version].values())
+        return sum(sum(histogram[:-1]) for histogram in self._histograms[version].values())
 
     def _merge_into_other(self, version: Labels) -> None:
-        for (place, status), cell in self._histograms.pop(version).items():
-            others = self._histogram(OTHER, place, status)
-            others[:] = [a + b for a, b in zip(others, cell, strict=True)]
+        for (route, status), histogram in self._histograms.pop(version).items():
+            other = self._histogram(OTHER, route, status=status)
+            other[:] = [a + b for a, b in zip(other, histogram, strict=True)]
         self.on_reset()
 
 
 def _noop() -> None:
-    """Nobody keeps cells."""
+    """Do nothing, if no caller keeps histograms."""

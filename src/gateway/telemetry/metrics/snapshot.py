@@ -1,4 +1,4 @@
-"""One process' figures at one moment, as they are written down for the others."""
+"""The metrics of one process at one moment, in a form that other processes can read."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SeriesKey = tuple[str, tuple[str, ...]]
-"""A family's name and its labels' values."""
+"""A metric's name and the values of its labels."""
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """`totals` only grow, and are summed number by number; `levels` are as they are now."""
+    """The metrics of one process: `totals` only grow, and processes sum them; `gauges` are current values."""
 
     totals: dict[SeriesKey, Sequence[float]] = field(default_factory=dict)
     gauges: dict[SeriesKey, float] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """As bytes."""
-        totals = [(*series, numbers) for series, numbers in self.totals.items()]
-        levels = [(*series, number) for series, number in self.gauges.items()]
-        return orjson.dumps((totals, levels))
+        """Return the snapshot as bytes."""
+        totals = [(*series, values) for series, values in self.totals.items()]
+        gauges = [(*series, value) for series, value in self.gauges.items()]
+        return orjson.dumps((totals, gauges))
 
 
 def decode(content: bytes) -> Snapshot:
-    """What `Snapshot.written` has made."""
-    totals, levels = orjson.loads(content)
+    """Return the snapshot that `Snapshot.encode` encoded."""
+    totals, gauges = orjson.loads(content)
     return Snapshot(
-        {(name, tuple(labels)): numbers for name, labels, numbers in totals},
-        {(name, tuple(labels)): number for name, labels, number in levels},
+        {(name, tuple(labels)): values for name, labels, values in totals},
+        {(name, tuple(labels)): value for name, labels, value in gauges},
     )
 
 
 def sum_by_series(parts: Iterable[tuple[SeriesKey, Sequence[float]]]) -> dict[SeriesKey, Sequence[float]]:
-    """The numbers of each series together."""
+    """Return the sum of each series, value by value."""
     sums: dict[SeriesKey, Sequence[float]] = {}
-    for series, numbers in parts:
+    for series, values in parts:
         if series in sums:
-            sums[series] = [a + b for a, b in zip(sums[series], numbers, strict=True)]
+            sums[series] = [a + b for a, b in zip(sums[series], values, strict=True)]
         else:
-            sums[series] = numbers
+            sums[series] = values
     return sums

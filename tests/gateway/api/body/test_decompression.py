@@ -1,4 +1,4 @@
-"""Proves that compressed bodies are made plain, or refused."""
+"""Proves that compressed bodies are decompressed, or rejected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ import brotli
 import pytest
 
 from gateway.api.body import decompression
-from gateway.api.zstandard import zstd
+from gateway.api.body.decompression import zstd
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLAIN = b'{"inputs": [1, 2, 3]}' * 40
+
+
+def gzipped(body: bytes) -> bytes:
+    """Return the body as gzip, the same each time, because it is part of a test's name."""
+    return gzip.compress(body, mtime=0)
+
+
 RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 RAW_DEFLATE = RAW.compress(PLAIN) + RAW.flush()
 
@@ -26,9 +34,9 @@ RAW_DEFLATE = RAW.compress(PLAIN) + RAW.flush()
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(PLAIN)),
-        (" GZIP ", gzip.compress(PLAIN)),
-        ("gzip", gzip.compress(PLAIN[:100]) + gzip.compress(PLAIN[100:])),
+        ("gzip", gzipped(PLAIN)),
+        (" GZIP ", gzipped(PLAIN)),
+        ("gzip", gzipped(PLAIN[:100]) + gzipped(PLAIN[100:])),
         ("deflate", zlib.compress(PLAIN)),
         ("deflate", RAW_DEFLATE),
         ("br", brotli.compress(PLAIN)),
@@ -37,40 +45,40 @@ RAW_DEFLATE = RAW.compress(PLAIN) + RAW.flush()
         ("identity", PLAIN),
     ],
 )
-async def test_what_is_read(encoding: str, body: bytes) -> None:
-    """gzip in one or more members, deflate with zlib's header or without."""
+async def test_supported_encodings(encoding: str, body: bytes) -> None:
+    """gzip and zstd with one or more members, deflate with and without zlib's header."""
     assert decompression.is_supported(encoding)
     assert await decompression.decompress(body, encoding, limit=len(PLAIN)) == PLAIN
 
 
 async def test_a_large_body() -> None:
-    """One that is worth a thread comes out the same."""
+    """A body large enough for a thread comes out the same."""
     large = bytes(range(256)) * 4096
-    packed = gzip.compress(large, 0)
+    packed = gzip.compress(large, 0, mtime=0)
     assert await decompression.decompress(packed, "gzip", limit=len(large)) == large
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"nonsense", gzip.compress(PLAIN)[:-1], gzip.compress(PLAIN)[:30], gzip.compress(PLAIN) + b"more"],
+    [b"", b"nonsense", gzipped(PLAIN)[:-1], gzipped(PLAIN)[:30], gzipped(PLAIN) + b"more"],
 )
-async def test_what_is_broken(body: bytes) -> None:
-    """A body that is cut anywhere, or followed by something else, is not taken for whole."""
+async def test_corrupt_gzip(body: bytes) -> None:
+    """A truncated body, and a body with other data after it, is rejected."""
     with pytest.raises(decompression.CorruptBody):
         await decompression.decompress(body, "gzip", limit=10_000)
 
 
 async def test_the_limit_counts_what_comes_out() -> None:
-    """A small body that would be large when plain is given up before it is; two halves count together."""
-    half = gzip.compress(b"0" * 600)
-    for body in (gzip.compress(b"0" * 50_000_000), half + half):
+    """A small body that expands beyond the limit is rejected in time; the members count together."""
+    half = gzipped(b"0" * 600)
+    for body in (gzipped(b"0" * 50_000_000), half + half):
         with pytest.raises(decompression.BodyTooLarge):
             await decompression.decompress(body, "gzip", limit=1000)
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("br", brotli.compress), ("zstd", zstd.compress)])
-async def test_the_newer_encodings(encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    """Cut, followed by more, something else, too large: each is told apart; large ones are whole."""
+async def test_corrupt_and_large_bodies(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Truncated, foreign and too large bodies and trailing data are rejected; large ones are complete."""
     body = pack(PLAIN)
     for broken in (b"", b"nonsense", body[:-1], body[: len(body) // 2], body + b"more"):
         with pytest.raises(decompression.CorruptBody):
@@ -85,71 +93,71 @@ async def test_the_newer_encodings(encoding: str, pack: Callable[[bytes], bytes]
 
 
 async def test_a_window_larger_than_http_has() -> None:
-    """A zstd frame that would have its reader hold 128 MiB is refused (RFC 9659)."""
+    """A zstd frame with a window of 128 MiB is rejected (RFC 9659)."""
     writer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
     with pytest.raises(decompression.CorruptBody):
         await decompression.decompress(writer.compress(PLAIN) + writer.flush(), "zstd", limit=10_000)
 
 
 @pytest.mark.parametrize("encoding", ["compress", "gzip, gzip", "", "x"])
-async def test_what_is_unknown(encoding: str) -> None:
-    """Anything else is named unknown."""
+async def test_unknown_encodings(encoding: str) -> None:
+    """Any other name is unsupported, and so is a list of encodings."""
     assert not decompression.is_supported(encoding)
     with pytest.raises(decompression.UnsupportedEncoding):
         await decompression.decompress(b"", encoding, limit=1)
 
 
-BOMBS = {"br": brotli.compress, "gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+BOMBS = {"br": brotli.compress, "gzip": gzipped, "deflate": zlib.compress, "zstd": zstd.compress}
 
 
 @pytest.mark.parametrize("encoding", BOMBS)
-async def test_a_small_body_that_is_large_when_plain(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only its beginning is read on the event loop, the rest by threads of its own; it tells how it grows."""
+async def test_a_small_body_that_expands(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its start is decompressed on the event loop, the rest in threads; `reserve` sees it grow."""
     size = 20 * 2**20
     body = BOMBS[encoding](b"0" * size)
     assert len(body) < size / 500
-    here, there = 0, 0
-    told: list[int] = []
-    some = decompression._next_chunks
+    on_loop, in_threads = 0, 0
+    reserved: list[int] = []
+    next_chunks = decompression._next_chunks
 
-    def seen(*args: Any, **kwargs: Any) -> tuple[list[bytes], bool]:
-        nonlocal here, there
-        parts, whole = some(*args, **kwargs)
+    def count(*args: Any, **kwargs: Any) -> tuple[list[bytes], bool]:
+        nonlocal on_loop, in_threads
+        chunks, finished = next_chunks(*args, **kwargs)
         if threading.current_thread() is threading.main_thread():
-            here += sum(map(len, parts))
+            on_loop += sum(map(len, chunks))
         else:
             assert threading.current_thread().name.startswith("decompression")
-            there += sum(map(len, parts))
-        return parts, whole
+            in_threads += sum(map(len, chunks))
+        return chunks, finished
 
-    monkeypatch.setattr(decompression, "_next_chunks", seen)
-    plain = await decompression.decompress(body, encoding, limit=size, reserve=told.append)
-    assert plain == b"0" * size
-    assert here <= 256 * 1024
-    assert here + there == size
-    assert told == sorted(told)
-    assert len(told) > 5
-    assert told[-1] == size
+    monkeypatch.setattr(decompression, "_next_chunks", count)
+    decompressed = await decompression.decompress(body, encoding, limit=size, reserve=reserved.append)
+    assert decompressed == b"0" * size
+    assert on_loop <= 256 * 1024
+    assert on_loop + in_threads == size
+    assert reserved == sorted(reserved)
+    assert len(reserved) > 5
+    assert reserved[-1] == size
 
 
-async def test_whoever_is_told_may_end_it() -> None:
-    """What it raises comes through, long before the body is plain."""
-    told: list[int] = []
+async def test_reserve_may_end_it() -> None:
+    """An error of `reserve` is raised long before the body is decompressed."""
+    reserved: list[int] = []
 
-    def hold(size: int) -> None:
-        told.append(size)
+    def reserve(size: int) -> None:
+        reserved.append(size)
         if size > 2**21:
             raise InterruptedError
 
     body = brotli.compress(b"0" * 50_000_000)
     with pytest.raises(InterruptedError):
-        await decompression.decompress(body, "br", limit=50_000_000, reserve=hold)
-    assert told[-1] < 2**23
+        await decompression.decompress(body, "br", limit=50_000_000, reserve=reserve)
+    assert reserved[-1] < 2**23
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzipped), ("zstd", zstd.compress)])
 async def test_a_body_of_empty_members(encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    """A few thousand are read, millions are given up after some of them: nobody waits hours for nothing."""
+    """A few thousand empty members are read; a body of millions is rejected early."""
     empty = pack(b"")
     assert await decompression.decompress(empty * 5_000 + pack(PLAIN), encoding, limit=10_000) == PLAIN
     body = empty * (16 * 2**20 // len(empty))
@@ -158,17 +166,17 @@ async def test_a_body_of_empty_members(encoding: str, pack: Callable[[bytes], by
             await decompression.decompress(body, encoding, limit=10_000)
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzipped), ("zstd", zstd.compress)])
 async def test_a_body_of_many_members(encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    """As bgzip writes them, 64 KiB each, a thousand of which are one body; the last one is empty."""
+    """A body of a thousand members of 64 KiB and an empty one, as bgzip writes it, is read."""
     block = random.Random(2).randbytes(1_000) * 65  # noqa: S311 - no secret is made of it
     body = pack(block) * 1_000 + pack(b"")
     async with asyncio.timeout(60):
         assert await decompression.decompress(body, encoding, limit=2**27) == block * 1_000
 
 
-async def test_slow_bodies_take_no_thread_of_others() -> None:
-    """However many are read at once, two threads do it, and none that files and names need."""
+async def test_the_threads_of_decompression() -> None:
+    """Two threads decompress any number of bodies, and none of the default threads does."""
 
     def names() -> set[str]:
         return {thread.name for thread in threading.enumerate()}
@@ -176,8 +184,8 @@ async def test_slow_bodies_take_no_thread_of_others() -> None:
     before = names()
     body = brotli.compress(b"0" * 50_000_000)
     reading = [asyncio.create_task(decompression.decompress(body, "br", limit=50_000_000)) for _ in range(20)]
-    await asyncio.sleep(0.1)
-    assert not any(each.done() for each in reading)
+    await until(lambda: any(name.startswith("decompression") for name in names()))
+    assert not all(each.done() for each in reading)
     assert all(name.startswith("decompression") for name in names() - before)
     assert 1 <= sum(name.startswith("decompression") for name in names()) <= 2
     for each in reading:

@@ -1,4 +1,4 @@
-"""Proves that what is held of bodies is counted to the byte."""
+"""Proves that the bytes of request bodies are counted exactly."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def connections() -> list[web.RequestHandler]:
-    """Two that stand for connections: only which is which matters."""
+    """Two objects in place of connections: the limiter uses only their identity."""
     return [object(), object()]  # type: ignore[list-item] # nothing of them is used
 
 
-def test_what_is_held(connections: list[web.RequestHandler]) -> None:
-    """The size of each body so far, until its answer is made; one that shrinks gives back the rest."""
+def test_reserved_bytes(connections: list[web.RequestHandler]) -> None:
+    """Each body counts with its size so far until its response; one that shrinks releases the rest."""
     first, second = connections
-    intake = BodyMemoryLimit(100, counters=Counters())
-    intake.reserve(first, 30)
-    intake.reserve(first, 60)
-    intake.reserve(second, 40)
-    assert intake.reserved_bytes == 100
-    intake.reserve(first, 10)
-    assert intake.reserved_bytes == 50
-    intake.release(first)
-    intake.release(first)
-    assert intake.reserved_bytes == 40
-    intake.release(second)
-    assert intake.reserved_bytes == 0
+    limiter = BodyMemoryLimit(100, counters=Counters())
+    limiter.reserve(first, 30)
+    limiter.reserve(first, 60)
+    limiter.reserve(second, 40)
+    assert limiter.reserved_bytes == 100
+    limiter.reserve(first, 10)
+    assert limiter.reserved_bytes == 50
+    limiter.release(first)
+    limiter.release(first)
+    assert limiter.reserved_bytes == 40
+    limiter.release(second)
+    assert limiter.reserved_bytes == 0
 
 
-def test_what_does_not_fit(connections: list[web.RequestHandler]) -> None:
-    """It is refused and counted; what was held of that body is given back with its answer."""
+def test_a_body_that_does_not_fit(connections: list[web.RequestHandler]) -> None:
+    """It is rejected and counted; its bytes are released with its response."""
     first, second = connections
-    tally = Counters()
-    intake = BodyMemoryLimit(100, counters=tally)
-    intake.reserve(first, 60)
-    intake.reserve(second, 40)
-    intake.check(0)
+    counters = Counters()
+    limiter = BodyMemoryLimit(100, counters=counters)
+    limiter.reserve(first, 60)
+    limiter.reserve(second, 40)
+    limiter.check(0)
     with pytest.raises(BodyMemoryExceeded):
-        intake.reserve(second, 41)
+        limiter.reserve(second, 41)
     with pytest.raises(BodyMemoryExceeded):
-        intake.check(1)
-    assert intake.reserved_bytes == 100
-    assert tally.value(BODIES_REJECTED, "full") == 2
-    intake.release(second)
-    intake.check(40)
-    assert intake.reserved_bytes == 60
+        limiter.check(1)
+    assert limiter.reserved_bytes == 100
+    assert counters.value(BODIES_REJECTED, "full") == 2
+    limiter.release(second)
+    limiter.check(40)
+    assert limiter.reserved_bytes == 60

@@ -1,4 +1,4 @@
-"""Proves what Content-Type and Accept headers are taken for."""
+"""Proves how a Content-Type header is read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gateway.api.errors import HttpError
     ],
 )
 def test_json(header: str | None) -> None:
-    """JSON, and nothing at all, is JSON; charset=utf-8 changes nothing."""
+    """JSON, and no header at all, means JSON; charset=utf-8 changes nothing."""
     assert reader.parse_content_type(header) == "application/json"
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "quoted"),
     [
         ("text/html", "text/html"),
         ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
@@ -36,11 +36,11 @@ def test_json(header: str | None) -> None:
         ("text/\x1b[31mred", "text/?[31mred"),
     ],
 )
-def test_other_types_are_refused(header: str, said: str) -> None:
-    """415, naming what was sent (short and plain) and what would be right."""
-    with pytest.raises(HttpError) as refusal:
+def test_unsupported_types(header: str, quoted: str) -> None:
+    """415 names the type that was sent, short and printable, and the supported ones."""
+    with pytest.raises(HttpError) as raised:
         reader.parse_content_type(header)
-    assert refusal.value.status == 415
-    assert said in str(refusal.value)
-    assert "application/json" in str(refusal.value) or "charset=utf-8" in str(refusal.value)
-    assert len(str(refusal.value)) < 200
+    assert raised.value.status == 415
+    assert quoted in str(raised.value)
+    assert "application/json" in str(raised.value) or "charset=utf-8" in str(raised.value)
+    assert len(str(raised.value)) < 200

@@ -1,4 +1,4 @@
-"""Many at once for one model over HTTP: whoever shares a call with others never notices."""
+"""Proves that requests which share a call of the model get their own predictions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ WINE = "/model/api-wine/1/invocation"
 
 
 def body(*rows: Sequence[float]) -> bytes:
-    """Some wines."""
+    """Return a body with these rows."""
     return json.dumps({"dataframe_split": {"columns": NAMES, "data": [list(row) for row in rows]}}).encode()
 
 
-async def test_two_hundred_at_once_have_their_own_answers(gateway: Gateway) -> None:
-    """Of one row and of several, with bad ones among them: each answer is that of the body alone."""
+async def test_two_hundred_requests_at_once(gateway: Gateway) -> None:
+    """Each gets the predictions that it would get alone, also beside invalid requests."""
     wines = [
         (11.0 + number / 50, 0.4 + number / 60, 2.0 + number / 25, 300.0 + 7 * number)
         for number in range(200)
@@ -38,23 +38,23 @@ async def test_two_hundred_at_once_have_their_own_answers(gateway: Gateway) -> N
     bodies = [body(wine, wines[-number - 1]) for number, wine in enumerate(wines)]
     bodies[3] = body((1.0, 2.0, 3.0))
     bodies[77] = bodies[77].replace(b"alcohol", b"al")
-    answers = await asyncio.gather(*(invoke(gateway, WINE, each) for each in bodies))
-    assert [number for number, (status, _) in enumerate(answers) if status != 200] == [3, 77]
-    assert {number: answers[number][1]["predictions"] for number in alone} == alone
-    assert len({tuple(one["predictions"]) for status, one in answers if status == 200}) > 2
+    results = await asyncio.gather(*(invoke(gateway, WINE, each) for each in bodies))
+    assert [number for number, (status, _) in enumerate(results) if status != 200] == [3, 77]
+    assert {number: results[number][1]["predictions"] for number in alone} == alone
+    assert len({tuple(one["predictions"]) for status, one in results if status == 200}) > 2
 
 
-async def test_the_version_tells_how_it_is_batched(gateway: Gateway) -> None:
-    """With the reason, for whoever wonders why a model is slow."""
+async def test_a_version_says_how_it_is_batched(gateway: Gateway) -> None:
+    """It names the reason, for operators who wonder why a model is slow."""
     await invoke(gateway, WINE, body((13.0, 2.0, 4.0, 1000.0)))
     async with gateway.get("/model/api-wine/1") as answer:
-        told = (await answer.json())["serving"]["batching"]
-    assert told["rows_together"] is True
-    assert told["reason"]
+        batching = (await answer.json())["serving"]["batching"]
+    assert batching["rows_together"] is True
+    assert batching["reason"]
     await invoke(gateway, "/model/api-sums/2/invocation")
     async with gateway.get("/model/api-sums/2") as answer:
-        told = (await answer.json())["serving"]["batching"]
-    assert told == {
+        batching = (await answer.json())["serving"]["batching"]
+    assert batching == {
         "rows_together": False,
         "reason": "its flavor, mlflow.pyfunc.model, does not promise to take row by row",
     }

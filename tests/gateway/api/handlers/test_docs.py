@@ -1,4 +1,4 @@
-"""Proves that the OpenAPI document is valid, whole and true, and that the page needs no other machine."""
+"""Proves that the OpenAPI document is valid, complete and true, and that the page loads no foreign files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ async def document(gateway: Gateway) -> dict[str, Any]:
 
 
 async def test_the_document_is_valid(gateway: Gateway) -> None:
-    """OpenAPI 3.1, by the specification's own schema."""
+    """It is valid OpenAPI 3.1 by the specification's schema."""
     described = await document(gateway)
     validate(described)
     assert described["openapi"].startswith("3.1")
 
 
 async def test_every_route_is_described_and_every_description_is_a_route(gateway: Gateway) -> None:
-    """HEAD goes with GET, and a trailing slash is said once for all."""
+    """HEAD belongs to GET, and a path and its twin with a trailing slash are one route."""
     described = {
         (method.upper(), path) for path, item in (await document(gateway))["paths"].items() for method in item
     }
@@ -43,13 +43,13 @@ async def test_every_route_is_described_and_every_description_is_a_route(gateway
 
 
 async def test_every_route_has_its_slashed_twin(gateway: Gateway) -> None:
-    """Only a file's address has none."""
+    """Only the files of the page have none."""
     routed = {route.canonical for route in gateway.app.router.resources()}
     assert {path for path in routed if f"{path.rstrip('/')}/" not in routed} == {"/docs/{file}"}
 
 
 async def test_the_invocation_examples_run(gateway: Gateway) -> None:
-    """Each body of the document is answered by a model of the demo's columns."""
+    """A model with the demo's columns answers each example body of the document."""
     described = await document(gateway)
     examples = described["components"]["requestBodies"]["Invocation"]["content"]["application/json"][
         "examples"
@@ -61,15 +61,15 @@ async def test_the_invocation_examples_run(gateway: Gateway) -> None:
             assert (await answer.json())["predictions"][0] == 0
 
 
-async def test_answers_are_as_described(gateway: Gateway) -> None:
-    """Real answers validate against the schemas that the document gives for them."""
+async def test_responses_are_as_described(gateway: Gateway) -> None:
+    """Real responses are valid by the schemas of the document."""
     described = await document(gateway)
     for name, path in {
         "ModelPage": "/model?filter=api",
         "ModelDetails": "/model/api-sums",
         "VersionDetails": "/model/api-wine/1",
         "Readiness": "/health/ready",
-        "Error": "/model/nobody",
+        "Error": "/model/missing",
     }.items():
         schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
         async with gateway.get(path) as answer:
@@ -77,8 +77,8 @@ async def test_answers_are_as_described(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(("path", "base"), [("/docs", ""), ("/docs/", "../")])
-async def test_the_page_comes_from_here_alone(gateway: Gateway, path: str, base: str) -> None:
-    """Every address in it is relative and answered; no inline script, and a policy that forbids the rest."""
+async def test_the_page_loads_no_foreign_files(gateway: Gateway, path: str, base: str) -> None:
+    """Its addresses are relative and exist, it has no inline script, and its policy forbids all else."""
     async with gateway.get(path) as answer:
         page = await answer.text()
         assert answer.content_type == "text/html"
@@ -93,10 +93,11 @@ async def test_the_page_comes_from_here_alone(gateway: Gateway, path: str, base:
         async with gateway.get(f"/{address.removeprefix(base)}") as answer:
             assert answer.status == 200
             assert len(await answer.read()) > 100
+            assert not address.endswith(".js") or answer.content_type.endswith("/javascript")
 
 
 @pytest.mark.parametrize("name", ["index.html", "..%2F__init__.py", "..", "swagger-ui.js", "%2Fetc%2Fpasswd"])
-async def test_no_other_file_is_given_out(gateway: Gateway, name: str) -> None:
-    """A list decides, not the folder."""
+async def test_no_other_file_is_served(gateway: Gateway, name: str) -> None:
+    """A fixed list decides, not the folder's content."""
     async with gateway.get(f"/docs/{name}") as answer:
         assert answer.status == 404

@@ -1,4 +1,4 @@
-"""Proves what GET /metrics answers, and that the page of documentation says it."""
+"""Proves what GET /metrics returns, and that docs/metrics.md lists the same metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMETHEUS = (
 
 
 async def page(gateway: Gateway, accept: str | None = None) -> tuple[str, str]:
-    """The content type and the page."""
+    """Return the content type and the page."""
     headers = {"Accept": accept} if accept is not None else {}
     async with gateway.get("/metrics", headers=headers) as answer:
         assert answer.status == 200
@@ -34,20 +34,20 @@ async def page(gateway: Gateway, accept: str | None = None) -> tuple[str, str]:
 
 
 async def test_prometheus_text(gateway: Gateway) -> None:
-    """The form that has no name in Accept."""
+    """Prometheus' text format is the default."""
     content_type, text = await page(gateway)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert Shown(text).of("gateway_process_starts_total") == 1
 
 
 async def test_openmetrics(gateway: Gateway) -> None:
-    """What Prometheus itself asks for; its strict parser takes it."""
+    """Prometheus' own Accept header selects OpenMetrics, and its strict parser accepts the page."""
     assert (await invoke(gateway, "/model/api-sums/1/invocation"))[0] == 200
     content_type, text = await page(gateway, PROMETHEUS)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
     parsed = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call] # it has no types
-    found = {family.name: family.type for family in parsed}
-    assert found == {family.name: family.kind for family in ALL_METRICS}
+    found = {metric.name: metric.type for metric in parsed}
+    assert found == {metric.name: metric.kind for metric in ALL_METRICS}
 
 
 @pytest.mark.parametrize(
@@ -62,32 +62,32 @@ async def test_openmetrics(gateway: Gateway) -> None:
         "",
     ],
 )
-async def test_an_accept_that_makes_no_sense(gateway: Gateway, accept: str) -> None:
-    """The plain form, and nothing of it is said back."""
+async def test_an_invalid_accept_header(gateway: Gateway, accept: str) -> None:
+    """It selects the text format, and nothing of it is repeated in the response."""
     content_type, text = await page(gateway, accept)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert Shown(text).of("gateway_unexpected_errors_total") == 0
 
 
-async def test_everything_is_there_from_the_beginning(gateway: Gateway) -> None:
-    """Each family with its meaning; a counter without labels is 0, each gauge has a value."""
+async def test_every_metric_exists_from_the_start(gateway: Gateway) -> None:
+    """Each metric has its documentation; a counter without labels is 0, and each gauge has a value."""
     _, text = await page(gateway)
-    found = {family.name: family for family in Shown(text).families}
-    assert {family.name for family in ALL_METRICS} == set(found)
-    assert {f"gateway_{event.name}" for event in COUNTER_SPECS} <= set(found)
-    for family in ALL_METRICS:
-        assert found[family.name].documentation == family.documentation
-        labels = [set(sample.labels) - {"le"} for sample in found[family.name].samples]
-        assert all(each == set(family.exposed_labels) for each in labels)
-        if set(family.exposed_labels) <= {"process"}:
-            assert labels, family.name
+    found = {metric.name: metric for metric in Shown(text).families}
+    assert {metric.name for metric in ALL_METRICS} == set(found)
+    assert {f"gateway_{spec.name}" for spec in COUNTER_SPECS} <= set(found)
+    for metric in ALL_METRICS:
+        assert found[metric.name].documentation == metric.documentation
+        labels = [set(sample.labels) - {"le"} for sample in found[metric.name].samples]
+        assert all(each == set(metric.exposed_labels) for each in labels)
+        if set(metric.exposed_labels) <= {"process"}:
+            assert labels, metric.name
 
 
 async def test_routes_are_patterns(gateway: Gateway) -> None:
-    """However many paths are asked for; a slash at the end makes no other route, and HEAD is not GET."""
+    """A route counts by its pattern, whatever the path; a trailing slash changes nothing; HEAD is not GET."""
     before = await shown(gateway)
     for number in range(5):
-        async with gateway.get(f"/model/nobody-{number}/{number}") as answer:
+        async with gateway.get(f"/model/missing-{number}/{number}") as answer:
             assert answer.status == 404
         async with gateway.get(f"/nowhere/{number}") as answer:
             assert answer.status == 404
@@ -99,21 +99,21 @@ async def test_routes_are_patterns(gateway: Gateway) -> None:
         assert answer.status == 200
     after = await shown(gateway)
 
-    def more(**labels: str) -> float:
+    def increase(**labels: str) -> float:
         name = "gateway_requests_total"
         return after.of(name, **labels) - before.of(name, **labels)
 
-    assert more(method="GET", route="/model/{name}/{version}", status="404") == 5
-    assert more(method="GET", route="none", status="404") == 5
-    assert more(method="other", route="none", status="405") == 5
-    assert more(method="HEAD", route="/health/live", status="200") == 1
-    assert more(method="GET", route="/health/live", status="200") == 1
-    assert more(method="GET", route="/metrics", status="200") == 1
-    assert after.of("gateway_invocations_total", model="nobody-1") == 0
+    assert increase(method="GET", route="/model/{name}/{version}", status="404") == 5
+    assert increase(method="GET", route="none", status="404") == 5
+    assert increase(method="other", route="none", status="405") == 5
+    assert increase(method="HEAD", route="/health/live", status="200") == 1
+    assert increase(method="GET", route="/health/live", status="200") == 1
+    assert increase(method="GET", route="/metrics", status="200") == 1
+    assert after.of("gateway_invocations_total", model="missing-1") == 0
 
 
-async def test_only_names_that_were_found(gateway: Gateway) -> None:
-    """A client's own inventions are in no label; what it sends to a model that is there counts for it."""
+async def test_labels_name_only_existing_models(gateway: Gateway) -> None:
+    """A name invented by a client is in no label; an invalid request to an existing model counts for it."""
     for path in ("/model/invented/1", "/model/api-sums/77", "/model/api-sums/@invented"):
         assert (await invoke(gateway, f"{path}/invocation"))[0] == 404
     before = await shown(gateway)
@@ -140,16 +140,16 @@ def _documented() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
 
 
 async def test_every_metric_is_documented() -> None:
-    """With its type, its labels and its meaning, and there are no others on the page."""
+    """The documentation has its type, labels and meaning, and lists no other metric."""
     assert list(_documented()) == [
-        (family.exposed_name, family.kind, family.exposed_labels, family.documentation)
-        for family in ALL_METRICS
+        (metric.exposed_name, metric.kind, metric.exposed_labels, metric.documentation)
+        for metric in ALL_METRICS
     ]
 
 
-async def test_the_expressions_name_metrics_that_there_are() -> None:
-    """Those of docs/metrics.md."""
+async def test_the_documented_expressions() -> None:
+    """The expressions in docs/metrics.md use only existing metrics."""
     text = (ROOT / "docs" / "metrics.md").read_text()
     parts = {f"{definitions.PREDICTION_SECONDS.name}{end}" for end in ("_bucket", "_count", "_sum")}
-    known = {family.exposed_name for family in ALL_METRICS} | parts
+    known = {metric.exposed_name for metric in ALL_METRICS} | parts
     assert set(re.findall(r"\b(?:gateway|process)_[a-z_]*[a-z]\b", text)) - {"process_"} <= known

@@ -1,4 +1,4 @@
-"""Proves what the routes tell of models and versions, against a real MLflow server."""
+"""Proves the routes that describe models and versions, against a real MLflow server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def is_utc(text: str) -> bool:
 
 @pytest.mark.parametrize("path", ["/model", "/model/", "/models", "/models/"])
 async def test_the_list(gateway: Gateway, path: str) -> None:
-    """Registered models and experiments, whichever of the four paths is asked."""
+    """All four paths return the registered models and experiments."""
     status, page = await get(gateway, f"{path}?filter=api")
     assert status == 200
     found = {model["name"]: model for model in page["models"]}
@@ -57,10 +57,10 @@ async def test_the_list(gateway: Gateway, path: str) -> None:
 
 async def test_pages(gateway: Gateway) -> None:
     """Every model is on exactly one page."""
-    whole = [
+    all_names = [
         model["name"] for model in (await get(gateway, "/model?filter=api&max_results=1000"))[1]["models"]
     ]
-    pieces: list[str] = []
+    names: list[str] = []
     token = ""
     while True:
         status, page = await get(
@@ -68,24 +68,24 @@ async def test_pages(gateway: Gateway) -> None:
         )
         assert status == 200
         assert len(page["models"]) <= 3
-        pieces += [model["name"] for model in page["models"]]
+        names += [model["name"] for model in page["models"]]
         if "next_page_token" not in page:
             break
         token = page["next_page_token"]
-    assert sorted(pieces) == sorted(whole)
-    assert len(set(pieces)) == len(pieces)
+    assert sorted(names) == sorted(all_names)
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("text", ["0", "1001", "-1", "x", "1.5", "٣", "99999999999999999999"])
 async def test_max_results_out_of_range(gateway: Gateway, text: str) -> None:
-    """400, saying what would be right."""
+    """400, and the message has the valid range."""
     status, error = await get(gateway, f"/model?max_results={quote(text)}")
     assert (status, error["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert "from 1 to 1000" in error["message"]
 
 
-async def test_a_foreign_page_token_and_unknown_parameters(gateway: Gateway) -> None:
-    """The first is refused, the second ignored."""
+async def test_an_invalid_page_token_and_unknown_parameters(gateway: Gateway) -> None:
+    """The token is rejected; unknown parameters are ignored."""
     assert (await get(gateway, "/model?page_token=nonsense"))[0] == 400
     assert (await get(gateway, "/model?unknown=1&filter=api-sums"))[0] == 200
 
@@ -94,7 +94,7 @@ async def test_a_foreign_page_token_and_unknown_parameters(gateway: Gateway) -> 
     "path", ["/model/api-sums", "/model/api-sums/", "/models/api-sums", "/models/api-sums/"]
 )
 async def test_one_model(gateway: Gateway, path: str) -> None:
-    """All versions, newest first, with what `latest` and `best` would pick."""
+    """The response has all versions, newest first, and the versions that `latest` and `best` select."""
     status, model = await get(gateway, path)
     assert status == 200
     assert model.keys() == MODEL | {"best", "versions"}
@@ -106,7 +106,7 @@ async def test_one_model(gateway: Gateway, path: str) -> None:
 
 
 async def test_an_experiment(gateway: Gateway, registered: list[str]) -> None:
-    """Its runs are its versions; the name's slash is written %2F, in either case."""
+    """Its runs are its versions; the slash in its name is written %2F or %2f."""
     for name in ("api%2Fforest", "api%2fforest"):
         status, model = await get(gateway, f"/model/{name}")
         assert (status, model["name"], model["source"]) == (200, "api/forest", "experiment")
@@ -123,8 +123,8 @@ async def test_an_experiment(gateway: Gateway, registered: list[str]) -> None:
     "path",
     ["/model/api-wine/1", "/model/api-wine/1/", "/models/api-wine/@champion", "/model/api-wine/latest/"],
 )
-async def test_one_version_whole(gateway: Gateway, path: str, mlflow_server: MlflowServer) -> None:
-    """What MLflow, the version's files and this gateway know of it."""
+async def test_one_version(gateway: Gateway, path: str, mlflow_server: MlflowServer) -> None:
+    """The response has the data from MLflow, from the version's files and from the gateway."""
     status, version = await get(gateway, path)
     assert status == 200
     assert version["run"]["params"] == {"alpha": "0.5"}
@@ -142,7 +142,7 @@ async def test_one_version_whole(gateway: Gateway, path: str, mlflow_server: Mlf
 
 
 async def test_the_input_example_is_a_body(gateway: Gateway) -> None:
-    """What the details show can be posted as it is."""
+    """A client can post it unchanged."""
     _, version = await get(gateway, "/model/api-wine/1")
     async with gateway.post("/model/api-wine/1/invocation", json=version["input_example"]) as answer:
         assert answer.status == 200
@@ -155,7 +155,7 @@ async def test_the_input_example_is_a_body(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(("number", "folder"), [("1", "nowhere"), ("2", "garbled")])
 async def test_files_that_cannot_be_read(gateway: Gateway, number: str, folder: str) -> None:
-    """The answer still comes; what only the files could tell is null."""
+    """The response has null for the data from the files."""
     status, version = await get(gateway, f"/model/api-lost/{number}")
     assert status == 200
     unknown = {
@@ -172,7 +172,7 @@ async def test_files_that_cannot_be_read(gateway: Gateway, number: str, folder: 
 
 
 async def test_best_by_metric_and_order(gateway: Gateway) -> None:
-    """`best` stands where a version stands; the parameters decide."""
+    """`best` can replace a version number, and the parameters decide which version it is."""
     assert (await get(gateway, "/model/api-sums/best"))[1]["version"] == "2"
     assert (await get(gateway, "/model/api-sums/best?metric=rmse&order=max"))[1]["version"] == "1"
     status, error = await get(gateway, "/model/api-sums/best?metric=nothing&order=max")
@@ -185,13 +185,13 @@ async def test_best_by_metric_and_order(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/model/nobody", "/model/nobody/1", "/model/api-sums/4", "/model/api-sums/01", "/model/api-sums/%2B1",
-        "/model/api-sums/0", "/model/api-sums/%D9%A3", "/model/api-sums/@nobody",
+        "/model/missing", "/model/missing/1", "/model/api-sums/4", "/model/api-sums/01",
+        "/model/api-sums/%2B1", "/model/api-sums/0", "/model/api-sums/%D9%A3", "/model/api-sums/@missing",
         "/model/api-sums/invocation",
         f"/model/api-sums/{'9' * 40}", "/model/%FF", "/model/a%00b",
     ],
 )  # fmt: skip
-async def test_what_is_not_there(gateway: Gateway, path: str) -> None:
-    """404 with MLflow's code, and no wait for odd numbers."""
+async def test_what_does_not_exist(gateway: Gateway, path: str) -> None:
+    """404 with MLflow's code, and also for numbers on which MLflow's client would hang."""
     status, error = await get(gateway, path)
     assert (status, error["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")

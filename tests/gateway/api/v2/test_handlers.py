@@ -1,4 +1,4 @@
-"""Proves the Open Inference Protocol's routes over the real application."""
+"""Proves the routes of the Open Inference Protocol with the real application."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def infer(gateway: Gateway, path: str, *inputs: Any, **top: Any) -> tuple[
 
 
 async def test_health_and_server(gateway: Gateway) -> None:
-    """Each answers JSON, as KServe's client needs; ready as soon as MLflow was reached."""
+    """Each returns JSON, as KServe's client needs; the server is ready once MLflow was reached."""
     await get(gateway, "/v2/models/api-sums")
     assert await get(gateway, "/v2/health/live") == (200, {"live": True})
     assert await get(gateway, "/v2/health/ready") == (200, {"ready": True})
@@ -44,7 +44,7 @@ async def test_health_and_server(gateway: Gateway) -> None:
 
 
 async def test_metadata_of_columns(gateway: Gateway) -> None:
-    """From the signature, without a worker; every READY version, or the one that is named."""
+    """It comes from the signature, without a worker; `versions` has all READY ones, or the named one."""
     status, body = await get(gateway, "/v2/models/api-sums")
     assert status == 200
     assert body == {
@@ -67,7 +67,7 @@ async def test_metadata_of_columns(gateway: Gateway) -> None:
      ("/versions/@champion", "2", 6.0)],
 )  # fmt: skip
 async def test_infer(gateway: Gateway, version: str, number: str, total: float) -> None:
-    """The answer says which version answered, whatever was asked for, and gives the request's id back."""
+    """The response names the version for every selector, and repeats the request's id."""
     path = f"/v2/models/api-sums{version}/infer"
     body = make_job(*INPUTS, id="an id").body
     async with gateway.post(path, data=body, headers={"Content-Type": "application/json"}) as answer:
@@ -88,18 +88,18 @@ async def test_infer(gateway: Gateway, version: str, number: str, total: float) 
 
 
 async def test_no_content_type(gateway: Gateway) -> None:
-    """It is JSON then, or binary where a header says so; as Triton's client has it."""
+    """The body is JSON, or binary if a header says so, because Triton's client sends no type."""
     path = "/v2/models/api-tens/infer"
     async with gateway.post(path, data=make_job(*INPUTS).body, skip_auto_headers=["Content-Type"]) as answer:
         assert (await answer.json())["outputs"][0]["data"] == [30.0, 70.0]
-    made = make_job(
+    request = make_job(
         binary_tensor("a", "FP64", [1.0]),
         binary_tensor("b", "FP32", [[2.0]]),
         parameters={"binary_data_output": True},
     )
-    headers = {LENGTH: str(made.json_length)}
+    headers = {LENGTH: str(request.json_length)}
     async with gateway.post(
-        path, data=made.body, headers=headers, skip_auto_headers=["Content-Type"]
+        path, data=request.body, headers=headers, skip_auto_headers=["Content-Type"]
     ) as answer:
         assert answer.content_type == "application/octet-stream"
         length = int(answer.headers[LENGTH])
@@ -111,44 +111,44 @@ async def test_no_content_type(gateway: Gateway) -> None:
 
 
 async def test_compressed(gateway: Gateway) -> None:
-    """A compressed body is read; the JSON's length counts before compression."""
-    made = make_job(binary_tensor("a", "FP64", [1.0]), binary_tensor("b", "FP64", [2.0]))
-    headers = {LENGTH: str(made.json_length), "Content-Encoding": "gzip"}
+    """The length of the JSON part counts before compression."""
+    request = make_job(binary_tensor("a", "FP64", [1.0]), binary_tensor("b", "FP64", [2.0]))
+    headers = {LENGTH: str(request.json_length), "Content-Encoding": "gzip"}
     async with gateway.post(
-        "/v2/models/api-tens/infer", data=gzip.compress(made.body), headers=headers
+        "/v2/models/api-tens/infer", data=gzip.compress(request.body), headers=headers
     ) as answer:
         assert (await answer.json())["outputs"][0]["data"] == [30.0]
 
 
 async def test_hostile_names(gateway: Gateway) -> None:
-    """Names of any kind are found, and are valid JSON in the answer."""
+    """Unusual names are found, and are valid JSON in the response."""
     for name in HOSTILE:
         status, body = await infer(gateway, f"/v2/models/{quote(name, safe='')}/infer")
         assert (status, body["model_name"]) == (200, name)
 
 
 async def test_nan_is_null(gateway: Gateway) -> None:
-    """A NaN is valid JSON here too."""
+    """A NaN becomes null, so that the response is valid JSON."""
     status, body = await infer(gateway, "/v2/models/api-nan/infer", tensor("x", "FP64", [1.0]))
     assert (status, body["outputs"][0]["data"]) == (200, [None, None, 1.5])
 
 
 async def test_an_experiment(gateway: Gateway) -> None:
-    """Its runs are versions as everywhere."""
+    """Its runs are its versions, as in all other routes."""
     status, body = await infer(gateway, "/v2/models/api%2Fforest/versions/1/infer")
     assert (status, body["model_version"], body["outputs"][0]["data"]) == (200, "1", [21.0, 49.0])
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/v2/nothing", 404), ("/v2/models/nobody", 404), ("/v2/models/nobody/ready", 404),
+    [("/v2/nothing", 404), ("/v2/models/missing", 404), ("/v2/models/missing/ready", 404),
      ("/v2/models/api-sums/9", 404), ("/v2/models/api-sums/versions/01", 404),
-     ("/v2/models/api-sums/versions/@nobody", 404),
+     ("/v2/models/api-sums/versions/@missing", 404),
      ("/v2/models/api-sums/infer", 405), ("/v2/repository/index", 405), ("/v2/models/api-prompt", 409),
      ("/v2/models/api%2Fforest/versions/2", 409)],
 )  # fmt: skip
 async def test_errors_of_get(gateway: Gateway, path: str, status: int) -> None:
-    """One member, `error`, whatever went wrong; the request's id is in its header."""
+    """The body has the one member `error` for every kind of error; a header has the request id."""
     async with gateway.get(path) as answer:
         assert answer.status == status, await answer.text()
         assert answer.content_type == "application/json"
@@ -159,7 +159,7 @@ async def test_errors_of_get(gateway: Gateway, path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"),
+    ("body", "headers", "status", "part"),
     [
         (b"{", {}, 400, "JSON"),
         (b"x" * 1_000_001, {}, 413, "larger"),
@@ -174,19 +174,19 @@ async def test_errors_of_get(gateway: Gateway, path: str, status: int) -> None:
     ],
 )
 async def test_errors_of_infer(
-    gateway: Gateway, body: bytes, headers: dict[str, str], status: int, said: str
+    gateway: Gateway, body: bytes, headers: dict[str, str], status: int, part: str
 ) -> None:
-    """The same shape for what HTTP, the body or the limit is to blame for."""
+    """Errors of headers, bodies and limits have the same form."""
     headers = {"Content-Type": "application/json", **headers}
     async with gateway.post("/v2/models/api-tens/infer", data=body, headers=headers) as answer:
         found = await answer.json()
         assert answer.status == status, found
     assert list(found) == ["error"]
-    assert said in found["error"]
+    assert part in found["error"]
 
 
-async def test_every_cell_is_told(gateway: Gateway) -> None:
-    """The message has what `details` has elsewhere."""
+async def test_all_wrong_cells(gateway: Gateway) -> None:
+    """The message names all wrong cells, because this protocol has no `details`."""
     status, body = await infer(
         gateway, "/v2/models/api-tens/infer", tensor("c", "FP64", [1.0]), tensor("a", "BOOL", [True])
     )
@@ -196,14 +196,14 @@ async def test_every_cell_is_told(gateway: Gateway) -> None:
 
 
 async def test_unknown_output(gateway: Gateway) -> None:
-    """It is refused with those there are."""
+    """The error names the existing outputs."""
     status, body = await infer(gateway, "/v2/models/api-tens/infer", *INPUTS, outputs=[{"name": "y"}])
     assert status == 400
     assert "'output-0'" in body["error"]
 
 
 async def test_a_model_that_fails(gateway: Gateway) -> None:
-    """Neither trace nor text of its exception; a model that cannot be loaded is not ready."""
+    """The error has no trace and no text of the exception; a model that fails to load is not ready."""
     status, body = await infer(
         gateway, "/v2/models/api-commands/infer", tensor("do", "BYTES", ["raise s3cr3t"])
     )
@@ -215,7 +215,7 @@ async def test_a_model_that_fails(gateway: Gateway) -> None:
 
 
 async def test_model_ready(gateway: Gateway) -> None:
-    """A version that can be asked is ready; whether it is warm stands beside it."""
+    """A version that can answer is ready, and `state` says whether it is loaded."""
     await infer(gateway, "/v2/models/api-tens/infer")
     expected = {"name": "api-tens", "version": "1", "ready": True, "state": "warm"}
     for path in ("/v2/models/api-tens/ready", "/v2/models/api-tens/versions/latest/ready"):

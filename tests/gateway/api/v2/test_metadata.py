@@ -1,4 +1,4 @@
-"""Proves that a signature is told in MLServer's terms, and that answers use the names it tells."""
+"""Proves that metadata uses MLServer's terms, and that responses use the same names and types."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ TENSORS = [
 
 
 def outputs(schema: Schema) -> list[dict[str, Any]]:
-    """The outputs of a signature, as they stand in an MLmodel file."""
+    """Return the metadata's outputs of a signature in the form of an MLmodel file."""
     signature = Signature(outputs=json.loads(json.dumps(schema.to_dict())))
-    made: Any = metadata.model_metadata("m", ["1"], signature)["outputs"]
-    return list(made)
+    document: Any = metadata.model_metadata("m", ["1"], signature)["outputs"]
+    return list(document)
 
 
 @pytest.mark.parametrize(("kind", "datatype", "content_type"), COLUMNS)
 def test_columns(kind: Any, datatype: str, content_type: str) -> None:
-    """Each of MLflow's column types has its datatype and content type."""
+    """Each of MLflow's column types has a datatype and a content type."""
     assert outputs(Schema([ColSpec(kind, "x")])) == [
         {"name": "x", "datatype": datatype, "shape": [-1, 1], "parameters": {"content_type": content_type}}
     ]
@@ -58,7 +58,7 @@ def test_columns(kind: Any, datatype: str, content_type: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "datatype", "content_type"), TENSORS)
 def test_tensors(dtype: str, datatype: str, content_type: str) -> None:
-    """A tensor keeps its shape."""
+    """A tensor has the datatype of its dtype, and keeps its shape."""
     assert outputs(Schema([TensorSpec(np.dtype(dtype), (-1, 3))])) == [
         {
             "name": "output-0",
@@ -81,8 +81,8 @@ def test_tensors(dtype: str, datatype: str, content_type: str) -> None:
          {"a": np.ones(1, dtype=np.float32), "b": np.ones(1, dtype=np.float32)}),
     ],
 )  # fmt: skip
-def test_answers_use_the_names_and_types(schema: Schema, returned: Any) -> None:
-    """What the metadata promises is what an answer has."""
+def test_responses_use_the_names_and_types(schema: Schema, returned: Any) -> None:
+    """A response has the outputs that the metadata promises."""
     promised = [(output["name"], output["datatype"]) for output in outputs(schema)]
     answered = [
         (output["name"], output["datatype"]) for output in encoded_json(returned, outputs=schema)["outputs"]
@@ -92,7 +92,7 @@ def test_answers_use_the_names_and_types(schema: Schema, returned: Any) -> None:
 
 @pytest.mark.parametrize("outputs_", [None, 5, "x", {}, [5], [{"type": ["a"]}], [{"tensor-spec": 5}]])
 def test_odd_signatures(outputs_: object) -> None:
-    """Whatever a file says, there is an answer."""
-    made: Any = metadata.model_metadata("m", ["1"], Signature(outputs=outputs_))
-    assert all(output["datatype"] == "BYTES" for output in made["outputs"])
+    """Any JSON in place of the outputs gives a valid response."""
+    document: Any = metadata.model_metadata("m", ["1"], Signature(outputs=outputs_))
+    assert all(output["datatype"] == "BYTES" for output in document["outputs"])
     assert metadata.model_metadata("m", ["1"], None)["inputs"] == []

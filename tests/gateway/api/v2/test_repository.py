@@ -1,49 +1,46 @@
-"""Proves the repository's routes over the real application: index, load, unload, and what they refuse."""
+"""Proves the routes of the model repository with the real application: index, load, unload, errors."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import keys
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SLEEPS = b'{"dataframe_records": [{"do": "sleep 1"}]}'
+COMMANDS = "/model/api-commands/1/invocation"
+
+
+def commands(*commands: str) -> bytes:
+    return json.dumps({"dataframe_records": [{"do": command} for command in commands]}).encode()
 
 
 async def post(gateway: Gateway, path: str, document: Any = None) -> tuple[int, Any]:
-    """Status and JSON of a POST to the repository."""
+    """Return the status and the JSON of a POST to the repository."""
     async with gateway.post(f"/v2/repository/{path}", json=document) as answer:
         return answer.status, await answer.json()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.01)
-
-
-async def states(gateway: Gateway, **wanted: bool) -> dict[tuple[str, str], str]:
-    status, entries = await post(gateway, "index", wanted)
+async def states(gateway: Gateway, **document: bool) -> dict[tuple[str, str], str]:
+    """Return the states of the index by name and version."""
+    status, entries = await post(gateway, "index", document)
     assert status == 200
     return {(entry["name"], entry["version"]): entry["state"] for entry in entries}
 
 
 async def test_load_and_unload(gateway: Gateway) -> None:
-    """A version becomes warm, is listed as READY, and is cold again, its process gone."""
+    """A version is loaded, is listed as READY, and is unloaded again."""
     await post(gateway, "models/api-sums/unload")
     assert (await states(gateway))["api-sums", "3"] == "UNAVAILABLE"
     loaded = {"name": "api-sums", "version": "3", "state": "READY"}
@@ -67,35 +64,36 @@ async def test_load_and_unload(gateway: Gateway) -> None:
 
 
 async def test_the_index_has_every_model(gateway: Gateway) -> None:
-    """Each model of MLflow once at least, without being loaded, and each name as it is."""
+    """The index has each model of MLflow with its exact name, loaded or not."""
     async with gateway.get("/model/?max_results=1000") as answer:
         known = {model["name"] for model in (await answer.json())["models"]}
     assert {name for name, _ in await states(gateway)} == known
 
 
-async def test_a_busy_model_answers_first(gateway: Gateway) -> None:
-    """What was asked before the unloading is answered; the next request loads the model anew."""
+async def test_a_busy_model_answers_first(gateway: Gateway, tmp_path: Path) -> None:
+    """Unloading waits for the requests sent before; the next request loads the model again."""
+    running, go = tmp_path / "running", tmp_path / "go"
     await post(gateway, "models/api-commands/load")
-    asked = asyncio.create_task(invoke(gateway, "/model/api-commands/1/invocation", SLEEPS))
-    pool = gateway.app[keys.POOL]
-    await until(
-        lambda: any(held.group.busy for key, held in pool._slots.loaded.items() if key.name == "api-commands")
-    )
-    started = time.monotonic()
-    assert (await post(gateway, "models/api-commands/unload"))[1]["unloaded"] == ["1"]
-    assert time.monotonic() - started > 0.3
-    status, body = await asked
+    request = asyncio.create_task(invoke(gateway, COMMANDS, commands(f"note {running}", f"wait_for {go}")))
+    await until(running.exists)
+    unload = asyncio.create_task(post(gateway, "models/api-commands/unload"))
+    pool = gateway.app[COMPONENTS].pool
+    await until(lambda: not any(pool.is_loaded(key) for key in pool.statuses() if key.name == "api-commands"))
+    assert not unload.done()
+    go.touch()
+    status, body = await request
     assert status == 200
-    _, anew = await invoke(gateway, "/model/api-commands/1/invocation", SLEEPS.replace(b"sleep 1", b"x"))
-    assert anew["predictions"] != body["predictions"]  # it answers its process id
+    assert (await unload)[1]["unloaded"] == ["1"]
+    _, reloaded = await invoke(gateway, COMMANDS, commands("x"))
+    assert reloaded["predictions"] != body["predictions"]  # the ids of the worker processes
 
 
 async def test_a_pinned_model_stays(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """Unloading it is refused, and nothing of it is unloaded."""
+    """Unloading it is rejected, and no version of it is unloaded."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_PINNED_MODELS="api-sums@champion") as gateway:
-        await until(lambda: gateway.app[keys.PINS].ready)
+        await until(lambda: gateway.app[COMPONENTS].pinned.ready)
         await post(gateway, "models/api-sums/load")
         status, body = await post(gateway, "models/api-sums/unload")
         assert status == 409
@@ -108,8 +106,8 @@ async def test_a_pinned_model_stays(
 @pytest.mark.parametrize(
     ("path", "document", "status"),
     [
-        ("models/nobody/load", None, 404),
-        ("models/nobody/unload", None, 404),
+        ("models/missing/load", None, 404),
+        ("models/missing/unload", None, 404),
         ("models/api-sums/load", {"parameters": {"version": "9"}}, 404),
         ("models/api-sums/load", {"parameters": {"version": "s3://bucket/key"}}, 404),
         ("models/api-sums/load", {"parameters": {"version": True}}, 400),
@@ -124,15 +122,15 @@ async def test_a_pinned_model_stays(
         ("index", "x" * 70_000, 413),
     ],
 )
-async def test_refusals(gateway: Gateway, path: str, document: Any, status: int) -> None:
-    """Only what MLflow holds can be loaded, by name and version; no error has another shape."""
-    found, body = await post(gateway, path, document)
-    assert found == status, body
+async def test_errors(gateway: Gateway, path: str, document: Any, status: int) -> None:
+    """A client can load only models of MLflow, by name and version; every error has the same form."""
+    got, body = await post(gateway, path, document)
+    assert got == status, body
     assert status == 200 or list(body) == ["error"]
 
 
 async def test_bodies_without_type(gateway: Gateway) -> None:
-    """An empty body, and one that is no JSON; Triton's client sends neither type nor body."""
+    """An empty body is valid, because Triton's client sends neither type nor body; invalid JSON is not."""
     async with gateway.post("/v2/repository/index", skip_auto_headers=["Content-Type"]) as answer:
         assert answer.status == 200
     async with gateway.post("/v2/repository/index", data=b"{") as answer:

@@ -1,4 +1,4 @@
-"""Proves that faults of workers, models, MLflow and artifacts are counted, by having them happen."""
+"""Proves that faults of workers, models, MLflow and artifacts are counted, by causing them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ VERSION = {"model": "api-commands", "version": "1"}
 
 
 async def command(gateway: Gateway, text: str) -> int:
-    """The status that a command is answered with."""
+    """Return the status of the response to a command."""
     status, _ = await invoke(gateway, COMMANDS, json.dumps({"inputs": [{"do": text}]}).encode())
     return status
 
 
 def damage(cache: Path) -> None:
-    """Change a byte of the one model there."""
+    """Change a byte of the only model in the cache."""
     (file,) = cache.rglob("MLmodel")
     file.chmod(0o600)
     file.write_bytes(file.read_bytes()[:-1] + b"!")
 
 
 async def test_a_worker_that_dies(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """Its death, the request that another worker answers, and the worker that takes its place."""
+    """The page counts its exit, the retried request, and the start of its replacement."""
     async with gateway_at(mlflow_server.url, tmp_path) as gateway:
         assert await command(gateway, "x") == 200
         before = await shown(gateway)
@@ -61,7 +61,7 @@ async def test_a_worker_that_dies(mlflow_server: MlflowServer, tmp_path: Path) -
 
 
 async def test_a_worker_that_hangs(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """It is ended and counted as hung, not as died; those who waited are told after their time."""
+    """It is killed and counted as hung, not as died; the queued requests fail after their time limit."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_REQUEST_TIMEOUT_SECONDS="2") as gateway:
         assert await command(gateway, "x") == 200
         waiting = [asyncio.create_task(command(gateway, "sleep 60")) for _ in range(6)]
@@ -76,26 +76,26 @@ async def test_a_worker_that_hangs(mlflow_server: MlflowServer, tmp_path: Path) 
 
 
 async def test_a_full_queue(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """As many refusals as clients saw; who waits is seen meanwhile, and is dropped once its client goes."""
-    asked: list[asyncio.Task[int]] = []
+    """The page counts rejections, shows queued requests, and counts them as dropped on a disconnect."""
+    requests: list[asyncio.Task[int]] = []
 
     def fill(page: Shown) -> bool:
-        """Ask for more than there is room for, until the queue is full behind what the worker has."""
+        """Send more requests until the queue is full behind those that the worker runs."""
         if page.of("gateway_requests_waiting", **VERSION) == 2:
             return True
-        asked.extend(asyncio.create_task(command(gateway, "sleep 50")) for _ in range(6))
+        requests.extend(asyncio.create_task(command(gateway, "sleep 50")) for _ in range(6))
         return False
 
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_QUEUE="2") as gateway:
         assert await command(gateway, "x") == 200
         await until(gateway, fill)
-        refusals = "gateway_queue_refusals_total"
-        await until(gateway, lambda page: page.of(refusals, **VERSION) == len(done(asked)) > 0)
-        assert {task.result() for task in done(asked)} == {503}
-        gone = len(asked) - len(done(asked))
-        for task in asked:
+        rejections = "gateway_queue_refusals_total"
+        await until(gateway, lambda page: page.of(rejections, **VERSION) == len(done(requests)) > 0)
+        assert {task.result() for task in done(requests)} == {503}
+        gone = len(requests) - len(done(requests))
+        for task in requests:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*requests, return_exceptions=True)
         page = await until(gateway, lambda page: page.of("gateway_requests_dropped_total", **VERSION) == 2)
         assert page.of("gateway_requests_waiting", **VERSION) == 0
         await until(gateway, lambda page: page.of("gateway_requests_total", status="499") == gone > 2)
@@ -106,7 +106,7 @@ def done(tasks: list[asyncio.Task[int]]) -> list[asyncio.Task[int]]:
 
 
 async def test_models_come_and_go(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """Loads that worked and did not, the fetching of files, and why a model was unloaded."""
+    """The page counts successful and failed loads, downloads, and unloads by their reason."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_LOADED_MODELS="1") as gateway:
         assert (await invoke(gateway, "/model/api-sums/1/invocation"))[0] == 200
         assert (await invoke(gateway, "/model/api-tens/1/invocation"))[0] == 200
@@ -131,7 +131,7 @@ async def test_models_come_and_go(mlflow_server: MlflowServer, tmp_path: Path) -
 
 
 async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """Each answer from memory is counted, and each call to MLflow by how it ended."""
+    """The page counts each response from the cache, and each call to MLflow by its outcome."""
     async with (
         front(mlflow_server.url) as proxy,
         gateway_at(proxy.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS="0") as gateway,
@@ -155,7 +155,7 @@ async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
 async def test_files_that_cannot_be_fetched(
     mlflow_server: MlflowServer, tmp_path: Path, fault: Fault
 ) -> None:
-    """Whatever is wrong with MLflow, it counts as away; nothing was loaded then, nor failed to load."""
+    """Any fault of MLflow counts as away, and no load is counted, neither successful nor failed."""
     async with (
         front(mlflow_server.url) as proxy,
         gateway_at(proxy.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS="600") as gateway,
@@ -173,7 +173,7 @@ async def test_files_that_cannot_be_fetched(
 
 
 async def test_damaged_files_and_evictions(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """A cached file that was changed is found at the next start; of two models that do not fit one goes."""
+    """A changed file in the cache is found after a restart; of two models that do not fit, one is evicted."""
     one = "/model/api-sums/1/invocation"
     async with gateway_at(mlflow_server.url, tmp_path) as gateway:
         assert (await invoke(gateway, one))[0] == 200

@@ -1,4 +1,4 @@
-"""Proves that what is written down is read whole or not at all, whoever dies meanwhile."""
+"""Proves that a snapshot is read complete or not at all, even if its writer dies."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from gateway.telemetry.metrics.shared import SharedSnapshots
 
 
 def test_a_child_writes_and_its_parent_reads() -> None:
-    """Also when the child is gone; the other slates are as they were."""
-    slates = SharedSnapshots(2)
+    """Also after the child exited; the other snapshots are unchanged."""
+    snapshots = SharedSnapshots(2)
     child = os.fork()
     if child == 0:
-        slates.write(2, b"first")
-        slates.write(2, b"last words")
+        snapshots.write(2, b"first")
+        snapshots.write(2, b"last")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    written = slates.read(2)
+    written = snapshots.read(2)
     assert written is not None
-    assert written[0] == b"last words"
-    assert slates.read(1) is None
+    assert written[0] == b"last"
+    assert snapshots.read(1) is None
 
 
 def test_the_age() -> None:
-    """It is counted from the writing."""
+    """It counts from the time of writing."""
     now = 100.0
-    slates = SharedSnapshots(1, clock=lambda: now)
-    slates.write(1, b"x")
+    snapshots = SharedSnapshots(1, clock=lambda: now)
+    snapshots.write(1, b"x")
     now = 107.5
-    assert slates.read(1) == (b"x", 7.5)
+    assert snapshots.read(1) == (b"x", 7.5)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("at", ["turn", "content", "checksum"])
-def test_a_half_that_is_not_whole(times: int, at: str) -> None:
-    """What was written before it counts, and the next writer writes over it."""
-    half = 4096
-    slates = SharedSnapshots(1, buffer_bytes=half)
+@pytest.mark.parametrize("at", ["sequence number", "content", "checksum"])
+def test_a_damaged_buffer(times: int, at: str) -> None:
+    """The snapshot before it counts, and the next write replaces the damaged one."""
+    buffer_bytes = 4096
+    snapshots = SharedSnapshots(1, buffer_bytes=buffer_bytes)
     for time in range(times):
-        slates.write(1, b"%d" % time)
-    begin = times % 2 * half  # where the last one is
-    offset = {"turn": 0, "content": 24, "checksum": 20}[at]
-    slates._maps[0][begin + offset] ^= 0xFF
-    read = slates.read(1)
+        snapshots.write(1, b"%d" % time)
+    start = times % 2 * buffer_bytes  # of the latest snapshot
+    offset = {"sequence number": 0, "content": 24, "checksum": 20}[at]
+    snapshots._maps[0][start + offset] ^= 0xFF
+    read = snapshots.read(1)
     assert (read and read[0]) == (b"%d" % (times - 2) if times > 1 else None)
-    slates.write(1, b"next")
-    again = slates.read(1)
+    snapshots.write(1, b"next")
+    again = snapshots.read(1)
     assert again is not None
     assert again[0] == b"next"
 
 
-def test_too_much() -> None:
-    """It is refused, and what was there before stays."""
-    slates = SharedSnapshots(1, buffer_bytes=4096)
-    assert slates.write(1, b"x" * (4096 - 24))
-    assert not slates.write(1, b"y" * (4096 - 23))
-    read = slates.read(1)
+def test_a_snapshot_that_is_too_large() -> None:
+    """It is rejected, and the one before stays."""
+    snapshots = SharedSnapshots(1, buffer_bytes=4096)
+    assert snapshots.write(1, b"x" * (4096 - 24))
+    assert not snapshots.write(1, b"y" * (4096 - 23))
+    read = snapshots.read(1)
     assert read is not None
     assert read[0] == b"x" * (4096 - 24)
 
 
 class Overtaken(mmap.mmap):
-    """Memory that is written while it is read: so many looks at a half find it torn."""
+    """Shared memory that a writer changes while it is read: the next `torn` reads of a header are damaged."""
 
     torn = 0
 
@@ -79,12 +79,12 @@ class Overtaken(mmap.mmap):
 
 @pytest.mark.parametrize(("torn", "found"), [(0, b"2"), (1, b"1"), (2, b"2"), (4, None)])
 def test_a_reader_that_is_overtaken(torn: int, found: bytes | None) -> None:
-    """It looks once more where neither half was whole: the figures must not be gone for a moment."""
-    slates = SharedSnapshots(1, buffer_bytes=4096)
-    slate = Overtaken(-1, 8192)
-    slates._maps[0] = slate
-    slates.write(1, b"1")
-    slates.write(1, b"2")
-    slate.torn = torn
-    read = slates.read(1)
+    """It tries again if neither buffer was complete, so that the metrics never vanish for a moment."""
+    snapshots = SharedSnapshots(1, buffer_bytes=4096)
+    memory = Overtaken(-1, 8192)
+    snapshots._maps[0] = memory
+    snapshots.write(1, b"1")
+    snapshots.write(1, b"2")
+    memory.torn = torn
+    read = snapshots.read(1)
     assert (read and read[0]) == found

@@ -1,0 +1,47 @@
+"""How much of this machine the workers may use, by the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.system import resources
+from workers.limits import PoolLimits
+
+if TYPE_CHECKING:
+    from gateway.settings.schema import Settings
+
+_MIN_CONCURRENT_LOADS: Final = 2  # a load that waits for disk or network leaves the core to the other one
+_DEFAULT_MEMORY_SHARE: Final = 0.8  # the rest: other programs, and growth between two measurements
+
+
+def max_workers(settings: Settings) -> int:
+    """Return the greatest number of workers that one gateway process starts."""
+    return settings.loaded_models_per_process * settings.workers_per_model
+
+
+def threads_per_worker(settings: Settings) -> int:
+    """Return how many threads the numeric libraries of one worker may use."""
+    return resources.threads_per_worker(
+        cores=resources.available_cores(), processes=settings.processes, workers=settings.workers_per_model
+    )
+
+
+def memory_budget_bytes(settings: Settings) -> int:
+    """Return the bytes of memory that one gateway process and its workers may use together."""
+    budget = settings.memory_budget_bytes or int(resources.available_memory() * _DEFAULT_MEMORY_SHARE)
+    return budget // settings.processes
+
+
+def pool_limits(settings: Settings) -> PoolLimits:
+    """Return the limits of the worker pool in one gateway process."""
+    return PoolLimits(
+        workers_per_model=settings.workers_per_model,
+        max_loaded_models=settings.loaded_models_per_process,
+        max_concurrent_loads=max(_MIN_CONCURRENT_LOADS, resources.available_cores() // settings.processes),
+        memory_bytes=memory_budget_bytes(settings),
+        idle_seconds=settings.idle_seconds,
+        max_queue=settings.max_queue,
+        request_seconds=settings.request_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
+        load_seconds=settings.load_timeout_seconds,
+    )
