@@ -131,7 +131,9 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         seen_by_workers = environment.worker_environment(
             settings.environment, threads=_threads_per_worker(settings)
         )
-        pool = app[keys.POOL] = Pool(_pool_limits(settings), environment=seen_by_workers, counters=tally)
+        pool = app[keys.POOL] = Pool(
+            _pool_limits(settings), environment=seen_by_workers, counters=tally, preload=settings.preload
+        )
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: SingleFlight[ModelKey] = SingleFlight()

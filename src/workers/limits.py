@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Preload = Literal["full", "lean", "none"]
+"""What the fork server imports before it forks workers: all model libraries, a few, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

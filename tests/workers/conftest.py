@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import models
-from workers.limits import PoolLimits
+from workers.limits import PoolLimits, Preload
 from workers.pool.pool import Pool
 from workers.protocol.messages import Batching, ModelKey, ModelSource
 
@@ -68,8 +68,14 @@ def opened() -> Callable[..., AbstractAsyncContextManager[Pool]]:
     """A pool, open; closed with no process left."""
 
     @asynccontextmanager
-    async def open_pool(**limits: float) -> AsyncIterator[Pool]:
-        pool = Pool(PoolLimits(**limits))  # type: ignore[arg-type] # each test gives the right kind
+    async def open_pool(
+        *, preload: Preload = "full", fork_timeout_seconds: float = 60.0, **limits: float
+    ) -> AsyncIterator[Pool]:
+        pool = Pool(
+            PoolLimits(**limits),  # type: ignore[arg-type] # each test gives the right kind
+            preload=preload,
+            fork_timeout_seconds=fork_timeout_seconds,
+        )
         await pool.open()
         try:
             yield pool

@@ -178,6 +178,11 @@ class Settings(SettingsGroup):
         "it says that it is not ready, so that load balancers notice; 0: not at all. By default never more "
         "than half of it.",
     )
+    preload: Literal["full", "lean", "none"] = Field(
+        "full",
+        alias="GATEWAY_PRELOAD",
+        description="TODO",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="GATEWAY_LOG_LEVEL", description="debug, info, warning or error."
     )

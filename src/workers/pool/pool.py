@@ -23,7 +23,7 @@ from workers.errors import (
     WorkerCrashed,
     WorkerError,
 )
-from workers.limits import PoolLimits
+from workers.limits import PoolLimits, Preload
 from workers.metrics import COUNTER_SPECS, QUEUE_REJECTIONS, Counters, CounterSpec
 from workers.pool.loading import ModelLoader
 from workers.pool.slots import ModelSlots
@@ -111,13 +111,15 @@ class Pool:
         *,
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
+        preload: Preload = "full",
+        fork_timeout_seconds: float = 60.0,
     ) -> None:
         """`environment` is all that the workers see of it; None leaves them this process' own.
 
         `tally` is where what happens is counted.
         """
         self.counters = counters or Counters()
-        self._forkserver = ForkServer(environment)
+        self._forkserver = ForkServer(environment, preload=preload, fork_timeout_seconds=fork_timeout_seconds)
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
         self._slots = ModelSlots(limits, self.counters, forkserver=self._forkserver)
         self._model_loader = ModelLoader(

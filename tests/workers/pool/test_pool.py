@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import psutil
@@ -29,16 +29,15 @@ from workers.errors import (
     WorkerCrashed,
 )
 from workers.pool import loading
-from workers.process import worker
-from workers.process.worker import ProcessWorker
+from workers.process import launcher
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
 
     from workers.pool.pool import Pool
+    from workers.process.spawn import Spawn
     from workers.protocol.messages import LoadReport
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
@@ -260,16 +259,16 @@ async def test_a_worker_that_dies_as_it_reports_is_no_worker(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Death between the report and the first job: another process takes its place."""
-    load = ProcessWorker._load
+    load = launcher._wait_loaded
     deaths = iter([True, False])
 
-    async def dying(self: ProcessWorker, starter: Executor, *, seconds: float) -> LoadReport:
-        loaded = await load(self, starter, seconds=seconds)
+    async def dying(spawn: Spawn, *args: Any, seconds: float) -> LoadReport:
+        loaded = await load(spawn, *args, seconds=seconds)
         if next(deaths):
-            await self.kill()
+            await spawn.worker.kill()
         return loaded
 
-    monkeypatch.setattr(ProcessWorker, "_load", dying)
+    monkeypatch.setattr(launcher, "_wait_loaded", dying)
     async with opened(request_seconds=5.0) as pool:
         await pool.load(COMMANDS, files("commands")())
         assert await answer(pool, "commands", command("x"))
@@ -308,8 +307,7 @@ async def test_a_template_that_hangs_is_ended(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start does not wait for it for ever, and the next one has another template."""
-    monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 15.0)
-    async with opened() as pool:
+    async with opened(fork_timeout_seconds=15.0) as pool:
         await pool.load(COMMANDS, files("commands")())
         hung = pool._forkserver.pid
         assert hung is not None
@@ -317,7 +315,7 @@ async def test_a_template_that_hangs_is_ended(
         try:
             await pool.load(key("sums"), files("sums")())
         except ModelLoadError:  # a machine so slow that the new template was not ready either
-            monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 90.0)
+            pool._forkserver.fork_timeout_seconds = 90.0
             monkeypatch.setattr(pool, "_failures", loading.LoadBackoff())
             await pool.load(key("sums"), files("sums")())
         assert pool._forkserver.pid != hung

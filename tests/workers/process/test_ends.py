@@ -13,7 +13,7 @@ from workers.errors import ModelLoadError, PoolClosed, WorkerCrashed
 from workers.limits import PoolLimits
 from workers.metrics import Counters
 from workers.process.forkserver import ForkServer
-from workers.process.worker import ProcessWorker
+from workers.process.launcher import launch
 from workers.protocol.messages import (
     ROW_BATCHING_UNKNOWN,
     Chunk,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.process.channel import ReplyCallback
+    from workers.process.worker import ProcessWorker
     from workers.protocol.messages import WorkerRequest
     from workers.scheduler.queue import PendingRequest
 
@@ -40,7 +41,7 @@ SECONDS = 10.0
 def beginning(folder: Path, starter: ThreadPoolExecutor) -> asyncio.Task[ProcessWorker]:
     """A worker that is being started."""
     source = ModelSource(key("sums"), str(folder))
-    start = ProcessWorker.start(
+    start = launch(
         source, forkserver=ForkServer(), spawn_executor=starter, seconds=60.0, on_exit=lambda _: None
     )
     return asyncio.create_task(start)
@@ -160,7 +161,7 @@ def test_what_is_said_of_a_stream_that_is_over_says_nothing_of_the_next(late: Wo
     post = WorkerSlot(cast("ProcessWorker", Dying()), 0.0)
 
     def ticket(ask: WorkerRequest) -> list[PendingRequest]:
-        return [cast("PendingRequest", type("T", (), {"job": ask})())]
+        return [cast("PendingRequest", type("T", (), {"request": ask})())]
 
     post.assign(ticket(OpenStream(Job(b""), 2)))
     over: Any = [Chunk(None)]
