@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTLE_SECONDS: Final = 0.05
 """Between a process' end and the end of its sockets and pipes, which may come first or hold replies still."""
-_EXIT_TIMEOUT_SECONDS: Final = 5.0
+_EXIT_TIMEOUT_SECONDS: Final = 5.0  # for an idle process to end by itself
 
 
 class ProcessWorker:
@@ -37,18 +37,15 @@ class ProcessWorker:
         *,
         on_exit: Callable[[ProcessWorker], None],
         release: Callable[[], None],
-        exit_timeout_seconds: float = _EXIT_TIMEOUT_SECONDS,
     ) -> None:
         """Watch a process from the running loop.
 
-        `on_exit` is called once, when the process ends; `release` once, a little later or as the worker is
-        killed, to free what the start of the process took. An idle process has `exit_timeout_seconds` to
-        end by itself.
+        `on_exit` is called once, when the process ends. `release` is called once after that, to free what
+        the start of the process took.
         """
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
         self._release = release
-        self._exit_timeout_seconds = exit_timeout_seconds
         self._watcher = ProcessWatcher(watcher_pipe, on_exit=self._handle_exit)
         self._channel: Channel | None = None
         self._released = False
@@ -96,7 +93,7 @@ class ProcessWorker:
         if self._channel is not None:
             self._channel.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._exit_timeout_seconds):
+            async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
                 await self._watcher.dead.wait()
         await self.kill()
 

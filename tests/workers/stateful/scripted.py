@@ -229,7 +229,6 @@ class Scripted(ProcessWorker):
         self._on_exit = on_exit
         self._release = _no_release
         self._released = False
-        self._exit_timeout_seconds = 5.0
         self._channel = None
         self.source = source
         self.process = Process(self, end, stage=stage)

@@ -56,5 +56,5 @@ async def test_the_version_tells_how_it_is_batched(gateway: Gateway) -> None:
         told = (await answer.json())["serving"]["batching"]
     assert told == {
         "rows_together": False,
-        "reason": "its flavor, mlflow.pyfunc.model, does not promise to take row by row",
+        "reason": "its flavor, mlflow.pyfunc.model, does not promise to predict row by row",
     }
