@@ -17,7 +17,8 @@ FORBIDDEN = {
 }
 # Words that hide the actor or need explaining; CONTRIBUTING.md says what to write instead.
 UNCLEAR = re.compile(
-    r"\b(?:who[e]ver|who[m]ever|nob[o]dy|someb[o]dy|everyb[o]dy|(?:is|are|was|be) t[o]ld|be h[a]d|gives? w[a]y"
+    r"\b(?:who[e]ver|who[m]ever|nob[o]dy|someb[o]dy|everyb[o]dy"
+    r"|(?:is|are|was|be) t[o]ld|be h[a]d|gives? w[a]y"
     r"|of o[u]rs|comes? to m[e]an|so m[a]ny|so o[f]ten)\b",
     re.IGNORECASE,
 )

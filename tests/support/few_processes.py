@@ -1,4 +1,7 @@
-"""Imported by the template before anything else: its forks fail as long as a file is there."""
+"""Make forks fail while the file that NO_MORE_PROCESSES names exists.
+
+The fork server imports this module before its preload, so that the preload patches this `os.fork`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _fork = os.fork
 
 
 def fork() -> int:
-    """What the system does where a limit on processes, or the memory, is reached."""
+    """Fail as the system does at a limit on processes or memory."""
     if Path(os.environ["NO_MORE_PROCESSES"]).exists():
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return _fork()

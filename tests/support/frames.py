@@ -1,4 +1,4 @@
-"""What travels between the gateway and a worker, generated, and a frame's parts as its reader has them."""
+"""Hypothesis strategies for the messages between the gateway and a worker, and a splitter of frames."""
 
 from __future__ import annotations
 
@@ -24,48 +24,51 @@ from workers.protocol.messages import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TYPES = st.sampled_from(MEDIA_TYPES)
 BODIES = st.binary(max_size=40)
-STREAMS = st.integers(0, 2**64 - 1)
 SECONDS = st.floats(0.0, allow_nan=False, allow_infinity=False)
 TEXTS = st.text(max_size=12)
 SURROGATES = st.text(st.characters(categories=["Cs", "L"]), max_size=12)
-KINDS = st.sampled_from(["input", "type", "answer", "model", "load"])
+_MEDIA_TYPES = st.sampled_from(MEDIA_TYPES)
+_STREAM_IDS = st.integers(0, 2**64 - 1)
+_FAILURE_KINDS = st.sampled_from(["input", "type", "answer", "model", "load"])
 
-JOBS = st.builds(Job, BODIES, TYPES, TYPES, st.none() | st.integers(0, 2**63 - 1))
-ASKS = st.one_of(
-    JOBS, st.builds(OpenStream, JOBS, STREAMS), st.builds(NextChunk, STREAMS), st.builds(CloseStream, STREAMS)
+JOBS = st.builds(Job, BODIES, _MEDIA_TYPES, _MEDIA_TYPES, st.none() | st.integers(0, 2**63 - 1))
+REQUESTS = st.one_of(
+    JOBS,
+    st.builds(OpenStream, JOBS, _STREAM_IDS),
+    st.builds(NextChunk, _STREAM_IDS),
+    st.builds(CloseStream, _STREAM_IDS),
 )
 
 
 @st.composite
-def _replies(draw: st.DrawFn) -> Reply:
+def _predictions(draw: st.DrawFn) -> Reply:
     body = draw(BODIES)
     length = draw(st.none() | st.integers(0, len(body)))
-    return Reply(body, draw(SECONDS), draw(st.booleans()), draw(TYPES), length)
+    return Reply(body, draw(SECONDS), draw(st.booleans()), draw(_MEDIA_TYPES), length)
 
 
 def failures(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Failure]:
-    """Failures of all kinds with texts of one."""
-    cells = st.builds(InputProblem, st.none() | st.integers(0, 2**53), st.none() | texts, texts)
-    details = st.lists(cells, max_size=3).map(tuple)
-    return st.builds(Failure, KINDS, texts, details, texts, texts, texts)
+    """Return failures of all kinds, with these texts."""
+    problems = st.builds(InputProblem, st.none() | st.integers(0, 2**53), st.none() | texts, texts)
+    details = st.lists(problems, max_size=3).map(tuple)
+    return st.builds(Failure, _FAILURE_KINDS, texts, details, texts, texts, texts)
 
 
-def reports(texts: st.SearchStrategy[str]) -> st.SearchStrategy[LoadReport]:
-    """Reports of a load with texts of one kind."""
-    merging = st.builds(RowBatching, st.booleans(), texts)
-    return st.builds(LoadReport, SECONDS, st.booleans(), st.booleans(), merging)
+def load_reports(texts: st.SearchStrategy[str]) -> st.SearchStrategy[LoadReport]:
+    """Return load reports, with these texts."""
+    row_batching = st.builds(RowBatching, st.booleans(), texts)
+    return st.builds(LoadReport, SECONDS, st.booleans(), st.booleans(), row_batching)
 
 
 CHUNKS = st.builds(Chunk, st.none() | BODIES, SECONDS)
-ANSWERS = st.one_of(_replies(), CHUNKS, failures(TEXTS), reports(TEXTS))
+REPLIES = st.one_of(_predictions(), CHUNKS, failures(TEXTS), load_reports(TEXTS))
 
 
-def split(frame: Sequence[bytes], *, of_asks: bool) -> tuple[tuple[int, int, float], bytes, bytes]:
-    """The head, the entries and the bodies of a whole frame, read as both ends read it."""
-    whole = b"".join(frame)
-    head, rest = framing.HEADER.unpack(whole[: framing.HEADER.size]), whole[framing.HEADER.size :]
-    entries = framing.entries_size(head[0], of_requests=of_asks)
-    assert len(rest) == entries + head[1]
-    return head, rest[:entries], rest[entries:]
+def split(frame: Sequence[bytes], *, of_requests: bool) -> tuple[tuple[int, int, float], bytes, bytes]:
+    """Return the header, the entries and the bodies of a frame, as both sides split it."""
+    joined = b"".join(frame)
+    header, rest = framing.HEADER.unpack(joined[: framing.HEADER.size]), joined[framing.HEADER.size :]
+    entries = framing.entries_size(header[0], of_requests=of_requests)
+    assert len(rest) == entries + header[1]
+    return header, rest[:entries], rest[entries:]

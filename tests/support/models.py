@@ -1,4 +1,4 @@
-"""Tiny real models, saved to folders: what the tests of the workers and of the whole gateway load."""
+"""Tiny real models, saved to folders, for the tests of the workers and of the whole gateway."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# The models travel by value: a worker need not be able to import the tests.
+# The models are pickled by value, so that a worker need not import the tests.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 NUMBERS = ModelSignature(inputs=Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.double, "b")]))
 
 
 class Sums(PythonModel):
-    """Answers a + b, times a factor that tells one model from another."""
+    """A model that predicts a + b, times a factor that distinguishes one model from another."""
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
@@ -46,7 +46,7 @@ class Sums(PythonModel):
 
 
 class Centred(PythonModel):
-    """Answers how far each row's sum lies from the mean of all rows that it is given."""
+    """A model that predicts how far each row's sum lies from the mean of all rows of the call."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         sums = (model_input["a"] + model_input["b"]).to_numpy()
@@ -54,14 +54,14 @@ class Centred(PythonModel):
 
 
 class Short(PythonModel):
-    """Answers a + b, but no more than four rows of it."""
+    """A model that predicts a + b for the first four rows only."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return (model_input["a"] + model_input["b"]).to_numpy()[:4]
 
 
 class Picky(PythonModel):
-    """Answers a + b; raises where any row has `a` below -100, exits where any has `a` above a thousand."""
+    """A model that predicts a + b, but raises if any `a` is below -100, and exits if any is above 1000."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         if (model_input["a"] < -100).any():
@@ -72,21 +72,21 @@ class Picky(PythonModel):
 
 
 class Echo(PythonModel):
-    """Answers its input."""
+    """A model that returns its input."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return model_input
 
 
 class Params(PythonModel):
-    """Answers its params."""
+    """A model that returns its params."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return params
 
 
 class Returns(PythonModel):
-    """Answers the same thing always."""
+    """A model that always returns the same value."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -96,7 +96,7 @@ class Returns(PythonModel):
 
 
 class Heavy(PythonModel):
-    """Takes so many MiB from its load on, and more where column `a` says so; answers a + b."""
+    """A model that holds memory from its load on, in MiB, and as much as column `a` says; predicts a + b."""
 
     def __init__(self, mebibytes: int) -> None:
         self.mebibytes = mebibytes
@@ -105,13 +105,13 @@ class Heavy(PythonModel):
         self.held = [os.urandom(2**20) for _ in range(self.mebibytes)]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-        more = int(model_input["a"].max()) - len(self.held)
-        self.held += [os.urandom(2**20) for _ in range(more)]
+        missing = int(model_input["a"].max()) - len(self.held)
+        self.held += [os.urandom(2**20) for _ in range(missing)]
         return (model_input["a"] + model_input["b"]).to_numpy()
 
 
 class Calls(PythonModel):
-    """Asks another model within its own `predict`, with an input that the other refuses."""
+    """A model whose `predict` calls another model with an input that the other rejects."""
 
     def __init__(self, inner: str) -> None:
         self.inner = inner
@@ -121,21 +121,21 @@ class Calls(PythonModel):
 
 
 class Wholes(PythonModel):
-    """Takes whole numbers by its type hint; answers them and their types."""
+    """A model with a type hint for whole numbers; returns them with their types."""
 
     def predict(self, model_input: list[int]) -> list[str]:  # type: ignore[override] # MLflow allows it
         return [f"{type(value).__name__} {value}" for value in model_input]
 
 
 class Days(PythonModel):
-    """Takes dates and times by its type hint; answers their days."""
+    """A model with a type hint for datetimes; returns their days."""
 
-    def predict(self, model_input: list[datetime.datetime]) -> list[int]:  # type: ignore[override] # likewise
+    def predict(self, model_input: list[datetime.datetime]) -> list[int]:  # type: ignore[override] # as above
         return [value.day for value in model_input]
 
 
 class _Touches:
-    """Makes a file of whoever unpickles it."""
+    """An object that creates a file in the process that unpickles it."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -145,17 +145,20 @@ class _Touches:
 
 
 class Commands(PythonModel):
-    """Does what the cells of column `do` say, in order; answers its process id where they say nothing."""
+    """A model that runs the commands in the cells of column `do`, in order.
+
+    It returns what the last command returned, or its process id if none returned anything.
+    """
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-        answer: list[Any] = [os.getpid()]
+        result: list[Any] = [os.getpid()]
         for command in model_input["do"]:
             verb, _, rest = str(command).partition(" ")
-            answer = getattr(self, f"do_{verb}")(rest) or answer
-        return answer
+            result = getattr(self, f"do_{verb}")(rest) or result
+        return result
 
     def do_x(self, rest: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def do_raise(self, rest: str) -> None:
         raise ValueError(f"{rest} in /secret/path")
@@ -172,7 +175,7 @@ class Commands(PythonModel):
             time.sleep(0.005)
 
     def do_note(self, rest: str) -> None:
-        """A byte more in a file: how often the model was asked."""
+        """Append a byte to a file, to count calls."""
         with pathlib.Path(rest).open("ab") as file:
             file.write(b".")
 
@@ -189,7 +192,7 @@ class Commands(PythonModel):
         os._exit(7)
 
     def do_eat(self, rest: str) -> None:
-        """So many MiB, until the kernel has none for us."""
+        """Allocate memory, in MiB, until the kernel has no more."""
         self.eaten = [os.urandom(2**20) for _ in range(int(rest))]
 
     def do_die_once(self, rest: str) -> None:
@@ -210,11 +213,13 @@ class Commands(PythonModel):
         return [child]
 
     def do_lifeline(self, rest: str) -> list[str]:
-        child = importlib.import_module("workers.runtime.main")
-        child._WorkerState.watcher_pipe.send(_Touches(rest))
+        """Write a pickle to the pipe by which the gateway watches the process."""
+        main = importlib.import_module("workers.runtime.main")
+        main._WorkerState.watcher_pipe.send(_Touches(rest))
         return ["sent"]
 
     def do_results(self, rest: str) -> list[str]:
+        """Write a pickle to the executor's queue of results."""
         frame: Any = sys._getframe()
         while "result_queue" not in frame.f_locals:
             frame = frame.f_back
@@ -225,7 +230,7 @@ class Commands(PythonModel):
         return [random.random()]  # noqa: S311 - no secret is made of it
 
     def do_litter(self, rest: str) -> list[str]:
-        """A temporary file, which nobody removes."""
+        """Create a temporary file that the model never removes."""
         return [tempfile.mkstemp()[1]]
 
     def do_environ(self, rest: str) -> list[dict[str, str]]:
@@ -233,7 +238,7 @@ class Commands(PythonModel):
 
 
 class Streams(Commands):
-    """Answers whole as `Commands` does, in chunks as the one cell of `do` says: commands apart by `; `."""
+    """A model that streams what the commands in the cell of `do` yield; `; ` separates them."""
 
     def predict_stream(self, context: Any, model_input: dict[str, str], params: Any = None) -> Iterator[Any]:
         for command in model_input["do"].split("; "):
@@ -241,7 +246,7 @@ class Streams(Commands):
             yield from getattr(self, f"stream_{verb}")(rest)
 
     def stream_count(self, rest: str) -> Iterator[Any]:
-        """`N`, then what to wait after each, then a file that notes how the count ended."""
+        """Yield `N` chunks; optionally sleep SECONDS after each, and write to FILE how the stream ended."""
         number, *more = rest.split()
         seconds = float(more[0]) if more else 0.0
         file = more[1] if more[1:] else ""
@@ -256,7 +261,7 @@ class Streams(Commands):
                 pathlib.Path(file).write_text(f"{ended} {os.getpid()}")
 
     def stream_fill(self, rest: str) -> Iterator[Any]:
-        """Chunks of 100 000 characters without end, each noted by a byte in a file."""
+        """Yield chunks of 100 000 characters without end, and append a byte to a file for each."""
         while True:
             with pathlib.Path(rest).open("ab") as file:
                 file.write(b".")
@@ -266,7 +271,7 @@ class Streams(Commands):
         yield from rest.split()
 
     def stream_odd(self, rest: str) -> Iterator[Any]:
-        """What JSON has no word for, and at last what has no form in it."""
+        """Yield values that JSON lacks, and at last an object that cannot be encoded."""
         yield {"nan": float("nan"), "inf": float("-inf"), "bytes": b"\0", "line": "a\nb"}
         yield object()
 
@@ -309,7 +314,11 @@ class Streams(Commands):
 
 
 class Broken(PythonModel):
-    """Fails to load: by an exception, a missing package, a hang, its own death; is slow; or dies later."""
+    """A model whose load fails.
+
+    `how`: `raise`, `import` (a package is missing), `hang`, `die`, `dies SECONDS` after its load, `slow
+    SECONDS`, `once FILE` (only the first load fails), or `later FILE` (all but the first fail).
+    """
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -334,7 +343,7 @@ class Broken(PythonModel):
                 os.close(os.open(self.how.removeprefix("once "), os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
-            raise RuntimeError("not the first time")
+            raise RuntimeError("the first load fails")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return [1.0]
@@ -344,22 +353,22 @@ COMMANDS = ModelSignature(inputs=Schema([ColSpec(DataType.string, "do")]))
 
 
 def save(folder: Path, model: PythonModel, *, signature: ModelSignature | None = None) -> Path:
-    """`folder`, with the model in MLflow's form."""
+    """Save the model to `folder` in MLflow's format, and return `folder`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of input examples that were not given
+        warnings.simplefilter("ignore")  # that there is no input example
         mlflow.pyfunc.save_model(folder, python_model=model, signature=signature, pip_requirements=["mlflow"])
     return folder
 
 
 def body(**columns: list[Any]) -> bytes:
-    """A `dataframe_split` body of these columns."""
+    """Return a `dataframe_split` body of these columns."""
     return b'{"dataframe_split":' + pd.DataFrame(columns).to_json(orient="split", index=False).encode() + b"}"
 
 
 def save_sklearn(folder: Path, estimator: Any, example: pd.DataFrame, *, with_example: bool = True) -> Path:
-    """`folder`, with a fitted estimator whose signature is that of `example`."""
+    """Save a fitted estimator with the signature of `example` to `folder`, and return `folder`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pickles, which these are
+        warnings.simplefilter("ignore")  # that these are pickles
         mlflow.sklearn.save_model(
             estimator,
             folder,

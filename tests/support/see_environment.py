@@ -1,4 +1,4 @@
-"""Prints as JSON what a worker sees of the environment; run as a program, by test_pool."""
+"""Print as JSON what a worker sees of the environment. A program, which `test_pool` runs."""
 
 from __future__ import annotations
 
@@ -23,30 +23,39 @@ async def load(pool: Pool, key: ModelKey, folder: str) -> None:
         await reservation.load(ModelSource(key, folder), AsyncExitStack())
 
 
+async def worker_pid(pool: Pool, key: ModelKey) -> int:
+    """Return the process id that a `Commands` model answers."""
+    reply = await pool.predict(key, Job(b'{"dataframe_records":[{"do":"x"}]}'))
+    return int(orjson.loads(reply.body)[0])
+
+
+async def kernel_environment(pid: int) -> bytes:
+    """Return the environment with which the kernel started a process."""
+    return await asyncio.to_thread(Path(f"/proc/{pid}/environ").read_bytes)
+
+
 async def main(folder: str) -> None:
     before = os.environ.get("A_SECRET")
-    given = {name: value for name, value in os.environ.items() if name != "A_SECRET"} | {"GIVEN": "yes"}
-    pool = Pool(PoolLimits, environment=given)
+    environment = {name: value for name, value in os.environ.items() if name != "A_SECRET"}
+    pool = Pool(PoolLimits, environment=environment | {"GIVEN": "yes"})
     await pool.open()
     try:
         await load(pool, KEY, folder)
         reply = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"environ"}]}'))
-        pids = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"x"}]}'))
-        first = orjson.loads(pids.body)[0]
-        kernel = await asyncio.to_thread(Path(f"/proc/{first}/environ").read_bytes)
-        psutil.Process(first).parent().kill()  # type: ignore[union-attr] # the fork server
+        pid = await worker_pid(pool, KEY)
+        kernel_view = await kernel_environment(pid)
+        psutil.Process(pid).parent().kill()  # type: ignore[union-attr] # the fork server
         other = ModelKey("other", "1", "f")
         await load(pool, other, folder)
-        pids = await pool.predict(other, Job(b'{"dataframe_records":[{"do":"x"}]}'))
-        anew = await asyncio.to_thread(Path(f"/proc/{orjson.loads(pids.body)[0]}/environ").read_bytes)
+        next_kernel_view = await kernel_environment(await worker_pid(pool, other))
     finally:
         await pool.close(drain_seconds=0)
     seen = {
         "before": before,
         "after": os.environ.get("A_SECRET"),
         "worker": orjson.loads(reply.body)[0],
-        "kernel_shows_it": b"A_SECRET" in kernel,
-        "next_template_shows_it": b"A_SECRET" in anew,
+        "kernel_shows_it": b"A_SECRET" in kernel_view,
+        "next_template_shows_it": b"A_SECRET" in next_kernel_view,
     }
     sys.stdout.write(orjson.dumps(seen).decode() + "\n")
 

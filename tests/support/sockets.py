@@ -1,4 +1,4 @@
-"""A channel over a real pair of sockets, and its other end in the hands of a test, on each kind of loop."""
+"""A channel over a real socket pair whose worker's end a test holds, on each kind of event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,91 +23,100 @@ if TYPE_CHECKING:
     from workers.process.channel import BatchOutcome
     from workers.protocol.messages import WorkerReply, WorkerRequest
 
+    Handler = Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
+
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-SECONDS = 20.0  # for what takes a moment
+TIMEOUT_SECONDS = 60.0
 
 
 def on_each_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test that runs on the loop of the product, and on asyncio's own where the product has no other."""
+    """Run the test on uvloop, which the gateway uses, and on asyncio's loop, its substitute elsewhere."""
 
-    @pytest.mark.parametrize("kind", LOOPS)
-    def run(kind: str) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
-            runner.run(asyncio.wait_for(test(), SECONDS))
+    @pytest.mark.parametrize("loop", LOOPS)
+    def run(loop: str) -> None:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(asyncio.wait_for(test(), TIMEOUT_SECONDS))
 
     run.__doc__ = test.__doc__
     return run
 
 
 @dataclass
-class Line:
-    """The channel, the worker's end of its socket, how often it was cut, and what its askers raised."""
+class ChannelPair:
+    """A channel, the worker's end of its socket, and what happened on the channel.
+
+    `lost` is set when the channel calls `on_lost`, and `lost_count` counts the calls. `errors` are the
+    exceptions of callbacks, which the loop's handler gets.
+    """
 
     channel: Channel
-    far: socket.socket
-    cuts: int = 0
-    raised: list[BaseException] = field(default_factory=list)
-    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    worker_socket: socket.socket
+    lost: asyncio.Event
+    lost_count: int = 0
+    errors: list[BaseException] = field(default_factory=list)
 
-    def asked(self, *asks: WorkerRequest) -> asyncio.Future[BatchOutcome]:
-        """What an asker hears; it would raise if it heard twice."""
-        heard: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
-        self.channel.send(asks or (Job(b"{}"),), heard.set_result)
-        return heard
+    def submit(self, *requests: WorkerRequest) -> asyncio.Future[BatchOutcome]:
+        """Send a batch and return its outcome. A second call of the callback would be an error."""
+        outcome: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        self.channel.send(requests or (Job(b"{}"),), outcome.set_result)
+        return outcome
+
+    def expect(self) -> asyncio.Future[BatchOutcome]:
+        """Return the outcome of a frame that the worker sends unasked."""
+        outcome: asyncio.Future[BatchOutcome] = asyncio.get_running_loop().create_future()
+        self.channel.expect_reply(outcome.set_result)
+        return outcome
 
     async def send(self, *parts: bytes) -> None:
         """Send bytes as the worker would."""
-        await asyncio.get_running_loop().sock_sendall(self.far, b"".join(parts))
+        await asyncio.get_running_loop().sock_sendall(self.worker_socket, b"".join(parts))
 
-    def serve(
-        self, answer: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
-    ) -> Any:
-        """Have a real service answer, in a thread; the future of its run."""
-        self.far.setblocking(True)
-        return asyncio.get_running_loop().run_in_executor(None, WorkerConnection(self.far).run, answer)
+    def serve(self, handler: Handler) -> asyncio.Future[None]:
+        """Run a real worker connection in a thread; the future is done when it returns."""
+        self.worker_socket.setblocking(True)
+        run = WorkerConnection(self.worker_socket).run
+        return asyncio.get_running_loop().run_in_executor(None, run, handler)
+
+    def on_lost(self) -> None:
+        """Count a call of the channel's `on_lost`."""
+        self.lost_count += 1
+        self.lost.set()
+
+    def on_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Keep an exception that the loop's handler gets."""
+        self.errors.append(context.get("exception") or RuntimeError(context["message"]))
 
 
 @asynccontextmanager
-async def line(*, raises: bool = False) -> AsyncIterator[Line]:
-    """A channel that is ready; in the end nobody has heard twice, nor raised unless one `raises`."""
-    loop = asyncio.get_running_loop()
+async def channel_pair(*, expect_errors: bool = False) -> AsyncIterator[ChannelPair]:
+    """Yield a connected channel; fail at the end if a callback raised, unless `expect_errors`."""
     near, far = socket.socketpair()
     with far:
         far.setblocking(False)
-        made: list[Line] = []
-        channel = await Channel.connect(near, on_lost=lambda: _count(made[0]))
-        made.append(Line(channel, far))
-        loop.set_exception_handler(partial(_note, made[0]))
+        channel = await Channel.connect(near, on_lost=lambda: pair.on_lost())  # noqa: PLW0108 - bound below
+        pair = ChannelPair(channel, far, asyncio.Event())
+        asyncio.get_running_loop().set_exception_handler(pair.on_error)
         try:
-            yield made[0]
+            yield pair
         finally:
             channel.close()
             channel.abort()
             await asyncio.sleep(0)
-    if not raises:
-        assert made[0].raised == []
+    if not expect_errors:
+        assert pair.errors == []
 
 
-def replies(*bodies: bytes, seconds: float = 0.5) -> bytes:
-    """A frame of one reply for each body."""
+def reply_frame(*bodies: bytes, seconds: float = 0.5) -> bytes:
+    """Return a frame with one reply for each body."""
     return b"".join(framing.encode_replies([Reply(body, 0.25) for body in bodies], seconds))
 
 
-def echo(asks: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
-    """Every job's body, and no chunk for what concerns streams."""
-    return tuple(Reply(ask.body, 0.0) if isinstance(ask, Job) else Chunk(None) for ask in asks), 0.5
+def echo(requests: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
+    """Reply with every job's body, and with an empty chunk to stream requests."""
+    return tuple(Reply(each.body, 0.0) if isinstance(each, Job) else Chunk(None) for each in requests), 0.5
 
 
-def bodies_of(heard: BatchOutcome) -> list[bytes]:
-    """What the replies hold."""
-    assert not isinstance(heard, WorkerCrashed)
-    return [answer.body for answer in heard[0] if isinstance(answer, Reply)]
-
-
-def _count(made: Line) -> None:
-    made.cuts += 1
-    made.cut.set()
-
-
-def _note(made: Line, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    made.raised.append(context.get("exception") or RuntimeError(context["message"]))
+def bodies_of(outcome: BatchOutcome) -> list[bytes]:
+    """Return the bodies of the replies."""
+    assert not isinstance(outcome, WorkerCrashed)
+    return [reply.body for reply in outcome[0] if isinstance(reply, Reply)]

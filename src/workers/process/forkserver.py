@@ -1,4 +1,4 @@
-"""The template process: it has imported everything heavy, and each worker is a fork of it."""
+"""The fork server: a process that has imported what workers need, and that workers are forked from."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 
     from workers.limits import Preload
 
-PRELOAD = ["workers.runtime.preload"]
-_PROBE_TIMEOUT_SECONDS = 10.0
-_SPARE_PIPES: Final = 8  # of two descriptors: more than a start needs
+_ENTRY_PACKAGE: Final = "workers.runtime.preload"
+_PROBE_TIMEOUT_SECONDS: Final = 10.0
+_SPARE_PIPES: Final = 8  # of two descriptors each: more than a start needs
 
 
 class ForkServer:
-    """Owns multiprocessing's fork server and the environment that workers see.
+    """A handle on multiprocessing's fork server, and on the environment that workers see.
 
-    The server is one per Python process; it ends when this process does, and takes the workers
-    with it (each asks the kernel for that, see `workers.child`). multiprocessing starts another one
-    whenever it finds that the last has died.
+    There is one server per Python process. It ends with this process, and the workers end with it: see
+    `workers.runtime.isolation`. multiprocessing starts another server when it finds that the last one ended.
     """
 
     def __init__(
@@ -37,28 +36,35 @@ class ForkServer:
         preload: Preload = "full",
         fork_timeout_seconds: float = 60.0,
     ) -> None:
-        """`environment` is all that workers see of the environment; None leaves them this process' own."""
-        self.preload = preload
-        self.fork_timeout_seconds = fork_timeout_seconds
+        """Set how the next server is started.
+
+        `environment` is the whole environment that workers see; None passes on this process' own.
+        `preload` is what the server imports. A fork that takes longer than `fork_timeout_seconds`, imports
+        included, ends the server.
+        """
         if environment is not None:
             _set_child_environment(environment)
+        self.fork_timeout_seconds = fork_timeout_seconds
         self.spawn_health = SpawnHealth()
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        self.context.set_forkserver_preload([f"{_ENTRY_PACKAGE}.{preload}"])
 
     def ensure_running(self) -> None:
-        """Start the template where it does not run; returns at once, the imports go on behind."""
+        """Start the server if it does not run. Returns at once; the server imports in the background."""
         forkserver.ensure_running()
 
     @property
     def pid(self) -> int | None:
-        """The template's process id; None where it was not started yet."""
-        server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public tells it
+        """The server's process id; None if it was never started."""
+        server: Any = forkserver._forkserver  # noqa: SLF001 - no public function returns it
         pid: int | None = server._forkserver_pid  # noqa: SLF001 - as above
         return pid
 
     def is_alive(self, pid: int | None) -> bool:
-        """Whether it is the same process as before, and runs; multiprocessing sees a death all the same."""
+        """Return whether the server still is the process `pid`, and runs.
+
+        A server that ended is left for multiprocessing to reap.
+        """
         if pid is None or pid != self.pid:
             return False
         with suppress(ChildProcessError):
@@ -66,13 +72,16 @@ class ForkServer:
         return False
 
     def kill(self) -> None:
-        """End the template, and all workers with it: another one is started when it is needed."""
+        """Kill the server and so all workers; multiprocessing starts another one for the next start."""
         if (pid := self.pid) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def probe_spawn(self) -> None:
-        """Start a process that does nothing, and wait for its end; raises OSError or EOFError. Blocks."""
+        """Start a process that does nothing, and wait until it ends. Blocks.
+
+        Raises OSError or EOFError if no process can be started.
+        """
         check_free_descriptors()
         process = self.context.Process(target=_noop)
         process.start()
@@ -83,7 +92,7 @@ class ForkServer:
 
 
 def check_free_descriptors() -> None:
-    """Raise OSError where there are too few for a start, which would be broken off half-way."""
+    """Raise OSError if fewer descriptors are free than a start needs, which would fail half-way."""
     with ExitStack() as spare:
         for _ in range(_SPARE_PIPES):
             for descriptor in os.pipe():
@@ -91,15 +100,15 @@ def check_free_descriptors() -> None:
 
 
 def _noop() -> None:
-    """All that a process on trial does."""
+    """Do nothing, in the process of a probe."""
 
 
 def _set_child_environment(environment: Mapping[str, str]) -> None:
-    """Let every process that is started from here on inherit `environment`, and nothing else.
+    """Make every process that is started from here on inherit `environment`, and nothing else.
 
-    The fork server takes no environment of its own, and may be started anew at any time by any
-    thread. What C and a new process see is changed; `os.environ`, which is Python's copy, is not,
-    so that this process' own libraries find their credentials still.
+    multiprocessing lets no caller choose the server's environment, and may restart the server at any time
+    in any thread. So the environment that C sees is changed. `os.environ`, Python's copy of it, is not:
+    this process' own libraries still find their credentials there.
     """
     for name in os.environ:
         if name not in environment:

@@ -1,4 +1,4 @@
-"""How the parent learns a worker's process id at once, and its death at once."""
+"""Watch one worker process: learn its id, report its exit, kill it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class ProcessWatcher:
-    """The parent's end of a pipe that the child holds as long as it lives.
+    """A reader of a pipe whose other end a worker process keeps open as long as it lives.
 
-    The child's only message is its process id, before any code of the model runs, so that a hung
-    load can be killed too. From then on a process descriptor tells of the death where the system has
-    them (a process that the model forked may hold the pipe open after its parent's death), the end
-    of the pipe elsewhere. Nothing that comes through the pipe is ever unpickled.
+    The worker's only message is its process id, sent before any code of the model runs, so that a load
+    that hangs can be killed too. From then on a process descriptor reports the exit if the system has
+    them; otherwise the end of the pipe does. A process that the model forked may keep the pipe open
+    after the worker's exit. Nothing that comes through the pipe is unpickled.
     """
 
     def __init__(self, connection: Connection, *, on_exit: Callable[[], None]) -> None:
-        """Watch from the running loop; `died` is called there once."""
+        """Watch from the running loop, which calls `on_exit` once."""
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._pidfd = -1
@@ -36,19 +36,10 @@ class ProcessWatcher:
         self._loop.add_reader(connection.fileno(), self._on_readable)
 
     def kill(self) -> None:
-        """End the process and all that it started; safe to call at any time, and more than once."""
+        """Kill the process and all that it started, as soon as its id is known. Can be called repeatedly."""
         self._kill_requested = True
         if self.pid is not None and not self.dead.is_set():
             _kill(self.pid, self._pidfd)
-
-    def _stop_watching(self) -> None:
-        if not self._connection.closed:
-            self._loop.remove_reader(self._connection.fileno())
-            self._connection.close()
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     def _on_readable(self) -> None:
         try:
@@ -57,7 +48,7 @@ class ProcessWatcher:
             self._handle_exit()
             return
         if self.pid is not None:
-            return  # some code of the model's writes here: it says nothing to us
+            return  # the model's code wrote this: it means nothing
         self.pid = int.from_bytes(message, "little")
         if hasattr(os, "pidfd_open"):
             try:
@@ -66,7 +57,7 @@ class ProcessWatcher:
                 self._handle_exit()
                 return
             except OSError:
-                pass  # none is left for it: the end of the pipe tells of the death
+                pass  # no descriptor is free: the end of the pipe reports the exit
             else:
                 self._loop.remove_reader(self._connection.fileno())
                 self._loop.add_reader(self._pidfd, self._handle_exit)
@@ -80,6 +71,15 @@ class ProcessWatcher:
                 os.killpg(self.pid, signal.SIGKILL)
         self.dead.set()
         self._on_exit()
+
+    def _stop_watching(self) -> None:
+        if not self._connection.closed:
+            self._loop.remove_reader(self._connection.fileno())
+            self._connection.close()
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
 def _kill(pid: int, pidfd: int) -> None:

@@ -1,17 +1,18 @@
-"""The values that cross the process boundary: small, frozen, picklable."""
+"""Define the messages between the gateway and a worker: small, frozen, picklable."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-JSON = "application/json"
 PID_BYTES = 8
-"""A worker's first message to its parent is its process id in so many bytes, the lowest first."""
+"""A worker's first message is its process id in this many bytes, little-endian."""
+
+JSON = "application/json"
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
-OPEN_INFERENCE = "application/x-open-inference"  # a name of our own: its bodies travel as JSON or octets
+OPEN_INFERENCE = "application/x-open-inference"  # internal: over HTTP such a body is JSON or octets
 OCTETS = "application/octet-stream"
 CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8", PARQUET: PARQUET, ARROW: ARROW}
 """Media type → Content-Type of a response, for all that a client can send and accept; the preferred first."""
@@ -24,9 +25,9 @@ Batching = Literal["auto", "on", "off"]
 
 
 class ModelKey(NamedTuple):
-    """What makes a model version one: a name made anew has another `fingerprint`.
+    """An identifier of one model version; a version deleted and created anew has another `fingerprint`.
 
-    A tuple, since each request looks it up several times and no other class hashes as fast.
+    A tuple, because each request looks it up several times and no other class hashes as fast.
     """
 
     name: str
@@ -41,10 +42,10 @@ class ModelKey(NamedTuple):
 class ModelSource:
     """A model version whose files are complete on this machine, in `directory`.
 
-    `input_checks` says who decides what fits the signature: the codec (`strict`: nothing is
-    changed that is not lossless) or MLflow's own functions (`mlflow`). `batching` says whether rows
-    of several requests may be predicted by one call: never (`off`), where nothing shows that it would
-    change an answer (`on`), or only where that is proven harmless (`auto`).
+    `input_checks` says what validates inputs against the signature: the codec (`strict`: it accepts only
+    lossless conversions) or MLflow's functions (`mlflow`). `batching` says whether one call may predict
+    rows of several requests: never (`off`), unless a check shows that predictions change (`on`), or only
+    if it is proven that they do not (`auto`).
     """
 
     key: ModelKey
@@ -54,11 +55,11 @@ class ModelSource:
 
 
 class Job(NamedTuple):
-    """One request's body as it came, its media type, and that of the answer it wants.
+    """A request's body as it came, its media type, and the media type of the response.
 
-    Media types are in lower case and without parameters. `json_length` is for bodies that are JSON
-    first and binary tensors after it (Open Inference's extension): the length of the JSON in bytes.
-    A tuple, as `Reply` is: thousands cross the boundary each second, and no class pickles faster.
+    Media types are in lower case and without parameters. `json_length` is for bodies of JSON followed by
+    binary tensors (Open Inference's extension): the bytes of the JSON. A tuple, as `Reply` is, because
+    thousands are created each second.
     """
 
     body: bytes
@@ -69,10 +70,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A job whose answer is wanted in chunks; `stream` is the number under which they are asked for.
+    """A request to predict in chunks; later requests name the stream by `stream_id`.
 
-    Its answer is the first chunk. The model's generator stays open in the worker until it ends,
-    raises, or is told to stop.
+    The reply is the first chunk. The model's generator stays open in the worker until it ends, raises or
+    is closed.
     """
 
     job: Job
@@ -81,21 +82,21 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class NextChunk:
-    """Asks for the next chunk of an open stream."""
+    """A request for the next chunk of an open stream."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
-    """Has the model's generator closed where it still is open; answered by a chunk without body."""
+    """A request to close the model's generator if it is open. The reply is a chunk without body."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of an answer as JSON, and how many seconds it took; `body` is None where there is no more."""
+    """A part of a streamed response as JSON, and the seconds it took. `body` is None if the stream ended."""
 
     body: bytes | None
     seconds: float = 0.0
@@ -103,9 +104,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class InputProblem:
-    """One reason why a body was refused; never holds the value itself.
+    """One reason why an input is invalid; it never contains the value itself.
 
-    `row` counts from 0 by position, None where the reason is not about a row.
+    `row` counts from 0. It is None if the reason does not concern a single row.
     """
 
     row: int | None
@@ -114,12 +115,11 @@ class InputProblem:
 
 
 class Reply(NamedTuple):
-    """The predictions in bytes, and how many seconds decoding, predicting and encoding took.
+    """Encoded predictions, and the seconds that decoding, predicting and encoding took.
 
-    A body whose rows were predicted together with those of others took as long as all of them.
-    `wrapped` says that `body` is valid JSON that becomes the value of `predictions`; otherwise it is
-    the whole answer (MLflow's scoring server answers the unified LLM bodies so, and formats other
-    than JSON have no room for more). `json_length` as in `Job`.
+    `seconds` is that of the whole call if it predicted rows of several requests. If `wrapped`, `body` is
+    JSON that becomes the value of `predictions` in the response; if not, `body` is the whole response, as
+    for formats other than JSON and for the unified LLM bodies of MLflow. `json_length` is as in `Job`.
     """
 
     body: bytes
@@ -133,8 +133,8 @@ class Reply(NamedTuple):
 class Failure:
     """An exception as data.
 
-    `message` is safe for a client; `exception` and `text` tell of the model's own exception;
-    `log` is for the operator alone (it may hold a trace, paths and data).
+    `message` is safe for clients. `exception` and `text` are the type and message of the model's own
+    exception. `log` is for operators only: it may contain a traceback, paths and data.
     """
 
     kind: FailureKind
@@ -146,23 +146,21 @@ class Failure:
 
 
 class RowBatching(NamedTuple):
-    """Whether rows of several requests are predicted by one call, and why (not), for the operator."""
+    """Whether one call predicts rows of several requests, and why or why not, for operators."""
 
     enabled: bool
     reason: str
 
 
-ROW_BATCHING_UNKNOWN = RowBatching(False, "nothing is loaded yet")
+ROW_BATCHING_UNKNOWN = RowBatching(False, "the model is not loaded yet")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """A worker's report that its model is loaded.
 
-    `seconds` is what loading took; `preloaded` is False where the template could not import what
-    it should have, so that every worker pays for those imports itself. `streamable` says whether
-    the model can answer in chunks. `merging` says whether rows of several requests are predicted by
-    one call.
+    `seconds` is what loading took. `preloaded` is False if the fork server could not import what it should
+    have, so that every worker must. `streamable` says whether the model can predict in chunks.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""Whether a model answers each row by itself, shown on rows of its own input example."""
+"""Decide whether a model predicts each row independently, verified on rows of its own input example."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROW_WISE_FLAVORS = frozenset(f"mlflow.{package}" for package in estimator_parts
 _ROW_WISE_FUNCTIONS = frozenset({"predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"})
 _EXAMPLE_FILE = "serving_input_example.json"
 _SAMPLE_ROWS = 4
-_RELATIVE_TOLERANCE = 1e-9  # relative; linear models differ by up to 3e-13 between BLAS kernels
+_RELATIVE_TOLERANCE = 1e-9  # linear models differ by up to 3e-13 between BLAS kernels
 _SYNTHETIC_VALUES: dict[Any, tuple[Any, ...]] = {
     DataType.double: (0.5, -1.25, 3.0, 40.0),
     DataType.float: (0.5, -1.25, 3.0, 40.0),
@@ -40,7 +40,7 @@ _SYNTHETIC_VALUES: dict[Any, tuple[Any, ...]] = {
 
 
 def sample_rows(spec: InputSpec, directory: str) -> Rows | None:
-    """Two rows or more of the input example, or made up where all are numbers; None where neither is."""
+    """Return two rows or more of the input example, or made-up ones if all columns are numbers, or None."""
     if not rows.can_merge(spec):
         return None
     return _example_rows(spec, directory) or _synthetic_rows(spec)
@@ -49,50 +49,49 @@ def sample_rows(spec: InputSpec, directory: str) -> Rows | None:
 def decide_row_batching(
     model: PyFuncModel, spec: InputSpec, *, mode: Batching, sample: Rows | None, predict: Predict
 ) -> RowBatching:
-    """Whether rows of several requests may share a call, and why (not). Never raises.
+    """Decide whether rows of several requests may share a call, and why or why not. Never raises.
 
-    With the wish `auto` that takes a flavor whose estimators work row by row, no part of anybody
-    else's making, and equal answers for the rows of a `trial` alone and together; with `on`, the last
-    alone, where there are rows to try.
+    `auto` needs a flavor whose estimators work row by row, no custom part in the model, and equal
+    predictions for the rows of `sample` alone and together. `on` needs only the last, if there is a sample.
     """
     if mode == "off":
         return RowBatching(False, "it is switched off")
     if not rows.can_merge(spec):
-        return RowBatching(False, "the signature is not one of named columns of plain types")
+        return RowBatching(False, "the signature does not consist of named columns of plain types")
     if mode == "auto" and (why := _unsupported_reason(model)) is not None:
         return RowBatching(False, why)
     if sample is None and mode == "on":
-        return RowBatching(True, "it was asked for, and there are no rows on which to try")
+        return RowBatching(True, "it is switched on, and there is no input example to verify it with")
     if sample is None:
-        return RowBatching(False, "it has no input example of two rows or more, on which to try")
-    differs = _mismatch_reason(sample, spec, predict)
-    return RowBatching(differs is None, differs or "each row alone is answered as all together")
+        return RowBatching(False, "there is no input example of two rows or more to verify it with")
+    mismatch = _mismatch_reason(sample, spec, predict)
+    return RowBatching(mismatch is None, mismatch or "each row is predicted alone as it is with others")
 
 
 def _unsupported_reason(model: PyFuncModel) -> str | None:
     flavor = model.metadata.flavors[FLAVOR_NAME]
     if flavor.get(MAIN) not in _ROW_WISE_FLAVORS:
-        return f"its flavor, {flavor.get(MAIN)}, does not promise to take row by row"
+        return f"its flavor, {flavor.get(MAIN)}, does not promise to predict row by row"
     if flavor.get("predict_fn", "predict") not in _ROW_WISE_FUNCTIONS:
-        return f"{flavor['predict_fn']} does not take row by row"
-    found = estimator_parts.first_unknown_part(model.get_raw_model())
-    return None if found is None else f"it holds {found}, which may look at other rows"
+        return f"{flavor['predict_fn']} does not promise to predict row by row"
+    part = estimator_parts.first_unknown_part(model.get_raw_model())
+    return None if part is None else f"it contains {part}, which may look at other rows"
 
 
 def _example_rows(spec: InputSpec, directory: str) -> Rows | None:
-    """Some rows of the model's input example, where it has two and they fit the signature."""
+    """Return rows of the model's input example, or None if it has fewer than two that fit the signature."""
     try:
         body = (Path(directory) / _EXAMPLE_FILE).read_bytes()
     except OSError:
         return None
-    found = rows.parse_rows(Job(body), spec) if len(body) <= rows.MAX_MERGED_BODY_BYTES else None
-    if found is None or len(found.rows) < 2:
+    example = rows.parse_rows(Job(body), spec) if len(body) <= rows.MAX_MERGED_BODY_BYTES else None
+    if example is None or len(example.rows) < 2:
         return None
-    return Rows(found.names, found.rows[:_SAMPLE_ROWS])
+    return Rows(example.names, example.rows[:_SAMPLE_ROWS])
 
 
 def _synthetic_rows(spec: InputSpec) -> Rows | None:
-    """Rows of unlike numbers, where the signature asks for nothing else."""
+    """Return rows of different numbers, or None if a column is not of numbers."""
     columns = spec.columns or ()
     if any(column.type not in _SYNTHETIC_VALUES for column in columns):
         return None
@@ -100,35 +99,35 @@ def _synthetic_rows(spec: InputSpec) -> Rows | None:
     return Rows(
         names,
         [
-            [_synthetic_value(column, row + at) for at, column in enumerate(columns)]
+            [_synthetic_value(column, row + position) for position, column in enumerate(columns)]
             for row in range(_SAMPLE_ROWS)
         ],
     )
 
 
-def _synthetic_value(column: Column, at: int) -> Any:
-    choices = _SYNTHETIC_VALUES[column.type]
-    return choices[at % len(choices)]
+def _synthetic_value(column: Column, index: int) -> Any:
+    values = _SYNTHETIC_VALUES[column.type]
+    return values[index % len(values)]
 
 
 def _mismatch_reason(sample: Rows, spec: InputSpec, predict: Predict) -> str | None:
-    """How the answers to the rows together are not those to each alone; None where they are."""
+    """Return how predictions for the rows together differ from those for each alone; None if they do not."""
     try:
         together = predict(to_frame(rows.concat_rows([sample]), spec))
         if not has_entry_per_row(together, len(sample.rows)):
-            return f"its answer to {len(sample.rows)} rows is no array of as many"
+            return f"its prediction for {len(sample.rows)} rows is not an array of as many entries"
         alone = [
             predict(to_frame(rows.concat_rows([Rows(sample.names, [row])]), spec)) for row in sample.rows
         ]
     except BaseException as error:  # noqa: BLE001 - a model that fails on its example may work on requests
-        return f"it raises {type(error).__name__} on the rows on which it is tried"
-    if not all(has_entry_per_row(one, 1) and one.dtype == together.dtype for one in alone):
-        return "its answer to a single row is another kind of array"
-    return None if _equal(np.concatenate(alone), together) else "rows are answered otherwise in company"
+        return f"it raises {type(error).__name__} for the sample rows"
+    if not all(has_entry_per_row(single, 1) and single.dtype == together.dtype for single in alone):
+        return "its prediction for a single row is another kind of array"
+    return None if _equal(np.concatenate(alone), together) else "a row's prediction depends on other rows"
 
 
 def has_entry_per_row(predictions: Any, count: int) -> bool:
-    """Whether `answer` is a plain array with one entry for each of `count` rows."""
+    """Return whether `predictions` is a plain array with one entry for each of `count` rows."""
     return type(predictions) is np.ndarray and predictions.ndim >= 1 and predictions.shape[0] == count
 
 

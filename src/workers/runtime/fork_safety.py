@@ -1,4 +1,7 @@
-"""Forks that fail in the template end one start; multiprocessing would end the template, and all workers."""
+"""Patch multiprocessing's fork server so that a failed fork fails one start, and not the server.
+
+Without the patch the server would end, and all workers with it.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-_DESCRIPTOR_VARIABLES: Final = ("child_r", "child_w")  # what the server's loop would close after a fork
+_DESCRIPTOR_VARIABLES: Final = ("child_r", "child_w")  # the server's loop closes these after a fork
 _original_fork: Callable[[], int] = os.fork
 _original_recvfds: Callable[..., list[int]] = reduction.recvfds
 
 
 def patch_forkserver() -> None:
-    """Let the fork server of this process go on where a start is broken off or no process can be had.
+    """Make the fork server of this process continue if a client is gone or a fork fails.
 
-    CPython's loop goes on after ECONNABORTED alone, as if whoever asked had gone; the descriptors of that
-    start are closed, which its asker meets as EOFError or EPIPE.
+    CPython's loop continues after ECONNABORTED alone, as if the client were gone. The descriptors of
+    the start are closed, so its client gets EOFError or EPIPE.
     """
     os.fork = _patched_fork
     reduction.recvfds = _patched_recvfds  # type: ignore[assignment] # it returns what the other returns
 
 
 def _patched_fork() -> int:
-    """`os.fork`, for the server's loop and for whatever a model forks by itself."""
+    """Call `os.fork`, for the server's loop and for a model that forks by itself."""
     try:
         return _original_fork()
     except OSError as error:
-        server = sys._getframe(1)  # noqa: SLF001 - the loop keeps the descriptors to itself
+        server = sys._getframe(1)  # noqa: SLF001 - the loop passes the descriptors to no function
         if server.f_code is not forkserver.main.__code__:
             raise
         _close_all(_descriptors_of_start(server))
@@ -41,7 +44,7 @@ def _patched_fork() -> int:
 
 
 def _patched_recvfds(*args: Any) -> list[int]:
-    """`reduction.recvfds`: who asks may be gone, or have had no descriptor left to send."""
+    """Call `reduction.recvfds`; its client may be gone, or had no descriptor left to send."""
     try:
         return _original_recvfds(*args)
     except (EOFError, RuntimeError, AssertionError) as error:
@@ -51,8 +54,8 @@ def _patched_recvfds(*args: Any) -> list[int]:
 
 
 def _descriptors_of_start(server: FrameType) -> list[int]:
-    names = server.f_locals
-    return [*(names[name] for name in _DESCRIPTOR_VARIABLES), *names["fds"]]
+    variables = server.f_locals
+    return [*(variables[name] for name in _DESCRIPTOR_VARIABLES), *variables["fds"]]
 
 
 def _close_all(descriptors: Iterable[int]) -> None:
@@ -62,4 +65,4 @@ def _close_all(descriptors: Iterable[int]) -> None:
 
 
 def _abort_start(error: Exception) -> NoReturn:
-    raise ConnectionAbortedError(errno.ECONNABORTED, "A start was broken off.") from error
+    raise ConnectionAbortedError(errno.ECONNABORTED, "The start was aborted.") from error

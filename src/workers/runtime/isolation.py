@@ -1,4 +1,4 @@
-"""What sets a worker process apart: it ends with the gateway, and can send it nothing but answers."""
+"""Isolate a worker process: it ends with the gateway, and can send the gateway nothing but replies."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-_OOM_SCORE_ADJ = "500"  # as if it took half of the machine's memory more
+_OOM_SCORE_ADJ = "500"  # as if it used half of the machine's memory more
 
 
 def die_with_parent() -> None:
-    """Die with the template, which dies with the gateway; lead a group of our own.
+    """End this process when the fork server ends, which ends with the gateway; start a session.
 
-    The group lets the parent end what the model started, and Ctrl-C on a terminal does not reach it.
+    The session's process group lets the gateway end what the model started, and keeps a terminal's
+    Ctrl-C away from the worker.
     """
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # the template ended before we asked
+        if os.getppid() == 1:  # the fork server ended before the call
             os._exit(1)
         _close_forkserver_pipe()
         _prefer_for_oom_kill()
-    # Where the kernel cannot be asked, or forgets, we watch the gateway ourselves.
-    threading.Thread(target=_exit_with_gateway, name="gateway watch", daemon=True).start()
+    # Not every system has that call, and the kernel forgets it if the model changes credentials.
+    threading.Thread(target=_exit_with_gateway, name="gateway-watch", daemon=True).start()
 
 
 def _prefer_for_oom_kill() -> None:
-    """Where memory runs out, the kernel ends a worker sooner than the gateway or the template."""
+    """Make the kernel kill a worker sooner than the gateway or the fork server if memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
 
 
 def _close_forkserver_pipe() -> None:
-    """Close our copy of the pipe whose end tells the template that the gateway is gone.
+    """Close this process' copy of the pipe whose end tells the fork server that the gateway has ended.
 
-    multiprocessing hands it to each child, for children of its own; the template would wait for the
-    workers as they wait for it.
+    multiprocessing passes it to each child, for children of its own. With the copy open the fork server
+    would wait for the workers, which wait for it.
     """
-    server: Any = forkserver._forkserver  # noqa: SLF001 - nothing public closes it
+    server: Any = forkserver._forkserver  # noqa: SLF001 - no public function closes it
     descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # noqa: SLF001 - as above
     if descriptor is not None:
         os.close(descriptor)
@@ -56,14 +57,14 @@ def _close_forkserver_pipe() -> None:
 def close_executor_results() -> None:
     """Close the pipe of the executor's results before any code of the model runs.
 
-    The gateway unpickles what comes through it, so that whoever can write there can run code in the
-    gateway. Answers take the socket, whose bytes are only read.
+    The gateway unpickles what comes through it, so a model that wrote there could run code in the
+    gateway. Replies take the socket, whose bytes are never unpickled.
     """
-    frame = sys._getframe()  # noqa: SLF001 - the executor hands its queue to nobody
+    frame = sys._getframe()  # noqa: SLF001 - the executor gives its queue to no function
     while frame.f_back is not None:
         frame = frame.f_back
         if (results := frame.f_locals.get("result_queue")) is not None:
-            results._writer.close()  # noqa: SLF001 - nothing public closes it
+            results._writer.close()  # noqa: SLF001 - no public function closes it
             return
 
 
@@ -74,9 +75,22 @@ def _exit_with_gateway() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def disable_tracing() -> None:
+    """Switch MLflow's tracing off.
+
+    A worker cannot send traces, and some flavors would warn of that at each call.
+    """
+    from mlflow import tracing  # noqa: PLC0415 - not for the gateway's process
+
+    tracing.disable()
+
+
 def reseed_random() -> None:
-    """Each fork of the template has its generators' state: two workers must not draw alike."""
-    import numpy as np  # noqa: PLC0415 - not for the parent
+    """Seed the random number generators, so that two workers do not draw the same numbers.
+
+    Each worker is a fork of the fork server and so starts with the same state.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
 
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "little"))

@@ -1,4 +1,4 @@
-"""A model version in this process' memory: a body in, its answer out."""
+"""Hold a loaded model version: decode a body, predict, encode the response."""
 
 from __future__ import annotations
 
@@ -29,96 +29,94 @@ if TYPE_CHECKING:
     from workers.codec.request import DecodedRequest, EncodedResponse
     from workers.protocol.messages import Job, ModelSource, Reply
 
-# MLflow's functions that judge the input; an exception from below them is the caller's, one from
+# MLflow's functions that validate the input. An exception raised in them is the client's fault, one raised
 # anywhere else is the model's.
 _MLFLOW_VALIDATORS = frozenset(
     {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
 )
-_TYPE_HINT_MODULE = (
-    "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises what its judge found
-)
+_TYPE_HINT_MODULE = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises validation errors
 _OWN_PACKAGE = "workers."
 _GC_PAUSE_MIN_BYTES = 64 * 1024
-_STREAM_FUNCTION = "_predict_stream"  # raises by itself only where the input is not a single one
-# Without it MLflow does not read datetimes and bytes for models with type hints; its server sets it too.
+_STREAM_FUNCTION = "_predict_stream"  # raises by itself only if the input is not a single one
+# Without it MLflow does not parse datetimes and bytes for models with type hints. Its server sets it too.
 _SERVING_VARIABLE = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
 
 class LoadedModel:
-    """A pyfunc model, and the plan by which bodies become its input."""
+    """A pyfunc model with the specification of its input."""
 
     def __init__(self, source: ModelSource) -> None:
-        """Load the model from `source.directory`; whatever the model's code raises comes through."""
+        """Load the model from `source.directory`. Exceptions of the model's code are not caught."""
         os.environ[_SERVING_VARIABLE] = "true"
         self._model = load_model(source.directory, suppress_warnings=True)
         self._spec = InputSpec.from_model(self._model.metadata, input_checks=source.input_checks)
         self._fast_predict = FastPredict(self._model, self._spec)
-        tried = batch_safety.sample_rows(self._spec, source.directory)
-        if tried is not None and predict.accepts_arrays(self._model, self._spec):
-            whole = to_frame(concat_rows([tried]), self._spec)
-            self._fast_predict.enable_arrays_if_equal([whole, whole[:1]])
+        sample = batch_safety.sample_rows(self._spec, source.directory)
+        if sample is not None and predict.accepts_arrays(self._model, self._spec):
+            frame = to_frame(concat_rows([sample]), self._spec)
+            self._fast_predict.enable_arrays_if_equal([frame, frame[:1]])
         self.row_batching = batch_safety.decide_row_batching(
-            self._model, self._spec, mode=source.batching, sample=tried, predict=self._fast_predict
+            self._model, self._spec, mode=source.batching, sample=sample, predict=self._fast_predict
         )
         self._row_batcher = RowBatcher(self._spec, self._fast_predict) if self.row_batching.enabled else None
 
     @property
     def streamable(self) -> bool:
-        """Whether the model can answer in chunks."""
+        """Whether the model has a `predict_stream`."""
         return bool(self._model.metadata.flavors[FLAVOR_NAME].get("streamable"))
 
     def stream(self, job: Job) -> Generator[bytes, None, None]:
-        """What `predict_stream` yields, each as JSON; only where the model is `streamable`.
+        """Yield what `predict_stream` yields, as JSON. Call it only if the model is `streamable`.
 
-        Raises as `answer` does. To close it closes the model's own generator.
+        Raises what `predict` raises. Closing this generator closes the model's.
         """
         request = decode(job, self._spec)
-        made = self._model.predict_stream(request.data, params=request.params)
-        with closing(cast("Generator[object, None, None]", made)) as chunks:
+        generator = self._model.predict_stream(request.data, params=request.params)
+        with closing(cast("Generator[object, None, None]", generator)) as chunks:
             while True:
                 try:
                     chunk = next(chunks)
                 except StopIteration:
                     return
-                except MlflowException as error:  # MLflow checks the input when the first chunk is asked for
-                    if (refusal := _as_invalid_input(error)) is not None:
-                        raise refusal from error
+                except MlflowException as error:  # MLflow validates the input with the first chunk
+                    if (invalid := _as_invalid_input(error)) is not None:
+                        raise invalid from error
                     raise
                 yield json_answer.to_json(chunk)
 
     def predict(self, job: Job) -> EncodedResponse:
-        """The predictions in the form that the job wants.
+        """Return the predictions in the format that the job accepts.
 
-        Raises InputRefused, TypeRefused, ModelFailed, and whatever the model's code raises.
+        Raises InvalidInput, UnsupportedMediaType, NotAcceptable, ModelError, and what the model raises.
         """
         with _gc_paused(len(job.body)):
             request = decode(job, self._spec)
         return encode(self._call_model(request), request, job)
 
     def predict_merged(self, jobs: Sequence[Job]) -> dict[int, Reply]:
-        """The replies to those of several jobs that can share a call, by number; `answer` is for the rest."""
+        """Return the replies to those jobs that can share a call, by number; `predict` serves the others."""
         return self._row_batcher.predict(jobs) if self._row_batcher is not None else {}
 
     def _call_model(self, request: DecodedRequest) -> Any:
         try:
             return self._fast_predict(request.data, request.params)
         except MlflowException as error:
-            if (refusal := _as_invalid_input(error)) is not None:
-                raise refusal from error
+            if (invalid := _as_invalid_input(error)) is not None:
+                raise invalid from error
             raise
 
 
 def _as_invalid_input(error: MlflowException) -> InvalidInput | None:
-    """What to tell the caller where MLflow refused the input before any code of the model's ran."""
-    walked = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    frames = list(dropwhile(lambda frame: _module_name(frame).startswith(_OWN_PACKAGE), walked))
+    """Return the error for the client if MLflow rejected the input before any code of the model ran."""
+    trace = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = list(dropwhile(lambda frame: _module_name(frame).startswith(_OWN_PACKAGE), trace))
     modules = list(map(_module_name, frames))
-    names = [frame.f_code.co_name for frame in frames]
-    outer = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
-    raised_by_mlflow = outer == len(frames)
-    if raised_by_mlflow and names[-1:] == [_STREAM_FUNCTION]:
-        return InvalidInput("A stream is the answer to a single input; the body has several or none.")
-    if not _MLFLOW_VALIDATORS.isdisjoint(names[:outer]) or (
+    functions = [frame.f_code.co_name for frame in frames]
+    mlflow_depth = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
+    raised_by_mlflow = mlflow_depth == len(frames)
+    if raised_by_mlflow and functions[-1:] == [_STREAM_FUNCTION]:
+        return InvalidInput("A stream takes a single input; the body has several or none.")
+    if not _MLFLOW_VALIDATORS.isdisjoint(functions[:mlflow_depth]) or (
         raised_by_mlflow and modules[-1:] == [_TYPE_HINT_MODULE]
     ):
         return InvalidInput("The input does not fit the model's signature; GET the version to see it.")
@@ -127,9 +125,9 @@ def _as_invalid_input(error: MlflowException) -> InvalidInput | None:
 
 @contextmanager
 def _gc_paused(size: int) -> Iterator[None]:
-    """Leave the garbage collector out of the reading of a large body.
+    """Pause the garbage collector while a large body is decoded.
 
-    It would look at all of a million new lists again and again, of which none is garbage.
+    It would inspect a million new lists again and again, of which none is garbage.
     """
     if size < _GC_PAUSE_MIN_BYTES or not gc.isenabled():
         yield

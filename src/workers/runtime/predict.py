@@ -1,4 +1,4 @@
-"""A model's `predict`, without what need not be done at each call."""
+"""Call a model's `predict` without the work that need not be repeated at each call."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from workers.codec.signature import InputSpec
 
-
+_SKLEARN_FLAVOR = "mlflow.sklearn"
 _FEATURE_NAMES_WARNING = "X does not have valid feature names"
-_PREDICT_ATTRIBUTE = "_predict_fn"  # the model's own, bound at load; absent in no version of MLflow 2 or 3
+_PREDICT_ATTRIBUTE = "_predict_fn"  # the model's own function; MLflow 2 and 3 set it at load
 
 
 class FastPredict:
-    """Calls the model as `PyFuncModel.predict` does.
+    """A callable that predicts as `PyFuncModel.predict` does, but faster.
 
-    That function enforces the signature each time: it looks at every column, makes another frame of
-    them, and inspects the model's own function (mlflow 3.17, `mlflow/pyfunc/__init__.py`). Where the
-    plan is exact, a frame of the codec's is such a frame already, and the rest is known since the load.
+    That function enforces the signature at each call: it checks every column, builds another frame of
+    them, and inspects the model's own function (mlflow 3.17, `mlflow/pyfunc/__init__.py`). If
+    `spec.matches_mlflow`, the codec has built that very frame, and the rest is known since the load.
     """
 
     def __init__(self, model: PyFuncModel, spec: InputSpec) -> None:
@@ -48,7 +48,7 @@ class FastPredict:
         self._context: dict[str, Any] = {"model_id": model.model_id} if model.model_id else {}
 
     def __call__(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """The model's predictions; raises whatever MLflow or the model raises."""
+        """Return the model's predictions. Raises what MLflow or the model raises."""
         if not self._direct or params is not None or type(data) is not pd.DataFrame:
             return self._model.predict(data, params=params)
         with set_prediction_context(Context(**self._context)):
@@ -58,33 +58,32 @@ class FastPredict:
 
     def _predict_array(self, array: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=_FEATURE_NAMES_WARNING
-            )  # the names are the signature's, and right
+            # The names are the signature's, and right.
+            warnings.filterwarnings("ignore", message=_FEATURE_NAMES_WARNING)
             return self._predict_fn(array)
 
     def enable_arrays_if_equal(self, frames: Sequence[pd.DataFrame]) -> None:
-        """Give the model arrays from now on, where it answers these frames' to the last bit as the frames."""
+        """Pass arrays to the model from now on if it predicts the same, to the last bit, as for `frames`."""
         if not self._direct:
             return
         try:
-            of_frames = [self(frame) for frame in frames]
+            from_frames = [self(frame) for frame in frames]
             self._use_arrays = True
-            self._use_arrays = all(map(_identical, of_frames, [self(frame) for frame in frames]))
+            self._use_arrays = all(map(_identical, from_frames, [self(frame) for frame in frames]))
         except Exception:  # noqa: BLE001 - a model that fails on its example may work on requests
             self._use_arrays = False
 
 
-def _identical(of_frame: Any, of_array: Any) -> bool:
-    both = type(of_frame) is type(of_array) is np.ndarray
-    return both and of_frame.dtype == of_array.dtype and bool(np.array_equal(of_frame, of_array))
+def _identical(left: Any, right: Any) -> bool:
+    are_arrays = type(left) is type(right) is np.ndarray
+    return are_arrays and left.dtype == right.dtype and bool(np.array_equal(left, right))
 
 
 def _only_enforces_schema(model: PyFuncModel) -> bool:
-    """Whether nothing but the signature's enforcement stands between `predict` and the model."""
+    """Return whether `predict` does nothing but enforce the signature before it calls the model."""
     metadata = model.metadata
     return not (metadata.metadata or {}).get("dependencies_schemas") and not (
-        metadata._is_type_hint_from_example()  # noqa: SLF001 - as `predict` itself asks
+        metadata._is_type_hint_from_example()  # noqa: SLF001 - `predict` itself calls it
     )
 
 
@@ -93,16 +92,13 @@ def _takes_params(function: Any) -> bool:
     return parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD
 
 
-_SKLEARN_FLAVOR = "mlflow.sklearn"
-
-
 def accepts_arrays(model: PyFuncModel, spec: InputSpec) -> bool:
-    """Whether nothing in the model looks at more of a frame than its array.
+    """Return whether nothing in the model uses more of a frame than its array.
 
-    scikit-learn looks at a frame's names, which are right by the signature, and at each column's dtype,
-    which is that of all; then it takes the array. For one row that is four fifths of its time. So it
-    is with its own estimators and pipelines of them; whatever chooses columns by name, hands on
-    frames, or is somebody's own is given frames.
+    scikit-learn checks a frame's column names, which the signature guarantees, and each column's dtype,
+    which is the same for all; then it takes the array. For one row that is four fifths of its time.
+    This is true of scikit-learn's estimators and their pipelines. A model that selects columns by name,
+    passes frames between its steps or has custom parts gets frames.
     """
     columns = spec.columns or ()
     if model.metadata.flavors[FLAVOR_NAME].get(MAIN) != _SKLEARN_FLAVOR or not spec.all_numeric:

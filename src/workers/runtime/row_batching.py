@@ -1,4 +1,4 @@
-"""Bodies of several requests answered by one call of the model, where that cannot change an answer."""
+"""Predict the rows of several requests in one call of the model, if that cannot change a prediction."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_ROWS = 4096
-_RETRY_BUDGET_SECONDS = 1.0  # with calls that fail: who shares the batch waits for them
+_RETRY_BUDGET_SECONDS = 1.0  # for calls that fail, since the batch's other requests wait for them
 
 NumberedRows = list[tuple[int, "Rows"]]
 
 
 class RowBatcher:
-    """Joins the rows of bodies that have the same columns, predicts once, and parts the answers again.
+    """A batcher that merges the rows of bodies with the same columns, predicts once, and splits the result.
 
-    A body that is not plain rows, or that any failure comes from, is left to be answered by itself:
-    nobody's answer depends on who else asked. To find whose rows the model fails on, halves are
-    tried, as long as that has not taken too long.
+    A body that is not plain rows, or that makes the model fail, is left to be predicted alone: no reply
+    depends on the other requests. The rows on which the model fails are found by halving the batch, as
+    long as that has not taken too long.
     """
 
     def __init__(self, spec: InputSpec, predict: Callable[[Any], Any]) -> None:
@@ -43,19 +43,18 @@ class RowBatcher:
         self.disabled = False
 
     def predict(self, jobs: Sequence[Job]) -> dict[int, Reply]:
-        """The replies by the jobs' numbers, without those that must be answered alone."""
+        """Return the replies by the jobs' numbers, without those that must be predicted alone."""
         groups: dict[tuple[str, ...], NumberedRows] = {}
         for number, job in enumerate(jobs):
-            if (found := rows.parse_rows(job, self._spec)) is not None:
-                groups.setdefault(found.names, []).append((number, found))
-        made: dict[int, Reply] = {}
+            if (parsed := rows.parse_rows(job, self._spec)) is not None:
+                groups.setdefault(parsed.names, []).append((number, parsed))
+        replies: dict[int, Reply] = {}
         self._failed_seconds = 0.0
         for group in groups.values():
-            for part in _split_by_rows(group):
-                self._predict_group(part, made)
-        return made
+            self._predict_groups(_split_by_rows(group), replies)
+        return replies
 
-    def _predict_group(self, group: NumberedRows, made: dict[int, Reply]) -> None:
+    def _predict_group(self, group: NumberedRows, replies: dict[int, Reply]) -> None:
         if len(group) < 2 or self.disabled or self._failed_seconds > _RETRY_BUDGET_SECONDS:
             return
         started = perf_counter()
@@ -63,22 +62,22 @@ class RowBatcher:
             bodies = self._predict_rows([body for _, body in group])
         except InvalidInput:
             fitting = [numbered for numbered in group if self._matches_signature(numbered[1])]
-            self._predict_groups([fitting] if len(fitting) < len(group) else _split_in_half(group), made)
+            self._predict_groups([fitting] if len(fitting) < len(group) else _split_in_half(group), replies)
             return
-        except BaseException:  # noqa: BLE001 - whatever it is, SystemExit too: one of them may be free of it
+        except BaseException:  # noqa: BLE001 - SystemExit too: it may come from one of the bodies alone
             self._failed_seconds += perf_counter() - started
-            self._predict_groups(_split_in_half(group), made)
+            self._predict_groups(_split_in_half(group), replies)
             return
         seconds = perf_counter() - started
         for (number, _), body in zip(group, bodies, strict=False):
-            made[number] = Reply(body, seconds)
+            replies[number] = Reply(body, seconds)
 
-    def _predict_groups(self, parts: Iterable[NumberedRows], made: dict[int, Reply]) -> None:
-        for part in parts:
-            self._predict_group(part, made)
+    def _predict_groups(self, groups: Iterable[NumberedRows], replies: dict[int, Reply]) -> None:
+        for group in groups:
+            self._predict_group(group, replies)
 
     def _matches_signature(self, body: Rows) -> bool:
-        """Whether the body fits the signature by itself."""
+        """Return whether the body alone fits the signature."""
         try:
             to_frame(rows.concat_rows([body]), self._spec)
         except InvalidInput:
@@ -86,14 +85,18 @@ class RowBatcher:
         return True
 
     def _predict_rows(self, group: list[Rows]) -> list[bytes]:
-        """Each one's answer as JSON; none where the model's answer is not one entry for each row."""
+        """Return each body's predictions as JSON; nothing if the model does not return one entry per row."""
         table = rows.concat_rows(group)
         predictions = self._predict(to_frame(table, self._spec))
         if has_entry_per_row(predictions, table.num_rows):
             return json_answer.split_to_json(predictions, [len(body.rows) for body in group])
         self.disabled = True
         kind = type(predictions).__name__
-        logger.error("The model's answer (a %s) has not one entry for each row: none are merged now.", kind)
+        logger.error(
+            "The model did not return one entry per row but a %s; row batching is now disabled",
+            kind,
+            extra={"event": "row_batching_disabled", "prediction_type": kind},
+        )
         return []
 
 
@@ -103,7 +106,7 @@ def _split_in_half(group: NumberedRows) -> tuple[NumberedRows, NumberedRows]:
 
 
 def _split_by_rows(group: NumberedRows) -> list[NumberedRows]:
-    """The group in parts of not too many rows."""
+    """Split the group into parts of at most `_MAX_ROWS` rows; a larger body is a part of its own."""
     parts: list[NumberedRows] = [[]]
     size = 0
     for number, body in group:

@@ -1,4 +1,4 @@
-"""The one stream that a worker's process may have open, advanced as it is asked for chunks."""
+"""Advance the one stream that a worker may have open, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StreamSession:
-    """Holds a generator of JSON texts under the number that the parent gave the stream."""
+    """A holder of one generator of JSON chunks, under the id that the gateway gave the stream."""
 
     def __init__(self) -> None:
         self._stream_id = 0
@@ -25,9 +25,9 @@ class StreamSession:
         request: OpenStream | NextChunk | CloseStream,
         open_stream: Callable[[Job], Generator[bytes, None, None]],
     ) -> Chunk:
-        """Open the stream of a job, or go on with the one there is, or close it.
+        """Open the stream of a job, advance the open one, or close it.
 
-        Whatever the model raises comes through; the stream is over then.
+        Exceptions of the model end the stream and are not caught.
         """
         if isinstance(request, CloseStream):
             self._close(request.stream_id)
@@ -36,7 +36,7 @@ class StreamSession:
             self._close(self._stream_id)
             self._stream_id, self._chunks = request.stream_id, open_stream(request.job)
         if self._chunks is None or request.stream_id != self._stream_id:
-            raise ModelError("The worker does not hold this stream.")
+            raise ModelError("The worker has no such stream.")
         try:
             body = next(self._chunks, None)
         except BaseException:

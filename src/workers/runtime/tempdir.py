@@ -1,4 +1,7 @@
-"""The temporary files of one worker's process, in a folder of its own: models leave theirs, a kill all."""
+"""Give each worker process a folder of its own for temporary files, which is removed when the process ends.
+
+Models leave temporary files behind, and so does every process that is killed.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_COMPILE_CACHE_VARIABLE: Final = (
-    "TORCHINDUCTOR_CACHE_DIR"  # compiled code, which the next worker is not to compile anew
-)
+_COMPILE_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"  # the next worker must not compile it again
 
 
 def new_path() -> str:
-    """The path of one that is not there yet, where this process keeps its temporary files."""
+    """Return a path for a new folder beside this process' temporary files."""
     return str(Path(tempfile.gettempdir(), f"worker-{secrets.token_hex(8)}"))
 
 
 def use(path: str) -> None:
-    """Have this process and whatever it starts keep its temporary files in a new folder.
+    """Create a folder at `path` for the temporary files of this process and of those that it starts.
 
-    They stay where they were kept before if it cannot be made.
+    If it cannot be created, they stay in the folder before.
     """
     before = tempfile.gettempdir()
     with suppress(OSError):
@@ -33,5 +34,5 @@ def use(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a folder that no process uses any more, as far as that can be done."""
+    """Remove a folder that no process uses any more, as far as possible."""
     shutil.rmtree(path, ignore_errors=True)

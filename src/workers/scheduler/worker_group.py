@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
-from workers.process.worker import ProcessWorker, WorkerStartFailed
+from workers.process.launcher import WorkerStartFailed, launch
 from workers.protocol.messages import LoadReport
 from workers.scheduler.background import BackgroundTasks
 from workers.scheduler.dispatcher import Dispatcher
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
     from workers.prediction_stream import PredictionStream
     from workers.process.forkserver import ForkServer
+    from workers.process.worker import ProcessWorker
     from workers.protocol.messages import Job, ModelSource, Reply
 
 
@@ -187,16 +188,13 @@ class WorkerGroup:
         self._dispatcher.add(WorkerSlot(worker, self._loop.time()), worker.load_report.row_batching)
 
     async def _start_worker(self) -> ProcessWorker:
-        worker = await ProcessWorker.start(
+        return await launch(
             self.source,
             forkserver=self._forkserver,
             spawn_executor=self._spawn_executor,
             seconds=self._limits.load_seconds,
             on_exit=self._on_worker_exit,
         )
-        if worker.dead:  # its death was told before it had a post
-            raise WorkerStartFailed("The process ended as soon as it had loaded the model.")
-        return worker
 
     def _on_worker_exit(self, worker: ProcessWorker) -> None:
         """A worker's process ended, whoever ended it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -22,13 +22,13 @@ from tests.workers.pool.calls import (
     worker_pid,
 )
 from workers.errors import ModelLoadError, PredictionTimeout, WorkerCrashed
-from workers.process.worker import ProcessWorker
+from workers.process import launcher
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
     from pathlib import Path
 
     from tests.workers.pool.calls import Lookup, Opened
+    from workers.process.spawn import Spawn
     from workers.protocol.messages import LoadReport
 
 
@@ -101,16 +101,16 @@ async def test_a_worker_that_dies_after_its_load_report_is_not_used(
     opened: Opened, files: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a worker ends between its report and its first request, another process takes its place."""
-    load_model = ProcessWorker._load
+    wait_loaded = launcher._wait_loaded
     deaths = iter([True, False])
 
-    async def load_and_die(self: ProcessWorker, spawn_executor: Executor, *, seconds: float) -> LoadReport:
-        report = await load_model(self, spawn_executor, seconds=seconds)
+    async def load_and_die(spawn: Spawn, *args: Any, seconds: float) -> LoadReport:
+        report = await wait_loaded(spawn, *args, seconds=seconds)
         if next(deaths):
-            await self.kill()
+            await spawn.worker.kill()
         return report
 
-    monkeypatch.setattr(ProcessWorker, "_load", load_and_die)
+    monkeypatch.setattr(launcher, "_wait_loaded", load_and_die)
     async with opened() as pool:
         await load(pool, files("commands"))
         assert await predict(pool, "commands", command("x"))

@@ -1,4 +1,4 @@
-"""Proves that a worker that is gone has left nothing open, without help of the garbage collector."""
+"""A worker that has ended leaves nothing open, without help of the garbage collector."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from tests.support import models
 from tests.support.waiting import until
@@ -22,31 +23,30 @@ if TYPE_CHECKING:
     from tests.workers.conftest import Files
     from workers.pool.pool import Pool
 
-import pytest
-
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
-    """Nothing is collected but what nobody refers to."""
+def gc_disabled() -> Iterator[None]:
+    """Only reference counts free objects."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-@pytest.mark.usefixtures("uncollected")
-async def test_a_dead_worker_has_left_nothing_open(
+@pytest.mark.serial
+@pytest.mark.usefixtures("gc_disabled")
+async def test_a_dead_worker_leaves_no_descriptor_open(
     files: Callable[[str], Files], opened: Callable[..., AbstractAsyncContextManager[Pool]]
 ) -> None:
-    """However often a worker is killed and replaced, as many descriptors are open as before."""
-    here = psutil.Process()
+    """Measures descriptors: after three workers were killed and replaced, no more are open than before."""
+    process = psutil.Process()
     async with opened() as pool:
         await load(pool, files("commands"))
         await pool.predict(key("commands"), Job(models.body(do=["x"])))
-        before = here.num_fds()
-        for n in range(2, 5):
+        before = process.num_fds()
+        for starts in range(2, 5):
             (pid,) = pool._slots.loaded[key("commands")].group.pids
             os.kill(pid, signal.SIGKILL)
-            await until(lambda n=n: pool.counters.value(WORKER_STARTS, "commands", "1") == n)  # type: ignore[misc] # bound so
+            await until(lambda n=starts: pool.counters.value(WORKER_STARTS, "commands", "1") == n)  # type: ignore[misc] # bound so
             await pool.predict(key("commands"), Job(models.body(do=["x"])))
-        await until(lambda: here.num_fds() <= before)
+        await until(lambda: process.num_fds() <= before)

@@ -1,4 +1,4 @@
-"""The template has no thread that a fork would lose, and what it imports works in the fork."""
+"""What the fork server preloads starts no thread that a fork would lose, and works in a fork."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FORKS = """
+PROGRAM = """
 import os, sys
 from pathlib import Path
 
@@ -16,38 +16,43 @@ def threads():
     names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     return sum(name != "jemalloc_bg_thd" for name in names)
 
-import numpy, scipy.linalg  # each brings its own OpenBLAS, which knows forks
+import numpy, scipy.linalg  # each brings its own OpenBLAS, which handles forks
 before = threads()
-import workers.preload
-from tests.workers.codec.tabular import arrow, parquet_file
-from tests.workers.codec.plans import column, plan
-from workers.codec import bodies
-from workers.messages import ARROW, CSV, PARQUET, Job
-import pyarrow as pa
-from mlflow.types.schema import DataType
+import workers.runtime.preload.full
+from workers.codec import formats
+from workers.codec.signature import InputSpec
+from workers.protocol.messages import ARROW, CSV, PARQUET, Job
+import pyarrow as pa, pyarrow.ipc, pyarrow.parquet
+from mlflow.models import Model
 print("threads", threads() - before)
 table = pa.table({"x": [1.5, 2.5] * 10_000, "y": ["a", "b"] * 10_000})
-sent = [(arrow(table, compression="zstd"), ARROW), (b"x,y\\n1.5,a\\n", CSV)]
+arrow = pa.BufferOutputStream()
+with pa.ipc.new_stream(arrow, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    writer.write_table(table)
+bodies = [(arrow.getvalue().to_pybytes(), ARROW), (b"x,y\\n1.5,a\\n", CSV)]
+strict, mlflow = (InputSpec.from_model(Model(), input_checks=checks) for checks in ("strict", "mlflow"))
 for child in range(8):
     if os.fork() == 0:
-        sent.append((parquet_file(table), PARQUET))
-        for body, media_type in sent:
-            bodies.read(Job(body, media_type), plan(None))
-        bodies.read(Job(sent[-1][0], PARQUET), plan(None, checks="mlflow"))
+        parquet = pa.BufferOutputStream()
+        pa.parquet.write_table(table, parquet)
+        bodies.append((parquet.getvalue().to_pybytes(), PARQUET))
+        for body, media_type in bodies:
+            assert len(formats.decode(Job(body, media_type), strict).data)
+        formats.decode(Job(bodies[-1][0], PARQUET), mlflow)
         os._exit(0)
-print("ended", [os.wait()[1] for child in range(8)])
+print("exit statuses", [os.wait()[1] for child in range(8)])
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-def test_tables_are_read_after_a_fork() -> None:
-    """No thread but OpenBLAS' and an allocator's, which know forks; eight forks read every format and end."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS],
+def test_tables_are_decoded_after_a_fork() -> None:
+    """Only OpenBLAS and an allocator, which handle forks, have threads; eight forks decode every format."""
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
-    assert done.stdout.splitlines() == ["threads 0", f"ended {[0] * 8}"], done.stderr[-2000:]
+    assert process.stdout.splitlines() == ["threads 0", f"exit statuses {[0] * 8}"], process.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""Proves that a worker is known and can be ended where no descriptor is left for its process."""
+"""A watcher knows and can kill its process even if no descriptor is left for a pidfd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.raw_clients import SECONDS
 from tests.support.waiting import until
 from workers.process.watcher import ProcessWatcher
 from workers.protocol.messages import PID_BYTES
@@ -21,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
+TIMEOUT_SECONDS = 60.0
+
 
 @contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """This process can open nothing meanwhile."""
+def no_free_descriptor() -> Iterator[None]:
+    """Prevent this process from opening anything."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -36,8 +37,8 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Connection, Connection, subprocess.Popen[bytes]]]:
-    """A pipe's two ends, and a process that holds the second of them as long as it lives."""
+def child() -> Iterator[tuple[Connection, Connection, subprocess.Popen[bytes]]]:
+    """Both ends of a pipe, and a process that keeps the second end open as long as it lives."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = subprocess.Popen(["sleep", "300"], pass_fds=[sender.fileno()], start_new_session=True)
     yield receiver, sender, process
@@ -45,19 +46,19 @@ def ends() -> Iterator[tuple[Connection, Connection, subprocess.Popen[bytes]]]:
     process.wait()
 
 
-async def test_no_descriptor_for_the_process(
-    ends: tuple[Connection, Connection, subprocess.Popen[bytes]],
+async def test_no_descriptor_is_left_for_the_process(
+    child: tuple[Connection, Connection, subprocess.Popen[bytes]],
 ) -> None:
-    """It does not count as dead; the pipe's end tells of its death, and it can be killed."""
-    receiver, sender, process = ends
-    lifeline = ProcessWatcher(receiver, on_exit=lambda: None)
-    with no_descriptor_left():
+    """The process does not count as dead, it can be killed, and the end of the pipe reports its exit."""
+    receiver, sender, process = child
+    watcher = ProcessWatcher(receiver, on_exit=lambda: None)
+    with no_free_descriptor():
         sender.send_bytes(process.pid.to_bytes(PID_BYTES, "little"))
-        await until(lambda: lifeline.pid is not None)
+        await until(lambda: watcher.pid is not None)
     sender.close()
     await asyncio.sleep(0)
-    assert not lifeline.dead.is_set()
+    assert not watcher.dead.is_set()
     assert process.poll() is None
-    lifeline.kill()
-    async with asyncio.timeout(SECONDS):
-        await lifeline.dead.wait()
+    watcher.kill()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await watcher.dead.wait()

@@ -152,7 +152,7 @@ def test_a_step_that_looks_at_the_batch_is_found(tmp_path: Path, made: Any, why:
     assert why in model.row_batching.reason
     forced = loaded(tmp_path / "model", "on")
     assert not forced.row_batching.enabled
-    assert "otherwise in company" in forced.row_batching.reason
+    assert "depends on other rows" in forced.row_batching.reason
 
 
 def test_chance_is_found(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_too_few_rows_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert model.row_batching.enabled, model.row_batching.reason
     assert model.predict_merged(rows(*range(9))) == {}
     assert model.predict_merged(rows(1, 2)) == {}
-    assert "not one entry for each row" in caplog.text
+    assert "one entry per row" in caplog.text
 
 
 @pytest.mark.parametrize("batching", ["auto", "on", "off"])

@@ -11,11 +11,11 @@ import pytest
 
 from tests.workers.conftest import key
 from tests.workers.stateful.clockwork import Clockwork
-from tests.workers.stateful.scripted import AtOnce, Scripted, Stage
+from tests.workers.stateful.scripted import AtOnce, ScriptedSpawn, Stage
 from workers.metrics import Counters
 from workers.pool import pool as pools
+from workers.process import launcher
 from workers.protocol.messages import ModelSource
-from workers.scheduler import worker_group
 from workers.scheduler.worker_group import WorkerGroup
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def theatre() -> Iterator[tuple[Clockwork, Stage]]:
     before = psutil.Process().num_fds()
     loop, stage = Clockwork(), Stage()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker_group, "ProcessWorker", Scripted)
+        patch.setattr(launcher, "Spawn", ScriptedSpawn)
         patch.setattr(pools, "ForkServer", lambda *_, **__: stage)
         patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: AtOnce())
         logger = logging.getLogger("workers")

@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, cast
 
+from workers.process.spawn import Spawn
 from workers.process.worker import ProcessWorker
 from workers.protocol import framing
 from workers.protocol.messages import Failure, LoadReport, RowBatching
@@ -30,7 +31,7 @@ _LEAVE_SECONDS = 0.02  # until an idle process finds that it is not needed
 class Process:
     """The child's part: it takes a batch when the test says so, answers what the test says, dies when told.
 
-    It is what `ProcessWatcher` and `ProcessPoolExecutor` are to the worker.
+    It is what `ProcessWatcher` is to the worker.
     """
 
     def __init__(self, worker: Scripted, end: socket.socket, *, stage: Stage) -> None:
@@ -118,7 +119,7 @@ class Process:
     def hang_up(self) -> None:
         """Close both ends of the socket."""
         self.end.close()
-        self._worker._abort_channel()
+        self._worker._release_resources()
 
     def _close(self) -> None:
         self._stage.cut(self)
@@ -130,9 +131,8 @@ class Process:
             self.kill_wanted = True
             self._loop.call_later(_KILL_SECONDS, self.die)
 
-    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
-        """What an executor does: the process finds out for itself that no batch comes any more."""
-        del wait, cancel_futures
+    def leave_soon(self) -> None:
+        """The process finds out for itself that no batch comes any more."""
         self._loop.call_later(_LEAVE_SECONDS, self._leave)
 
     def _leave(self) -> None:
@@ -172,6 +172,7 @@ class Stage(logging.Handler):
         self.started: list[Process] = []
         self.merging = True
         self.pid: int | None = None
+        self.fork_timeout_seconds = 60.0
         self.spawn_health = SpawnHealth()
         self.died: Callable[[Process], None] = _nothing
         self.cut: Callable[[Process], None] = _nothing
@@ -217,29 +218,47 @@ class Scripted(ProcessWorker):
     """The real handle, on a process that a test plays."""
 
     def __init__(
-        self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]
+        self,
+        source: ModelSource,
+        end: socket.socket,
+        *,
+        stage: Stage,
+        on_exit: Callable[[ProcessWorker], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
-        self.source = source
-        self._stage = cast("Stage", forkserver)
-        self._forkserver = forkserver
-        self._spawning = None
-        self._parent_socket, far = socket.socketpair()
+        self._release = _no_release
+        self._released = False
         self._channel = None
-        self.process = Process(self, far, stage=self._stage)
-        self._executor = cast("Any", self.process)
+        self.source = source
+        self.process = Process(self, end, stage=stage)
         self._watcher = cast("ProcessWatcher", self.process)
         self.load_report = LoadReport(0.0)
 
-    def _spawn(self) -> None:
-        self._stage.begin(self.process)
+    async def close(self) -> None:
+        """The end of its socket is found by the process, which then leaves."""
+        self.process.leave_soon()
+        await super().close()
+
+
+class ScriptedSpawn(Spawn):
+    """The start of a process that a test plays."""
+
+    def __init__(
+        self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._forkserver = forkserver
+        self._forking = None
+        self._stage = cast("Stage", forkserver)
+        self._parent_socket, far = socket.socketpair()
+        self.worker: Scripted = Scripted(source, far, stage=self._stage, on_exit=on_exit)
+
+    def _submit(self) -> None:
+        self._stage.begin(self.worker.process)
 
     def _close_child_ends(self) -> None:
-        self.process.die()
-
-    def _remove_tempdir(self) -> None:
-        """It has no files."""
+        self.worker.process.die()
 
 
 class AtOnce(Executor):
@@ -256,3 +275,7 @@ class AtOnce(Executor):
 
 def _nothing(_: Process) -> None:
     """Nobody wants to know."""
+
+
+def _no_release() -> None:
+    """It has no files, and no executor."""

@@ -29,13 +29,14 @@ from tests.workers.conftest import key
 from tests.workers.stateful.effort import effort
 from workers.errors import WorkerCrashed
 from workers.process.forkserver import ForkServer
-from workers.process.worker import ProcessWorker
+from workers.process.launcher import launch
 from workers.protocol.messages import Failure, Job, ModelSource, Reply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.process.channel import BatchOutcome
+    from workers.process.worker import ProcessWorker
 
 SECONDS = 60.0  # for what takes a moment
 NAMES = st.lists(st.sampled_from(["x", "raise", "exit", "sleep 0.02"]), min_size=1, max_size=4)
@@ -113,7 +114,7 @@ class Life(RuleBasedStateMachine):
 
     async def started(self) -> ProcessWorker:
         source = ModelSource(key("commands"), str(self.folder))
-        return await ProcessWorker.start(
+        return await launch(
             source,
             forkserver=self.template,
             spawn_executor=self.starter,
@@ -149,7 +150,7 @@ class Life(RuleBasedStateMachine):
     def given(self, words: list[str]) -> Batch:
         async def give() -> Batch:
             batch = Batch(len(self.batches), words)
-            self.worker.run(batch.jobs, batch.hear)
+            self.worker.send_batch(batch.jobs, batch.hear)
             assert not batch.heard, "it is told before it has asked"
             return batch
 
@@ -163,7 +164,7 @@ class Life(RuleBasedStateMachine):
         """A batch ends it; those behind are told so."""
         for words in (["x", "die"], *(["x"] for _ in range(behind))):
             self.given(words)
-        self.run(self.worker._lifeline.dead.wait())
+        self.run(self.worker._watcher.dead.wait())
         self.dead()
 
     @precondition(lambda self: self.state == "warm")
@@ -171,7 +172,7 @@ class Life(RuleBasedStateMachine):
     def kill_from_without(self, number: int) -> None:
         """Somebody ends it, at work or idle."""
         os.kill(self.pid, signal.SIGKILL if self.stopped else number)
-        self.run(self.worker._lifeline.dead.wait())
+        self.run(self.worker._watcher.dead.wait())
         self.dead()
 
     @precondition(lambda self: self.state == "warm")

@@ -56,5 +56,5 @@ async def test_a_version_says_how_it_is_batched(gateway: Gateway) -> None:
         batching = (await answer.json())["serving"]["batching"]
     assert batching == {
         "rows_together": False,
-        "reason": "its flavor, mlflow.pyfunc.model, does not promise to take row by row",
+        "reason": "its flavor, mlflow.pyfunc.model, does not promise to predict row by row",
     }

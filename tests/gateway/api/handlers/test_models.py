@@ -149,7 +149,7 @@ async def test_the_input_example_is_a_body(gateway: Gateway) -> None:
         assert len((await answer.json())["predictions"]) == 2
     _, version = await get(gateway, "/model/api-wine/1")
     batching = version["serving"].pop("batching")
-    assert batching == {"rows_together": True, "reason": "each row alone is answered as all together"}
+    assert batching == {"rows_together": True, "reason": "each row is predicted alone as it is with others"}
     assert version["serving"] == {"state": "warm", "workers": 1}
 
 

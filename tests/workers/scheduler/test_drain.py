@@ -1,4 +1,4 @@
-"""Proves that a crew tells when nothing is left to be done, however the last job ended."""
+"""A worker group calls `on_idle` when its last request has ended, however that ended."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-DRAIN = 1_000.0
+DRAIN_SECONDS = 1_000.0
 
 
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
-def test_the_last_job_leaves_the_queue(show: Show, end: str) -> None:
-    """Nobody has to wait for a worker that is being started anew, once nobody waits in the queue."""
+def test_the_last_request_leaves_the_queue(show: Show, end: str) -> None:
+    """A drain does not wait for a replacement worker once the queue is empty."""
     show.lose_the_worker("slow")
-    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+    request = show.loop.create_task(show.crew.predict(Job(b"{}")))
     show.loop.turn(2)
     assert show.crew.busy
-    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN))
+    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN_SECONDS))
     show.loop.turn(2)
     if end == "cancelled":
-        asked.cancel()
+        request.cancel()
     else:
         show.loop.wait(11.0)
-        assert asked.exception() is not None
+        assert request.exception() is not None
     assert show.is_closed_within(draining, 2.0)
     assert show.idles == 1
 
 
-def test_the_last_job_fails_in_the_queue(show: Show) -> None:
-    """Where no worker can be had any more, a crew that drains has nothing to wait for."""
+def test_the_last_request_fails_in_the_queue(show: Show) -> None:
+    """A drain ends when no worker can be started any more."""
     show.lose_the_worker("fails", "fails")
-    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+    request = show.loop.create_task(show.crew.predict(Job(b"{}")))
     show.loop.turn(2)
-    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN))
+    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN_SECONDS))
     assert show.is_closed_within(draining, 5.0)
-    assert isinstance(asked.exception(), ModelLoadError)
+    assert isinstance(request.exception(), ModelLoadError)
 
 
 def test_the_worker_of_a_stream_dies_between_two_chunks(show: Show) -> None:
-    """The stream is over with it, and nothing else holds the crew."""
+    """The stream ends with the worker, and the drain does not wait for anything else."""
     opening = show.loop.create_task(show.crew.stream(Job(b"{}")))
     show.loop.turn(2)
     process = show.stage.alive[0]
@@ -57,7 +57,7 @@ def test_the_worker_of_a_stream_dies_between_two_chunks(show: Show) -> None:
     stream = show.loop.run(asyncio.wait_for(opening, 1.0))
     assert show.crew.busy
     assert show.idles == 0
-    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN))
+    draining = show.loop.create_task(show.crew.close(drain_seconds=DRAIN_SECONDS))
     show.lose_the_worker()
     assert show.is_closed_within(draining, 2.0)
     assert show.idles == 1

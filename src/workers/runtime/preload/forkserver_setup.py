@@ -1,0 +1,94 @@
+"""Prepare the fork server: make it robust, and import modules once for all workers.
+
+multiprocessing imports an entry module of this package (`full`, `lean` or `none`) in the fork server before
+it forks. No code here may run OpenMP: a fork after that hangs or crashes.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import logging
+import os
+from contextlib import suppress
+from typing import Final
+
+from workers.runtime import fork_safety, isolation
+
+logger = logging.getLogger(__name__)
+
+# A worker's libraries must send no telemetry, and must not ask an MLflow server for files that are local.
+_ENVIRONMENT: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_TRACKING_URI": "file:///dev/null",
+}
+
+CODEC_MODULES: Final = (
+    "mlflow.pyfunc",
+    "mlflow.pyfunc.scoring_server",
+    "pandas",
+    "orjson",
+    "pyarrow.csv",
+    "pyarrow.pandas_compat",
+    "pyarrow.parquet",
+    "workers.runtime.main",
+    "workers.runtime.model",
+)
+"""The worker's own code and what it imports."""
+OPTIONAL_CODEC_MODULES: Final = ("simdjson",)
+FLAVOR_MODULES: Final = (
+    "narwhals._pandas_like.namespace",  # scikit-learn imports these when it is given its first frame
+    "narwhals.stable.v2._namespace",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "skops.io",
+    "mlflow.sklearn",
+    "lightgbm",
+    "xgboost",
+)
+"""What models of the common flavors import, if it is installed."""
+
+
+class PreloadState:
+    """A flag that workers, being forks of the fork server, inherit from it."""
+
+    complete = False
+
+
+def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> None:
+    """Prepare this process to be forked, and import `required` and those of `optional` that are installed.
+
+    multiprocessing ignores an ImportError here, so `PreloadState.complete` tells workers whether each
+    of `required` could be imported.
+    """
+    fork_safety.patch_forkserver()
+    with suppress(OSError):
+        os.setpgid(0, 0)  # a terminal sends its signals to the gateway alone, which then ends this process
+    os.environ.update(_ENVIRONMENT)
+    failed = [name for name in required if not _import(name)]
+    for name in optional:
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            _import(name)
+    if required and not failed:
+        isolation.disable_tracing()
+    gc.collect()
+    gc.freeze()
+    PreloadState.complete = not failed
+
+
+def _import(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - a broken package must not prevent the import of the others
+        extra = {"event": "preload_incomplete", "missing_module": name, "error": type(error).__name__}
+        logger.warning("Could not preload %s: %s", name, type(error).__name__, extra=extra)
+        return False
+    return True

@@ -1,0 +1,12 @@
+"""Preload everything that workers of common models need: the largest fork server, the fastest loads."""
+
+from __future__ import annotations
+
+from workers.runtime.preload.forkserver_setup import (
+    CODEC_MODULES,
+    FLAVOR_MODULES,
+    OPTIONAL_CODEC_MODULES,
+    set_up,
+)
+
+set_up(CODEC_MODULES, OPTIONAL_CODEC_MODULES + FLAVOR_MODULES)

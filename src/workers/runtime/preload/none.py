@@ -1,0 +1,7 @@
+"""Preload nothing: the smallest fork server. Each worker imports MLflow and pandas to load its model."""
+
+from __future__ import annotations
+
+from workers.runtime.preload.forkserver_setup import set_up
+
+set_up()
