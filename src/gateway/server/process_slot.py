@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +11,11 @@ from workers.backoff import Backoff
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.server.process import GatewayProcess
+
+logger = logging.getLogger(__name__)
 
 _INITIAL_DELAY_SECONDS: Final = 0.5
 _MAX_DELAY_SECONDS: Final = 15.0
@@ -34,15 +37,42 @@ class ProcessSlot:
         self._backoff = Backoff(_INITIAL_DELAY_SECONDS, _MAX_DELAY_SECONDS)
         self._restarted = False
 
-    def release(self) -> float:
-        """Take the exited process out, schedule the next start, and return the seconds until then."""
-        if self.process is not None and self.process.uptime_seconds >= _STABLE_SECONDS:
+    def start(self, start_process: Callable[[int], GatewayProcess]) -> None:
+        """Start a process with the number of this slot; if the system cannot, schedule another try."""
+        try:
+            self.process = start_process(self.number)
+        except OSError as error:
+            delay = self._schedule_restart()
+            logger.error(
+                "Cannot start gateway process %d: %s; next try in %g s",
+                self.number,
+                error.strerror,
+                delay,
+                extra={"event": "process_start_failed", "delay_seconds": delay},
+            )
+
+    def release(self, exited: GatewayProcess) -> None:
+        """Take out the process, which has exited, and schedule the start of the next one."""
+        if exited.uptime_seconds >= _STABLE_SECONDS:
             self._backoff.reset()
             self._restarted = False
         self.process = None
-        return self.schedule_restart()
+        delay = self._schedule_restart()
+        logger.error(
+            "Gateway process %d exited (%s); restarting %s",
+            self.number,
+            exited.exit_reason,
+            f"in {delay:g} s" if delay else "at once",
+            extra={
+                "event": "process_exited",
+                "pid": exited.pid,
+                "reason": exited.exit_reason,
+                "uptime_seconds": round(exited.uptime_seconds, 1),
+                "delay_seconds": delay,
+            },
+        )
 
-    def schedule_restart(self) -> float:
+    def _schedule_restart(self) -> float:
         """Schedule the next start, and return the seconds until then: 0, then 0.5, 1, 2, … 15."""
         delay = self._backoff.next_delay() if self._restarted else 0.0
         self._restarted = True

@@ -123,7 +123,7 @@ class Supervisor:
         while True:
             for slot in self._slots:
                 if slot.process is None and slot.restart_at <= time.monotonic():
-                    self._start_process(slot)
+                    slot.start(self._start_process)
             self._wait_for_events(self._processes(), self._seconds_until_due())
             if self._stop_signals:
                 return 0
@@ -193,24 +193,14 @@ class Supervisor:
                 )
                 process.kill_hung()
 
-    def _start_process(self, slot: ProcessSlot) -> None:
-        try:
-            slot.process = GatewayProcess(
-                self._settings.value,
-                slot.number,
-                listener_sets=self._listener_sets,
-                read_settings=self._read_settings,
-                snapshots=self._snapshots,
-            )
-        except OSError as error:
-            delay = slot.schedule_restart()
-            logger.error(
-                "Cannot start gateway process %d: %s; next try in %g s",
-                slot.number,
-                error.strerror,
-                delay,
-                extra={"event": "process_start_failed", "delay_seconds": delay},
-            )
+    def _start_process(self, number: int) -> GatewayProcess:
+        return GatewayProcess(
+            self._settings.value,
+            number,
+            listener_sets=self._listener_sets,
+            read_settings=self._read_settings,
+            snapshots=self._snapshots,
+        )
 
     def _check_exit(self, slot: ProcessSlot, process: GatewayProcess) -> int:
         """Replace the process if it has exited; return its status if another try is of no use, else 0."""
@@ -221,20 +211,7 @@ class Supervisor:
             alone = not any(other.address for other in self._running())
             if alone or not slot.has_served:
                 return status
-        delay = slot.release()
-        logger.error(
-            "Gateway process %d exited (%s); restarting %s",
-            slot.number,
-            process.exit_reason,
-            f"in {delay:g} s" if delay else "at once",
-            extra={
-                "event": "process_exited",
-                "pid": process.pid,
-                "reason": process.exit_reason,
-                "uptime_seconds": round(process.uptime_seconds, 1),
-                "delay_seconds": delay,
-            },
-        )
+        slot.release(process)
         return 0
 
     def _announce_ready(self) -> None:

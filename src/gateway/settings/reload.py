@@ -86,7 +86,7 @@ def _log_failure(reason: str) -> None:
 def _merge(before: Settings, found: Settings) -> Settings:
     """Return `before` with the reloadable fields of `found`; raise SettingsError if they contradict."""
     sources = {field: found if field in _RELOADABLE_FIELDS else before for field in Settings.model_fields}
-    values: dict[str, Any] = {  # a default stays a default, which gives way to what the operator has set
+    values: dict[str, Any] = {  # a default stays one, which settings of the operator may override
         field: getattr(source, field) for field, source in sources.items() if field in source.model_fields_set
     }
     values["environment"] = _merge_environments(before, found)

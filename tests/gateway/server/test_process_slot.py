@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from gateway.server import listeners
 from gateway.server.process_slot import ProcessSlot
 
 if TYPE_CHECKING:
+    import pytest
+
     from gateway.server.process import GatewayProcess
 
 
 class Exited:
     """Stands for a gateway process that has exited, after some seconds."""
 
+    pid = 1
+    exit_reason = "status 1"
+
     def __init__(self, uptime_seconds: float) -> None:
         self.uptime_seconds = uptime_seconds
 
 
-def exited(slot: ProcessSlot, uptime_seconds: float) -> float:
-    """Fill the slot with a process that has exited, and release it."""
+def release(slot: ProcessSlot, uptime_seconds: float) -> None:
+    """Fill the slot with a process that has exited, and release that."""
     slot.process = cast("GatewayProcess", Exited(uptime_seconds))
-    return slot.release()
+    slot.release(slot.process)
 
 
-def test_delays_grow() -> None:
-    """The first restart is at once; a process that ran for 30 s counts as stable, and starts them anew."""
+def delays(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Return the seconds before each start that the log has, and clear the log."""
+    found = [vars(record)["delay_seconds"] for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_delays_grow(caplog: pytest.LogCaptureFixture) -> None:
+    """The first restart is at once; after a process that ran for 30 s the delays start again."""
     slot = ProcessSlot(1, [])
-    assert [exited(slot, 1) for _ in range(8)] == [0, 0.5, 1, 2, 4, 8, 15, 15]
+    for _ in range(8):
+        release(slot, 1)
+    assert delays(caplog) == [0, 0.5, 1, 2, 4, 8, 15, 15]
     assert slot.process is None
     assert slot.restart_at > time.monotonic()
-    assert [exited(slot, 30), exited(slot, 1)] == [0, 0.5]
+    release(slot, 30)
+    release(slot, 1)
+    assert delays(caplog) == [0, 0.5]
+
+
+def test_a_process_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
+    """The start is tried again after the same delays."""
+
+    def fail(_: int) -> NoReturn:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    slot = ProcessSlot(1, [])
+    for _ in range(3):
+        slot.start(fail)
+    assert slot.process is None
+    assert delays(caplog) == [0, 0.5, 1]
 
 
 def test_clients_do_not_wait_for_a_process_that_starts_late() -> None:
@@ -42,6 +73,6 @@ def test_clients_do_not_wait_for_a_process_that_starts_late() -> None:
         slot = ProcessSlot(1, [listener])
         listening = []
         for _ in range(3):
-            exited(slot, 1)
+            release(slot, 1)
             listening.append(bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)))
         assert listening == [True, True, False]
