@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.context import ForkServerContext
 
+    from workers.limits import Preload
+
 PRELOAD = ["workers.runtime.preload"]
 _PROBE_TIMEOUT_SECONDS = 10.0
 _SPARE_PIPES: Final = 8  # of two descriptors: more than a start needs
@@ -28,8 +30,16 @@ class ForkServer:
     whenever it finds that the last has died.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        preload: Preload = "full",
+        fork_timeout_seconds: float = 60.0,
+    ) -> None:
         """`environment` is all that workers see of the environment; None leaves them this process' own."""
+        self.preload = preload
+        self.fork_timeout_seconds = fork_timeout_seconds
         if environment is not None:
             _set_child_environment(environment)
         self.spawn_health = SpawnHealth()

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from workers.process.forkserver import ForkServer
     from workers.protocol.messages import ModelSource, WorkerRequest
 
-_FORK_TIMEOUT_SECONDS = 60.0  # which the template takes to import everything, on a slow machine, and to fork
 _EXIT_SETTLE_SECONDS = 0.05  # for what the process had answered before it died to be read
 _EXIT_TIMEOUT_SECONDS = 5.0  # for an idle process to end by itself
 _NO_THREAD_MESSAGE: Final = "can't start new thread"  # CPython has no type of its own for it
@@ -202,7 +201,7 @@ class ProcessWorker:
         multiprocessing starts another with the next start; the workers of the old one end with it.
         """
         if (spawn := self._spawning) is not None and not spawn.done():
-            hung = self._loop.call_later(_FORK_TIMEOUT_SECONDS, self._forkserver.kill)
+            hung = self._loop.call_later(self._forkserver.fork_timeout_seconds, self._forkserver.kill)
             spawn.add_done_callback(lambda _: hung.cancel())
 
     def _close_child_ends(self) -> None:
