@@ -120,7 +120,8 @@ def _is_not_malformed_request(record: logging.LogRecord) -> bool:
 
 
 async def _rooms(app: web.Application) -> AsyncIterator[None]:
-    settings, tally = app[keys.SETTINGS].value, app[keys.TALLY]
+    current, tally = app[keys.SETTINGS], app[keys.TALLY]
+    settings = current.value
     async with AsyncExitStack() as stack:
         mlflow = app[keys.MLFLOW] = await stack.enter_async_context(MlflowClient(settings.mlflow))
         catalog = app[keys.CATALOG] = Catalog(mlflow, settings, counters=tally)
@@ -131,23 +132,21 @@ async def _rooms(app: web.Application) -> AsyncIterator[None]:
         seen_by_workers = environment.worker_environment(
             settings.environment, threads=_threads_per_worker(settings)
         )
-        pool = app[keys.POOL] = Pool(_pool_limits(settings), environment=seen_by_workers, counters=tally)
+        pool = app[keys.POOL] = Pool(
+            lambda: _pool_limits(current.value), environment=seen_by_workers, counters=tally
+        )
         stack.push_async_callback(pool.close, drain_seconds=0)
         await pool.open()
         once: SingleFlight[ModelKey] = SingleFlight()
         stack.push_async_callback(once.close)
-        arrivals = app[keys.ARRIVALS] = DownloadLimiter(
-            settings.loaded_models_per_process, seconds=settings.request_timeout_seconds
-        )
+        arrivals = app[keys.ARRIVALS] = DownloadLimiter(current)
         serving = app[keys.SERVING] = PredictionService(
             catalog,
             artifacts,
             pool=pool,
             single_flight=once,
             download_limiter=arrivals,
-            max_queue=settings.max_queue,
-            input_checks=settings.input_checks,
-            batching=settings.batching,
+            settings=current,
         )
         stack.push_async_callback(serving.close)
         app[keys.DETAILS] = VersionDetailsService(catalog, artifacts, pool=pool)
@@ -188,12 +187,8 @@ def _create_metrics(app: web.Application, lag: EventLoopLag) -> MetricsCollector
 
 def apply_settings(app: web.Application, settings: Settings) -> None:
     """Have the rooms of a running application go by other settings, as far as `gateway.reload` lets them."""
-    app[keys.POOL].set_limits(_pool_limits(settings))
+    app[keys.POOL].notify_limits_changed()
     app[keys.CATALOG].change(settings)
-    app[keys.ARRIVALS].change(settings.loaded_models_per_process, seconds=settings.request_timeout_seconds)
-    app[keys.SERVING].change(
-        max_queue=settings.max_queue, input_checks=settings.input_checks, batching=settings.batching
-    )
     app[keys.PINS].change(settings.pinned_models, every=_pinned_refresh_seconds(settings))
 
 

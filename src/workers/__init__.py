@@ -1,1 +1,1 @@
-"""Warm worker processes, each holding one model version; the only door is `workers.pool`."""
+"""Worker processes, each with one model version loaded; the gateway uses them through `workers.pool`."""

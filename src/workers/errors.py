@@ -1,20 +1,20 @@
-"""How a prediction can fail; what each means for HTTP is not decided here.
+"""How a prediction can fail. The API decides which HTTP status each error becomes.
 
 WorkerError
-├── InputRefused      the body is not one this model takes      (the caller's)
-├── TypeRefused       the body's content type is not known      (the caller's)
-├── AnswerRefused     the answer has no form that is asked for    (the caller's)
-├── StreamRefused     the model has no answer in chunks         (the caller's)
-├── ModelFailed       the model's own code raised               (the model's)
-├── LoadFailed        the model cannot be loaded here           (the model's)
-├── WorkerDied        the process ended under the job, twice    (the model's)
-├── OutOfTime         no answer before the deadline             (the model's)
-├── QueueFull         too many jobs wait for this version       (the load's)
-├── NoRoom            every place for a model is busy or pinned (the load's)
-├── NoMeans           no descriptor or process left for a worker (the operator's)
-├── NotLoaded         no worker holds this version now          (load it first)
-├── Pinned            the version is kept loaded by a setting   (the operator's)
-└── PoolClosed        the model is unloaded, or the gateway ends (the operator's)
+├── InvalidInput              the model does not take this body            (client)
+├── UnsupportedMediaType      the body's media type is unknown             (client)
+├── NotAcceptable             the answer has no form in the accepted type  (client)
+├── StreamingNotSupported     the model cannot answer in chunks            (client)
+├── ModelError                the model's own code raised                  (model)
+├── ModelLoadError            the model cannot be loaded here              (model)
+├── WorkerCrashed             the worker process ended during the request  (model)
+├── PredictionTimeout         no answer before the deadline                (model)
+├── QueueFull                 too many requests wait for this version      (load)
+├── CapacityExceeded          every model slot is busy or pinned           (load)
+├── SystemResourcesExhausted  no descriptor, process or memory is left     (operator)
+├── ModelNotLoaded            no worker has this version loaded            (load it first)
+├── ModelPinned               the settings keep this version loaded        (operator)
+└── PoolClosed                the model is unloaded, or the gateway stops  (operator)
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 
 class WorkerError(Exception):
-    """Base of all; `str(error)` is safe to show to a client: no path, no data, no trace."""
+    """The base of all errors of this package.
+
+    `str(error)` is sent to the client: it never holds a path, data or a traceback.
+    """
 
 
 class InvalidInput(WorkerError):
-    """The body cannot be read, or breaks the model's signature.
+    """The body cannot be decoded, or breaks the model's signature.
 
-    `details` names at most the first five offending cells.
+    The client gets the message and `details`, which names at most the first five invalid cells.
     """
 
     def __init__(self, message: str, details: tuple[InputProblem, ...] = ()) -> None:
@@ -41,22 +44,26 @@ class InvalidInput(WorkerError):
 
 
 class UnsupportedMediaType(WorkerError):
-    """The body's content type is none that the codec reads."""
+    """The codec does not know the body's media type. The client gets the list of types that it can send."""
 
 
 class NotAcceptable(WorkerError):
-    """The model's answer cannot be had in the media type that the caller wants; others are named."""
+    """This answer cannot be encoded in the accepted media type. The client gets a type that works."""
 
 
 class StreamingNotSupported(WorkerError):
-    """An answer in chunks was asked of a model that has none."""
+    """The request wants an answer in chunks, but the model has no `predict_stream`.
+
+    The client gets a message that says so.
+    """
 
 
 class ModelError(WorkerError):
     """The model's own `predict` raised.
 
-    `exception` is the exception's type name; `text` its own message, which may hold data and is
-    shown to a client only where the operator allows it; `log` is for the operator alone.
+    The client gets `exception`, the type name of the model's exception, as part of the message. It gets
+    `text`, that exception's message, only if the operator allows it, because it may hold data. `log` goes
+    to the log alone.
     """
 
     def __init__(self, message: str, *, exception: str = "", text: str = "", log: str = "") -> None:
@@ -67,9 +74,9 @@ class ModelError(WorkerError):
 
 
 class ModelLoadError(WorkerError):
-    """The model cannot be loaded here.
+    """The model cannot be loaded here: its code raised, hung or crashed, or it needs too much memory.
 
-    `log` is for the operator alone: it may hold a trace, paths and data.
+    The client gets the reason. `log` goes to the log alone: it may hold a traceback, paths and data.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
@@ -78,17 +85,18 @@ class ModelLoadError(WorkerError):
 
 
 class WorkerCrashed(WorkerError):
-    """The worker's process ended before it answered."""
+    """The worker process ended before it answered. The client gets this if the retry crashed as well."""
 
 
 class PredictionTimeout(WorkerError):
-    """The deadline passed before the answer came."""
+    """The deadline passed before the answer came. The client gets the limit in seconds."""
 
 
 class QueueFull(WorkerError):
-    """As many jobs as allowed already wait for this version, or more than can be done in time.
+    """Too many requests wait for this version, or more than can be answered in time.
 
-    `seconds` is how long those will take that wait, as far as can be told; 0 where it cannot.
+    `wait_seconds` estimates how long the waiting requests take; 0 if there is no estimate. The client is
+    asked to try again after half of that time.
     """
 
     def __init__(self, message: str, *, wait_seconds: float = 0.0) -> None:
@@ -97,20 +105,29 @@ class QueueFull(WorkerError):
 
 
 class CapacityExceeded(WorkerError):
-    """As many models as allowed are loaded, and each of them is busy or pinned."""
+    """No slot or not enough memory is free for one more model, and no loaded one can be evicted.
+
+    The client gets the limit that was reached, and can try again.
+    """
 
 
 class SystemResourcesExhausted(WorkerError):
-    """The system has no descriptor, process or memory left for a worker; the model is not to blame."""
+    """The system has no descriptor, process or memory left to start a worker; the model is not at fault.
+
+    The client gets a message that says so, and can try again.
+    """
 
 
 class ModelNotLoaded(WorkerError):
-    """No worker holds this version now."""
+    """No worker has this version loaded. The prediction service loads it and tries again."""
 
 
 class ModelPinned(WorkerError):
-    """The version is pinned, so that nobody can have it unloaded."""
+    """The version cannot be unloaded because the settings pin it. The client gets the pinned versions."""
 
 
 class PoolClosed(WorkerError):
-    """The pool takes no more jobs."""
+    """The pool or the model's workers are closing and take no more requests.
+
+    The client gets a message that says so, and can try again.
+    """

@@ -1,18 +1,26 @@
-"""How much the pool may hold and how long it may take."""
+"""The limits of a pool: how much it may hold and how long its work may take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Preload = Literal["full", "lean", "none"]
+"""What the fork server imports before it forks workers: all model libraries, a few, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
-    """`idle_seconds` 0 means that idle models stay; all other times are in seconds too, and positive.
+    """A set of limits. All times are in seconds and positive, except that two may be 0.
 
-    A request's time counts from the moment its model is warm; loading has its own. A stream has a
-    request's time for each chunk, and `stream_seconds` for all of them (0: as long as it takes).
-    `loads_at_once` is how many loads begin together; one that takes long lets others begin beside it.
-    `memory_bytes` is for all processes together, the gateway's own too, as PSS; None: whatever there is.
+    `max_concurrent_loads`: how many loads start together. A load that takes long lets others start.
+    `memory_bytes`: PSS of all processes together, the gateway's included. None: no limit.
+    `max_queue`: requests that may wait for one model version.
+    `idle_seconds`: a model without requests for this time is unloaded. 0: never.
+    `request_seconds`: time for one request, from the moment its model is loaded, and for one chunk of a
+    stream.
+    `stream_seconds`: time for a whole stream. 0: no limit.
+    `load_seconds`: time for loading a model, once its files are on this machine.
     """
 
     workers_per_model: int = 1

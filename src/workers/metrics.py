@@ -1,17 +1,23 @@
-"""How often things happened since the process began; whoever shows it reads it, nothing is sent."""
+"""Counts events by label in the gateway's process; the metrics collector reads the counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from workers.versions import OTHER, LabelLimiter
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OTHER: Final = ("other", "other")
+"""The name and version that count all versions without series of their own. No version has this name."""
+
+_MAX_VERSIONS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class CounterSpec:
-    """Something that is counted: its name, what it means, and the names of its labels."""
+    """A counter's name, help text and label names."""
 
     name: str
     documentation: str
@@ -19,7 +25,7 @@ class CounterSpec:
 
     @property
     def by_version(self) -> bool:
-        """Whether its first labels are a model's name and version."""
+        """Whether the first two labels are a model's name and version."""
         return self.labels[:2] == ("model", "version")
 
 
@@ -64,13 +70,13 @@ COUNTER_SPECS: Final = (
     MODEL_LOADS,
     MODEL_UNLOADS,
 )
-"""Everything that the workers' side counts."""
+"""All counters of this package."""
 
 
 class Counters:
-    """Counts events by their labels. Used from one event loop.
+    """A set of counters, each split by its labels. Used from one event loop.
 
-    Of the model versions only so many are told apart, see `LabelLimiter`: those of late.
+    The number of model versions with series of their own is bounded by `LabelLimiter`.
     """
 
     def __init__(self) -> None:
@@ -78,22 +84,62 @@ class Counters:
         self._label_limiter = LabelLimiter(total=self._total, merge_into_other=self._merge_into_other)
         self._series: dict[tuple[str, str], list[Series]] = {}
 
-    def increment(self, event: CounterSpec, *labels: str, times: int = 1) -> None:
-        """Note that `event` happened; one label for each of its names, in their order."""
-        series = (event, labels)
-        if event.by_version and series not in self.counts:
+    def increment(self, counter: CounterSpec, *labels: str, times: int = 1) -> None:
+        """Add `times` to the series of `labels`, one label for each name in `counter.labels`."""
+        series = (counter, labels)
+        if counter.by_version and series not in self.counts:
             version = labels[0], labels[1]
             self._label_limiter.track(*version)
             self._series.setdefault(version, []).append(series)
         self.counts[series] += times
 
-    def value(self, event: CounterSpec, *labels: str) -> int:
-        """How often it happened with these labels."""
-        return self.counts[event, labels]
+    def value(self, counter: CounterSpec, *labels: str) -> int:
+        """Return the count of the series of `labels`."""
+        return self.counts[counter, labels]
 
     def _total(self, version: tuple[str, str]) -> int:
         return sum(self.counts[series] for series in self._series[version])
 
     def _merge_into_other(self, version: tuple[str, str]) -> None:
-        for event, labels in self._series.pop(version):
-            self.counts[event, (*OTHER, *labels[2:])] += self.counts.pop((event, labels))
+        for counter, labels in self._series.pop(version):
+            self.counts[counter, (*OTHER, *labels[2:])] += self.counts.pop((counter, labels))
+
+
+class LabelLimiter:
+    """A bounded set of the model versions that have series of their own, a thousand at most.
+
+    A further version replaces the one whose counts have not changed for the longest time. The replaced
+    version's counts are added to those of `OTHER`, so that sums stay correct.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: Callable[[tuple[str, str]], float],
+        merge_into_other: Callable[[tuple[str, str]], None],
+        limit: int = _MAX_VERSIONS,
+    ) -> None:
+        """`total` returns the sum of a version's counts; `merge_into_other` adds them to those of `OTHER`."""
+        self._total = total
+        self._merge_into_other = merge_into_other
+        self._limit = limit
+        self._last_totals: dict[tuple[str, str], float] = {}
+
+    def track(self, name: str, version: str) -> None:
+        """Give a version series of its own. Takes about a millisecond if a thousand others have some."""
+        if (name, version) in self._last_totals:
+            return
+        self._sort_by_activity()
+        if len(self._last_totals) >= self._limit:
+            oldest = next(iter(self._last_totals))
+            del self._last_totals[oldest]
+            self._merge_into_other(oldest)
+        self._last_totals[name, version] = 0.0
+
+    def _sort_by_activity(self) -> None:
+        """Move the versions whose totals changed since the last call to the end."""
+        totals = {version: self._total(version) for version in self._last_totals}
+        for version, total in totals.items():
+            if total != self._last_totals[version]:
+                del self._last_totals[version]
+                self._last_totals[version] = total

@@ -1,4 +1,4 @@
-"""One answer in chunks, as the parent has it: each chunk is asked for when it is wanted."""
+"""An answer in chunks, as the gateway's process receives it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class PredictionStream:
-    """An async iterator of JSON texts, one per chunk that the model yields.
+    """An async iterator of JSON texts, one for each chunk that the model yields.
 
-    The model makes a chunk only when it is asked for, so that a slow reader holds it up and fills no
-    memory. A worker belongs to the stream until `close` is called, which its owner does always. The
-    iteration raises OutOfTime, ModelFailed, WorkerDied, PoolClosed; after that it is over.
+    The model computes a chunk only on request, so that a slow reader pauses it and no memory fills up.
+    The worker serves no other request until `close` is called, which the owner must always do. Iterating
+    raises ModelError, PredictionTimeout, WorkerCrashed or PoolClosed; after that the stream is over.
     """
 
     def __init__(
         self, first: Chunk, *, request_next: Callable[[], Awaitable[Chunk]], on_close: Callable[[], None]
     ) -> None:
-        """`ask` has the next chunk made; `stop` has the model's generator closed, where it still is open."""
+        """`request_next` computes the next chunk; `on_close` closes the model's generator if it is open."""
         self.seconds = first.seconds
         self._first: Chunk | None = first
         self._request_next = request_next
@@ -34,7 +34,7 @@ class PredictionStream:
     async def __anext__(self) -> bytes:
         if self._exhausted:
             raise StopAsyncIteration
-        self._exhausted = True  # where asking raises, it stays so
+        self._exhausted = True  # stays so if the request for the next chunk raises
         chunk = self._first or await self._request_next()
         self._first = None
         if chunk.body is None:
@@ -43,6 +43,6 @@ class PredictionStream:
         return chunk.body
 
     def close(self) -> None:
-        """Let the worker close the model's generator and go on to others; returns at once."""
+        """Release the worker, which closes the model's generator. Return at once."""
         self._exhausted = True
         self._on_close()

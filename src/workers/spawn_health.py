@@ -1,4 +1,4 @@
-"""Whether worker processes can be started on this system, as the starts so far tell."""
+"""Records whether worker processes can be started on this system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import time
 
 
 class SpawnHealth:
-    """Whether processes can be started at all; says nothing of what a model does in one."""
+    """A record of process starts. What a model does in a started process does not count.
+
+    `failing` is set from the first failed start until a start succeeds. `failures` counts the failed
+    starts in a row.
+    """
 
     def __init__(self) -> None:
         self.failing = asyncio.Event()
@@ -16,11 +20,11 @@ class SpawnHealth:
 
     @property
     def failing_seconds(self) -> float:
-        """For how long every start has failed; 0 where the last one did not."""
+        """Seconds since the first failed start; 0 if the last start succeeded."""
         return time.monotonic() - self._failing_since if self.failures else 0.0
 
     def record(self, *, succeeded: bool) -> None:
-        """Take note of one start; from the event loop."""
+        """Record the outcome of one start. Call this from the event loop's thread."""
         if succeeded:
             self.failing.clear()
             self.failures = 0

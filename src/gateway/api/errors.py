@@ -10,10 +10,12 @@ from aiohttp import web
 
 from gateway import errors as gateway
 from gateway.concurrency.singleflight import SingleFlightClosed
-from workers.pool import pool as workers
+from workers import errors as workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from workers.protocol.messages import InputProblem
 
 _MIN_RETRY_SECONDS: Final = 1
 _MAX_RETRY_SECONDS: Final = 30
@@ -73,7 +75,7 @@ class Problem:
     status: int
     code: str
     message: str
-    details: tuple[workers.InputProblem, ...] = ()
+    details: tuple[InputProblem, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, request_id: str) -> bytes:
@@ -137,7 +139,7 @@ def _message(error: Exception, model_error_text: bool) -> str:
     return str(error)
 
 
-def _details(error: Exception) -> tuple[workers.InputProblem, ...]:
+def _details(error: Exception) -> tuple[InputProblem, ...]:
     return error.details if isinstance(error, workers.InvalidInput) else ()
 
 

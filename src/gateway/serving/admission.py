@@ -1,4 +1,4 @@
-"""Versions that hold a place while their files come from the store: a slow one must not get all places."""
+"""Limits on cold loads: how many wait for downloads at once, and how many requests wait for one load."""
 
 from __future__ import annotations
 
@@ -14,58 +14,64 @@ from workers.metrics import QUEUE_REJECTIONS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from gateway.settings import CurrentSettings
     from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
 
 
 class DownloadLimiter:
-    """Lets half of the places for models wait for downloads, and one at least; the others serve on."""
+    """A semaphore that lets half of the model slots, and at least one, wait for downloads.
 
-    def __init__(self, places: int, *, seconds: float) -> None:
-        """`seconds` is how long one may wait for its turn."""
-        self.change(places, seconds=seconds)
+    The other slots stay free for models whose files are in the cache. A changed limit holds for later
+    calls; the downloads that run at that moment are not counted against it.
+    """
 
-    def change(self, places: int, *, seconds: float) -> None:
-        """Go by other limits for those who come from now on."""
-        self._most = max(1, places // 2)
-        self._seconds = seconds
-        self._free = asyncio.Semaphore(self._most)
+    def __init__(self, settings: CurrentSettings) -> None:
+        self._settings = settings
+        self._limit = 0
+        self._semaphore = asyncio.Semaphore(0)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a turn, which ends with the block. Raises UpstreamSlow where none comes in time."""
-        free = self._free
+        """Wait for a slot, hold it until the context ends. Raise UpstreamTimeout if none is free in time."""
+        limit, semaphore = self._current()
         try:
-            async with asyncio.timeout(self._seconds):
-                await free.acquire()
+            async with asyncio.timeout(self._settings.value.request_timeout_seconds):
+                await semaphore.acquire()
         except TimeoutError as error:
-            told = f"The files of {self._most} other versions are being fetched, which takes too long."
-            raise UpstreamTimeout(told) from error
+            raise UpstreamTimeout(
+                f"The files of {limit} other versions are being downloaded, and none finished in time."
+            ) from error
         try:
             yield
         finally:
-            free.release()
+            semaphore.release()
+
+    def _current(self) -> tuple[int, asyncio.Semaphore]:
+        limit = max(1, self._settings.value.loaded_models_per_process // 2)
+        if limit != self._limit:
+            self._limit, self._semaphore = limit, asyncio.Semaphore(limit)
+        return self._limit, self._semaphore
 
 
 class LoadWaitLimit:
-    """Counts those who wait, per version."""
+    """A limit on the requests that wait for one version to be loaded: `max_queue` of the settings."""
 
-    def __init__(self, limit: int, *, counters: Counters) -> None:
-        """`most` for one version; `tally` is where those who are turned away are counted."""
-        self.limit = limit
+    def __init__(self, settings: CurrentSettings, *, counters: Counters) -> None:
+        self._settings = settings
         self._counters = counters
-        self._counts: Counter[ModelKey] = Counter()
+        self._waiting: Counter[ModelKey] = Counter()
 
     @contextmanager
     def slot(self, key: ModelKey) -> Iterator[None]:
-        """One more waits, until the block ends. Raises QueueFull."""
-        if self._counts[key] >= self.limit:
+        """Count one more waiting request until the context ends. Raise QueueFull if too many wait."""
+        if self._waiting[key] >= self._settings.value.max_queue:
             self._counters.increment(QUEUE_REJECTIONS, key.name, key.version)
-            raise QueueFull(f"{self._counts[key]} requests wait for this version to be loaded.")
-        self._counts[key] += 1
+            raise QueueFull(f"{self._waiting[key]} requests wait for this version to be loaded.")
+        self._waiting[key] += 1
         try:
             yield
         finally:
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]

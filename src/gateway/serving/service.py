@@ -1,4 +1,4 @@
-"""The story of a prediction: resolve, fetch, load, predict; knows no HTTP."""
+"""Serves a prediction: resolves the reference, fetches the files, loads the model, predicts. No HTTP here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from workers.protocol.messages import Batching, InputChecks, ModelSource, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from gateway.artifacts.cache import ArtifactCache
     from gateway.catalog import Catalog
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.domain.models import ModelVersion, Resolution
     from gateway.domain.refs import ModelRef
     from gateway.serving.admission import DownloadLimiter
+    from gateway.settings import CurrentSettings
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
 
@@ -32,20 +34,20 @@ Result = TypeVar("Result", Reply, PredictionStream)
 Choice = TypeVar("Choice", bound=str)
 
 resolved_model: Final[ContextVar[ModelKey | None]] = ContextVar("resolved_model", default=None)
-"""Which version the request of this context was resolved to, for whoever counts requests."""
+"""The version that the current request resolved to; the request metrics read it."""
 
 logger = logging.getLogger(__name__)
 
-_INPUT_CHECKS_TAG = "gateway.input_checks"
-_INPUT_CHECKS: dict[str, InputChecks] = {"strict": "strict", "mlflow": "mlflow"}
-_BATCHING_TAG = "gateway.batching"
-_BATCHING: dict[str, Batching] = {"auto": "auto", "on": "on", "off": "off"}
-_MAX_LOADS = 3  # a model that is unloaded again as often before it is asked finds no room here
+_INPUT_CHECKS_TAG: Final = "gateway.input_checks"
+_INPUT_CHECKS: Final[Mapping[str, InputChecks]] = {"strict": "strict", "mlflow": "mlflow"}
+_BATCHING_TAG: Final = "gateway.batching"
+_BATCHING: Final[Mapping[str, Batching]] = {"auto": "auto", "on": "on", "off": "off"}
+_MAX_LOADS: Final = 3  # for one request whose model is unloaded again each time before it can answer
 
 
 @dataclass(slots=True)
 class Timing:
-    """Seconds spent on each leg of one request."""
+    """Seconds spent in each phase of one request."""
 
     resolve: float = 0.0
     download: float = 0.0
@@ -56,7 +58,7 @@ class Timing:
 
 @dataclass(slots=True)
 class Prediction:
-    """A reply, and which version gave it."""
+    """A reply, the version that gave it, and the time it took."""
 
     resolution: Resolution
     reply: Reply
@@ -65,7 +67,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class StreamingResult:
-    """A reply in chunks, of which the first is there, and which version gives it."""
+    """A reply in chunks, of which the first has been computed, and the version that gives it."""
 
     resolution: Resolution
     chunks: PredictionStream
@@ -73,7 +75,7 @@ class StreamingResult:
 
 
 class PredictionService:
-    """Predicts with any version that the catalog can name."""
+    """A service that predicts with any version that the catalog can resolve."""
 
     def __init__(
         self,
@@ -83,40 +85,27 @@ class PredictionService:
         pool: Pool,
         single_flight: SingleFlight[ModelKey],
         download_limiter: DownloadLimiter,
-        max_queue: int,
-        input_checks: InputChecks = "strict",
-        batching: Batching = "auto",
+        settings: CurrentSettings,
     ) -> None:
-        """`arrivals` bounds who takes a place and waits for files; `max_queue` may wait for a version's load.
-
-        `input_checks` and `batching` hold for versions that have no such tags of their own.
-        """
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
-        self._diagnosis = LoadDiagnosis(catalog, artifacts)
         self._single_flight = single_flight
         self._download_limiter = download_limiter
-        self._load_wait_limit = LoadWaitLimit(max_queue, counters=pool.counters)
-        self._input_checks = input_checks
-        self._batching = batching
+        self._settings = settings
+        self._load_wait_limit = LoadWaitLimit(settings, counters=pool.counters)
+        self._diagnosis = LoadDiagnosis(catalog, artifacts)
         self._rollover = VersionRollover(catalog, pool=pool, ensure_loaded=self.ensure_loaded)
 
     async def close(self) -> None:
-        """End what is being brought up behind the requests."""
+        """Cancel the loads of new versions that run in the background."""
         await self._rollover.close()
 
-    def change(self, *, max_queue: int, input_checks: InputChecks, batching: Batching) -> None:
-        """Have other choices for versions that are loaded from now on."""
-        self._load_wait_limit.limit = max_queue
-        self._input_checks = input_checks
-        self._batching = batching
-
     async def predict(self, ref: ModelRef, job: Job) -> Prediction:
-        """The reply of the version that `ref` means now.
+        """Return the reply of the version that `ref` resolves to.
 
-        Raises any GatewayError or WorkerError. Resolving, fetching and loading have limits of their
-        own; the request's deadline counts from the moment the model is warm.
+        Raise any GatewayError or WorkerError. Resolving, fetching and loading have time limits of their
+        own; the request's deadline counts from the moment the model is loaded.
         """
         timing = Timing()
         resolution = await self._resolve(ref, timing)
@@ -125,7 +114,10 @@ class PredictionService:
 
     @asynccontextmanager
     async def stream(self, ref: ModelRef, job: Job) -> AsyncIterator[StreamingResult]:
-        """The same in chunks; to leave it ends the stream. Raises as `predict` does, and StreamRefused."""
+        """Return the reply in chunks; leaving the context ends the stream.
+
+        Raise StreamingNotSupported, and what `predict` raises.
+        """
         timing = Timing()
         resolution = await self._resolve(ref, timing)
         chunks = await self._predict_or_load(self._pool.stream, resolution.version, job=job, timing=timing)
@@ -135,87 +127,99 @@ class PredictionService:
             chunks.close()
 
     async def ensure_loaded(self, version: ModelVersion) -> Timing:
-        """Have the version's files here and its workers warm; one download and one load for N askers."""
+        """Fetch and load a version unless it is loaded; concurrent callers share one download and load."""
         return await self._single_flight.do(version.key, lambda: self._load(version))
 
     async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
         started = perf_counter()
-        known = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
-        resolution = self._rollover.select(ref, known)
+        current = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
+        resolution = self._rollover.select(ref, current)
         resolved_model.set(resolution.version.key)
         timing.resolve = perf_counter() - started
         return resolution
 
     async def _predict_or_load(
         self,
-        make: Callable[[ModelKey, Job], Awaitable[Result]],
+        predict: Callable[[ModelKey, Job], Awaitable[Result]],
         version: ModelVersion,
         *,
         job: Job,
         timing: Timing,
     ) -> Result:
+        """Call `predict`, after loading the version if no worker has it loaded."""
         for loads_left in range(_MAX_LOADS, -1, -1):
             started = perf_counter()
             try:
-                made = await make(version.key, job)
+                result = await predict(version.key, job)
             except ModelNotLoaded:
                 if not loads_left:
                     break
                 with self._load_wait_limit.slot(version.key):
-                    legs = await self.ensure_loaded(version)
-                timing.download, timing.load = legs.download, legs.load
-                continue  # it is loaded now, where no other model took its place in this very moment
-            timing.predict = made.seconds
-            timing.queue = perf_counter() - started - made.seconds
-            return made
+                    load = await self.ensure_loaded(version)
+                timing.download, timing.load = load.download, load.load
+                continue  # loaded now, unless another model has taken its slot already
+            timing.predict = result.seconds
+            timing.queue = perf_counter() - started - result.seconds
+            return result
         raise ModelNotLoaded(
             "The model was unloaded again before it could answer: too few may be loaded at once."
         )
 
     async def _load(self, version: ModelVersion) -> Timing:
-        timing = Timing()
-        started = perf_counter()
-        failed_before = self._pool.status(version.key).state == "failed"
-        async with AsyncExitStack() as arriving:
-            if not (failed_before or await self._artifacts.has(version.key)):
-                await arriving.enter_async_context(self._download_limiter.slot())
-            try:
-                await self._pool.load(
-                    version.key, self._lease_files(version, timing, arrived=arriving.aclose)
-                )
-            except ModelLoadError as error:
-                known = self._diagnosis.cached(version.key)
-                remedy = known if failed_before else await self._diagnosis.diagnose(version)
-                raise ModelLoadError(f"{error}{remedy}", log=error.log) from error
+        timing, key, started = Timing(), version.key, perf_counter()
+        if self._pool.is_loaded(key):
+            return timing
+        failed_before = self._pool.status(key).state == "failed"
+        try:
+            async with AsyncExitStack() as download:
+                if not failed_before and not await self._artifacts.has(key):
+                    await download.enter_async_context(self._download_limiter.slot())
+                await self._fetch_and_load(version, timing, download=download)
+        except ModelLoadError as error:
+            hint = self._diagnosis.cached(key) if failed_before else await self._diagnosis.diagnose(version)
+            raise ModelLoadError(f"{error}{hint}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
 
-    @asynccontextmanager
-    async def _lease_files(
-        self, version: ModelVersion, timing: Timing, *, arrived: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[ModelSource]:
-        """The version's files, told as they arrive; the pool holds them as long as the model is loaded."""
-        started = perf_counter()
-        async with self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version)) as folder:
+    async def _fetch_and_load(
+        self, version: ModelVersion, timing: Timing, *, download: AsyncExitStack
+    ) -> None:
+        """Take a model slot, lease the files, end the `download` slot, and load the model.
+
+        The files stay leased until the model is unloaded.
+        """
+        async with AsyncExitStack() as files, self._pool.reserve(version.key) as reservation:
+            started = perf_counter()
+            lease = self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version))
+            directory = await files.enter_async_context(lease)
             timing.download = perf_counter() - started
-            await arrived()
-            yield ModelSource(
-                version.key,
-                str(folder),
-                input_checks=_tag_or_default(
-                    version, _INPUT_CHECKS_TAG, choices=_INPUT_CHECKS, default=self._input_checks
-                ),
-                batching=_tag_or_default(version, _BATCHING_TAG, choices=_BATCHING, default=self._batching),
-            )
+            await download.aclose()
+            await reservation.load(self._source(version, directory), files)
+
+    def _source(self, version: ModelVersion, directory: Path) -> ModelSource:
+        settings = self._settings.value
+        return ModelSource(
+            version.key,
+            str(directory),
+            input_checks=_tag_or_default(
+                version, _INPUT_CHECKS_TAG, choices=_INPUT_CHECKS, default=settings.input_checks
+            ),
+            batching=_tag_or_default(version, _BATCHING_TAG, choices=_BATCHING, default=settings.batching),
+        )
 
 
 def _tag_or_default(
     version: ModelVersion, tag: str, *, choices: Mapping[str, Choice], default: Choice
 ) -> Choice:
-    """What the version's tag chooses, else `default`; a choice that is not known is told in the log."""
-    wish = version.tags.get(tag)
-    if wish is not None and wish not in choices:
+    """Return the choice that the version's tag names, else `default`; log a tag with an unknown value."""
+    value = version.tags.get(tag)
+    if value is not None and value not in choices:
         logger.warning(
-            "%s has the tag %s=%r, which is none of %s", version.key, tag, wish, ", ".join(choices)
+            "Model %s has the tag %s=%r, which is none of %s",
+            version.key,
+            tag,
+            value,
+            ", ".join(choices),
+            extra={"event": "unknown_tag_value", "model": str(version.key), "tag": tag, "value": value},
         )
-    return choices.get(wish or "", default)
+    return choices.get(value or "", default)

@@ -1,281 +1,221 @@
-"""Every loaded model version, by key: bounded in number, idle ones retired; the package's only door."""
+"""The pool of loaded model versions: the gateway's only entrance to the worker processes."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import (
-    CapacityExceeded,
-    InvalidInput,
-    ModelError,
-    ModelLoadError,
-    ModelNotLoaded,
-    ModelPinned,
-    NotAcceptable,
-    PoolClosed,
-    PredictionTimeout,
-    QueueFull,
-    StreamingNotSupported,
-    SystemResourcesExhausted,
-    UnsupportedMediaType,
-    WorkerCrashed,
-    WorkerError,
-)
-from workers.limits import PoolLimits
-from workers.metrics import COUNTER_SPECS, QUEUE_REJECTIONS, Counters, CounterSpec
+from workers.backoff import Backoff
+from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
+from workers.metrics import Counters
+from workers.pool import status
+from workers.pool.allocation import SlotAllocator
+from workers.pool.eviction import Evictor
+from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
+from workers.pool.memory_budget import MemoryBudget
 from workers.pool.slots import ModelSlots
-from workers.pool.status import MemoryReport, ModelStatus
-from workers.prediction_stream import PredictionStream
 from workers.process.forkserver import ForkServer
-from workers.protocol.messages import (
-    ARROW,
-    CSV,
-    JSON,
-    OPEN_INFERENCE,
-    PARQUET,
-    Batching,
-    InputChecks,
-    InputProblem,
-    Job,
-    ModelKey,
-    ModelSource,
-    Reply,
-)
-from workers.spawn_health import SpawnHealth
-from workers.versions import OTHER, LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from workers.limits import PoolLimits, Preload
+    from workers.pool.loading import Reservation
+    from workers.pool.status import MemoryReport, ModelStatus
+    from workers.prediction_stream import PredictionStream
+    from workers.protocol.messages import Job, ModelKey, Reply
     from workers.scheduler.worker_group import WorkerGroup
+    from workers.spawn_health import SpawnHealth
 
-__all__ = [
-    "ARROW",
-    "COUNTER_SPECS",
-    "CSV",
-    "JSON",
-    "OPEN_INFERENCE",
-    "OTHER",
-    "PARQUET",
-    "QUEUE_REJECTIONS",
-    "Batching",
-    "CapacityExceeded",
-    "CounterSpec",
-    "Counters",
-    "InputChecks",
-    "InputProblem",
-    "InvalidInput",
-    "Job",
-    "LabelLimiter",
-    "MemoryReport",
-    "ModelError",
-    "ModelKey",
-    "ModelLoadError",
-    "ModelNotLoaded",
-    "ModelPinned",
-    "ModelSource",
-    "ModelStatus",
-    "NotAcceptable",
-    "Pool",
-    "PoolClosed",
-    "PoolLimits",
-    "PredictionStream",
-    "PredictionTimeout",
-    "QueueFull",
-    "Reply",
-    "SpawnHealth",
-    "StreamingNotSupported",
-    "SystemResourcesExhausted",
-    "UnsupportedMediaType",
-    "WorkerCrashed",
-    "WorkerError",
-]
-
-_TIMEOUT_REPLY_SECONDS = 1.0  # for jobs that run out of time as their model is unloaded to be told just that
-_RESTART_DELAY_SECONDS = 5.0
-_PROBE_TIMEOUT_SECONDS = 60.0  # for a process that does nothing to start and to end
-_SPAWN_SHUTDOWN_SECONDS = 10.0  # for the starts that have begun when the pool closes
-_SPAWN_THREADS = 4  # threads that wait for the template to fork
+_MEASURE_INTERVAL_SECONDS: Final = 5.0
+_TIMEOUT_REPLY_SECONDS: Final = 1.0  # for requests that time out during an unload to get that error
+_INITIAL_RESTART_SECONDS: Final = 0.5
+_MAX_RESTART_SECONDS: Final = 30.0
+_RESTART_RESET_SECONDS: Final = 60.0  # a loop that ran this long starts again at the initial delay
+_PROBE_TIMEOUT_SECONDS: Final = 60.0  # for a process that does nothing to start and to end
+_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes
+_SPAWN_THREADS: Final = 4  # threads that wait for the fork server
 
 
 class Pool:
-    """Warm workers keyed by model name, version and fingerprint. Used from one event loop."""
+    """A pool of worker groups by model name, version and fingerprint. Used from one event loop."""
 
     def __init__(
         self,
-        limits: PoolLimits,
+        limits: Callable[[], PoolLimits],
         *,
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
+        preload: Preload = "full",
+        fork_timeout_seconds: float = 60.0,
+        load_retry_seconds: float = INITIAL_RETRY_SECONDS,
+        measure_interval_seconds: float = _MEASURE_INTERVAL_SECONDS,
     ) -> None:
-        """`environment` is all that the workers see of it; None leaves them this process' own.
+        """`limits` returns the current limits; call `notify_limits_changed` when they change.
 
-        `tally` is where what happens is counted.
+        `environment` is all that workers see of the environment; None leaves them this process' own.
+        `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
+        after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
-        self._forkserver = ForkServer(environment)
+        self._forkserver = ForkServer(environment, preload=preload, fork_timeout_seconds=fork_timeout_seconds)
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
-        self._slots = ModelSlots(limits, self.counters, forkserver=self._forkserver)
-        self._model_loader = ModelLoader(
+        self._slots = ModelSlots(self.counters)
+        self._budget = MemoryBudget(limits, forkserver=self._forkserver, groups=self._slots.groups)
+        self._evictor = Evictor(
+            limits, self._slots, budget=self._budget, measure_interval_seconds=measure_interval_seconds
+        )
+        self._load_backoff = LoadBackoff(load_retry_seconds)
+        self._loader = ModelLoader(
             limits,
-            slots=self._slots,
+            self._slots,
+            allocator=SlotAllocator(limits, self._slots, budget=self._budget),
             forkserver=self._forkserver,
             spawn_executor=self._spawn_executor,
             counters=self.counters,
+            backoff=self._load_backoff,
         )
         self._background_tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start the template, which goes on importing behind; and the keeping of the limits."""
+        """Start the fork server, whose imports continue in its process, and the eviction loops."""
         self._forkserver.ensure_running()
-        self._background_tasks.append(
-            asyncio.create_task(_run_forever(self._slots.evict_idle_forever), name="idle models")
-        )
-        if self._slots.budget.limit is not None:
-            work = _run_forever(self._slots.enforce_memory_budget)
-            self._background_tasks.append(asyncio.create_task(work, name="memory budget"))
-
-    def set_limits(self, limits: PoolLimits) -> None:
-        """Have other limits from now on; a model that is loaded keeps its queue and its times."""
-        self._slots.set_limits(limits)
-        self._model_loader.set_limits(limits)
-
-    @property
-    def has_warm_models(self) -> bool:
-        """Whether any model is warm."""
-        return any(held.group.worker_count for held in self._slots.loaded.values())
-
-    @property
-    def spawn_health(self) -> SpawnHealth:
-        """How starting processes for workers fares."""
-        return self._forkserver.spawn_health
-
-    async def probe_spawn(self) -> None:
-        """Find out whether a worker's process can be started, by one that does nothing; `starts` notes it."""
-        trial = asyncio.get_running_loop().run_in_executor(self._spawn_executor, self._forkserver.probe_spawn)
-        try:
-            await self._wait_or_kill_forkserver(trial, _PROBE_TIMEOUT_SECONDS)
-        except (OSError, EOFError):
-            self.spawn_health.record(succeeded=False)
-        else:
-            self.spawn_health.record(succeeded=True)
+        self._start_background(self._evictor.evict_idle_forever, name="evict idle models")
+        if self._budget.limit is not None:
+            self._start_background(self._evictor.enforce_memory_budget_forever, name="memory budget")
 
     async def close(self, *, drain_seconds: float) -> None:
-        """Take no more jobs, answer those there are for as long as `drain_seconds`, end every process."""
+        """Take no more requests, answer the ones that wait or run within `drain_seconds`, end all workers."""
         self._slots.stop_admitting()
         for task in self._background_tasks:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._slots.close(drain_seconds=drain_seconds)
-        starter = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
-        await self._wait_or_kill_forkserver(starter, _SPAWN_SHUTDOWN_SECONDS)
+        shutdown = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
+        await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
 
-    async def _wait_or_kill_forkserver(self, waiting: asyncio.Future[None], seconds: float) -> None:
-        """Wait for something that waits for the template, and end the template where that hangs."""
-        done, _ = await asyncio.wait([waiting], timeout=seconds)
-        if not done:
-            self._forkserver.kill()
-        await waiting
+    def notify_limits_changed(self) -> None:
+        """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
+        self._slots.changed.set()
+        self._evictor.notify_limits_changed()
+
+    @property
+    def spawn_health(self) -> SpawnHealth:
+        """The record of whether worker processes can be started."""
+        return self._forkserver.spawn_health
+
+    async def probe_spawn(self) -> None:
+        """Start and end a process that does nothing, and record the outcome in `spawn_health`."""
+        probe = asyncio.get_running_loop().run_in_executor(self._spawn_executor, self._forkserver.probe_spawn)
+        try:
+            await self._wait_or_kill_forkserver(probe, _PROBE_TIMEOUT_SECONDS)
+        except (OSError, EOFError):
+            self.spawn_health.record(succeeded=False)
+        else:
+            self.spawn_health.record(succeeded=True)
+
+    @property
+    def has_warm_models(self) -> bool:
+        """Whether any loaded model has a worker."""
+        return any(entry.group.worker_count for entry in self._slots.loaded.values())
 
     def is_loaded(self, key: ModelKey) -> bool:
-        """Whether `predict` can be called for `key`."""
+        """Whether `predict` can be called for a version."""
         return key in self._slots.loaded
 
     def status(self, key: ModelKey) -> ModelStatus:
-        """How the version is served now."""
-        if (held := self._slots.loaded.get(key)) is not None:
-            crew = held.group
-            merging = crew.load_report.row_batching
-            return ModelStatus(
-                "warm", crew.worker_count, row_batching=merging, waiting=crew.waiting, running=crew.running
-            )
-        if key in self._slots.loading:
-            return ModelStatus("loading")
-        if failed := self._model_loader.recent_failure(key):
-            return ModelStatus("failed", reason=str(failed))
-        return ModelStatus("cold")
+        """Return how a version is served now."""
+        return status.model_status(key, self._slots, load_backoff=self._load_backoff)
 
     def statuses(self) -> dict[ModelKey, ModelStatus]:
-        """How each version is served that is loaded or being loaded."""
+        """Return the status of every version that is loaded or loading."""
         return {key: self.status(key) for key in (*self._slots.loaded, *self._slots.loading)}
 
     def memory_report(self) -> MemoryReport:
-        """What was taken of the memory when it was last measured."""
-        budget = self._slots.budget
-        held = self._slots.loaded if budget.limit is not None else {}
-        models = {key: one.group.memory_bytes for key, one in held.items()}
-        return MemoryReport(budget.limit, budget.base_bytes, models)
+        """Return the memory that was in use when it was last measured."""
+        return status.memory_report(self._slots, self._budget)
 
     def pin(self, key: ModelKey) -> None:
-        """Never retire or evict `key`, once it is loaded."""
+        """Never evict a version once it is loaded."""
         self._slots.pinned.add(key)
 
     def unpin(self, key: ModelKey) -> None:
-        """Let `key` be retired and evicted again."""
+        """Let a version be evicted again."""
         self._slots.pinned.discard(key)
 
-    async def predict(self, key: ModelKey, job: Job) -> Reply:
-        """The reply of the version loaded as `key`.
+    def reserve(self, key: ModelKey) -> AbstractAsyncContextManager[Reservation]:
+        """Wait for a slot for a version that is not loaded; fetch its files, then call `Reservation.load`.
 
-        Raises NotLoaded, QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied,
-        PoolClosed.
+        Only one caller at a time may load a version. Raise ModelLoadError if it failed to load recently, or
+        needs more memory than it can get. Raise CapacityExceeded if no slot is free in time, PoolClosed if
+        the pool closes.
+        """
+        return self._loader.reserve(key)
+
+    async def predict(self, key: ModelKey, job: Job) -> Reply:
+        """Return the reply of a loaded version.
+
+        Raise ModelNotLoaded, QueueFull, PredictionTimeout, InvalidInput, UnsupportedMediaType,
+        NotAcceptable, ModelError, WorkerCrashed or PoolClosed.
         """
         return await self._group(key).predict(job)
 
     async def stream(self, key: ModelKey, job: Job) -> PredictionStream:
-        """The same answer in chunks, of which the first is there; the caller closes the stream.
+        """Return the reply of a loaded version in chunks; the first one has been computed.
 
-        The model counts as busy until then. Raises StreamRefused, and what `predict` raises.
+        The caller must close the stream; the model is busy until then. Raise StreamingNotSupported, and
+        what `predict` raises.
         """
         return await self._group(key).stream(job)
 
-    def _group(self, key: ModelKey) -> WorkerGroup:
-        held = self._slots.loaded.get(key)
-        if held is None:
-            if self._slots.closed:
-                raise PoolClosed("The gateway is shutting down.")
-            raise ModelNotLoaded(f"{key} is not loaded.")
-        held.protected_until = 0.0
-        return held.group
-
-    async def load(self, key: ModelKey, files: AbstractAsyncContextManager[ModelSource]) -> None:
-        """Have the version's workers warm; nothing happens where they are. Not for two callers at once.
-
-        `files` is entered once there is room for the model, and left when the model is unloaded.
-        Raises LoadFailed (remembered for a while), NoMeans, NoRoom, PoolClosed, and what `files` raises.
-        """
-        if key in self._slots.loaded:
-            return
-        await self._model_loader.load(key, files)
-        if self._slots.closed:
-            self._slots.unload(key, "closing")
-            raise PoolClosed("The gateway is shutting down.")
-
     async def unload(self, *keys: ModelKey) -> None:
-        """End the versions' workers once they have answered what they were asked.
+        """End the versions' workers after they have answered the requests that wait or run.
 
-        Nothing happens for those that are not loaded. Raises Pinned, and then unloads none of them.
+        Versions that are not loaded are ignored. Raise ModelPinned if any is pinned, and unload none then.
         """
         if pinned := [str(key) for key in keys if key in self._slots.pinned]:
             raise ModelPinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
-        crews = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
-        ending = [
-            self._slots.unload(key, "asked", drain_seconds=crew.request_seconds + _TIMEOUT_REPLY_SECONDS)
-            for key, crew in crews.items()
+        groups = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
+        unloads = [
+            self._slots.unload(key, "asked", drain_seconds=group.request_seconds + _TIMEOUT_REPLY_SECONDS)
+            for key, group in groups.items()
         ]
-        await asyncio.gather(*map(asyncio.shield, ending))
+        await asyncio.gather(*map(asyncio.shield, unloads))
+
+    def _group(self, key: ModelKey) -> WorkerGroup:
+        entry = self._slots.loaded.get(key)
+        if entry is None:
+            if self._slots.closed:
+                raise PoolClosed("The gateway is shutting down.")
+            raise ModelNotLoaded(f"{key} is not loaded.")
+        entry.protected_until = 0.0
+        return entry.group
+
+    def _start_background(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        self._background_tasks.append(asyncio.create_task(_run_forever(work), name=name))
+
+    async def _wait_or_kill_forkserver(self, work: asyncio.Future[None], seconds: float) -> None:
+        """Wait for work that depends on the fork server; kill the fork server if that takes too long."""
+        done, _ = await asyncio.wait([work], timeout=seconds)
+        if not done:
+            self._forkserver.kill()
+        await work
 
 
 async def _run_forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Work that goes on until cancelled; what goes wrong in it once is told to the loop."""
+    """Run a loop until cancelled; if it raises, report the error and start it again after a pause."""
+    loop, backoff = asyncio.get_running_loop(), Backoff(_INITIAL_RESTART_SECONDS, _MAX_RESTART_SECONDS)
     while True:
+        started = loop.time()
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, limits are to be kept
-            message = f"Models could not be unloaded in time; tried again in {_RESTART_DELAY_SECONDS:g} s."
-            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
-            await asyncio.sleep(_RESTART_DELAY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the limits must be kept after any error
+            if loop.time() - started > _RESTART_RESET_SECONDS:
+                backoff.reset()
+            delay = backoff.next_delay()
+            message = f"Eviction failed; trying again in {delay:g} s"
+            loop.call_exception_handler({"message": message, "exception": error})
+            await asyncio.sleep(delay)

@@ -1,4 +1,4 @@
-"""What processes take of the machine's memory, pages that several of them share counted by their share."""
+"""Measures the memory of processes; a page that several of them share is counted by their share."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _SMAPS_ROLLUP: Final = Path("/proc/self/smaps_rollup")
 
 @dataclass(frozen=True, slots=True)
 class MemoryUsage:
-    """Bytes that processes take, see smaps_rollup in proc(5).
+    """The memory of several processes in bytes, from smaps_rollup in proc(5).
 
-    `whole` is the proportional set size (PSS) of this process, the template and the workers. `workers`
-    has, by process id, the pages that each worker and what the model started there have for themselves: so
-    much comes back when it ends. The rest is this process', the template's, and what workers share with it.
+    `total_bytes` is the proportional set size (PSS) of this process, the fork server and all workers.
+    `worker_bytes` has the private pages of each worker and the processes it started, by the worker's
+    process id. That many bytes become free when the worker ends. The rest belongs to this process, the
+    fork server, and the pages that workers share with it.
     """
 
     total_bytes: int
@@ -40,43 +41,43 @@ class _ProcessMemory(NamedTuple):
 
 
 def is_supported() -> bool:
-    """Whether the system says what a process takes (Linux since 4.14)."""
+    """Whether the system reports the PSS of a process (Linux since 4.14)."""
     return _SMAPS_ROLLUP.exists()
 
 
 def measure_all(forkserver_pid: int | None) -> MemoryUsage:
-    """The footprint of this process, of the workers' template, and of every worker forked from it.
+    """Measure this process, the fork server, and every worker forked from it.
 
-    Each worker leads a session of its own. Takes about 3 ms for each process: not for the event loop.
+    Each worker leads a session of its own. This takes about 3 ms for each process, so call it in a thread.
     """
-    everybody = list(_processes())
-    ours = {os.getpid(), forkserver_pid}
+    processes = list(_processes())
+    parents = {os.getpid(), forkserver_pid}
     private = {
-        each.pid: 0 for each in everybody if each.parent == forkserver_pid and each.session == each.pid
+        each.pid: 0 for each in processes if each.parent == forkserver_pid and each.session == each.pid
     }
-    whole = 0
-    for process in everybody:
-        if process.pid in ours or process.session in private:
-            pages = _read_memory(process.pid)
-            whole += pages.pss_bytes
+    total = 0
+    for process in processes:
+        if process.pid in parents or process.session in private:
+            memory = _read_memory(process.pid)
+            total += memory.pss_bytes
             if process.session in private:
-                private[process.session] += pages.private_bytes
-    return MemoryUsage(whole, private)
+                private[process.session] += memory.private_bytes
+    return MemoryUsage(total, private)
 
 
 def private_bytes(pid: int) -> int:
-    """The bytes that one process has for itself; 0 where it is gone."""
+    """Return the size of one process' private pages in bytes, or 0 if it has ended."""
     return _read_memory(pid).private_bytes
 
 
 def _read_memory(pid: int) -> _ProcessMemory:
-    counted: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     with suppress(OSError, ValueError):
         for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
-            name, _, amount = line.partition(":")
-            counted[name] = int(amount.split()[0]) * 1024
-    alone = sum(counted.get(name, 0) for name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"))
-    return _ProcessMemory(counted.get("Pss", 0), alone)
+            name, _, kibibytes = line.partition(":")
+            sizes[name] = int(kibibytes.split()[0]) * 1024
+    private = sum(sizes.get(name, 0) for name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"))
+    return _ProcessMemory(sizes.get("Pss", 0), private)
 
 
 def _processes() -> Iterator[_Process]:

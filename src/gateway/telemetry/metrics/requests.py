@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.metrics import CounterSpec
-from workers.versions import OTHER, LabelLimiter
+from workers.metrics import OTHER, CounterSpec, LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
