@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 import psutil
@@ -16,31 +15,28 @@ from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, ModelSource
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 KEY = ModelKey("commands", "1", "f")
 
 
-@asynccontextmanager
-async def files(folder: str) -> AsyncIterator[ModelSource]:
-    yield ModelSource(KEY, folder)
+async def load(pool: Pool, key: ModelKey, folder: str) -> None:
+    async with pool.reserve(key) as reservation:
+        await reservation.load(ModelSource(key, folder), AsyncExitStack())
 
 
 async def main(folder: str) -> None:
     before = os.environ.get("A_SECRET")
     given = {name: value for name, value in os.environ.items() if name != "A_SECRET"} | {"GIVEN": "yes"}
-    pool = Pool(PoolLimits(), environment=given)
+    pool = Pool(PoolLimits, environment=given)
     await pool.open()
     try:
-        await pool.load(KEY, files(folder))
+        await load(pool, KEY, folder)
         reply = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"environ"}]}'))
         pids = await pool.predict(KEY, Job(b'{"dataframe_records":[{"do":"x"}]}'))
         first = orjson.loads(pids.body)[0]
         kernel = await asyncio.to_thread(Path(f"/proc/{first}/environ").read_bytes)
-        psutil.Process(first).parent().kill()  # type: ignore[union-attr] # the template
+        psutil.Process(first).parent().kill()  # type: ignore[union-attr] # the fork server
         other = ModelKey("other", "1", "f")
-        await pool.load(other, files(folder))
+        await load(pool, other, folder)
         pids = await pool.predict(other, Job(b'{"dataframe_records":[{"do":"x"}]}'))
         anew = await asyncio.to_thread(Path(f"/proc/{orjson.loads(pids.body)[0]}/environ").read_bytes)
     finally:

@@ -11,7 +11,7 @@ import psutil
 
 from tests.support import models
 from tests.support.waiting import until
-from tests.workers.conftest import key
+from tests.workers.conftest import key, load
 from workers.metrics import WORKER_STARTS
 from workers.protocol.messages import Job
 
@@ -41,7 +41,7 @@ async def test_a_dead_worker_has_left_nothing_open(
     """However often a worker is killed and replaced, as many descriptors are open as before."""
     here = psutil.Process()
     async with opened() as pool:
-        await pool.load(key("commands"), files("commands")())
+        await load(pool, files("commands"))
         await pool.predict(key("commands"), Job(models.body(do=["x"])))
         before = here.num_fds()
         for n in range(2, 5):

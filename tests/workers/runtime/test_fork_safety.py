@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support import models
-from tests.workers.conftest import key
+from tests.workers.conftest import key, load
 from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.process import forkserver as templates
 from workers.process import worker
@@ -65,19 +65,19 @@ async def sums(pool: Pool) -> bytes:
 async def test_a_fork_that_fails(opened: Opened, files: Lookup, forks: Callable[[str], None]) -> None:
     """The load is told that there are no means, and may be tried again at once; nobody else notices."""
     async with opened(workers_per_model=2) as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         template, warm = pool._forkserver.pid, pool._slots.loaded[SUMS].group.pids
         before = descriptors(pool)
         forks("fail")
         for _ in range(3):
             with pytest.raises(SystemResourcesExhausted):
-                await pool.load(TENS, files("tens")())
+                await load(pool, files("tens"))
             assert pool.status(TENS).state == "cold"
         assert descriptors(pool) == before
         assert pool.spawn_health.failures
         assert await sums(pool) == b"[3.0]"
         forks("work")
-        await pool.load(TENS, files("tens")())
+        await load(pool, files("tens"))
         assert pool._forkserver.pid == template
         assert pool._slots.loaded[SUMS].group.pids == warm
 
@@ -87,7 +87,7 @@ async def test_a_replacement_that_cannot_be_forked(
 ) -> None:
     """It is tried again until there are processes, and whoever asks is answered then."""
     async with opened() as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         forks("fail")
         os.kill(pool._slots.loaded[SUMS].group.pids[0], signal.SIGKILL)
         await pool.spawn_health.failing.wait()
@@ -99,13 +99,13 @@ async def test_a_replacement_that_cannot_be_forked(
 async def test_whoever_asks_for_a_fork_and_goes(opened: Opened, files: Lookup, sent: bytes) -> None:
     """A connection that ends before it has sent its descriptors is the end of nothing else."""
     async with opened() as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         template = pool._forkserver.pid
         server: Any = forkserver._forkserver
         with closing(socket.socket(socket.AF_UNIX)) as asker:
             asker.connect(server._forkserver_address)
             asker.sendall(sent)
-        await pool.load(TENS, files("tens")())
+        await load(pool, files("tens"))
         assert pool._forkserver.pid == template
         assert await sums(pool) == b"[3.0]"
 
@@ -115,14 +115,14 @@ async def test_a_trial_without_descriptors(opened: Opened, files: Lookup, spare:
     """However few are left, a start that cannot be made is the end of nothing else."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with opened() as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         template = pool._forkserver.pid
         resource.setrlimit(resource.RLIMIT_NOFILE, (_limit(spare), hard))
         try:
             await pool.probe_spawn()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        await pool.load(TENS, files("tens")())
+        await load(pool, files("tens"))
         assert pool._forkserver.pid == template
         assert await sums(pool) == b"[3.0]"
 
@@ -140,12 +140,12 @@ async def test_a_template_that_hangs_for_longer_than_a_load_may_take(
     """It is ended all the same, and the load's own time begins with the fork."""
     monkeypatch.setattr(worker, "_FORK_TIMEOUT_SECONDS", 8.0)
     async with opened(load_seconds=5.0) as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         hung = pool._forkserver.pid
         assert hung is not None
         os.kill(hung, signal.SIGSTOP)
         try:
-            await pool.load(TENS, files("tens")())
+            await load(pool, files("tens"))
         except ModelLoadError:  # a machine so slow that the new template was not ready either
             assert pool.status(TENS).state == "failed"
         assert not psutil.pid_exists(hung)
@@ -155,7 +155,7 @@ async def test_a_template_that_hangs_for_longer_than_a_load_may_take(
 async def test_a_terminals_signals_are_not_for_the_template(opened: Opened, files: Lookup) -> None:
     """It is in a group of its own: a hang-up that the gateway goes by is not the end of its workers."""
     async with opened() as pool:
-        await pool.load(SUMS, files("sums")())
+        await load(pool, files("sums"))
         template = pool._forkserver.pid
         assert template is not None
         assert os.getpgid(template) == template

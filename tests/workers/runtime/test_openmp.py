@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tests.support import models
-from tests.workers.conftest import Files
+from tests.workers.conftest import Files, load
 from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey
@@ -31,13 +31,13 @@ async def test_gradient_boosting_in_many_workers(tmp_path: Path) -> None:
     split = {"columns": [*"abcd"], "data": FRAME.to_numpy().tolist()}
     body = Job(json.dumps({"dataframe_split": split}).encode())
     wanted = estimator.predict(FRAME)
-    pool = Pool(PoolLimits(workers_per_model=2))
+    pool = Pool(lambda: PoolLimits(workers_per_model=2))
     await pool.open()
     try:
         async with asyncio.timeout(SECONDS):
             for version in range(6):
                 key = ModelKey("boosted", str(version), "f")
-                await pool.load(key, Files(key, folder)())
+                await load(pool, Files(key, folder))
                 replies = await asyncio.gather(*(pool.predict(key, body) for _ in range(4)))
                 for reply in replies:
                     assert np.allclose(orjson.loads(reply.body), wanted)

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.support import models
-from tests.workers.conftest import Files
+from tests.workers.conftest import Files, load
 from workers.protocol.messages import Batching, Job, ModelKey, ModelSource
 from workers.runtime.model import LoadedModel
 from workers.runtime.row_batching import RowBatcher
@@ -231,7 +231,7 @@ async def test_nobody_sees_anothers_rows(opened: Opened, tmp_path: Path, batchin
     folder = models.save(tmp_path / "centred", models.Centred(), signature=models.NUMBERS)
     source = Files(key, folder, batching=batching)
     async with opened() as pool:
-        await pool.load(key, source())
+        await load(pool, source)
         asked = [pd.DataFrame({"a": [float(at), at + 2.0], "b": [0.0, at]}) for at in range(200)]
         replies = await asyncio.gather(*(pool.predict(key, split(frame)) for frame in asked))
     for frame, reply in zip(asked, replies, strict=True):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import models
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
 from workers.errors import ModelLoadError
 from workers.protocol.messages import Job
 from workers.runtime import tempdir
@@ -53,7 +53,7 @@ async def test_they_go_with_a_model_that_is_unloaded(
 ) -> None:
     """Each worker has a folder of its own, which no other user may read."""
     async with opened() as pool:
-        await pool.load(COMMANDS, files("commands")())
+        await load(pool, files("commands"))
         file = Path(await do(pool, "litter"))
         assert file.parent.parent == parent
         assert file.parent.stat().st_mode & 0o777 == 0o700
@@ -66,7 +66,7 @@ async def test_they_go_with_a_worker_that_is_killed(
 ) -> None:
     """The next one has another folder."""
     async with opened() as pool:
-        await pool.load(COMMANDS, files("commands")())
+        await load(pool, files("commands"))
         before = Path(await do(pool, "litter"))
         os.kill(pool._slots.loaded[COMMANDS].group.pids[0], signal.SIGKILL)
         after = Path(await do(pool, "litter"))
@@ -81,7 +81,7 @@ async def test_they_go_with_a_load_that_fails(
     """However it does."""
     async with opened(load_seconds=2.0) as pool:
         with pytest.raises(ModelLoadError):
-            await pool.load(key(how), files(how)())
+            await load(pool, files(how))
         await until(lambda: left(parent) == [])
 
 
@@ -91,7 +91,7 @@ async def test_a_model_is_loaded_where_no_folder_can_be_made(
     """Its temporary files lie where they would without us."""
     monkeypatch.setattr(tempdir, "new_path", lambda: str(tmp_path / "absent" / "worker"))
     async with opened() as pool:
-        await pool.load(COMMANDS, files("commands")())
+        await load(pool, files("commands"))
         file = Path(await do(pool, "litter"))
         assert str(file.parent) == tempfile.gettempdir()
         await asyncio.to_thread(file.unlink)

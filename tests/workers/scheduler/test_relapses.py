@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import models
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
 from workers.errors import WorkerCrashed
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
 from workers.protocol.messages import Job
@@ -52,7 +52,7 @@ def frail(tmp_path: Path) -> Files:
 async def test_it_is_started_less_and_less_often(opened: Opened, frail: Files) -> None:
     """Within four seconds no more than four times; whoever asks is not made to wait for the next."""
     async with opened() as pool:
-        await pool.load(key("frail"), frail())
+        await load(pool, frail)
         await asyncio.sleep(4.0)
         starts = pool.counters.value(WORKER_STARTS, "frail", "1")
         assert 2 <= starts <= 4
@@ -65,7 +65,7 @@ async def test_it_is_started_less_and_less_often(opened: Opened, frail: Files) -
 async def test_it_becomes_idle_however_often_it_is_started(opened: Opened, frail: Files) -> None:
     """A restart is no request."""
     async with opened(idle_seconds=3.0) as pool:
-        await pool.load(key("frail"), frail())
+        await load(pool, frail)
         async with asyncio.timeout(30.0):
             while pool.is_loaded(key("frail")):  # noqa: ASYNC110 - the pool tells nobody
                 await asyncio.sleep(0.02)
@@ -79,7 +79,7 @@ async def test_who_dies_at_work_is_replaced_at_once(
 ) -> None:
     """However short its life was: who asks is to blame, and the others are not made to wait."""
     async with opened() as pool:
-        await pool.load(key("commands"), files("commands")())
+        await load(pool, files("commands"))
         for _ in range(4):
             with pytest.raises(WorkerCrashed):
                 await pool.predict(key("commands"), Job(models.body(do=[deadly])))

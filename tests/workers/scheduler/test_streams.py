@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.models import body
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
 from workers.errors import (
     CapacityExceeded,
     InvalidInput,
@@ -48,7 +48,7 @@ def command(*words: str) -> Job:
 async def pool(opened: Opened, files: Lookup) -> AsyncIterator[Pool]:
     """A pool with one worker of the model that streams."""
     async with opened(request_seconds=20) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         yield pool
 
 
@@ -115,7 +115,7 @@ async def test_every_chunk_is_valid_json(pool: Pool) -> None:
 async def test_a_model_without_streams(opened: Opened, files: Lookup) -> None:
     """It says so, and still predicts."""
     async with opened() as pool:
-        await pool.load(key("commands"), files("commands")())
+        await load(pool, files("commands"))
         with pytest.raises(StreamingNotSupported, match="no predict_stream"):
             await pool.stream(key("commands"), command("x"))
         assert (await pool.predict(key("commands"), command("x"))).body
@@ -238,7 +238,7 @@ async def test_what_waits_together_with_streams_is_answered_apart(pool: Pool) ->
 async def test_others_go_on_beside_it(opened: Opened, files: Lookup) -> None:
     """With a second worker no prediction waits for the stream, and a second stream runs too."""
     async with opened(workers_per_model=2, request_seconds=20) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         with closing(await pool.stream(STREAMS, command("count 1000000"))) as endless:
             holder = orjson.loads(await anext(endless))["pid"]
             async with asyncio.timeout(5):
@@ -251,7 +251,7 @@ async def test_others_go_on_beside_it(opened: Opened, files: Lookup) -> None:
 async def test_twenty_streams_and_predictions_beside_them(opened: Opened, files: Lookup) -> None:
     """Each caller gets its own chunks, whole and in order, and nobody is forgotten."""
     async with opened(workers_per_model=2, request_seconds=60) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         streams = [chunks(pool, f"say {' '.join(f'{n}.{m}' for m in range(n + 5))}") for n in range(20)]
         many = await asyncio.gather(*streams, *(pid(pool) for _ in range(100)))
     assert many[:20] == [[f"{n}.{m}" for m in range(n + 5)] for n in range(20)]
@@ -294,7 +294,7 @@ async def test_death_between_two_chunks(pool: Pool) -> None:
 async def test_a_hung_generator(opened: Opened, files: Lookup, before: str) -> None:
     """A chunk that takes longer than a request may: the worker is ended and replaced."""
     async with opened(request_seconds=0.6) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         process = await pid(pool)
         with pytest.raises(PredictionTimeout):
             await chunks(pool, f"{before}sleep 60")
@@ -306,7 +306,7 @@ async def test_a_hung_generator(opened: Opened, files: Lookup, before: str) -> N
 async def test_a_generator_that_hangs_as_it_closes(opened: Opened, files: Lookup) -> None:
     """Its worker is ended and replaced likewise, though nobody waits for the stream any more."""
     async with opened(request_seconds=0.6) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         process = await pid(pool)
         with closing(await pool.stream(STREAMS, command("hang_on_close"))) as stream:
             assert await anext(stream) == b"1"
@@ -318,7 +318,7 @@ async def test_a_generator_that_hangs_as_it_closes(opened: Opened, files: Lookup
 async def test_time_counts_for_each_chunk_and_for_all(opened: Opened, files: Lookup, tmp_path: Path) -> None:
     """A stream may take longer than a request, but not longer than a stream may."""
     async with opened(request_seconds=0.5, stream_seconds=1.5) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         assert len(await chunks(pool, "count 6 0.15")) == 6
         mark = tmp_path / "mark"
         with pytest.raises(PredictionTimeout, match=r"longer than 1\.5 s"):
@@ -339,20 +339,20 @@ async def test_a_generator_that_does_not_close_in_order(pool: Pool, caplog: pyte
 async def test_an_open_stream_is_busy(opened: Opened, files: Lookup) -> None:
     """It is neither evicted nor retired, not even between two chunks."""
     async with opened(max_loaded_models=1, idle_seconds=0.3, request_seconds=1.0) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         with closing(await pool.stream(STREAMS, command("count 9"))) as stream:
             assert await anext(stream)
             with pytest.raises(CapacityExceeded):
-                await pool.load(key("sums"), files("sums")())
+                await load(pool, files("sums"))
             assert await anext(stream)
-        await pool.load(key("sums"), files("sums")())
+        await load(pool, files("sums"))
         assert not pool.is_loaded(STREAMS)
 
 
 async def test_the_queue_is_bounded_for_streams_too(opened: Opened, files: Lookup) -> None:
     """One beyond the limit is refused at once."""
     async with opened(max_queue=2, request_seconds=20) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         with closing(await pool.stream(STREAMS, command("count 9"))):
             waiting = [asyncio.create_task(chunks(pool, "say a")) for _ in range(2)]
             await asyncio.sleep(0)
@@ -364,7 +364,7 @@ async def test_the_queue_is_bounded_for_streams_too(opened: Opened, files: Looku
 async def test_closing_waits_for_streams(opened: Opened, files: Lookup) -> None:
     """For as long as it may: a stream that ends in time is whole, and nobody waits longer than for it."""
     async with opened(request_seconds=20) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         streaming = asyncio.create_task(chunks(pool, "count 10 0.05"))
         await asyncio.sleep(0.2)
         began = time.monotonic()
@@ -379,7 +379,7 @@ async def test_closing_ends_streams_that_take_too_long(
 ) -> None:
     """Whether a chunk is waited for then or not; no process is left."""
     async with opened(request_seconds=20) as pool:
-        await pool.load(STREAMS, files("streams")())
+        await load(pool, files("streams"))
         stream: PredictionStream = await pool.stream(STREAMS, command("count 1; sleep 50"))
         process = psutil.Process(orjson.loads(await anext(stream))["pid"])
         asked = asyncio.ensure_future(anext(stream)) if waiting else None

@@ -36,7 +36,7 @@ def theatre() -> Iterator[tuple[Clockwork, Stage]]:
     loop, stage = Clockwork(), Stage()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_group, "ProcessWorker", Scripted)
-        patch.setattr(pools, "ForkServer", lambda _: stage)
+        patch.setattr(pools, "ForkServer", lambda *_, **__: stage)
         patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: AtOnce())
         logger = logging.getLogger("workers")
         logger.addHandler(stage)

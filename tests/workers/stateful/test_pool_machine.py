@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
 from tests.workers.stateful.effort import effort
 from tests.workers.stateful.staged import TURNS, WAITS, Staged
 from workers.errors import (
@@ -62,7 +62,7 @@ class Company(Staged):
 
     @staticmethod
     async def opened() -> Pool:
-        pool = Pool(LIMITS)
+        pool = Pool(lambda: LIMITS)
         await pool.open()
         return pool
 
@@ -72,7 +72,7 @@ class Company(Staged):
     def load_model(self, of: ModelKey, turns: int, waits: bool) -> None:
         """One is loaded, unless it is being loaded; what is to fail of that is planned."""
         if of not in self.loads or self.loads[of].task.done():
-            asked = self.begin_asking(b"load " + of.name.encode(), self.pool.load(of, self.files[of]()))
+            asked = self.begin_asking(b"load " + of.name.encode(), load(self.pool, self.files[of]))
             asked.allowed |= {ModelLoadError, SystemResourcesExhausted, CapacityExceeded}
             self.loads[of] = asked
             if self.closing is not None:

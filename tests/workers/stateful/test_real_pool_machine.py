@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support.models import body
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
 from tests.workers.stateful.effort import effort
 from workers.errors import (
     CapacityExceeded,
@@ -89,7 +89,7 @@ class House(RuleBasedStateMachine):
 
     @staticmethod
     async def opened() -> Pool:
-        pool = Pool(LIMITS)
+        pool = Pool(lambda: LIMITS)
         await pool.open()
         return pool
 
@@ -98,7 +98,7 @@ class House(RuleBasedStateMachine):
         """It is warm afterwards; who has to go for that is neither busy nor pinned."""
         places = {of, *self.pinned}
         try:
-            self.run(self.pool.load(of, self.files[of]()))
+            self.run(load(self.pool, self.files[of]))
         except CapacityExceeded:
             assert len(places) > LIMITS.max_loaded_models
         else:
