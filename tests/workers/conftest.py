@@ -1,9 +1,9 @@
-"""Real pools over real processes, with tiny models saved once for all."""
+"""Real pools with real worker processes, and tiny models that are saved once for the whole run."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """A folder as the pool is given it; counts how often it was entered and left."""
+    """The files of a model on this machine; counts how often they were leased and given back."""
 
     def __init__(self, key: ModelKey, folder: Path, *, batching: Batching = "auto") -> None:
         self.key = key
@@ -37,14 +37,36 @@ class Files:
             self.left += 1
 
 
+class LiveLimits:
+    """Limits that a test changes while a pool is open, by setting `value`."""
+
+    def __init__(self, **values: float) -> None:
+        self.set(**values)
+
+    def set(self, **values: float) -> None:
+        """Change the limits: the named ones get these values, all others their defaults."""
+        self.value = PoolLimits(**values)  # type: ignore[arg-type] # each test gives the right types
+
+    def __call__(self) -> PoolLimits:
+        return self.value
+
+
+async def load(pool: Pool, files: Files) -> None:
+    """Load a model as the prediction service does: reserve a slot, lease the files, load."""
+    if pool.is_loaded(files.key):
+        return
+    async with AsyncExitStack() as stack, pool.reserve(files.key) as reservation:
+        await reservation.load(await stack.enter_async_context(files()), stack)
+
+
 def key(name: str, fingerprint: str = "f") -> ModelKey:
-    """Version 1 of a model."""
+    """Return the key of version 1 of a model."""
     return ModelKey(name, "1", fingerprint)
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The saved models by name."""
+    """The folders of the saved models by name."""
     base = tmp_path_factory.mktemp("models")
     saved = {
         "sums": models.save(base / "sums", models.Sums(), signature=models.NUMBERS),
@@ -59,17 +81,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def files(folders: dict[str, Path]) -> Callable[[str], Files]:
-    """The files of a model saved under a name."""
+    """A function that returns the files of the model with a name."""
     return lambda name: Files(key(name), folders[name])
 
 
 @pytest.fixture
 def opened() -> Callable[..., AbstractAsyncContextManager[Pool]]:
-    """A pool, open; closed with no process left."""
+    """A function that opens a pool with the given limits and options; no process is left when it closes."""
 
     @asynccontextmanager
-    async def open_pool(**limits: float) -> AsyncIterator[Pool]:
-        pool = Pool(PoolLimits(**limits))  # type: ignore[arg-type] # each test gives the right kind
+    async def open_pool(limits: LiveLimits | None = None, **values: Any) -> AsyncIterator[Pool]:
+        fields = PoolLimits.__dataclass_fields__
+        options = {name: value for name, value in values.items() if name not in fields}
+        chosen = {name: value for name, value in values.items() if name in fields}
+        pool = Pool(limits or LiveLimits(**chosen), **options)
         await pool.open()
         try:
             yield pool

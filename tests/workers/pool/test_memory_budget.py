@@ -1,4 +1,7 @@
-"""The memory budget over real processes: who gives way, who stays, and what is too large."""
+"""Proves which models are evicted for memory, which stay, and what is too large, over real processes.
+
+The tests marked `serial` measure the PSS of this process, of its fork server and of all workers.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,41 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-import orjson
 import pytest
 
 from tests.support import models
 from tests.support.models import body
 from tests.support.process_memory import taken, workers
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key
+from tests.workers.conftest import Files, key, load
+from tests.workers.pool.calls import COMMANDS, command, predict, running
 from workers.errors import CapacityExceeded, ModelLoadError, ModelNotLoaded
+from workers.limits import PoolLimits
 from workers.metrics import MODEL_UNLOADS
-from workers.pool import loading, process_memory, slots
+from workers.pool import process_memory
 from workers.pool.memory_budget import MemoryBudget
 from workers.process.forkserver import ForkServer
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import psutil
 
+    from tests.workers.pool.calls import Lookup, Opened
     from workers.pool.pool import Pool
     from workers.scheduler.worker_group import WorkerGroup
 
-    Opened = Callable[..., AbstractAsyncContextManager[Pool]]
-    Lookup = Callable[[str], Files]
-
-pytestmark = pytest.mark.skipif(not process_memory.is_supported(), reason="this system does not tell it")
+pytestmark = pytest.mark.skipif(not process_memory.is_supported(), reason="the system does not report PSS")
 
 _MIB = 2**20
-_SIZE = 100  # MiB that each of these models holds, beside the 25 or so of its process
+_SIZE = 100  # MiB that each heavy model holds, beside the 25 or so of its process
 
 
 @pytest.fixture(scope="module")
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Lookup:
-    """The files of a heavy model under any name."""
+    """A function that returns the files of a heavy model under any name."""
     base = tmp_path_factory.mktemp("heavy")
     folder = models.save(base / "heavy", models.Heavy(_SIZE), signature=models.NUMBERS)
     return lambda name: Files(key(name), folder)
@@ -55,173 +56,174 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Lookup:
 def larger(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The files of a model four times as heavy."""
     base = tmp_path_factory.mktemp("larger")
-    return Files(
-        key("larger"), models.save(base / "larger", models.Heavy(4 * _SIZE), signature=models.NUMBERS)
-    )
+    folder = models.save(base / "larger", models.Heavy(4 * _SIZE), signature=models.NUMBERS)
+    return Files(key("larger"), folder)
 
 
 @pytest.fixture
 def others() -> set[psutil.Process]:
-    """The workers of other pools of this process: theirs are budgets of their own."""
+    """The workers of other pools in this process, which have budgets of their own."""
     return workers()
 
 
 @asynccontextmanager
-async def room_for(models_: float, opened: Opened, heavy: Lookup, **limits: float) -> AsyncIterator[Pool]:
-    """A pool whose budget is for so many of the heavy models beside what is taken without any."""
+async def budget_for(count: float, opened: Opened, heavy: Lookup, **values: float) -> AsyncIterator[Pool]:
+    """A pool whose budget is enough for `count` heavy models beside the base memory."""
     async with opened(memory_bytes=2**60) as measuring:
         for name in ("first", "second"):
-            await measuring.load(key(name), heavy(name)())
-        await measuring._slots.budget.measure()
-        memory = measuring.memory_report()
-    budget = memory.base_bytes + models_ * memory.model_bytes[key("second")]
-    async with opened(memory_bytes=int(budget), **limits) as pool:
+            await load(measuring, heavy(name))
+        await measuring._budget.measure()
+        report = measuring.memory_report()
+    budget = report.base_bytes + count * report.model_bytes[key("second")]
+    async with opened(memory_bytes=int(budget), **values) as pool:
         yield pool
 
 
-async def ask(pool: Pool, name: str, a: float = 1.0) -> object:
-    return orjson.loads((await pool.predict(key(name), Job(body(a=[a], b=[0.0])))).body)
+async def add(pool: Pool, name: str, a: float = 1.0) -> object:
+    """Have a heavy model answer `a`; if `a` is larger than its MiB, it grows to that size."""
+    return await predict(pool, name, Job(body(a=[a], b=[0.0])))
 
 
-async def test_the_least_recently_used_gives_way(
+@pytest.mark.serial
+async def test_the_least_recently_used_model_is_evicted(
     opened: Opened, heavy: Lookup, others: set[psutil.Process]
 ) -> None:
-    """With memory for three, a fourth takes the place of whoever was asked least recently, and all fits."""
-    async with room_for(3.5, opened, heavy) as pool:
+    """With memory for three, a fourth replaces the least recently used, and the PSS of all fits."""
+    async with budget_for(3.5, opened, heavy) as pool:
         for name in "abc":
-            await pool.load(key(name), heavy(name)())
-            await ask(pool, name)
-        await ask(pool, "a")
-        await pool.load(key("d"), heavy("d")())
+            await load(pool, heavy(name))
+            await add(pool, name)
+        await add(pool, "a")
+        await load(pool, heavy("d"))
         assert {loaded.name for loaded in pool.statuses()} == {"a", "c", "d"}
-        assert (
-            pool.counters.value(MODEL_UNLOADS, "b", "1", "memory")
-            + pool.counters.value(MODEL_UNLOADS, "b", "1", "room")
-            == 1
-        )
-        memory = pool.memory_report()
-        assert memory.budget_bytes is not None
-        assert taken(without=others) <= memory.budget_bytes
-        assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in memory.model_bytes.values())
+        unloads = [pool.counters.value(MODEL_UNLOADS, "b", "1", reason) for reason in ("memory", "room")]
+        assert sum(unloads) == 1
+        report = pool.memory_report()
+        assert report.budget_bytes is not None
+        assert taken(without=others) <= report.budget_bytes
+        assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in report.model_bytes.values())
 
 
+@pytest.mark.serial
 async def test_pinned_and_busy_models_stay(opened: Opened, heavy: Lookup, files: Lookup) -> None:
-    """Only the one that is neither goes; where there is none, a further model finds no room."""
-    async with room_for(2.9, opened, heavy, request_seconds=90.0) as pool:
-        await pool.load(key("commands"), files("commands")())
+    """By their measured PSS only the idle model is evicted; if none is, a further load fails."""
+    async with budget_for(2.9, opened, heavy, request_seconds=90.0) as pool:
+        await load(pool, files("commands"))
         for name in ("pinned", "idle"):
-            await pool.load(key(name), heavy(name)())
-            await ask(pool, name)
+            await load(pool, heavy(name))
+            await add(pool, name)
         pool.pin(key("pinned"))
-        busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 80"]))))
-        await asyncio.sleep(0.1)
-        await pool.load(key("new"), heavy("new")())
+        busy = asyncio.create_task(pool.predict(COMMANDS, command("sleep 80")))
+        await running(pool)
+        await load(pool, heavy("new"))
         assert {loaded.name for loaded in pool.statuses()} == {"commands", "pinned", "new"}
         busy.cancel()
         pool.pin(key("new"))
-        pool.pin(key("commands"))
+        pool.pin(COMMANDS)
         with pytest.raises(CapacityExceeded, match="memory"):
-            await pool.load(key("idle"), heavy("idle")())
-        assert await ask(pool, "pinned", 3.0) == [3.0]
+            await load(pool, heavy("idle"))
+        assert await add(pool, "pinned", 3.0) == [3.0]
 
 
-async def test_a_model_that_never_fits(
-    opened: Opened, heavy: Lookup, larger: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is told so, with both figures, and known from then on; nobody else has to go for it."""
-    monkeypatch.setattr(loading, "_INITIAL_DELAY_SECONDS", 0.001)
-    async with room_for(2.5, opened, heavy) as pool:
-        await pool.load(key("a"), heavy("a")())
-        await ask(pool, "a")
+@pytest.mark.serial
+async def test_a_model_that_never_fits(opened: Opened, heavy: Lookup, larger: Files) -> None:
+    """Its measured PSS exceeds the budget: the error has both sizes, and later loads evict no other model."""
+    async with budget_for(2.5, opened, heavy, load_retry_seconds=0.001) as pool:
+        await load(pool, heavy("a"))
+        await add(pool, "a")
         for _ in range(3):
             with pytest.raises(ModelLoadError, match=r"takes \d+ MiB, more than the \d+ MiB"):
-                await pool.load(key("larger"), larger())
-            await asyncio.sleep(0.1)
+                await load(pool, larger)
+            await until(lambda: pool.status(larger.key).state == "cold")
         assert (larger.entered, larger.left) == (1, 1)
         assert pool.is_loaded(key("a"))
 
 
-async def test_growth(opened: Opened, heavy: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that grows as it is used makes the others go, whoever is idle first."""
-    monkeypatch.setattr(slots, "_MEASURE_SECONDS", 0.1)
-    async with room_for(3.0, opened, heavy) as pool:
+@pytest.mark.serial
+async def test_a_model_that_grows(opened: Opened, heavy: Lookup) -> None:
+    """The pool measures the PSS of a model that grows in use, and evicts idle models for it."""
+    async with budget_for(3.0, opened, heavy, measure_interval_seconds=0.1) as pool:
         for name in ("grows", "idle"):
-            await pool.load(key(name), heavy(name)())
-            await ask(pool, name)
+            await load(pool, heavy(name))
+            await add(pool, name)
         async with asyncio.timeout(60):
             while pool.is_loaded(key("idle")):
-                await ask(pool, "grows", 2.5 * _SIZE)
+                await add(pool, "grows", 2.5 * _SIZE)
         assert pool.is_loaded(key("grows"))
-        await pool.load(key("idle"), heavy("idle")())
+        await load(pool, heavy("idle"))
         assert not pool.is_loaded(key("grows"))
-        await pool.load(key("grows"), heavy("grows")())
-        assert await ask(pool, "grows", 2.0) == [2.0]
+        await load(pool, heavy("grows"))
+        assert await add(pool, "grows", 2.0) == [2.0]
 
 
-async def test_a_model_that_breaks_before_it_has_its_place(
+async def test_a_worker_that_dies_while_its_model_waits_for_memory(
     opened: Opened, files: Lookup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its worker dies, and cannot be replaced, as others are waited for: it is told so, and is not held."""
+    """If it cannot be replaced, the load fails with the reason, and no slot is taken."""
     folder = models.save(tmp_path / "model", models.Broken(f"later {tmp_path / 'loaded'}"))
-    breaks = Files(key("breaks"), folder)
-    async with opened(memory_bytes=2**60, request_seconds=60.0) as pool:
-        await pool.load(key("commands"), files("commands")())
-        busy = asyncio.create_task(pool.predict(key("commands"), Job(body(do=["sleep 50"]))))
-        await asyncio.sleep(0)
-        # said, not measured: what this long-lived process gives back meanwhile could be room enough
-        monkeypatch.setattr(pool._slots.budget, "is_exceeded", lambda: True)
-        loading = asyncio.create_task(pool.load(key("breaks"), breaks()))
-        await until(
-            lambda: any(crew.pids for crew in pool._slots._groups() if crew.source.key.name == "breaks")
-        )
-        (crew,) = (crew for crew in pool._slots._groups() if crew.source.key.name == "breaks")
-        os.kill(crew.pids[0], signal.SIGKILL)
-        await until(lambda: crew.failure is not None)
+    async with opened(memory_bytes=2**60) as pool:
+        await load(pool, files("commands"))
+        busy = asyncio.create_task(pool.predict(COMMANDS, command("sleep 50")))
+        await running(pool)
+        # Not measured: the memory that this long-lived process frees meanwhile could be enough.
+        monkeypatch.setattr(pool._budget, "is_exceeded", lambda: True)
+        call = asyncio.create_task(load(pool, Files(key("breaks"), folder)))
+        await until(lambda: bool(pids_of(pool, "breaks")))
+        group = next(group for group in pool._slots.groups() if group.source.key.name == "breaks")
+        os.kill(group.pids[0], signal.SIGKILL)
+        await until(lambda: group.failure is not None)
         monkeypatch.undo()
         pool._slots.changed.set()
         with pytest.raises(ModelLoadError):
-            await loading
+            await call
         assert pool.status(key("breaks")).state == "failed"
         busy.cancel()
 
 
+def pids_of(pool: Pool, name: str) -> list[int]:
+    return [pid for group in pool._slots.groups() if group.source.key.name == name for pid in group.pids]
+
+
+@pytest.mark.serial
+@pytest.mark.slow
 async def test_no_request_fails_as_models_come_and_go(
     opened: Opened, heavy: Lookup, others: set[psutil.Process]
 ) -> None:
-    """Eight models asked by four at once, with memory for three: a model that is gone is loaded again."""
-    async with room_for(3.5, opened, heavy) as pool:
-        loading: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in "abcdefgh"}
+    """Four clients use eight models with memory for three: all are answered, and the PSS stays in budget."""
+    async with budget_for(3.5, opened, heavy) as pool:
+        loads = {name: asyncio.Lock() for name in "abcdefgh"}
 
-        async def asked(name: str) -> object:
+        async def request(name: str) -> object:
             while True:
                 try:
-                    return await ask(pool, name, 2.0)
+                    return await add(pool, name, 2.0)
                 except ModelNotLoaded:
-                    async with loading[name]:
-                        await pool.load(key(name), heavy(name)())
+                    async with loads[name]:
+                        await load(pool, heavy(name))
 
         async def client(first: int) -> None:
             for turn in range(8):
-                assert await asked("abcdefgh"[(first + 3 * turn) % 8]) == [2.0]
+                assert await request("abcdefgh"[(first + 3 * turn) % 8]) == [2.0]
 
         await asyncio.gather(*map(client, range(4)))
         assert 2 <= len(pool.statuses()) <= 4
-        memory = pool.memory_report()
-        assert memory.budget_bytes is not None
-        assert taken(without=others) <= memory.budget_bytes * 1.05
+        report = pool.memory_report()
+        assert report.budget_bytes is not None
+        assert taken(without=others) <= report.budget_bytes * 1.05
 
 
-def test_a_model_that_is_being_loaded_counts_once() -> None:
-    """As what its processes take already, or what it is expected to take where that is more."""
-    starting = SimpleNamespace(source=SimpleNamespace(key=key("starting")), memory_bytes=0)
-    ending = SimpleNamespace(source=starting.source, memory_bytes=7 * _MIB)
-    crews = cast("list[WorkerGroup]", [starting, ending])
-    budget = MemoryBudget(2**40, forkserver=ForkServer(), groups=lambda: crews)
-    budget.reserve(key("starting"))
-    expected = budget.estimated_bytes(key("starting"))
-    taken = []
-    for starting.bytes in (0, expected // 2, 2 * expected):
-        taken.append(budget.used_bytes - ending.bytes)
-    assert taken == [expected, expected, 2 * expected]
-    budget.release(key("starting"))
-    assert budget.used_bytes == starting.bytes + ending.bytes
+async def test_a_model_that_is_loading_counts_once() -> None:
+    """It counts as its estimate, or as the memory of its processes if that is more."""
+    loading = SimpleNamespace(source=SimpleNamespace(key=key("loading")), memory_bytes=0)
+    unloading = SimpleNamespace(source=loading.source, memory_bytes=7 * _MIB)
+    groups = cast("list[WorkerGroup]", [loading, unloading])
+    limits = PoolLimits(memory_bytes=2**40)
+    budget = MemoryBudget(lambda: limits, forkserver=ForkServer(), groups=lambda: groups)
+    budget.reserve(key("loading"))
+    estimate = budget.estimated_bytes(key("loading"))
+    counted = []
+    for loading.memory_bytes in (0, estimate // 2, 2 * estimate):
+        counted.append(budget.used_bytes - unloading.memory_bytes)
+    assert counted == [estimate, estimate, 2 * estimate]
+    budget.release(key("loading"))
+    assert budget.used_bytes == loading.memory_bytes + unloading.memory_bytes

@@ -1,4 +1,4 @@
-"""Proves that the pool unloads what it is told to, in order, and nothing that is pinned."""
+"""Proves that the pool unloads what a caller names, in order, and no pinned version."""
 
 from __future__ import annotations
 
@@ -7,88 +7,75 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import models
-from tests.workers.conftest import key
+from tests.workers.conftest import LiveLimits, key, load
+from tests.workers.pool.calls import ADD, COMMANDS, SUMS, TENS, command, running
 from workers.errors import ModelNotLoaded, ModelPinned, PredictionTimeout
-from workers.limits import PoolLimits
-from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.workers.conftest import Files
-    from workers.pool.pool import Pool
-
-    Opened = Callable[..., AbstractAsyncContextManager[Pool]]
+    from tests.workers.pool.calls import Lookup, Opened
 
 
-async def test_unloaded(files: Callable[[str], Files], opened: Opened) -> None:
-    """The version's files are let go, others stay, and what is not loaded is no error."""
+async def test_unloaded(opened: Opened, files: Lookup) -> None:
+    """The version's files are released, other versions stay, and one that is not loaded is no error."""
     sums, tens = files("sums"), files("tens")
     async with opened() as pool:
-        await pool.load(key("sums"), sums())
-        await pool.load(key("tens"), tens())
-        states = {of: (state.state, state.workers) for of, state in pool.statuses().items()}
-        assert states == {key("sums"): ("warm", 1), key("tens"): ("warm", 1)}
-        await pool.unload(key("sums"), key("nobody"))
+        await load(pool, sums)
+        await load(pool, tens)
+        statuses = {version: (status.state, status.workers) for version, status in pool.statuses().items()}
+        assert statuses == {SUMS: ("warm", 1), TENS: ("warm", 1)}
+        await pool.unload(SUMS, key("unknown"))
         assert (sums.left, tens.left) == (1, 0)
-        assert list(pool.statuses()) == [key("tens")]
+        assert list(pool.statuses()) == [TENS]
         with pytest.raises(ModelNotLoaded):
-            await pool.predict(key("sums"), Job(models.body(a=[1.0], b=[2.0])))
+            await pool.predict(SUMS, ADD)
 
 
-async def test_what_was_asked_is_answered(files: Callable[[str], Files], opened: Opened) -> None:
-    """A job that runs and one that waits get their replies, though the unloading's caller goes away."""
+async def test_running_and_waiting_requests_are_answered(opened: Opened, files: Lookup) -> None:
+    """Both get their replies, though the caller of `unload` is cancelled."""
     async with opened() as pool:
         commands = files("commands")
-        await pool.load(key("commands"), commands())
-        jobs = [
-            asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 0.3"]))))
-            for _ in range(2)
-        ]
+        await load(pool, commands)
+        calls = [asyncio.create_task(pool.predict(COMMANDS, command("sleep 0.5"))) for _ in range(2)]
+        await running(pool)
+        unload = asyncio.create_task(pool.unload(COMMANDS))
         await asyncio.sleep(0)
-        unloading = asyncio.create_task(pool.unload(key("commands")))
-        await asyncio.sleep(0.05)
+        assert not pool.is_loaded(COMMANDS)
         assert commands.left == 0
-        unloading.cancel()
-        replies = await asyncio.gather(*jobs)
+        unload.cancel()
+        replies = await asyncio.gather(*calls)
         assert len({reply.body for reply in replies}) == 1
 
 
-async def test_what_has_no_time_left_is_told_so(files: Callable[[str], Files], opened: Opened) -> None:
-    """Jobs of a model that hangs run out of time though it is being unloaded; nobody shuts down."""
+async def test_requests_time_out_during_an_unload(opened: Opened, files: Lookup) -> None:
+    """Requests of a model that hangs get PredictionTimeout, not PoolClosed, while it is unloaded."""
     async with opened(request_seconds=1.0) as pool:
-        await pool.load(key("commands"), files("commands")())
-        jobs = [
-            asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 60"]))))
-            for _ in range(3)
-        ]
+        await load(pool, files("commands"))
+        calls = [asyncio.create_task(pool.predict(COMMANDS, command("sleep 60"))) for _ in range(3)]
         await asyncio.sleep(0)
-        await pool.unload(key("commands"))
-        ends = await asyncio.gather(*jobs, return_exceptions=True)
-        assert [type(end) for end in ends] == [PredictionTimeout] * 3
+        await pool.unload(COMMANDS)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [PredictionTimeout] * 3
 
 
-async def test_pinned(files: Callable[[str], Files], opened: Opened) -> None:
-    """One that is pinned is not unloaded, and neither is what was named with it."""
+async def test_pinned(opened: Opened, files: Lookup) -> None:
+    """A pinned version is not unloaded, nor is a version that was named with it."""
     async with opened() as pool:
         for name in ("sums", "tens"):
-            await pool.load(key(name), files(name)())
-        pool.pin(key("tens"))
+            await load(pool, files(name))
+        pool.pin(TENS)
         with pytest.raises(ModelPinned, match="tens/1"):
-            await pool.unload(key("sums"), key("tens"))
+            await pool.unload(SUMS, TENS)
         assert len(pool.statuses()) == 2
 
 
-async def test_a_model_keeps_the_time_that_it_was_loaded_with(
-    files: Callable[[str], Files], opened: Opened
-) -> None:
-    """What it was asked is answered though a request has less time by now."""
-    async with opened(request_seconds=20.0) as pool:
-        await pool.load(key("commands"), files("commands")())
-        asked = asyncio.create_task(pool.predict(key("commands"), Job(models.body(do=["sleep 2.5"]))))
-        await asyncio.sleep(0.1)
-        pool.set_limits(PoolLimits(request_seconds=0.1))
-        await pool.unload(key("commands"))
-        assert (await asked).body
+async def test_a_model_keeps_the_request_time_it_was_loaded_with(opened: Opened, files: Lookup) -> None:
+    """Its requests are answered though the limit is shorter by now."""
+    limits = LiveLimits()
+    async with opened(limits) as pool:
+        await load(pool, files("commands"))
+        call = asyncio.create_task(pool.predict(COMMANDS, command("sleep 2")))
+        await running(pool)
+        limits.set(request_seconds=0.1)
+        pool.notify_limits_changed()
+        await pool.unload(COMMANDS)
+        assert (await call).body
