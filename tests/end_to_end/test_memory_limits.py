@@ -107,7 +107,7 @@ async def test_a_budget_for_few(mlflow_server: MlflowServer, start: Callable[...
     await _ask(gateway, *names, *names)
     await asyncio.sleep(6)  # one more look of the gateway's own
     at_the_end = await asyncio.to_thread(taken, gateway.pid)
-    unloaded = sum("is unloaded" in line for line in gateway.log())
+    unloaded = sum("Unloaded model" in line for line in gateway.log())
     note("a budget for few", budget_mib=budget / _MIB, taken_mib=at_the_end / _MIB, unloaded=unloaded)
     assert at_the_end < budget * 1.05
     assert unloaded >= 10

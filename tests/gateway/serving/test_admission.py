@@ -1,52 +1,95 @@
-"""Proves that those who wait for files never have all places."""
+"""Proves how many model slots wait for downloads, and how many requests wait for one version."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
+from gateway import settings
 from gateway.errors import UpstreamTimeout
-from gateway.serving.admission import DownloadLimiter
+from gateway.serving.admission import DownloadLimiter, LoadWaitLimit
+from gateway.settings import CurrentSettings
+from workers.errors import QueueFull
+from workers.metrics import QUEUE_REJECTIONS, Counters
+from workers.protocol.messages import ModelKey
+
+WINE, PLAIN = (ModelKey(name, "1", "f") for name in ("wine", "plain"))
 
 
-@pytest.mark.parametrize(("places", "most"), [(1, 1), (2, 1), (3, 1), (4, 2), (32, 16)])
-async def test_half_of_the_places(places: int, most: int) -> None:
-    """One at least; whoever gets none in time is told how many had them."""
-    arrivals = DownloadLimiter(places, seconds=0.05)
-    turns = [arrivals.slot() for _ in range(most)]
-    for turn in turns:
-        await turn.__aenter__()
-    with pytest.raises(UpstreamTimeout, match=f"files of {most} other"):
-        async with arrivals.slot():
-            raise AssertionError("there is no turn left")
-    for turn in turns:
-        await turn.__aexit__(None, None, None)
-    async with arrivals.slot():
+def current(**values: object) -> CurrentSettings:
+    """Return settings of which these differ from the defaults, by the end of their name."""
+    return CurrentSettings(settings.load({f"GATEWAY_{name}": str(value) for name, value in values.items()}))
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (3, 1), (4, 2), (32, 16)])
+async def test_half_of_the_slots_wait_for_downloads(slots: int, most: int) -> None:
+    """One at least may wait; a further download fails in time, with the number of those that wait."""
+    limiter = DownloadLimiter(current(MAX_LOADED_MODELS=slots, REQUEST_TIMEOUT_SECONDS=0.05))
+    async with AsyncExitStack() as stack:
+        for _ in range(most):
+            await stack.enter_async_context(limiter.slot())
+        with pytest.raises(UpstreamTimeout, match=f"files of {most} other"):
+            async with limiter.slot():
+                raise AssertionError("there is no slot left")
+    async with limiter.slot():
         pass
 
 
-async def test_a_turn_that_becomes_free_is_the_next_ones() -> None:
-    """Also where who waited first has gone."""
-    arrivals, done = DownloadLimiter(2, seconds=10.0), asyncio.Event()
+async def test_a_released_slot_goes_to_the_next_that_waits() -> None:
+    """A waiting download that was cancelled does not keep the slot from the one after it."""
+    limiter = DownloadLimiter(current(MAX_LOADED_MODELS=2, REQUEST_TIMEOUT_SECONDS=60))
+    done = asyncio.Event()
 
-    async def take() -> None:
-        async with arrivals.slot():
+    async def download() -> None:
+        async with limiter.slot():
             await done.wait()
 
-    first, gone, last = [asyncio.create_task(take()) for _ in range(3)]
+    first, cancelled, last = [asyncio.create_task(download()) for _ in range(3)]
     await asyncio.sleep(0)
-    gone.cancel()
+    cancelled.cancel()
     done.set()
     await asyncio.gather(first, last)
 
 
-async def test_other_limits_hold_for_those_who_come() -> None:
-    """Who has a turn keeps it."""
-    arrivals = DownloadLimiter(2, seconds=0.05)
-    async with arrivals.slot():
-        arrivals.change(4, seconds=0.05)
-        async with arrivals.slot(), arrivals.slot():
+async def test_a_changed_limit_holds_for_later_downloads() -> None:
+    """A download that has a slot keeps it."""
+    values = {"MAX_LOADED_MODELS": 2, "REQUEST_TIMEOUT_SECONDS": 0.05}
+    live = current(**values)
+    limiter = DownloadLimiter(live)
+    async with limiter.slot():
+        live.value = current(**values | {"MAX_LOADED_MODELS": 4}).value
+        async with limiter.slot(), limiter.slot():
             with pytest.raises(UpstreamTimeout):
-                async with arrivals.slot():
-                    raise AssertionError("there is no turn left")
+                async with limiter.slot():
+                    raise AssertionError("there is no slot left")
+
+
+def test_each_version_has_its_own_limit_of_waiting_requests() -> None:
+    """A further request fails at once and is counted; one that ends lets the next wait."""
+    counters = Counters()
+    limit = LoadWaitLimit(current(MAX_QUEUE=2), counters=counters)
+    with ExitStack() as stack:
+        first = ExitStack()
+        first.enter_context(limit.slot(WINE))
+        stack.enter_context(limit.slot(WINE))
+        with pytest.raises(QueueFull, match="2 requests wait for this version to be loaded"):
+            stack.enter_context(limit.slot(WINE))
+        stack.enter_context(limit.slot(PLAIN))
+        first.close()
+        stack.enter_context(limit.slot(WINE))
+    with limit.slot(WINE), limit.slot(WINE):
+        pass
+    assert counters.value(QUEUE_REJECTIONS, "wine", "1") == 1
+    assert counters.value(QUEUE_REJECTIONS, "plain", "1") == 0
+
+
+def test_a_changed_limit_holds_for_later_requests() -> None:
+    """The limit is read for each request."""
+    live = current(MAX_QUEUE=1)
+    limit = LoadWaitLimit(live, counters=Counters())
+    with limit.slot(WINE):
+        live.value = current(MAX_QUEUE=2).value
+        with limit.slot(WINE), pytest.raises(QueueFull), limit.slot(WINE):
+            raise AssertionError("a third request waits")
