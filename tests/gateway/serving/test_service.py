@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOSSY = b'{"dataframe_records": [{"count": 2.7, "weight": 1.0, "label": "x"}]}'
 
 
-def register_again(server: MlflowServer, source: str, **tags: str) -> str:
+def registered_again(server: MlflowServer, source: str, **tags: str) -> str:
     """Register a new model with the files of version 1 of `source`, and return its name."""
     name = f"serving-{uuid.uuid4().hex[:8]}"
     version = server.call(f"model-versions/get?name={source}&version=1", {}, method="GET")["model_version"]
@@ -40,7 +40,7 @@ async def test_a_versions_tag_decides_on_its_input_checks(
 ) -> None:
     """The default is strict; a version whose tag says mlflow gets MLflow's own lossy cast."""
     server = mlflow_server
-    name = register_again(server, "api-echo")
+    name = registered_again(server, "api-echo")
     server.call(
         "model-versions/set-tag",
         {"name": name, "version": "1", "key": "gateway.input_checks", "value": "mlflow"},
@@ -69,7 +69,7 @@ async def test_a_versions_tag_decides_on_its_batching(
 ) -> None:
     """The tag `gateway.batching` wins over the setting, which wins over the automatic decision."""
     server = mlflow_server
-    tagged = {value: register_again(server, "api-sums", gateway_batching=value) for value in ("on", "off")}
+    tagged = {value: registered_again(server, "api-sums", gateway_batching=value) for value in ("on", "off")}
     together = {}
     async with gateway_at(server.url, tmp_path, GATEWAY_BATCHING="on") as gateway:
         for name in ("api-tens", *tagged.values()):
@@ -83,7 +83,7 @@ async def test_an_unknown_tag_value_is_logged(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A misspelt value leaves the default, and the log names the possible values."""
-    name = register_again(mlflow_server, "api-sums", gateway_batching="ON")
+    name = registered_again(mlflow_server, "api-sums", gateway_batching="ON")
     async with gateway_at(mlflow_server.url, tmp_path) as gateway:
         assert (await invoke(gateway, f"/model/{name}/1/invocation"))[0] == 200
     assert "gateway.batching='ON', which is none of auto, on, off" in caplog.text
