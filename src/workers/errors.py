@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 
 class WorkerError(Exception):
-    """The base of all errors of this package.
-
-    `str(error)` is sent to the client: it never holds a path, data or a traceback.
-    """
+    """The base of all. `str(error)` is sent to the client: it never holds a path, data or a traceback."""
 
 
 class InvalidInput(WorkerError):
@@ -52,18 +49,14 @@ class NotAcceptable(WorkerError):
 
 
 class StreamingNotSupported(WorkerError):
-    """The request wants an answer in chunks, but the model has no `predict_stream`.
-
-    The client gets a message that says so.
-    """
+    """The request wants chunks, but the model has no `predict_stream`. The client gets that reason."""
 
 
 class ModelError(WorkerError):
-    """The model's own `predict` raised.
+    """The model's own `predict` raised. The client gets the type name of that exception, `exception`.
 
-    The client gets `exception`, the type name of the model's exception, as part of the message. It gets
-    `text`, that exception's message, only if the operator allows it, because it may hold data. `log` goes
-    to the log alone.
+    The client gets `text`, the exception's message, only if the operator allows it, because it may hold
+    data. `log` is for the log alone.
     """
 
     def __init__(self, message: str, *, exception: str = "", text: str = "", log: str = "") -> None:
@@ -76,7 +69,7 @@ class ModelError(WorkerError):
 class ModelLoadError(WorkerError):
     """The model cannot be loaded here: its code raised, hung or crashed, or it needs too much memory.
 
-    The client gets the reason. `log` goes to the log alone: it may hold a traceback, paths and data.
+    The client gets the reason. `log` is for the log alone: it may hold a traceback, paths and data.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
@@ -95,8 +88,8 @@ class PredictionTimeout(WorkerError):
 class QueueFull(WorkerError):
     """Too many requests wait for this version, or more than can be answered in time.
 
-    `wait_seconds` estimates how long the waiting requests take; 0 if there is no estimate. The client is
-    asked to try again after half of that time.
+    The client is asked to try again after half of `wait_seconds`, the estimated time until the waiting
+    requests are answered; 0 if there is no estimate.
     """
 
     def __init__(self, message: str, *, wait_seconds: float = 0.0) -> None:
@@ -105,21 +98,15 @@ class QueueFull(WorkerError):
 
 
 class CapacityExceeded(WorkerError):
-    """No slot or not enough memory is free for one more model, and no loaded one can be evicted.
-
-    The client gets the limit that was reached, and can try again.
-    """
+    """No slot or memory is free for one more model. The client gets the reason, and can try again."""
 
 
 class SystemResourcesExhausted(WorkerError):
-    """The system has no descriptor, process or memory left to start a worker; the model is not at fault.
-
-    The client gets a message that says so, and can try again.
-    """
+    """The system has no descriptor, process or memory left for a worker. The client can try again."""
 
 
 class ModelNotLoaded(WorkerError):
-    """No worker has this version loaded. The prediction service loads it and tries again."""
+    """No worker has this version loaded. The client gets this only if loading it did not help."""
 
 
 class ModelPinned(WorkerError):
@@ -127,7 +114,4 @@ class ModelPinned(WorkerError):
 
 
 class PoolClosed(WorkerError):
-    """The pool or the model's workers are closing and take no more requests.
-
-    The client gets a message that says so, and can try again.
-    """
+    """The pool, or the model's workers, take no more requests. The client can try again."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Literal
 from workers.metrics import MODEL_UNLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AsyncExitStack
 
     from workers.metrics import Counters
@@ -18,23 +17,11 @@ if TYPE_CHECKING:
     from workers.scheduler.worker_group import WorkerGroup
 
 EvictionReason = Literal["capacity", "idle", "limit_lowered", "memory", "memory_budget"]
+"""capacity, memory: another model needs it. limit_lowered: too many are loaded. memory_budget: one grew."""
 
 logger = logging.getLogger(__name__)
 
-_EVICTION_TEXTS: Final[Mapping[EvictionReason, str]] = {
-    "capacity": "another model needs its slot",
-    "idle": "no requests came for it",
-    "limit_lowered": "fewer models may be loaded now",
-    "memory": "another model needs its memory",
-    "memory_budget": "the loaded models exceed the memory budget",
-}
-_METRIC_LABELS: Final[Mapping[EvictionReason, str]] = {
-    "capacity": "room",
-    "idle": "idle",
-    "limit_lowered": "room",
-    "memory": "memory",
-    "memory_budget": "memory",
-}
+_METRIC_LABELS: Final = {"capacity": "room", "limit_lowered": "room", "memory_budget": "memory"}
 
 
 @dataclass(eq=False, slots=True)
@@ -122,8 +109,8 @@ class ModelSlots:
     def evict(self, key: ModelKey, reason: EvictionReason) -> asyncio.Task[None]:
         """Unload an idle version, log why, and return the task that ends its workers."""
         extra = {"event": "model_unloaded", "model": str(key), "reason": reason}
-        logger.info("Unloaded model %s: %s", key, _EVICTION_TEXTS[reason], extra=extra)
-        return self.unload(key, _METRIC_LABELS[reason])
+        logger.info("Unloaded model %s (%s)", key, reason, extra=extra)
+        return self.unload(key, _METRIC_LABELS.get(reason, reason))
 
     def unload(self, key: ModelKey, reason: str, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
         """Take no more requests for a loaded version, and return the task that ends its workers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,21 +27,8 @@ class StaggeredLimiter:
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot, and release it when the context ends or its time is over."""
         await self._semaphore.acquire()
-        slot = _Slot(self._semaphore)
-        timer = asyncio.get_running_loop().call_later(self._seconds, slot.release)
-        try:
+        with ExitStack() as slot:
+            slot.callback(self._semaphore.release)
+            timer = asyncio.get_running_loop().call_later(self._seconds, slot.close)
+            slot.callback(timer.cancel)
             yield
-        finally:
-            timer.cancel()
-            slot.release()
-
-
-class _Slot:
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
-        self._semaphore: asyncio.Semaphore | None = semaphore
-
-    def release(self) -> None:
-        """Release the slot, once."""
-        if self._semaphore is not None:
-            self._semaphore.release()
-            self._semaphore = None
