@@ -300,6 +300,10 @@ class Streams(Commands):
         self.do_sleep(rest)
         yield None
 
+    def stream_note(self, rest: str) -> Iterator[Any]:
+        self.do_note(rest)
+        yield from ()
+
     def stream_wait_for(self, rest: str) -> Iterator[Any]:
         self.do_wait_for(rest)
         yield from ()

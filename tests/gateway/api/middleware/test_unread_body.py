@@ -113,5 +113,4 @@ async def test_a_body_that_was_read() -> None:
     ):
         for _ in range(2):
             await client.send(head("/", "Content-Length: 4") + b"body")
-            assert await client.status() == 408
-            await client.take(len(b"too slow"))
+            assert b" 408 " in await client.answer_head()
