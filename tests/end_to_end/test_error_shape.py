@@ -89,7 +89,7 @@ async def test_what_a_model_lacks_is_named(gateway: Gateway) -> None:
     async with gateway.post("/model/api-lacking/1/invocation", json={"inputs": [1]}) as answer:
         message = (await answer.json())["message"]
         assert "a_package_that_nobody_has" in message
-        assert message.endswith("to install them: pip install a-package-that-nobody-has==1.0")
+        assert message.endswith("to install them: pip install a-missing-package==1.0")
     async with gateway.post("/model/api-broken/1/invocation", json={"inputs": [1]}) as answer:
         assert "RuntimeError" in (await answer.json())["message"]
     async with gateway.get("/model/api-broken/1") as answer:

@@ -78,9 +78,7 @@ def main() -> None:
     register("api-broken", models.Broken("raise"))
     register("api-slow", models.Broken("slow 4"))
     register("api-slowest", models.Broken("slow 300"))
-    register(
-        "api-lacking", models.Broken("import"), requirements=("mlflow", "a-package-that-nobody-has==1.0")
-    )
+    register("api-lacking", models.Broken("import"), requirements=("mlflow", "a-missing-package==1.0"))
     register("api-nan", models.Returns([float("nan"), float("inf"), 1.5]))
     client = MlflowClient()
     source = client.get_model_version("api-tens", "1").source or ""
@@ -138,7 +136,7 @@ def wine(client: MlflowClient) -> None:
             name="model",
             signature=infer_signature(inputs, estimator.predict(inputs)),
             input_example=inputs.head(2),
-            pip_requirements=["mlflow", "scikit-learn", "a-package-that-nobody-has==1.0"],
+            pip_requirements=["mlflow", "scikit-learn", "a-missing-package==1.0"],
             serialization_format="cloudpickle",
             registered_model_name="api-wine",
         )

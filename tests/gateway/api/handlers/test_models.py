@@ -135,8 +135,8 @@ async def test_one_version(gateway: Gateway, path: str, mlflow_server: MlflowSer
     assert version["signature"]["params"] is None
     assert set(version["flavors"]) == {"python_function", "sklearn"}
     assert version["mlflow_version"]
-    assert version["requirements"] == ["mlflow", "scikit-learn", "a-package-that-nobody-has==1.0"]
-    assert version["requirements_missing"] == ["a-package-that-nobody-has==1.0"]
+    assert version["requirements"] == ["mlflow", "scikit-learn", "a-missing-package==1.0"]
+    assert version["requirements_missing"] == ["a-missing-package==1.0"]
     assert version["artifact_uri"].startswith("mlflow-artifacts:/")
     assert version["serving"]["state"] in {"cold", "warm"}
 
