@@ -104,7 +104,7 @@ async def test_a_run_has_its_details(catalog: Catalog, seeded: Seeded) -> None:
         (wine(Number(10**18 - 1)), "no version"),
         (wine(Number(10**40)), "no such version"),
         (wine(Number(0)), "no such version"),
-        (wine(Alias("nobody")), "no alias 'nobody'"),
+        (wine(Alias("absent")), "no alias 'absent'"),
         (ModelRef("empty", Latest()), "has no version"),
         (ModelRef("empty", Best()), "has no version"),
         (ModelRef("deleted-experiment", Latest()), "There is no model"),

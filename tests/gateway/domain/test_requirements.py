@@ -57,7 +57,7 @@ def test_a_file_that_is_not_utf8_is_parsed() -> None:
         f"aiohttp=={AIOHTTP.partition('.')[0]}.*",
         "AioHTTP>=1",
         "aiohttp[speedups]>=1",
-        "nobody-has-this; sys_platform == 'nowhere'",
+        "no-such-package; sys_platform == 'nowhere'",
     ],
 )
 def test_a_satisfied_requirement(line: str) -> None:
@@ -71,7 +71,7 @@ def test_a_satisfied_requirement(line: str) -> None:
         "aiohttp<1",
         "aiohttp==1.2.3",
         f"aiohttp>={AIOHTTP},!={AIOHTTP}",
-        "nobody-has-this",
+        "no-such-package",
         "git+https://host/x.git",
         "./x.whl",
         "a b c",

@@ -123,7 +123,7 @@ async def test_a_missing_model_is_not_found(s3_server: S3Server) -> None:
     ("change", "code"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"),
+        ({"AWS_ACCESS_KEY_ID": "no-such-key"}, "InvalidAccessKeyId"),
     ],
 )
 async def test_wrong_credentials_name_the_settings(
@@ -134,7 +134,7 @@ async def test_wrong_credentials_name_the_settings(
         with pytest.raises(BadUpstreamResponse, match=rf"{code}.*AWS_SECRET_ACCESS_KEY") as caught:
             await store.find(f"s3://{s3_server.bucket}/models")
     assert "testaccesskey" not in str(caught.value)
-    assert "nobody" not in str(caught.value)
+    assert "no-such-key" not in str(caught.value)
 
 
 async def test_a_closed_port_is_unavailable(s3_server: S3Server) -> None:
