@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def gateway(
-    *arguments: str, cwd: Path, extra: Mapping[str, str] | None = None
+    *arguments: str, cwd: Path, extra: Mapping[str, str] | None = None, within: float = PATIENCE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
@@ -30,7 +30,7 @@ def gateway(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=within,
         check=False,
     )
 

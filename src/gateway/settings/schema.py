@@ -20,6 +20,7 @@ from gateway.settings.types import (
     default_cache_folder,
 )
 from gateway.settings.upstream import MlflowSettings, S3Settings
+from workers.limits import Preload
 
 
 class Settings(SettingsGroup):
@@ -65,7 +66,7 @@ class Settings(SettingsGroup):
         description="Gateway processes that share the port, each with its own models and workers. More than "
         "one needs Linux.",
     )
-    preload: Literal["full", "lean", "none"] = Field(
+    preload: Preload = Field(
         "full",
         alias="GATEWAY_PRELOAD",
         description="What worker processes share from the start instead of importing it themselves. full: "

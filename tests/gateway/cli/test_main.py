@@ -120,7 +120,7 @@ def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> No
     ]
     (tmp_path / ".env").write_text("\n".join(lines))
     with running("serve", cwd=tmp_path) as command:
-        address = command.wait_for("Listening on ").split("Listening on ")[1].strip()
+        address = command.wait_for("Listening on ").split("Listening on ")[1].split()[0]
         with urllib.request.urlopen(f"{address}/health/live", timeout=60) as response:  # noqa: S310 - http
             assert response.status == 200
         below = descendants(command.process.pid)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.cli.conftest import Demo
 
+pytestmark = pytest.mark.timeout(600)  # a start takes 25 s on an idle machine
 START = ("demo", "--port", "0", "--mlflow-port", "0")
 
 
@@ -103,7 +104,7 @@ def test_training_that_fails(tmp_path: Path) -> None:
     """It ends the demo with status 1; the demo names the log."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "artifacts").write_text("a file where a folder must be")
-    done = gateway(*START, "--folder", "data", cwd=tmp_path)
+    done = gateway(*START, "--folder", "data", cwd=tmp_path, within=START_SECONDS)
     assert done.returncode == 1
     assert "Training the example models failed." in done.stderr
     assert "training.log" in done.stderr
@@ -116,7 +117,7 @@ def test_a_server_that_ends(tmp_path: Path) -> None:
     folder.path.mkdir()
     (folder.path / "mlflow.db").write_text("not a database")
     folder.mark_trained()
-    done = gateway(*START, "--folder", "data", cwd=tmp_path)
+    done = gateway(*START, "--folder", "data", cwd=tmp_path, within=START_SECONDS)
     assert done.returncode == 1
     assert "The MLflow server exited" in done.stderr
 
