@@ -233,6 +233,10 @@ class Commands(PythonModel):
         """Create a temporary file that the model never removes."""
         return [tempfile.mkstemp()[1]]
 
+    def do_tracing(self, rest: str) -> list[bool]:
+        """Return whether MLflow's tracing is on."""
+        return [importlib.import_module("mlflow.tracing.provider").is_tracing_enabled()]
+
     def do_environ(self, rest: str) -> list[dict[str, str]]:
         return [dict(os.environ)]
 

@@ -1,4 +1,4 @@
-"""A frame's array in place of the frame: only where scikit-learn makes nothing else of either."""
+"""A scikit-learn model gets arrays in place of frames only if its predictions stay the same."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ CLASSES = np.where(TARGET > 0, "high", "low")
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What loading sets for the process is undone."""
+    """Undo what loading a model sets for the process."""
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "false")
 
 
-def loaded(folder: Path, made: Any, frame: pd.DataFrame = FRAME, target: Any = TARGET) -> LoadedModel:
-    """An estimator, fitted, saved and loaded."""
-    saved = models.save_sklearn(folder / "model", made.fit(frame, target), frame)
+def loaded(folder: Path, estimator: Any, frame: pd.DataFrame = FRAME, target: Any = TARGET) -> LoadedModel:
+    """Fit, save and load an estimator."""
+    saved = models.save_sklearn(folder / "model", estimator.fit(frame, target), frame)
     return LoadedModel(ModelSource(ModelKey("m", "1", "f"), str(saved)))
 
 
-def given(model: LoadedModel, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> tuple[type, Any]:
-    """What kind of thing the estimator is given for a frame's body, and the answer."""
-    kinds: list[type] = []
+def predicted(model: LoadedModel, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> tuple[type, Any]:
+    """Return the type of the data that the estimator gets for a frame's body, and the predictions."""
+    types: list[type] = []
     estimator = model._model.get_raw_model()
     predict = estimator.predict
 
-    def noted(data: Any) -> Any:
-        kinds.append(type(data))
+    def recording(data: Any) -> Any:
+        types.append(type(data))
         return predict(data)
 
-    monkeypatch.setattr(estimator, "predict", noted)
+    monkeypatch.setattr(estimator, "predict", recording)
     body = {"dataframe_split": {"columns": list(frame.columns), "data": frame.to_numpy().tolist()}}
-    answer = json.loads(model.predict(Job(json.dumps(body).encode())).body)
-    return kinds[0], answer
+    predictions = json.loads(model.predict(Job(json.dumps(body).encode())).body)
+    return types[0], predictions
 
 
 @pytest.mark.parametrize(
-    ("made", "target"),
+    ("estimator", "target"),
     [
         (ElasticNet(alpha=0.1), TARGET),
         (RandomForestRegressor(10, random_state=1), TARGET),
@@ -66,20 +66,20 @@ def given(model: LoadedModel, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPat
     ],
 )
 @pytest.mark.parametrize("rows", [1, 2, 60])
-def test_arrays_are_given_and_change_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any, target: Any, rows: int
+def test_arrays_change_no_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: Any, target: Any, rows: int
 ) -> None:
-    """The answers are those of the estimator to the frame itself, to the last digit."""
-    model = loaded(tmp_path, made, target=target)
-    apart = pd.DataFrame({name: FRAME[name][:rows].to_list() for name in FRAME})  # as MLflow makes frames
-    assert given(model, apart, monkeypatch) == (np.ndarray, made.predict(apart).tolist())
+    """The predictions equal those of the estimator for the frame itself, to the last digit."""
+    model = loaded(tmp_path, estimator, target=target)
+    frame = pd.DataFrame({name: FRAME[name][:rows].to_list() for name in FRAME})  # as MLflow makes frames
+    assert predicted(model, frame, monkeypatch) == (np.ndarray, estimator.predict(frame).tolist())
 
 
 MIXED = FRAME.assign(d=np.arange(60))
 
 
 @pytest.mark.parametrize(
-    ("made", "frame"),
+    ("estimator", "frame"),
     [
         (make_pipeline(ColumnTransformer([("n", StandardScaler(), ["a", "c"])]), LinearRegression()), FRAME),
         (make_pipeline(FunctionTransformer(np.tanh), LinearRegression()), FRAME),
@@ -88,25 +88,25 @@ MIXED = FRAME.assign(d=np.arange(60))
     ],
     ids=["by name", "a function", "frames between steps", "columns of two types"],
 )
-def test_whatever_may_look_at_more_is_given_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any, frame: pd.DataFrame
+def test_a_model_that_may_use_more_than_values_gets_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: Any, frame: pd.DataFrame
 ) -> None:
-    """Names, other dtypes, steps that want frames."""
-    model = loaded(tmp_path, made, frame)
-    kind, answer = given(model, frame[:3], monkeypatch)
-    assert kind is pd.DataFrame
-    assert answer == made.predict(frame[:3]).tolist()
+    """It may use column names or several dtypes, or pass frames between its steps."""
+    model = loaded(tmp_path, estimator, frame)
+    data_type, predictions = predicted(model, frame[:3], monkeypatch)
+    assert data_type is pd.DataFrame
+    assert predictions == estimator.predict(frame[:3]).tolist()
 
 
-class Peeks(LinearRegression):  # type: ignore[misc] # scikit-learn has no types
-    """Somebody's own: looks at the names."""
+class UsesNames(LinearRegression):  # type: ignore[misc] # scikit-learn has no types
+    """A custom estimator that uses the column names."""
 
     def predict(self, data: Any) -> Any:
         return super().predict(data) + len(list(data.columns))
 
 
-def test_somebodys_own_estimator_is_given_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_estimator_gets_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may look at anything."""
-    made = Peeks()
-    model = loaded(tmp_path, made)
-    assert given(model, FRAME[:2], monkeypatch) == (pd.DataFrame, made.predict(FRAME[:2]).tolist())
+    estimator = UsesNames()
+    model = loaded(tmp_path, estimator)
+    assert predicted(model, FRAME[:2], monkeypatch) == (pd.DataFrame, estimator.predict(FRAME[:2]).tolist())

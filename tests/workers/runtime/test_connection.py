@@ -1,4 +1,4 @@
-"""The worker's end of its socket: it reads whole batches however they come, and ends with the gateway."""
+"""The worker's connection reads whole batches however the bytes come, and ends with the gateway."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Pair = tuple[socket.socket, socket.socket]
 
 BATCHES: list[list[WorkerRequest]] = [[Job(b"one"), Job(b"")], [Job(b"two" * 100)]]
-FRAMES = [b"".join(framing.encode_requests(asks)) for asks in BATCHES]
-ANSWERS = b"".join(b"".join(framing.encode_replies(*echo(tuple(asks)))) for asks in BATCHES)
+FRAMES = [b"".join(framing.encode_requests(batch)) for batch in BATCHES]
+REPLY_FRAMES = b"".join(b"".join(framing.encode_replies(*echo(tuple(batch)))) for batch in BATCHES)
 
 
-class Interrupted(socket.socket):
+class InterruptedSocket(socket.socket):
     """A socket whose every call a signal interrupts after a few bytes."""
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -39,75 +39,75 @@ class Interrupted(socket.socket):
 def pair() -> Iterator[Pair]:
     """The gateway's end and the worker's."""
     near, far = socket.socketpair()
-    near.settimeout(10)
-    far.settimeout(10)
+    near.settimeout(60)
+    far.settimeout(60)
     with near, far:
         yield near, far
 
 
-def seen(far: socket.socket) -> list[tuple[WorkerRequest, ...]]:
-    """The batches that a service is asked to answer until its run returns."""
+def handled_batches(far: socket.socket) -> list[tuple[WorkerRequest, ...]]:
+    """Run a connection that echoes, and return the batches that it got when it has ended."""
     batches: list[tuple[WorkerRequest, ...]] = []
 
-    def answer(asks: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
-        batches.append(asks)
-        return echo(asks)
+    def handler(requests: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:
+        batches.append(requests)
+        return echo(requests)
 
-    WorkerConnection(far).run(answer)
+    WorkerConnection(far).run(handler)
     return batches
 
 
-def answered(near: socket.socket) -> bytes:
-    """All that the worker sent; it has closed its end."""
+def received(near: socket.socket) -> bytes:
+    """Return all that the worker sent, up to the end of its socket."""
     return b"".join(iter(lambda: near.recv(65536), b""))
 
 
-def test_it_answers_until_the_gateway_sends_no_more(pair: Pair) -> None:
-    """Batch after batch in order; then its run returns, and the gateway finds the end of the answers."""
+def test_it_replies_until_the_gateway_closes(pair: Pair) -> None:
+    """Batch after batch in order; then `run` returns, and the gateway reads the end of the replies."""
     near, far = pair
     near.sendall(b"".join(FRAMES))
     near.shutdown(socket.SHUT_WR)
-    assert seen(far) == [tuple(asks) for asks in BATCHES]
-    assert answered(near) == ANSWERS
+    assert handled_batches(far) == [tuple(batch) for batch in BATCHES]
+    assert received(near) == REPLY_FRAMES
 
 
-def test_a_signal_may_come_between_any_bytes(pair: Pair) -> None:
-    """What brings or takes less than was asked for is followed by another call."""
+def test_a_signal_may_interrupt_any_call(pair: Pair) -> None:
+    """A call that transfers fewer bytes than it should is followed by another."""
     near, far = pair
     near.sendall(b"".join(FRAMES))
     near.shutdown(socket.SHUT_WR)
-    assert seen(Interrupted(fileno=far.detach())) == [tuple(asks) for asks in BATCHES]
-    assert answered(near) == ANSWERS
+    assert handled_batches(InterruptedSocket(fileno=far.detach())) == [tuple(batch) for batch in BATCHES]
+    assert received(near) == REPLY_FRAMES
 
 
-def test_half_a_batch_is_none() -> None:
-    """Wherever the gateway ends within a batch, those before it are answered, and the run returns."""
-    for at in range(len(FRAMES[0])):
+def test_a_partial_batch_is_ignored() -> None:
+    """If the gateway closes within a batch, the batches before are handled and `run` returns."""
+    for length in range(len(FRAMES[0])):
         near, far = socket.socketpair()
         with near, far:
-            near.sendall(FRAMES[1] + FRAMES[0][:at])
+            near.sendall(FRAMES[1] + FRAMES[0][:length])
             near.shutdown(socket.SHUT_WR)
-            assert seen(far) == [tuple(BATCHES[1])]
+            assert handled_batches(far) == [tuple(BATCHES[1])]
 
 
-def test_the_run_returns_where_nobody_hears_the_answer(pair: Pair) -> None:
-    """A gateway that closed, with or without answers that it has not read, has no more batches."""
+def test_the_gateway_is_gone_before_the_reply(pair: Pair) -> None:
+    """`run` returns without an error, since the gateway has no more batches."""
     near, far = pair
     near.sendall(FRAMES[0])
     near.close()
-    assert seen(far) == [tuple(BATCHES[0])]
+    assert handled_batches(far) == [tuple(BATCHES[0])]
 
 
-def test_a_gateway_that_left_an_answer_unread_is_gone(pair: Pair) -> None:
-    """The kernel tells of it in other words than of an end in order; it is one."""
+def test_the_gateway_left_a_reply_unread(pair: Pair) -> None:
+    """The kernel reports another error than for an orderly end; `run` returns all the same."""
     near, far = pair
     WorkerConnection(far).send([LoadReport(1.0)], 0.0)
     near.close()
-    assert seen(far) == []
+    assert handled_batches(far) == []
 
 
-def test_a_failure_of_its_own_is_told_by_the_end(pair: Pair) -> None:
-    """What `answer` raises comes through, and the gateway does not wait for the answer that never comes."""
+def test_a_handler_that_raises_closes_the_socket(pair: Pair) -> None:
+    """The exception is not caught, and the gateway does not wait for a reply that never comes."""
     near, far = pair
     near.sendall(FRAMES[0])
 
@@ -116,29 +116,27 @@ def test_a_failure_of_its_own_is_told_by_the_end(pair: Pair) -> None:
 
     with pytest.raises(ZeroDivisionError):
         WorkerConnection(far).run(failing)
-    assert answered(near) == b""
+    assert received(near) == b""
 
 
-def test_the_answers_may_be_many(pair: Pair) -> None:
-    """More parts than one call to the kernel takes are sent nonetheless."""
+def test_many_replies_in_one_batch(pair: Pair) -> None:
+    """More parts than the kernel takes in one call are sent."""
     near, far = pair
-    sent = tuple(Reply(b"%d" % at, 0.0) for at in range(1000))
-    WorkerConnection(far).send(sent, 0.0)
+    replies = tuple(Reply(b"%d" % number, 0.0) for number in range(1000))
+    WorkerConnection(far).send(replies, 0.0)
     far.close()
-    _, entries, bodies = split([answered(near)], of_asks=False)
-    assert framing.decode_replies(entries, bodies) == sent
+    _, entries, bodies = split([received(near)], of_requests=False)
+    assert framing.decode_replies(entries, bodies) == replies
 
 
-def test_an_answer_that_is_too_large_is_refused_in_the_worker(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The gateway would cut the worker off for it; those beside it are answered."""
+def test_a_reply_that_is_too_large_becomes_a_failure(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway would close the connection because of it; the other replies of the batch are sent."""
     near, far = pair
-    monkeypatch.setattr(framing, "MOST_BYTES", 100)
+    monkeypatch.setattr(framing, "MAX_BYTES", 100)
     WorkerConnection(far).send([Reply(b"x" * 90, 0.5), Reply(b"y" * 40, 0.5)], 1.0)
     far.shutdown(socket.SHUT_WR)
-    _, entries, bodies = split([answered(near)], of_asks=False)
-    refused, small = framing.decode_replies(entries, bodies)
-    assert isinstance(refused, Failure)
-    assert refused.kind == "answer"
+    _, entries, bodies = split([received(near)], of_requests=False)
+    large, small = framing.decode_replies(entries, bodies)
+    assert isinstance(large, Failure)
+    assert large.kind == "answer"
     assert small == Reply(b"y" * 40, 0.5)

@@ -1,4 +1,4 @@
-"""What a model holds, and whether that is known to answer each row by itself."""
+"""The parts of a model, and whether they are known to handle each row independently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import NMF, PCA
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, StackingRegressor
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - that is how it is had
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - the import enables it
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.isotonic import IsotonicRegression
@@ -33,7 +33,7 @@ C = (Y > 0).astype(int)
 
 
 class Centre(BaseEstimator, TransformerMixin):  # type: ignore[misc] # scikit-learn has no types
-    """Somebody's own: subtracts the mean of what it is given."""
+    """A custom transformer that subtracts the mean of the batch."""
 
     def fit(self, x: Any, y: Any = None) -> Centre:
         return self
@@ -42,12 +42,12 @@ class Centre(BaseEstimator, TransformerMixin):  # type: ignore[misc] # scikit-le
         return x - x.mean(axis=0)
 
 
-class Tuned(ElasticNet):  # type: ignore[misc] # likewise
+class Tuned(ElasticNet):  # type: ignore[misc] # as above
     """A subclass, which may do anything."""
 
 
-def own(module: str) -> Any:
-    """A transformer of one's own in a module of that name."""
+def custom_in(module: str) -> Any:
+    """Return a custom transformer that seems to come from a module of this name."""
     return type("Centre", (Centre,), {"__module__": module})()
 
 
@@ -66,8 +66,8 @@ KNOWN = [
 ]
 UNKNOWN = [
     (make_pipeline(Centre(), LinearRegression()), "Centre"),
-    (make_pipeline(own("code.features"), LinearRegression()), "code.features"),
-    (make_pipeline(own("profile"), LinearRegression()), "profile"),
+    (make_pipeline(custom_in("code.features"), LinearRegression()), "code.features"),
+    (make_pipeline(custom_in("profile"), LinearRegression()), "profile"),
     (Tuned(), "Tuned"),
     (
         make_pipeline(FunctionTransformer(functools.partial(np.multiply, 2)), LinearRegression()),
@@ -82,29 +82,29 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("model", KNOWN, ids=lambda model: str(model)[:50])
-def test_parts_that_are_known(model: Any) -> None:
-    """Estimators of the libraries, alone and put together, as they are once fitted."""
-    classifies = hasattr(model, "predict_proba") or "SVC" in str(model)
+def test_library_estimators_are_known(model: Any) -> None:
+    """Estimators of the libraries, alone and combined, have no unknown part when they are fitted."""
+    is_classifier = hasattr(model, "predict_proba") or "SVC" in str(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of fits that do not converge: none need to
-        fitted = model.fit(X, C if classifies else Y + 2)
+        warnings.simplefilter("ignore")  # that a fit does not converge
+        fitted = model.fit(X, C if is_classifier else Y + 2)
     assert first_unknown_part(fitted) is None
 
 
 @pytest.mark.parametrize(("model", "name"), UNKNOWN, ids=lambda value: str(value)[:50])
-def test_parts_that_are_not(model: Any, name: str) -> None:
-    """Whatever is somebody's own, looks at the whole batch, draws at random, or decides by the last bits."""
+def test_parts_that_may_look_at_other_rows_are_named(model: Any, name: str) -> None:
+    """Custom parts, and those that use the whole batch, random numbers, or the last bits of a sum."""
     fitted = model.fit(X, C if "Classifier" in name else Y)
     assert name in str(first_unknown_part(fitted))
 
 
-def test_parts_that_compute_by_scipy_are_known() -> None:
-    """An isotonic regression holds scipy's interpolation, which can be called."""
+def test_callables_of_scipy_are_known() -> None:
+    """An isotonic regression contains scipy's interpolation, which is callable."""
     assert first_unknown_part(IsotonicRegression().fit(X["a"], Y)) is None
 
 
-def test_a_text_model_with_a_function_of_ones_own_is_not() -> None:
-    """A tokenizer may remember what it has seen."""
+def test_a_custom_tokenizer_is_unknown() -> None:
+    """It may remember what it has seen."""
     assert first_unknown_part(CountVectorizer().fit(["a word", "two words"])) is None
-    own_words = CountVectorizer(tokenizer=lambda text: text.split(), token_pattern=None)
-    assert "function" in str(first_unknown_part(own_words.fit(["a"])))
+    vectorizer = CountVectorizer(tokenizer=lambda text: text.split(), token_pattern=None)
+    assert "function" in str(first_unknown_part(vectorizer.fit(["a"])))

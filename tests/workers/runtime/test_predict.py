@@ -1,4 +1,4 @@
-"""The short call hands the model what MLflow's own `predict` hands it, and returns what that returns."""
+"""`FastPredict` passes to the model what MLflow's own `predict` passes, and returns the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from workers.runtime.predict import FastPredict
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIRST, LAST = pd.Timestamp("1700-01-01").to_pydatetime(), pd.Timestamp("2200-01-01").to_pydatetime()
 CELLS: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "integer": st.integers(-(2**31), 2**31 - 1),
@@ -45,8 +44,8 @@ NAMED = Schema([ColSpec(DataType[name], name, required=name not in {"long", "str
 NAMELESS = Schema([ColSpec(DataType[name]) for name in CELLS])
 
 
-def plan(schema: Schema) -> InputSpec:
-    """The plan of a model with this input."""
+def spec_of(schema: Schema) -> InputSpec:
+    """Return the input specification of a model with this schema."""
     model = mlflow.models.Model()
     model.signature = ModelSignature(inputs=schema)
     return InputSpec.from_model(model, input_checks="strict")
@@ -56,35 +55,34 @@ def plan(schema: Schema) -> InputSpec:
 @given(rows=st.lists(st.tuples(*CELLS.values()), min_size=1, max_size=4), labels=st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_enforcing_the_signature_changes_nothing(schema: Schema, rows: list[Any], labels: bool) -> None:
-    """For every scalar type, with nulls and labels: MLflow makes of the codec's frame that very frame."""
+    """MLflow returns the codec's frame unchanged, for every scalar type, with nulls and row labels."""
     body: dict[str, Any] = {"data": [list(row) for row in rows]}
     if schema.has_input_names():
         body["columns"] = list(CELLS)
     if labels:
-        body["index"] = [f"row {at}" for at in range(len(rows))]
-    held = plan(schema)
-    assert held.matches_mlflow
-    made = formats.decode(Job(json.dumps({"dataframe_split": body}).encode()), held).data
-    pd.testing.assert_frame_equal(
-        _enforce_schema(made, schema), made, check_exact=True, check_column_type=True
-    )
+        body["index"] = [f"row {number}" for number in range(len(rows))]
+    spec = spec_of(schema)
+    assert spec.matches_mlflow
+    frame = formats.decode(Job(json.dumps({"dataframe_split": body}).encode()), spec).data
+    enforced = _enforce_schema(frame, schema)
+    pd.testing.assert_frame_equal(enforced, frame, check_exact=True, check_column_type=True)
 
 
-class Tells(PythonModel):
-    """Answers what it was called with."""
+class ReturnsArguments(PythonModel):
+    """A model that returns what it was called with."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-        seen = get_prediction_context()
+        prediction_context = get_prediction_context()
         return {
             "frame": model_input.to_dict("split"),
             "types": [str(kind) for kind in model_input.dtypes],
             "params": params,
-            "model_id": seen.model_id if seen else "no context",
+            "model_id": prediction_context.model_id if prediction_context else "no context",
         }
 
 
-class TellsWithoutParams(PythonModel):
-    """Likewise, by a function that takes none."""
+class ReturnsArgumentsWithoutParams(PythonModel):
+    """A model that does the same and takes no params."""
 
     def predict(self, context: Any, model_input: pd.DataFrame) -> Any:  # type: ignore[override] # MLflow allows it
         return {"frame": model_input.to_dict("split")}
@@ -94,12 +92,14 @@ PARAMS = ParamSchema([ParamSpec("p", DataType.long, 5)])
 AB = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.string, "b")])
 
 
-@pytest.mark.parametrize("model", [Tells(), TellsWithoutParams()])
+@pytest.mark.parametrize("model", [ReturnsArguments(), ReturnsArgumentsWithoutParams()])
 @pytest.mark.parametrize(("schema", "params"), [(None, None), (PARAMS, None), (PARAMS, {"p": 7})])
-def test_the_model_is_called_alike(tmp_path: Path, model: PythonModel, schema: Any, params: Any) -> None:
-    """With its params and their defaults, in MLflow's context."""
+def test_the_model_is_called_as_by_mlflow(
+    tmp_path: Path, model: PythonModel, schema: Any, params: Any
+) -> None:
+    """It gets its params and their defaults, and MLflow's prediction context."""
     folder = models.save(tmp_path / "model", model, signature=ModelSignature(inputs=AB, params=schema))
     loaded = mlflow.pyfunc.load_model(str(folder))
-    call = FastPredict(loaded, InputSpec.from_model(loaded.metadata, input_checks="strict"))
+    fast_predict = FastPredict(loaded, InputSpec.from_model(loaded.metadata, input_checks="strict"))
     frame = pd.DataFrame({"a": [1.5], "b": ["x"]})
-    assert call(frame, params) == loaded.predict(frame, params=params)
+    assert fast_predict(frame, params) == loaded.predict(frame, params=params)

@@ -1,4 +1,4 @@
-"""Rows of several requests in one call: only where it is proven harmless, and nobody notices."""
+"""One call predicts rows of several requests only if that is proven harmless, and changes no prediction."""
 
 from __future__ import annotations
 
@@ -39,45 +39,45 @@ CLASSES = np.where(TARGET > 0, "high", "low")
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What loading sets for the process is undone."""
+    """Undo what loading a model sets for the process."""
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "false")
 
 
 def loaded(folder: Path, batching: Batching = "auto") -> LoadedModel:
-    """The model saved in a folder."""
+    """Load the model of a folder."""
     return LoadedModel(ModelSource(ModelKey("m", "1", "f"), str(folder), batching=batching))
 
 
-def estimator(folder: Path, made: Any, *, target: Any = TARGET, batching: Batching = "auto") -> LoadedModel:
-    """A scikit-learn estimator, fitted, saved and loaded."""
-    return loaded(models.save_sklearn(folder / "model", made.fit(FRAME, target), FRAME), batching)
+def loaded_sklearn(folder: Path, estimator: Any, *, target: Any = TARGET) -> LoadedModel:
+    """Fit, save and load a scikit-learn estimator."""
+    return loaded(models.save_sklearn(folder / "model", estimator.fit(FRAME, target), FRAME))
 
 
-def python(folder: Path, model: PythonModel, batching: Batching) -> LoadedModel:
-    """A model of one's own, with the columns a and b."""
+def loaded_python(folder: Path, model: PythonModel, batching: Batching) -> LoadedModel:
+    """Save and load a Python model with the columns a and b."""
     return loaded(models.save(folder / "model", model, signature=models.NUMBERS), batching)
 
 
-def split(frame: pd.DataFrame, **more: Any) -> Job:
-    """A frame as a body."""
-    body = {"columns": list(frame.columns), "data": frame.to_numpy().tolist(), **more}
+def split(frame: pd.DataFrame, **fields: Any) -> Job:
+    """Return a frame as a `dataframe_split` body."""
+    body = {"columns": list(frame.columns), "data": frame.to_numpy().tolist(), **fields}
     return Job(json.dumps({"dataframe_split": body}).encode())
 
 
 def records(frame: pd.DataFrame, form: str = "dataframe_records") -> Job:
-    """A frame as objects."""
+    """Return a frame as a body of objects."""
     return Job(json.dumps({form: frame.to_dict("records")}).encode())
 
 
 def rows(*values: float) -> list[Job]:
-    """A body of one row for each value of a."""
+    """Return a body of one row for each value of a."""
     return [split(pd.DataFrame({"a": [value], "b": [1.0]})) for value in values]
 
 
-@pytest.mark.parametrize("made", [ElasticNet(alpha=0.1), RandomForestRegressor(10, random_state=1)])
-def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, made: Any) -> None:
-    """Each gets what it gets alone, whatever its form, its columns' order and the number of its rows."""
-    model = estimator(tmp_path, made)
+@pytest.mark.parametrize("estimator", [ElasticNet(alpha=0.1), RandomForestRegressor(10, random_state=1)])
+def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, estimator: Any) -> None:
+    """Predictions equal those alone, whatever the form, the order of columns and the number of rows."""
+    model = loaded_sklearn(tmp_path, estimator)
     assert model.row_batching.enabled, model.row_batching.reason
     jobs = [
         split(FRAME[:1]),
@@ -89,20 +89,20 @@ def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, made: Any) -> N
         split(FRAME[["c", "a", "b"]][10:11]),
         split(FRAME[["c", "a", "b"]][11:13]),
     ]
-    made_of = model.predict_merged(jobs)
-    assert sorted(made_of) == list(range(len(jobs)))
+    replies = model.predict_merged(jobs)
+    assert sorted(replies) == list(range(len(jobs)))
     for number, job in enumerate(jobs):
         alone = json.loads(model.predict(job).body)
-        assert json.loads(made_of[number].body) == pytest.approx(alone, rel=1e-9)
+        assert json.loads(replies[number].body) == pytest.approx(alone, rel=1e-9)
 
 
 def test_labels_share_a_call_too(tmp_path: Path) -> None:
-    """Predictions that are texts are parted as numbers are."""
-    model = estimator(tmp_path, make_pipeline(StandardScaler(), LogisticRegression()), target=CLASSES)
+    """Predictions that are strings are split as numbers are."""
+    model = loaded_sklearn(tmp_path, make_pipeline(StandardScaler(), LogisticRegression()), target=CLASSES)
     assert model.row_batching.enabled, model.row_batching.reason
-    jobs = [split(FRAME[at : at + 2]) for at in range(0, 12, 2)]
-    made_of = model.predict_merged(jobs)
-    assert [json.loads(made_of[at].body) for at in range(6)] == [
+    jobs = [split(FRAME[row : row + 2]) for row in range(0, 12, 2)]
+    replies = model.predict_merged(jobs)
+    assert [json.loads(replies[number].body) for number in range(6)] == [
         json.loads(model.predict(job).body) for job in jobs
     ]
 
@@ -124,46 +124,46 @@ def test_labels_share_a_call_too(tmp_path: Path) -> None:
     ],
     ids=lambda job: job.body[:60].decode(),
 )
-def test_whatever_is_not_plain_rows_goes_alone(tmp_path: Path, job: Job) -> None:
-    """It takes nobody with it: the others are answered together, and it as by itself."""
-    model = estimator(tmp_path, ElasticNet(alpha=0.1))
-    good = [split(FRAME[at : at + 1]) for at in range(4)]
-    made_of = model.predict_merged([*good[:2], job, *good[2:]])
-    assert {0, 1, 3, 4} <= set(made_of)
-    for number, body in zip((0, 1, 3, 4), good, strict=True):
-        assert json.loads(made_of[number].body) == pytest.approx(
+def test_a_body_that_is_not_plain_rows_is_left_out(tmp_path: Path, job: Job) -> None:
+    """The other bodies still share a call."""
+    model = loaded_sklearn(tmp_path, ElasticNet(alpha=0.1))
+    plain = [split(FRAME[row : row + 1]) for row in range(4)]
+    replies = model.predict_merged([*plain[:2], job, *plain[2:]])
+    assert {0, 1, 3, 4} <= set(replies)
+    for number, body in zip((0, 1, 3, 4), plain, strict=True):
+        assert json.loads(replies[number].body) == pytest.approx(
             json.loads(model.predict(body).body), rel=1e-9
         )
-    assert 2 not in made_of
+    assert 2 not in replies
 
 
 @pytest.mark.parametrize(
-    ("made", "why"),
+    ("estimator", "reason"),
     [
         (make_pipeline(FunctionTransformer(lambda x: x - x.mean(axis=0)), LinearRegression()), "function"),
         (make_pipeline(FunctionTransformer(np.cumsum, kw_args={"axis": 0}), LinearRegression()), "function"),
     ],
     ids=["the batch's mean", "sums along the batch"],
 )
-def test_a_step_that_looks_at_the_batch_is_found(tmp_path: Path, made: Any, why: str) -> None:
-    """By what the model holds; and where an operator wants rows together all the same, by trying."""
-    model = estimator(tmp_path, made)
+def test_a_step_that_uses_other_rows_disables_batching(tmp_path: Path, estimator: Any, reason: str) -> None:
+    """The parts of the model show it; with `on`, which trusts the parts, its predictions do."""
+    model = loaded_sklearn(tmp_path, estimator)
     assert not model.row_batching.enabled
-    assert why in model.row_batching.reason
+    assert reason in model.row_batching.reason
     forced = loaded(tmp_path / "model", "on")
     assert not forced.row_batching.enabled
     assert "depends on other rows" in forced.row_batching.reason
 
 
-def test_chance_is_found(tmp_path: Path) -> None:
-    """A model that draws numbers would draw others for another batch."""
-    model = estimator(tmp_path, DummyClassifier(strategy="stratified", random_state=3), target=CLASSES)
+def test_random_predictions_disable_batching(tmp_path: Path) -> None:
+    """A model that draws random numbers would draw others for another batch."""
+    model = loaded_sklearn(tmp_path, DummyClassifier(strategy="stratified", random_state=3), target=CLASSES)
     assert not model.row_batching.enabled
     assert "DummyClassifier" in model.row_batching.reason
 
 
 @pytest.mark.parametrize(
-    ("model", "batching", "on"),
+    ("model", "batching", "enabled"),
     [
         (models.Sums(), "auto", False),
         (models.Sums(), "on", True),
@@ -173,13 +173,13 @@ def test_chance_is_found(tmp_path: Path) -> None:
         (models.Echo(), "on", False),
     ],
 )
-def test_models_of_ones_own(tmp_path: Path, model: PythonModel, batching: Batching, on: bool) -> None:
-    """Nothing is known of them, so that only the operator's word lets them share, and a trial vetoes it."""
-    assert python(tmp_path, model, batching).row_batching.enabled is on
+def test_python_models(tmp_path: Path, model: PythonModel, batching: Batching, enabled: bool) -> None:
+    """Nothing is known of them: only `on` enables batching, unless predictions for a sample differ."""
+    assert loaded_python(tmp_path, model, batching).row_batching.enabled is enabled
 
 
-def test_without_an_example_rows_are_made_up(tmp_path: Path) -> None:
-    """Numbers can be tried without one."""
+def test_synthetic_rows_replace_a_missing_example(tmp_path: Path) -> None:
+    """A model whose columns are numbers can be checked without an input example."""
     folder = models.save_sklearn(
         tmp_path / "model", LinearRegression().fit(FRAME, TARGET), FRAME, with_example=False
     )
@@ -187,37 +187,37 @@ def test_without_an_example_rows_are_made_up(tmp_path: Path) -> None:
 
 
 def test_a_failing_body_fails_alone(tmp_path: Path) -> None:
-    """Of a hundred, the two that make the model raise or exit are left over, and few who stood by them."""
-    model = python(tmp_path, models.Picky(), "on")
+    """Of a hundred, the two that make the model raise or exit are left out, with few others."""
+    model = loaded_python(tmp_path, models.Picky(), "on")
     assert model.row_batching.enabled, model.row_batching.reason
     values = [float(value) for value in range(100)]
     values[13], values[77] = -500.0, 5000.0
-    made_of = model.predict_merged(rows(*values))
-    left = set(range(100)) - set(made_of)
-    assert {13, 77} <= left
-    assert len(left) <= 6
-    assert all(json.loads(made_of[at].body) == [values[at] + 1.0] for at in made_of)
+    replies = model.predict_merged(rows(*values))
+    left_out = set(range(100)) - set(replies)
+    assert {13, 77} <= left_out
+    assert len(left_out) <= 6
+    assert all(json.loads(replies[number].body) == [values[number] + 1.0] for number in replies)
 
 
-def test_bodies_that_do_not_fit_cost_no_call_of_the_model(tmp_path: Path) -> None:
-    """They are found without it, so that one client's mistakes do not slow the others."""
-    model = estimator(tmp_path, ElasticNet(alpha=0.1))
+def test_invalid_bodies_cost_no_call_of_the_model(tmp_path: Path) -> None:
+    """They are found without a call, so that one client's mistakes do not slow other requests."""
+    model = loaded_sklearn(tmp_path, ElasticNet(alpha=0.1))
     calls: list[int] = []
 
     def predict(frame: pd.DataFrame) -> Any:
         calls.append(len(frame))
         return np.zeros(len(frame))
 
-    merger = RowBatcher(model._spec, predict)
-    jobs = [split(FRAME[at % 40 : at % 40 + 1]) for at in range(100)]
+    batcher = RowBatcher(model._spec, predict)
+    jobs = [split(FRAME[number % 40 : number % 40 + 1]) for number in range(100)]
     jobs[20], jobs[60] = split(FRAME[["a", "b"]][:1]), split(FRAME[:1].astype(object).assign(c="x"))
-    assert set(range(100)) - set(merger.predict(jobs)) == {20, 60}
+    assert set(range(100)) - set(batcher.predict(jobs)) == {20, 60}
     assert calls == [98]
 
 
-def test_too_few_rows_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody gets another's row: all are answered alone from then on, and the operator is told why."""
-    model = python(tmp_path, models.Short(), "on")
+def test_too_few_predictions_disable_batching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No request gets another's prediction, later requests are predicted alone, and an error is logged."""
+    model = loaded_python(tmp_path, models.Short(), "on")
     assert model.row_batching.enabled, model.row_batching.reason
     assert model.predict_merged(rows(*range(9))) == {}
     assert model.predict_merged(rows(1, 2)) == {}
@@ -225,15 +225,15 @@ def test_too_few_rows_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize("batching", ["auto", "on", "off"])
-async def test_nobody_sees_anothers_rows(opened: Opened, tmp_path: Path, batching: Batching) -> None:
-    """A model that subtracts the mean of its batch, asked by 200 at once: each has its own mean."""
+async def test_no_request_affects_another(opened: Opened, tmp_path: Path, batching: Batching) -> None:
+    """A model that subtracts the mean of its rows gets 200 requests at once: each has its own mean."""
     key = ModelKey("centred", "1", "f")
     folder = models.save(tmp_path / "centred", models.Centred(), signature=models.NUMBERS)
     source = Files(key, folder, batching=batching)
     async with opened() as pool:
         await load(pool, source)
-        asked = [pd.DataFrame({"a": [float(at), at + 2.0], "b": [0.0, at]}) for at in range(200)]
-        replies = await asyncio.gather(*(pool.predict(key, split(frame)) for frame in asked))
-    for frame, reply in zip(asked, replies, strict=True):
+        frames = [pd.DataFrame({"a": [float(n), n + 2.0], "b": [0.0, n]}) for n in range(200)]
+        replies = await asyncio.gather(*(pool.predict(key, split(frame)) for frame in frames))
+    for frame, reply in zip(frames, replies, strict=True):
         sums = (frame["a"] + frame["b"]).to_numpy()
         assert json.loads(reply.body) == pytest.approx((sums - sums.mean()).tolist())

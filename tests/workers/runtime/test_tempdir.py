@@ -1,4 +1,4 @@
-"""Proves that what models leave in temporary files goes with their workers, however those end."""
+"""A worker's temporary files are removed when it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -32,66 +32,66 @@ COMMANDS = key("commands")
 
 @pytest.fixture
 def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this process keeps its temporary files."""
+    """The folder of this process' temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def left(parent: Path) -> list[Path]:
-    """The workers' folders that are there."""
+def worker_folders(parent: Path) -> list[Path]:
+    """Return the workers' folders that exist."""
     return list(parent.glob("worker-*"))
 
 
-async def do(pool: Pool, command: str) -> str:
-    """What the model answers to one command."""
+async def run_command(pool: Pool, command: str) -> str:
+    """Return what the model returns for one command."""
     reply = await pool.predict(COMMANDS, Job(models.body(do=[command])))
     return str(orjson.loads(bytes(reply.body))[0])
 
 
-async def test_they_go_with_a_model_that_is_unloaded(
+async def test_unloading_a_model_removes_them(
     opened: Opened, files: Callable[[str], Files], parent: Path
 ) -> None:
-    """Each worker has a folder of its own, which no other user may read."""
+    """Each worker has a folder of its own, which no other user can read."""
     async with opened() as pool:
         await load(pool, files("commands"))
-        file = Path(await do(pool, "litter"))
+        file = Path(await run_command(pool, "litter"))
         assert file.parent.parent == parent
         assert file.parent.stat().st_mode & 0o777 == 0o700
         await pool.unload(COMMANDS)
-        await until(lambda: left(parent) == [])
+        await until(lambda: worker_folders(parent) == [])
 
 
-async def test_they_go_with_a_worker_that_is_killed(
+async def test_killing_a_worker_removes_them(
     opened: Opened, files: Callable[[str], Files], parent: Path
 ) -> None:
-    """The next one has another folder."""
+    """The replacement worker has another folder."""
     async with opened() as pool:
         await load(pool, files("commands"))
-        before = Path(await do(pool, "litter"))
+        before = Path(await run_command(pool, "litter"))
         os.kill(pool._slots.loaded[COMMANDS].group.pids[0], signal.SIGKILL)
-        after = Path(await do(pool, "litter"))
+        after = Path(await run_command(pool, "litter"))
         assert after.parent != before.parent
-        await until(lambda: left(parent) == [after.parent])
+        await until(lambda: worker_folders(parent) == [after.parent])
 
 
 @pytest.mark.parametrize("how", ["raise", "hang", "die"])
-async def test_they_go_with_a_load_that_fails(
+async def test_a_load_that_fails_removes_them(
     opened: Opened, files: Callable[[str], Files], parent: Path, how: str
 ) -> None:
-    """However it does."""
+    """The load may raise, hang, or end the process."""
     async with opened(load_seconds=2.0) as pool:
         with pytest.raises(ModelLoadError):
             await load(pool, files(how))
-        await until(lambda: left(parent) == [])
+        await until(lambda: worker_folders(parent) == [])
 
 
-async def test_a_model_is_loaded_where_no_folder_can_be_made(
+async def test_a_model_is_loaded_if_no_folder_can_be_created(
     opened: Opened, files: Callable[[str], Files], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Its temporary files lie where they would without us."""
+    """Its temporary files stay in the folder of the gateway's."""
     monkeypatch.setattr(tempdir, "new_path", lambda: str(tmp_path / "absent" / "worker"))
     async with opened() as pool:
         await load(pool, files("commands"))
-        file = Path(await do(pool, "litter"))
+        file = Path(await run_command(pool, "litter"))
         assert str(file.parent) == tempfile.gettempdir()
         await asyncio.to_thread(file.unlink)

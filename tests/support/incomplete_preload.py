@@ -1,0 +1,7 @@
+"""A preload of the fork server in which one module cannot be imported."""
+
+from __future__ import annotations
+
+from workers.runtime.preload.forkserver_setup import CODEC_MODULES, set_up
+
+set_up(("a_package_that_does_not_exist", *CODEC_MODULES))
