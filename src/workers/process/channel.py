@@ -52,7 +52,7 @@ class Channel(asyncio.Protocol):
         return self._transport is not None
 
     def send(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
-        """Send a batch, and later call `on_reply` once with the replies and their seconds, or WorkerCrashed."""
+        """Send a batch; call `on_reply` once, later, with its replies and their seconds, or WorkerCrashed."""
         parts = framing.encode_requests(requests)
         self.expect_reply(on_reply)
         if self._transport is None:

@@ -229,9 +229,10 @@ class WorkerGroup:
                 error = ModelLoadError("No process could be started for the model.", log=repr(error))
             self._log(logging.ERROR, "worker_restart_failed", "Worker of %s did not restart: %s", error)
             if attempts >= _MAX_ATTEMPTS and not self.dispatcher.slots:
-                self.failure = error
-                self.dispatcher.reject_all(error)
-                self._on_failed(self, error)
+                if self.failure is None:  # the last two workers may fail to restart at the same time
+                    self.failure = error
+                    self.dispatcher.reject_all(error)
+                    self._on_failed(self, error)
                 return
             await asyncio.sleep(backoff.next_delay())
 
