@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.protocol.messages import Job
+from workers.limits import PoolLimits
+from workers.metrics import Counters
+from workers.protocol.messages import Job, ModelKey
 from workers.scheduler.queue import RequestQueue
 
 if TYPE_CHECKING:
@@ -31,7 +33,14 @@ def test_put_and_take(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLo
     """So many jobs are queued, and leave as one batch."""
 
     async def inside() -> int:
-        return int(benchmark(_through, RequestQueue(limit=1024), jobs))
+        queue = RequestQueue(
+            ModelKey("m", "1", "f"),
+            PoolLimits(),
+            counters=Counters(),
+            seconds_per_request=lambda: 0.0,
+            on_drop=lambda: None,
+        )
+        return int(benchmark(_through, queue, jobs))
 
     assert loop.run_until_complete(inside()) == jobs
 

@@ -122,7 +122,7 @@ async def test_a_lost_worker_that_finds_no_descriptor_for_its_successor(
     assert (await predict(client, gateway, "api-commands", do="sleep 0"))[0] == 200
     leave(gateway, 3)
     job = asyncio.create_task(predict(client, gateway, "api-commands", do=f"die_once {tmp_path / 'died'}"))
-    await until(lambda: sum("could not be loaded" in line for line in gateway.log()) >= 3)
+    await until(lambda: sum("did not restart" in line for line in gateway.log()) >= 3)
     assert not job.done()
     limit(gateway, 1000)
     assert (await job)[0] == 200

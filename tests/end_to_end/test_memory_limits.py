@@ -47,7 +47,7 @@ async def test_a_model_that_takes_all_memory(start: Callable[..., Process]) -> N
             again = session.post("/model/api-sums/1/invocation", data=BODY, headers=_JSON)
             assert (await again).status == 200
         log = "\n".join(gateway.log())
-        assert log.count("ended unexpectedly") >= 2
+        assert log.count("exited unexpectedly") >= 2
         note("model that takes all memory", others_answered=len(seen.right), others_failed=0)
         gateway.end()
 

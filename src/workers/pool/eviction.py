@@ -75,7 +75,7 @@ class Evictor:
             return None
         now = asyncio.get_running_loop().time()
         while (key := self._slots.least_recently_used()) is not None:
-            remaining = self._slots.loaded[key].group.used + idle_seconds - now
+            remaining = self._slots.loaded[key].group.dispatcher.last_used + idle_seconds - now
             if remaining > 0:
                 return remaining
             self._slots.evict(key, "idle")

@@ -120,7 +120,7 @@ class Pool:
     @property
     def has_warm_models(self) -> bool:
         """Whether any loaded model has a worker."""
-        return any(entry.group.worker_count for entry in self._slots.loaded.values())
+        return any(entry.group.pids for entry in self._slots.loaded.values())
 
     def is_loaded(self, key: ModelKey) -> bool:
         """Whether `predict` can be called for a version."""
@@ -180,7 +180,9 @@ class Pool:
             raise ModelPinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
         groups = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
         unloads = [
-            self._slots.unload(key, "asked", drain_seconds=group.request_seconds + _TIMEOUT_REPLY_SECONDS)
+            self._slots.unload(
+                key, "asked", drain_seconds=group.limits.request_seconds + _TIMEOUT_REPLY_SECONDS
+            )
             for key, group in groups.items()
         ]
         await asyncio.gather(*map(asyncio.shield, unloads))

@@ -99,12 +99,14 @@ class ModelSlots:
         return [
             key
             for key, entry in self.loaded.items()
-            if key not in self.pinned and not entry.group.busy and entry.protected_until <= now
+            if key not in self.pinned and not entry.group.dispatcher.busy and entry.protected_until <= now
         ]
 
     def least_recently_used(self) -> ModelKey | None:
         """Return the evictable version whose last request is the oldest, or None if none is evictable."""
-        return min(self.evictable(), key=lambda key: self.loaded[key].group.used, default=None)
+        return min(
+            self.evictable(), key=lambda key: self.loaded[key].group.dispatcher.last_used, default=None
+        )
 
     def evict(self, key: ModelKey, reason: EvictionReason) -> asyncio.Task[None]:
         """Unload an idle version, log why, and return the task that ends its workers."""

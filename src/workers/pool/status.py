@@ -50,10 +50,10 @@ def model_status(key: ModelKey, slots: ModelSlots, *, load_backoff: LoadBackoff)
         group = entry.group
         return ModelStatus(
             "warm",
-            group.worker_count,
+            len(group.pids),
             row_batching=group.load_report.row_batching,
-            waiting=group.waiting,
-            running=group.running,
+            waiting=group.dispatcher.waiting,
+            running=group.dispatcher.running,
         )
     if key in slots.loading:
         return ModelStatus("loading")

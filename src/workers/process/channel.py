@@ -22,10 +22,6 @@ _EXITED_MESSAGE = "The worker's process ended."
 _MAX_JOINED_BYTES = 256 * 1024  # to copy smaller frames once more is faster than to send them in parts
 
 
-class DiedBefore(WorkerCrashed):
-    """The process ended before it had read the batch, which therefore is not what it died of."""
-
-
 class Channel(asyncio.Protocol):
     """A connection to one worker that calls each batch's callback with its replies, in the order of sending.
 
@@ -56,10 +52,7 @@ class Channel(asyncio.Protocol):
         return self._transport is not None
 
     def send(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
-        """Send a batch, and later call `on_reply` once with the replies and their seconds, or WorkerCrashed.
-
-        It is DiedBefore if the worker cannot have begun with the batch.
-        """
+        """Send a batch; call `on_reply` once, later, with its replies and their seconds, or WorkerCrashed."""
         parts = framing.encode_requests(requests)
         self.expect_reply(on_reply)
         if self._transport is None:
@@ -72,7 +65,7 @@ class Channel(asyncio.Protocol):
     def expect_reply(self, on_reply: ReplyCallback) -> None:
         """Call `on_reply` with a frame that the worker sends unasked, or with WorkerCrashed."""
         if self._transport is None:
-            self._loop.call_soon(on_reply, DiedBefore(_EXITED_MESSAGE))
+            self._loop.call_soon(on_reply, WorkerCrashed(_EXITED_MESSAGE))
         else:
             self._callbacks.append(on_reply)
 
@@ -93,8 +86,9 @@ class Channel(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits for replies. A reset or broken socket had bytes that the worker had not read."""
-        self._fail_pending(unread=isinstance(exc, ConnectionError))
+        """Fail what waits for replies; called by the loop."""
+        del exc
+        self._fail_pending()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the worker, and call the callbacks of the frames that are complete."""
@@ -135,14 +129,13 @@ class Channel(asyncio.Protocol):
         self._buffered_bytes = len(rest)
         return buffered if not rest else buffered[:size]
 
-    def _fail_pending(self, *, unread: bool = False) -> None:
+    def _fail_pending(self) -> None:
         if self._transport is None:
             return
         self._transport = None
         callbacks, self._callbacks = self._callbacks, deque()
-        for number, on_reply in enumerate(callbacks, 1):
-            before = unread and number == len(callbacks)  # at least the last bytes were not read
-            self._notify(on_reply, DiedBefore(_EXITED_MESSAGE) if before else WorkerCrashed(_EXITED_MESSAGE))
+        for on_reply in callbacks:
+            self._notify(on_reply, WorkerCrashed(_EXITED_MESSAGE))
         self._on_lost()
 
     def _notify(self, on_reply: ReplyCallback, outcome: BatchOutcome) -> None:

@@ -1,4 +1,4 @@
-"""What runs beside its owner's own work: begun by it, and awaited by it when it closes."""
+"""Background tasks of one owner, which awaits them when it closes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ if TYPE_CHECKING:
 
 
 class BackgroundTasks:
-    """The tasks of one owner. What one of them raises is told to the loop's exception handler at once."""
+    """A set of tasks that reports an exception in one of them to the event loop's handler at once.
+
+    A task group does not serve: it would cancel the other tasks, and report when it is left.
+    """
 
     def __init__(self, owner: object) -> None:
-        """`whose` is what the log says they are for."""
+        """`owner` names the tasks' owner in the log."""
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something until it ends or the errands are closed."""
-        task = asyncio.create_task(work)
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task until it ends or is cancelled."""
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
 
     def cancel(self) -> None:
-        """Have all that run break off."""
+        """Cancel every task."""
         for task in self._tasks:
             task.cancel()
 
     async def wait(self) -> None:
-        """Wait until all have ended, however they do."""
+        """Wait until every task has ended, with or without an exception."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""One timer for all who wait equally long, in place of one for each."""
+"""A timer wheel: futures that wait equally long share timers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MAX_STEP_SECONDS = 0.25
 
 
 class Deadlines:
-    """Calls `expired` for each future that is not done so many `seconds` after it began to be watched.
+    """A timer wheel that calls `on_expired` for each future that is not done after `seconds`.
 
-    Futures that begin within one step (a fortieth of the time, at most a quarter of a second) share
-    one timer, so that one may be told as much too late, never too early. To watch costs a set's entry.
+    Futures that are added within one step share a timer. A step is a fortieth of `seconds`, at most a
+    quarter of a second. A future expires up to one step late, never early. Adding one costs a set entry.
     """
 
     def __init__(self, seconds: float, *, on_expired: Callable[[asyncio.Future[object]], None]) -> None:
@@ -30,7 +30,7 @@ class Deadlines:
         self._timers: deque[asyncio.TimerHandle] = deque()
 
     def watch(self, future: asyncio.Future[object]) -> set[asyncio.Future[object]]:
-        """Begin to watch; the future is to be discarded from the set that is returned once it is done."""
+        """Add a future; the caller discards it from the returned set when it is done."""
         now = self._loop.time()
         if now >= self._bucket_ends:
             self._current_bucket = set()
@@ -44,7 +44,7 @@ class Deadlines:
         return self._current_bucket
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Cancel every timer; no future expires any more."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

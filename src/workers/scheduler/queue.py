@@ -1,4 +1,4 @@
-"""Jobs of one model version waiting in a bounded queue; hands them out in batches."""
+"""The queue of the requests for one model version."""
 
 from __future__ import annotations
 
@@ -6,108 +6,160 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import QueueFull
+from workers.errors import PredictionTimeout, QueueFull
+from workers.metrics import QUEUE_REJECTIONS, REQUESTS_DROPPED
 from workers.protocol.messages import OpenStream
+from workers.scheduler.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from workers.protocol.messages import Job, WorkerRequest
+    from workers.limits import PoolLimits
+    from workers.metrics import Counters
+    from workers.protocol.messages import Job, ModelKey, WorkerRequest
 
 _MAX_BATCH_BYTES = 256 * 1024
-"""No body makes a batch larger than this, so that small ones do not wait for the reading of a large one."""
+"""A second body must not make a batch larger, so that no small body waits until a large one is read."""
 
 
 class PendingRequest:
-    """A job and the future that its caller waits on, of a Reply or, where it is part of a stream, a Chunk.
+    """A request, and the future that its client waits on: of a Reply or, for a stream, of a Chunk.
 
-    It is `suspect` where a worker died while it ran it, perhaps with others; `deaths` counts the workers
-    that died while they ran nothing else. What asks an open stream for more is never `queued`: it belongs to
-    one worker.
+    `queued` tells whether it is in the queue. `crash_suspect`: a worker crashed while it ran a batch
+    with this request. `crashes` counts the workers that crashed while they ran this request alone.
     """
 
-    __slots__ = ("crash_suspect", "crashes", "future", "queued", "request", "size", "spared")
+    __slots__ = ("crash_suspect", "crashes", "future", "queued", "request", "size")
 
     def __init__(
-        self, request: WorkerRequest, future: asyncio.Future[Any], *, size: int = 0, queued: bool = True
+        self, request: WorkerRequest, future: asyncio.Future[Any], *, size: int = 0, queued: bool = False
     ) -> None:
         self.request = request
         self.future = future
         self.size = size
+        self.queued = queued
         self.crash_suspect = False
         self.crashes = 0
-        self.spared = 0
-        self.queued = queued
 
     @property
     def must_run_alone(self) -> bool:
-        """Whether it shares no batch: a worker may have died of it, or is its stream's from then on."""
+        """Whether it shares no batch: it may crash its worker, or it opens a stream that needs the worker."""
         return self.crash_suspect or type(self.request) is OpenStream
 
 
 class RequestQueue:
-    """A queue that grows no longer than `limit`.
+    """A queue, bounded in length, of requests that time out.
 
-    A batch never waits for company: it is whatever waits when a worker is free.
+    No request waits for a batch to fill: a batch is what waits when a worker becomes free.
+    Every request has timed out after `max_wait_seconds`; requests share timers, hence the excess.
     """
 
-    def __init__(self, *, limit: int) -> None:
-        self._limit = limit
+    def __init__(
+        self,
+        key: ModelKey,
+        limits: PoolLimits,
+        *,
+        counters: Counters,
+        seconds_per_request: Callable[[], float],
+        on_drop: Callable[[], None],
+    ) -> None:
+        """`seconds_per_request` returns what each queued request adds to the wait; 0 if it is not known.
+
+        `on_drop` is called after a request has left the queue without a reply.
+        """
+        self._labels = key.name, key.version
+        self._max_queue = limits.max_queue
+        self._request_seconds = limits.request_seconds
+        self._counters = counters
+        self._seconds_per_request = seconds_per_request
+        self._on_drop = on_drop
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(limits.request_seconds, on_expired=self._expire)
         self._pending: deque[PendingRequest] = deque()
+        self.max_wait_seconds = limits.request_seconds + 2 * self._deadlines.step_seconds
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of queued requests."""
         return len(self._pending)
 
-    def put(self, ask: Job | OpenStream) -> PendingRequest:
-        """Queue a job. Raises QueueFull."""
-        if self.waiting >= self._limit:
-            raise QueueFull(f"{self.waiting} requests already wait for this version.")
-        job = ask.job if type(ask) is OpenStream else ask
-        ticket = PendingRequest(ask, self._loop.create_future(), size=len(job.body))  # type: ignore[union-attr] # a job
-        self._pending.append(ticket)
-        return ticket
+    def put(self, request: Job | OpenStream) -> PendingRequest:
+        """Queue a request. Raise QueueFull if the queue is full, or the expected wait too long."""
+        waiting = len(self._pending)
+        wait_seconds = waiting * self._seconds_per_request() if waiting else 0.0
+        if waiting >= self._max_queue or wait_seconds > self._request_seconds:
+            self._counters.increment(QUEUE_REJECTIONS, *self._labels)
+            expected = f", about {wait_seconds:.0f} s" if wait_seconds > self._request_seconds else ""
+            raise QueueFull(f"{waiting} requests wait for this version{expected}.", wait_seconds=wait_seconds)
+        job = request.job if type(request) is OpenStream else request
+        pending = PendingRequest(request, self._loop.create_future(), size=len(job.body), queued=True)  # type: ignore[union-attr] # a job
+        self._pending.append(pending)
+        return pending
 
-    def discard(self, ticket: PendingRequest) -> None:
-        """Forget a job that nobody waits for any more; nothing happens where it was handed out."""
-        if ticket.queued:
-            ticket.queued = False
-            self._pending.remove(ticket)  # its body goes with it, however long the model is busy
-            if not ticket.future.done():
-                ticket.future.cancel()
+    async def wait_reply(self, pending: PendingRequest) -> Any:
+        """Return the reply to a request, queued or not.
 
-    def next_batch(self, limit: int) -> list[PendingRequest]:
-        """The next batch, of at most so many jobs; empty where nothing waits.
+        Raise PredictionTimeout if its time is over first, or the error that it was rejected with.
+        """
+        future = pending.future
+        watched = self._deadlines.watch(future)
+        try:
+            return await future
+        finally:
+            watched.discard(future)
+            if pending.queued:
+                self._counters.increment(REQUESTS_DROPPED, *self._labels)
+                self.discard(pending)
+                self._on_drop()
 
-        A suspect goes alone, so that it cannot take others with it, and is known by that; one that opens
-        a stream too, since the worker is the stream's from then on.
+    def discard(self, pending: PendingRequest) -> None:
+        """Forget a request that no client waits for; do nothing if it has left the queue."""
+        if pending.queued:
+            pending.queued = False
+            self._pending.remove(pending)  # frees its body, however long the model is busy
+            if not pending.future.done():
+                pending.future.cancel()
+
+    def next_batch(self, max_size: int) -> list[PendingRequest]:
+        """Remove and return the next batch of at most `max_size` requests; empty if none waits.
+
+        A crash suspect runs alone: it can crash no other request, and a second crash proves it guilty.
+        A request that opens a stream runs alone because the stream then has the worker to itself.
         """
         batch: list[PendingRequest] = []
         size = 0
-        while self._pending and len(batch) < limit:
-            ticket = self._pending[0]
-            size += ticket.size
-            if batch and (size > _MAX_BATCH_BYTES or ticket.must_run_alone):
+        while self._pending and len(batch) < max_size:
+            pending = self._pending[0]
+            size += pending.size
+            alone = pending.must_run_alone
+            if batch and (alone or size > _MAX_BATCH_BYTES):
                 break
             self._pending.popleft()
-            ticket.queued = False
-            batch.append(ticket)
-            if ticket.must_run_alone:
+            pending.queued = False
+            batch.append(pending)
+            if alone:
                 break
         return batch
 
-    def requeue_front(self, tickets: Iterable[PendingRequest]) -> None:
-        """Queue again, in front, what a worker that died had been given."""
-        for ticket in reversed([ticket for ticket in tickets if not ticket.future.done()]):
-            ticket.queued = True
-            self._pending.appendleft(ticket)
+    def requeue_front(self, batch: Iterable[PendingRequest]) -> None:
+        """Queue the unanswered requests of a crashed worker's batch again, before all others."""
+        for pending in reversed([pending for pending in batch if not pending.future.done()]):
+            pending.queued = True
+            self._pending.appendleft(pending)
 
     def reject_all(self, error: Exception) -> None:
-        """Answer everything that waits with `error`."""
-        for ticket in self._pending:
-            if not ticket.future.done():
-                ticket.future.set_exception(error)
-            ticket.queued = False
+        """Answer every queued request with `error`."""
+        for pending in self._pending:
+            if not pending.future.done():
+                pending.future.set_exception(error)
+            pending.queued = False
         self._pending.clear()
+
+    def close(self) -> None:
+        """Cancel the timers."""
+        self._deadlines.close()
+
+    def _expire(self, future: asyncio.Future[Any]) -> None:
+        future.set_exception(
+            PredictionTimeout(f"The model did not answer within {self._request_seconds:g} s.")
+        )

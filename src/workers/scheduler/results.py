@@ -1,4 +1,4 @@
-"""What becomes of a batch's tickets: each gets its answer, or its error."""
+"""The results of a batch: each request gets its reply or its error."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from workers.scheduler.queue import PendingRequest
 
 
-def resolve_batch(tickets: list[PendingRequest], answers: Sequence[WorkerReply | LoadReport]) -> None:
-    """Answer those that still wait; all of them with one error where their number is not the answers'."""
-    if len(answers) != len(tickets):
-        reject(tickets, ModelError(f"The worker answered {len(answers)} of {len(tickets)} requests."))
+def resolve_batch(batch: list[PendingRequest], replies: Sequence[WorkerReply | LoadReport]) -> None:
+    """Give each request its reply; reject all of them if their number differs from that of the replies."""
+    if len(replies) != len(batch):
+        reject(batch, ModelError(f"The worker answered {len(replies)} of {len(batch)} requests."))
         return
-    for ticket, answer in zip(tickets, answers, strict=True):
-        if type(answer) is (Reply if type(ticket.request) is Job else Chunk):
-            if not ticket.future.done():
-                ticket.future.set_result(answer)
-        elif isinstance(answer, Failure):
-            reject([ticket], to_exception(answer))
+    for pending, reply in zip(batch, replies, strict=True):
+        if type(reply) is (Reply if type(pending.request) is Job else Chunk):
+            if not pending.future.done():
+                pending.future.set_result(reply)
+        elif isinstance(reply, Failure):
+            reject([pending], to_exception(reply))
         else:
-            reject([ticket], ModelError("The worker answered something else than it was asked."))
+            reject([pending], ModelError("The worker's reply does not fit the request."))
 
 
-def reject(tickets: Sequence[PendingRequest], error: Exception) -> None:
-    """Answer those that still wait with `error`."""
-    for ticket in tickets:
-        if not ticket.future.done():
-            ticket.future.set_exception(error)
+def reject(batch: Sequence[PendingRequest], error: Exception) -> None:
+    """Answer the requests that have no reply yet with `error`."""
+    for pending in batch:
+        if not pending.future.done():
+            pending.future.set_exception(error)
 
 
 def to_exception(failure: Failure) -> WorkerError:
-    """The error that a worker told as data."""
+    """Return the error that a worker sent as data."""
     if failure.kind == "input":
         return InvalidInput(failure.message, failure.details)
     if failure.kind == "answer":

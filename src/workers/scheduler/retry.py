@@ -1,75 +1,85 @@
-"""What dead workers had been given: who is to blame for their deaths, and who is run again."""
+"""The requests that run again because their worker crashed."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from workers.process.channel import DiedBefore
+from workers.metrics import REQUESTS_RETRIED
+from workers.protocol.messages import CloseStream, NextChunk
 from workers.scheduler.results import reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.errors import WorkerCrashed
+    from workers.metrics import Counters
+    from workers.protocol.messages import ModelKey
     from workers.scheduler.queue import PendingRequest
     from workers.scheduler.worker_slot import WorkerSlot
 
-MAX_CRASHES: Final = 2
-"""A job is not run again once as many workers have died while they ran it alone.
+_MAX_CRASHES: Final = 2
+"""A request is rejected after as many workers crashed while they ran it alone.
 
-Of a batch nobody knows which job its worker died of. All of it goes alone then, and is what the workers run
-for a while: one that is killed from without just then would else make a culprit of an innocent job.
+A crash of a batch does not show which of its requests is guilty, so each one runs alone the next time.
+Such a run counts only its own crash: a worker that an operator kills at that moment blames no request yet.
 """
 
-_SPARED: Final = 5  # workers that died before they had read the job, after which it is to blame all the same
-_RETRY_DELAY_SECONDS: Final = 0.05  # for the news of other deaths to arrive
+_RETRY_DELAY_SECONDS: Final = 0.05  # until crashes at the same time are known: their workers look free
 
 
 class RetryQueue:
-    """Batches that are to be run again, in a moment: `due` is called with each one then.
+    """A queue of crashed workers' batches, each of which waits for a short delay before it runs again."""
 
-    Another worker may have died too, and must not be given what this one had.
-    """
-
-    def __init__(self, *, on_due: Callable[[list[PendingRequest]], None]) -> None:
+    def __init__(
+        self, key: ModelKey, *, counters: Counters, on_due: Callable[[list[PendingRequest]], None]
+    ) -> None:
+        """`on_due` is called with each batch after its delay."""
+        self._labels = key.name, key.version
+        self._counters = counters
         self._on_due = on_due
         self._loop = asyncio.get_running_loop()
-        self._batches: list[list[PendingRequest]] = []
+        self._batches: deque[tuple[asyncio.TimerHandle, list[PendingRequest]]] = deque()
+        self._fatal_error: Exception | None = None
 
     @property
     def waiting(self) -> int:
-        """How many jobs there are."""
-        return sum(map(len, self._batches))
+        """The number of requests that wait for their delay."""
+        return sum(len(batch) for _, batch in self._batches)
 
-    def add(self, tickets: list[PendingRequest]) -> None:
-        """Have a batch run again."""
-        self._batches.append(tickets)
-        self._loop.call_later(_RETRY_DELAY_SECONDS, self._on_delay_over, tickets)
+    def add(self, slot: WorkerSlot, batch: list[PendingRequest], error: WorkerCrashed) -> None:
+        """Record the crash of `slot`'s worker, and run the batch again.
+
+        Reject with `error` the requests that crashed too many workers, and those for an open stream:
+        the stream ended with its worker.
+        """
+        if not slot.crash_recorded:  # the worker ran this batch, and had not begun with its others
+            slot.crash_recorded = True
+            for pending in batch:
+                pending.crash_suspect = True
+                pending.crashes += len(batch) == 1
+        reject([pending for pending in batch if not _is_retryable(pending)], error)
+        if self._fatal_error is not None:
+            reject(batch, self._fatal_error)
+            return
+        retried = sum(not pending.future.done() for pending in batch)
+        self._counters.increment(REQUESTS_RETRIED, *self._labels, times=retried)
+        timer = self._loop.call_later(_RETRY_DELAY_SECONDS, self._pop_due)
+        self._batches.append((timer, batch))
 
     def reject_all(self, error: Exception) -> None:
-        """Answer everything there is with `error`."""
-        for tickets in self._batches:
-            reject(tickets, error)
+        """Reject with `error` every batch that waits, or is added later."""
+        self._fatal_error = error
+        for timer, batch in self._batches:
+            timer.cancel()
+            reject(batch, error)
+        self._batches.clear()
 
-    def _on_delay_over(self, tickets: list[PendingRequest]) -> None:
-        self._batches.remove(tickets)
-        self._on_due(tickets)
+    def _pop_due(self) -> None:
+        _, batch = self._batches.popleft()  # all wait equally long
+        self._on_due(batch)
 
 
-def record_crash(
-    post: WorkerSlot, tickets: list[PendingRequest], death: WorkerCrashed
-) -> list[PendingRequest]:
-    """Take note of a death in the tickets of the batch that the worker ran: its others are innocent.
-
-    Gives those of the batch that are not run again.
-    """
-    if not post.crash_recorded:
-        before, alone = isinstance(death, DiedBefore), len(tickets) == 1
-        for ticket in tickets:
-            ticket.spared += before
-            if not before or ticket.spared > _SPARED:
-                ticket.crash_suspect = True
-                ticket.crashes += alone or before
-    post.crash_recorded = True
-    return [ticket for ticket in tickets if ticket.crashes >= MAX_CRASHES]
+def _is_retryable(pending: PendingRequest) -> bool:
+    return pending.crashes < _MAX_CRASHES and not isinstance(pending.request, NextChunk | CloseStream)

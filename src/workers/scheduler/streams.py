@@ -1,74 +1,86 @@
-"""The open streams of one model version: each has one of its workers to itself."""
+"""The open streams of one model version; each has a worker to itself."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workers.errors import PoolClosed, PredictionTimeout, StreamingNotSupported, WorkerCrashed
+from workers.errors import ModelError, PoolClosed, PredictionTimeout, StreamingNotSupported, WorkerCrashed
 from workers.prediction_stream import PredictionStream
 from workers.protocol.messages import CloseStream, NextChunk, OpenStream
 
 if TYPE_CHECKING:
     from workers.limits import PoolLimits
-    from workers.protocol.messages import Chunk, Job
+    from workers.protocol.messages import Chunk, Job, ModelKey
     from workers.scheduler.dispatcher import Dispatcher
-    from workers.scheduler.worker_slot import WorkerSlot
+
+logger = logging.getLogger(__name__)
 
 
 class StreamManager:
-    """Opens, advances and stops streams; each is known to its worker by a number."""
+    """A manager that opens, reads and closes streams; a number names each stream to its worker."""
 
-    def __init__(self, dispatcher: Dispatcher, limits: PoolLimits) -> None:
+    def __init__(self, key: ModelKey, limits: PoolLimits, *, dispatcher: Dispatcher) -> None:
         self._loop = asyncio.get_running_loop()
+        self._key = key
         self._dispatcher = dispatcher
         self._max_seconds = limits.stream_seconds
         self._ids = count(1)
         self._closed = False
 
     async def open(self, job: Job, *, streamable: bool) -> PredictionStream:
-        """The job's answer in chunks, of which the first is there; the caller closes it.
+        """Return a stream whose first chunk is there; the caller closes it.
 
-        Raises StreamRefused where the model is not `streamable`, and what `Dispatcher.answer` raises.
+        Raise StreamingNotSupported if the model is not `streamable`, else as `Dispatcher.submit` does.
         """
         if not streamable:
             raise StreamingNotSupported(
                 "This model has no predict_stream: it answers in one piece, without stream."
             )
-        number = next(self._ids)
+        stream_id = next(self._ids)
         try:
-            first: Chunk = await self._dispatcher.submit(OpenStream(job, number))
+            first: Chunk = await self._dispatcher.submit(OpenStream(job, stream_id))
         except BaseException:
-            self._close_stream(number)
+            self._close_stream(stream_id)
             raise
-        ends = self._loop.time() + self._max_seconds if self._max_seconds else None
+        ends_at = self._loop.time() + self._max_seconds if self._max_seconds else None
         return PredictionStream(
             first,
-            request_next=partial(self._next_chunk, number, ends),
-            on_close=partial(self._close_stream, number),
+            request_next=partial(self._next_chunk, stream_id, ends_at),
+            on_close=partial(self._close_stream, stream_id),
         )
 
     def close(self) -> None:
-        """Advance and stop none any more: their workers are being ended."""
+        """Request no chunk and close no stream any more, because the workers are being ended."""
         self._closed = True
 
-    async def _next_chunk(self, number: int, ends: float | None) -> Chunk:
+    async def _next_chunk(self, stream_id: int, ends_at: float | None) -> Chunk:
         if self._closed:
             raise PoolClosed("The model is being unloaded.")
-        if ends is not None and self._loop.time() >= ends:
+        if ends_at is not None and self._loop.time() >= ends_at:
             raise PredictionTimeout(f"The stream took longer than {self._max_seconds:g} s.")
-        if (post := self._find_slot(number)) is None:
+        if (slot := self._dispatcher.slots.find_stream(stream_id)) is None:
             raise WorkerCrashed("The worker's process ended.")
-        chunk: Chunk = await self._dispatcher.submit_to(post, NextChunk(number))
+        chunk: Chunk = await self._dispatcher.submit_to(slot, NextChunk(stream_id))
         return chunk
 
-    def _close_stream(self, number: int) -> None:
-        """Have the stream closed where it is open still, or is being opened."""
-        post = self._find_slot(number)
-        if post is not None and not self._closed:
-            self._dispatcher.send(post, CloseStream(number))
+    def _close_stream(self, stream_id: int) -> None:
+        """Have the worker close the stream if it is open, or being opened."""
+        slot = self._dispatcher.slots.find_stream(stream_id)
+        if slot is not None and not self._closed:
+            reply = self._dispatcher.send(slot, CloseStream(stream_id))
+            reply.future.add_done_callback(self._on_stream_closed)
 
-    def _find_slot(self, number: int) -> WorkerSlot | None:
-        return next((post for post in self._dispatcher.slots if post.stream_id == number), None)
+    def _on_stream_closed(self, reply: asyncio.Future[Any]) -> None:
+        """Log the exception that the model's generator raised when it was closed."""
+        if isinstance(error := reply.exception(), ModelError):
+            logger.warning(
+                "A stream of %s did not close in order: %s\n%s",
+                self._key,
+                error,
+                error.log,
+                extra={"event": "stream_close_failed"},
+            )

@@ -1,11 +1,13 @@
-"""The warm workers of one model version: started, replaced when they die, ended."""
+"""The worker processes of one loaded model version."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from workers.backoff import Backoff
 from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.metrics import WORKER_DEATHS, WORKER_STARTS
 from workers.process.launcher import WorkerStartFailed, launch
@@ -26,44 +28,42 @@ if TYPE_CHECKING:
     from workers.process.worker import ProcessWorker
     from workers.protocol.messages import Job, ModelSource, Reply
 
+logger = logging.getLogger(__name__)
 
-_MIN_UPTIME_SECONDS: Final = 10.0
-_MIN_RETRY_SECONDS: Final = 0.5
-_MAX_RETRY_SECONDS: Final = 30.0
+_MIN_UPTIME_SECONDS: Final = 10.0  # after which an exit is no crash loop
+_INITIAL_DELAY_SECONDS: Final = 0.5
+_MAX_DELAY_SECONDS: Final = 30.0
+_MAX_ATTEMPTS: Final = 2  # to start a worker while there is none, until the group has failed
 
 
 class CrashLoopBackoff:
-    """The `pause` of one model, doubled with each generation of workers that lives for a short time only."""
+    """A backoff for workers that exit while idle; it grows with each short-lived generation."""
 
     def __init__(self) -> None:
-        self.delay = 0.0
+        self._backoff = Backoff(_INITIAL_DELAY_SECONDS, _MAX_DELAY_SECONDS)
+        self._delay = 0.0
         self._last_exit = float("-inf")
 
-    def next_delay(self, *, started: float, ended: float) -> float:
-        """Seconds until the worker may be replaced that lived, and was asked nothing, between these times.
+    def next_delay(self, *, started_at: float, exited_at: float) -> float:
+        """Return the seconds until a worker that lived between these times may be replaced.
 
-        Several that were started before the last one ended are of its generation.
+        Workers that started before the last exit are of one generation, and have the same delay.
         """
-        if ended - started >= _MIN_UPTIME_SECONDS:
-            self.delay = 0.0
-        elif started >= self._last_exit:
-            self.delay = min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, 2 * self.delay))
-            self._last_exit = ended
-        return self.delay
-
-
-logger = logging.getLogger(__name__)
-
-_MAX_ATTEMPTS = 2  # to replace the last worker, before the model counts as one that cannot be loaded
-_NO_PROCESS_MESSAGE = "No process could be started for the model."
+        if exited_at - started_at >= _MIN_UPTIME_SECONDS:
+            self._backoff.reset()
+            self._delay = 0.0
+        elif started_at >= self._last_exit:
+            self._delay = self._backoff.next_delay()
+            self._last_exit = exited_at
+        return self._delay
 
 
 class WorkerGroup:
-    """`limits.workers_per_model` processes with one model version.
+    """A group of `limits.workers_per_model` processes that hold one model version.
 
-    A worker that dies is replaced; its jobs are run again, once, elsewhere. `broken` is called where
-    no worker can be had any more, and `failed` says why; `idle` whenever the last job is done. `bytes` is
-    what its processes take for themselves, as whoever measures it says.
+    A worker that exits is replaced, and its requests run again in another. The group has failed if
+    its last worker cannot be replaced: `failure` is why, and `on_failed` is called. `on_idle` is called
+    whenever the last request is done. `memory_bytes` is the processes' private memory, as last measured.
     """
 
     def __init__(
@@ -77,62 +77,40 @@ class WorkerGroup:
         on_idle: Callable[[], None],
         counters: Counters,
     ) -> None:
+        """`spawn_executor` has the threads that wait until the fork server has forked."""
         self._loop = asyncio.get_running_loop()
-        self.source = source
         self._counters = counters
-        self._limits = limits
         self._forkserver = forkserver
         self._spawn_executor = spawn_executor
         self._on_failed = on_failed
-        self._dispatcher = Dispatcher(
-            source.key, limits, on_worker_exit=self._on_worker_exit, on_idle=on_idle, counters=counters
-        )
-        self._streams = StreamManager(self._dispatcher, limits)
+        self._on_idle = on_idle
+        self._idle = asyncio.Event()
         self._crash_backoff = CrashLoopBackoff()
-        self._replacements = BackgroundTasks(source.key)
+        self._background_tasks = BackgroundTasks(source.key)
         self._closed = False
+        self.dispatcher = Dispatcher(
+            source.key,
+            limits,
+            on_worker_exit=self._on_worker_exit,
+            on_timeout=self._kill_hung,
+            on_idle=self._on_last_request_done,
+            counters=counters,
+        )
+        self._streams = StreamManager(source.key, limits, dispatcher=self.dispatcher)
+        self.source = source
+        self.limits = limits
         self.failure: ModelLoadError | None = None
         self.memory_bytes = 0
         self.load_report = LoadReport(0.0)
 
     @property
-    def busy(self) -> bool:
-        """Whether a job waits or runs (in a worker that has just died, too), or a stream is open."""
-        return self._dispatcher.busy
-
-    @property
-    def used(self) -> float:
-        """When it was last asked, in the loop's time."""
-        return self._dispatcher.last_used
-
-    @property
-    def request_seconds(self) -> float:
-        """How long a request has, from the moment it is queued."""
-        return self._limits.request_seconds
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return self._dispatcher.waiting
-
-    @property
-    def running(self) -> int:
-        """How many requests its workers have been given."""
-        return self._dispatcher.running
-
-    @property
-    def worker_count(self) -> int:
-        """How many processes are warm."""
-        return len(self._dispatcher.slots)
-
-    @property
     def pids(self) -> list[int]:
-        """The processes that are warm."""
-        return [post.worker.pid for post in self._dispatcher.slots]
+        """The ids of the processes that have loaded the model."""
+        return [slot.worker.pid for slot in self.dispatcher.slots]
 
     async def start(self) -> None:
-        """Load the model in every worker. Raises LoadFailed; then no process is left."""
-        starts = [asyncio.create_task(self._add_worker()) for _ in range(self._limits.workers_per_model)]
+        """Load the model in every worker. Raise ModelLoadError if one fails; then no process is left."""
+        starts = [asyncio.create_task(self._add_worker()) for _ in range(self.limits.workers_per_model)]
         try:
             await asyncio.gather(*starts)
         except BaseException:
@@ -141,100 +119,131 @@ class WorkerGroup:
             await asyncio.gather(*starts, return_exceptions=True)
             await self.close(drain_seconds=0.0)
             raise
-        merging = self.load_report.row_batching
-        how = "are predicted together" if merging.enabled else "are predicted apart"
-        logger.info("%s is warm; rows of several requests %s: %s.", self.source.key, how, merging.reason)
+        report = self.load_report
+        self._log(
+            logging.INFO,
+            "model_loaded",
+            "Loaded model %s",
+            seconds=report.seconds,
+            workers=len(starts),
+            row_batching=report.row_batching.enabled,
+            reason=report.row_batching.reason,
+        )
 
     async def predict(self, job: Job) -> Reply:
-        """The job's reply.
+        """Return the reply to a job.
 
-        Raises QueueFull, OutOfTime, InputRefused, TypeRefused, ModelFailed, WorkerDied, PoolClosed.
+        Raise QueueFull, PredictionTimeout, InvalidInput, UnsupportedMediaType, NotAcceptable, ModelError,
+        WorkerCrashed or PoolClosed.
         """
-        reply: Reply = await self._dispatcher.submit(job)
+        reply: Reply = await self.dispatcher.submit(job)
         return reply
 
     async def stream(self, job: Job) -> PredictionStream:
-        """The job's answer in chunks, of which the first is there; the caller closes it.
+        """Return a stream of chunks, of which the first is there; the caller closes it.
 
-        It has a worker to itself until it ends or is closed. Raises StreamRefused and what `predict`
-        raises.
+        The stream has a worker to itself until its end. Raise StreamingNotSupported, or as `predict` does.
         """
         return await self._streams.open(job, streamable=self.load_report.streamable)
 
     async def close(self, *, drain_seconds: float) -> None:
-        """Answer what waits and runs, for as long as `drain_seconds`; then end every process."""
-        await self._dispatcher.drain(drain_seconds)
+        """Answer the requests that wait or run within `drain_seconds`; then end every process."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                while self.dispatcher.busy:
+                    self._idle.clear()
+                    await self._idle.wait()
         self._closed = True
         self._streams.close()
-        self._replacements.cancel()
-        await self._dispatcher.close()
-        await self._replacements.wait()
+        self._background_tasks.cancel()
+        await self.dispatcher.close()
+        await self._background_tasks.wait()
+
+    def _on_last_request_done(self) -> None:
+        self._idle.set()
+        self._on_idle()
 
     @property
     def _labels(self) -> tuple[str, str]:
         return self.source.key.name, self.source.key.version
 
     async def _add_worker(self) -> None:
-        """Put one more worker to its post; where its process did not live to load, try once more."""
+        """Start a worker and let it serve; try once more if its process ends before it begins to load."""
         try:
             worker = await self._start_worker()
         except WorkerStartFailed as error:
-            logger.warning("A worker of %s did not start, and is tried again: %s", self.source.key, error)
+            self._log(
+                logging.WARNING, "worker_start_failed", "Worker of %s did not start; trying again: %s", error
+            )
             worker = await self._start_worker()
         if not worker.load_report.preloaded:
-            logger.warning("The template could not import all it should; each worker pays for that itself.")
+            logger.warning(
+                "Fork server preload failed; worker starts will be slow",
+                extra={"event": "preload_incomplete"},
+            )
         self._counters.increment(WORKER_STARTS, *self._labels)
         self.load_report = worker.load_report
-        self._dispatcher.add(WorkerSlot(worker, self._loop.time()), worker.load_report.row_batching)
+        self.dispatcher.add(WorkerSlot(worker, self._loop.time()), worker.load_report.row_batching)
 
     async def _start_worker(self) -> ProcessWorker:
         return await launch(
             self.source,
             forkserver=self._forkserver,
             spawn_executor=self._spawn_executor,
-            seconds=self._limits.load_seconds,
+            seconds=self.limits.load_seconds,
             on_exit=self._on_worker_exit,
         )
 
     def _on_worker_exit(self, worker: ProcessWorker) -> None:
-        """A worker's process ended, whoever ended it."""
-        if self._closed or (post := self._dispatcher.remove(worker)) is None:
+        """Replace a worker whose process ended; at once if it had a request, which the next one waits for."""
+        if self._closed or (slot := self.dispatcher.remove(worker)) is None:
             return
-        self._counters.increment(WORKER_DEATHS, *self._labels, "hung" if post.timed_out else "died")
-        if not post.timed_out:
-            logger.error("A worker of %s ended unexpectedly; a new one is started.", self.source.key)
-        by_itself = not (post.busy or post.died_working)
-        ended = self._loop.time()
-        pause = self._crash_backoff.next_delay(started=post.started_at, ended=ended) if by_itself else 0.0
-        self._replacements.spawn(self._replace_worker(pause=pause))
+        self._counters.increment(WORKER_DEATHS, *self._labels, "hung" if slot.timed_out else "died")
+        delay = 0.0
+        if not (slot.busy or slot.crash_recorded):
+            delay = self._crash_backoff.next_delay(started_at=slot.started_at, exited_at=self._loop.time())
+        if not slot.timed_out:
+            message = "Worker of %s exited unexpectedly; restarting in %g s"
+            self._log(logging.ERROR, "worker_exited", message, delay, pid=worker.pid, delay_seconds=delay)
+        self._background_tasks.spawn(self._replace_worker(delay=delay))
 
-    async def _replace_worker(self, *, pause: float) -> None:
-        """Have a new worker, after a pause that a job which nobody is there to answer cuts short.
+    def _kill_hung(self, slot: WorkerSlot) -> None:
+        """Kill a worker that did not reply in time; its exit has it replaced."""
+        slot.timed_out = True
+        seconds = self.limits.request_seconds
+        message = "Worker of %s did not reply within %g s; killing it"
+        self._log(logging.ERROR, "worker_timeout", message, seconds, pid=slot.worker.pid, seconds=seconds)
+        self._background_tasks.spawn(slot.worker.kill())
 
-        Where none can be loaded, twice, and none is left, the crew is broken.
+    async def _replace_worker(self, *, delay: float) -> None:
+        """Start a worker after `delay` seconds, or earlier if a request waits and no worker is left.
+
+        Try until one has started. Fail the group after two attempts if it has no worker.
         """
-        tries = 0
-        await asyncio.sleep(min(pause, _MIN_RETRY_SECONDS))
-        await self._dispatcher.wait_for_demand(pause - _MIN_RETRY_SECONDS)
-        while True:
-            try:
-                await self._add_worker()
-            except Exception as error:  # noqa: BLE001 - whatever it is, callers must not wait for a worker that never comes
-                tries += not isinstance(
-                    error, SystemResourcesExhausted
-                )  # it is not the model's failure, and passes
-                failed = (
-                    error
-                    if isinstance(error, ModelLoadError)
-                    else ModelLoadError(_NO_PROCESS_MESSAGE, log=repr(error))
-                )
-                logger.error("A new worker of %s could not be loaded: %s", self.source.key, failed)
-                if tries >= _MAX_ATTEMPTS and not self._dispatcher.slots:
-                    self.failure = failed
-                    self._dispatcher.reject_all(failed)
-                    self._on_failed(self, failed)
-                    return
-                pause = min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, pause * 2))
-                await asyncio.sleep(pause)
-            else:
+        attempts, backoff = 0, Backoff(_INITIAL_DELAY_SECONDS, _MAX_DELAY_SECONDS)
+        await asyncio.sleep(min(delay, _INITIAL_DELAY_SECONDS))
+        await self.dispatcher.wait_for_demand(delay - _INITIAL_DELAY_SECONDS)
+        while (error := await self._try_to_add_worker()) is not None:
+            attempts += not isinstance(error, SystemResourcesExhausted)  # which is temporary
+            if not isinstance(error, ModelLoadError):
+                error = ModelLoadError("No process could be started for the model.", log=repr(error))
+            self._log(logging.ERROR, "worker_restart_failed", "Worker of %s did not restart: %s", error)
+            if attempts >= _MAX_ATTEMPTS and not self.dispatcher.slots:
+                if self.failure is None:  # the last two workers may fail to restart at the same time
+                    self.failure = error
+                    self.dispatcher.reject_all(error)
+                    self._on_failed(self, error)
                 return
+            await asyncio.sleep(backoff.next_delay())
+
+    async def _try_to_add_worker(self) -> Exception | None:
+        try:
+            await self._add_worker()
+        except Exception as error:  # noqa: BLE001 - any: no client may wait for a worker that never comes
+            return error
+        return None
+
+    def _log(self, level: int, event: str, message: str, *args: object, **fields: object) -> None:
+        """Log a message whose first argument is the model."""
+        extra = {"event": event, "model": str(self.source.key), **fields}
+        logger.log(level, message, self.source.key, *args, extra=extra, stacklevel=2)

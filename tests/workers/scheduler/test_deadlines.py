@@ -1,151 +1,147 @@
-"""Those who wait equally long share timers, and are told in time, once, and only while they wait."""
+"""The timer wheel: futures expire in time, once, and only while they are not done."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from tests.workers.stateful.virtual_time import VirtualTimeLoop
 from workers.scheduler.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
 
 SECONDS = 0.2
 STEP = SECONDS / 40
-SLACK = 0.5  # for a machine that is busy with other things
+ROUNDING = 1e-6
 
 
-class Told:
-    """Whom deadlines told, and when by the loop's clock; what is told is over, as with the pool."""
+@pytest.fixture
+def loop() -> Iterator[VirtualTimeLoop]:
+    loop = VirtualTimeLoop()
+    yield loop
+    loop.cancel_all()
+    loop.close()
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.at: dict[asyncio.Future[Any], float] = {}
-        self.deadlines = Deadlines(SECONDS, on_expired=self.tell)
 
-    def tell(self, future: asyncio.Future[Any]) -> None:
-        assert future not in self.at, "told twice"
-        self.at[future] = self._loop.time()
+def create_deadlines(
+    loop: VirtualTimeLoop, on_expired: Callable[[asyncio.Future[Any]], None], *, seconds: float = SECONDS
+) -> Deadlines:
+    async def create() -> Deadlines:
+        return Deadlines(seconds, on_expired=on_expired)
+
+    return loop.run(create())
+
+
+class Expirations:
+    """A timer wheel, and the time at which each future expired; a future is done then."""
+
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        self._loop = loop
+        self.times: dict[asyncio.Future[Any], float] = {}
+        self.deadlines = create_deadlines(loop, self._record)
+
+    def _record(self, future: asyncio.Future[Any]) -> None:
+        assert future not in self.times, "expired twice"
+        self.times[future] = self._loop.time()
         future.cancel()
 
-    def watched(self, count: int) -> list[asyncio.Future[Any]]:
+    def watch(self, count: int) -> list[asyncio.Future[Any]]:
         futures = [self._loop.create_future() for _ in range(count)]
         for future in futures:
             self.deadlines.watch(future)
         return futures
 
-    async def all(self, futures: list[asyncio.Future[Any]]) -> None:
-        async with asyncio.timeout(SECONDS + SLACK):
-            await asyncio.wait(futures)
 
-
-class Counting(asyncio.SelectorEventLoop):
-    """A loop that counts the timers which are set on it."""
-
-    timers = 0
-
-    def call_at(self, *args: Any, **names: Any) -> asyncio.TimerHandle:  # type: ignore[override] # any are handed on
-        self.timers += 1
-        return super().call_at(*args, **names)
-
-
-async def test_never_too_early_and_hardly_too_late() -> None:
-    """Whenever one begins to wait within a step, the whole time passes, and little more."""
-    told, loop = Told(), asyncio.get_running_loop()
-    began = {}
+def test_a_future_expires_never_early_and_at_most_one_step_late(loop: VirtualTimeLoop) -> None:
+    """That holds wherever in a step the future was added."""
+    expirations = Expirations(loop)
+    added_at = {}
     for _ in range(30):
-        (future,) = told.watched(1)
-        began[future] = loop.time()
-        await asyncio.sleep(STEP / 5)
-    await told.all(list(began))
-    assert set(told.at) == set(began)
-    late = [told.at[future] - began[future] for future in began]
-    assert min(late) >= SECONDS - 0.001  # the clock's own resolution
-    assert max(late) < SECONDS + STEP + SLACK
+        (future,) = expirations.watch(1)
+        added_at[future] = loop.time()
+        loop.advance(STEP / 5)
+    loop.advance(SECONDS + STEP)
+    waits = [expirations.times[future] - added_at[future] for future in added_at]
+    assert min(waits) >= SECONDS - ROUNDING
+    assert max(waits) <= SECONDS + STEP + ROUNDING
 
 
-async def test_all_are_told_once_in_the_order_of_their_steps() -> None:
-    """Three steps' futures are all told, those of an earlier step before those of a later one."""
-    told = Told()
+def test_all_expire_once_in_the_order_of_their_steps(loop: VirtualTimeLoop) -> None:
+    """The futures of three steps all expire, those of an earlier step first."""
+    expirations = Expirations(loop)
     steps = []
     for _ in range(3):
-        steps.append(told.watched(100))
-        await asyncio.sleep(2 * STEP)
-    await told.all([future for step in steps for future in step])
-    assert len(told.at) == 300
-    order = list(told.at)
-    assert [set(order[at : at + 100]) for at in (0, 100, 200)] == [set(step) for step in steps]
+        steps.append(expirations.watch(100))
+        loop.advance(2 * STEP)
+    loop.advance(SECONDS + STEP)
+    assert len(expirations.times) == 300
+    order = list(expirations.times)
+    assert [set(order[start : start + 100]) for start in (0, 100, 200)] == [set(step) for step in steps]
 
 
-async def test_who_has_an_answer_is_not_told() -> None:
-    """Neither what was discarded nor what is done in any way expires; its neighbour does."""
-    told, loop = Told(), asyncio.get_running_loop()
-    answered, failed, cancelled, discarded, waits = (loop.create_future() for _ in range(5))
-    for future in (answered, failed, cancelled, waits):
-        told.deadlines.watch(future)
-    told.deadlines.watch(discarded).discard(discarded)
-    answered.set_result(None)
+def test_a_future_that_is_done_does_not_expire(loop: VirtualTimeLoop) -> None:
+    """Nor does one that was discarded; one beside them does."""
+    expirations = Expirations(loop)
+    resolved, failed, cancelled, discarded, pending = (loop.create_future() for _ in range(5))
+    for future in (resolved, failed, cancelled, pending):
+        expirations.deadlines.watch(future)
+    expirations.deadlines.watch(discarded).discard(discarded)
+    resolved.set_result(None)
     failed.set_exception(ValueError())
     cancelled.cancel()
-    await told.all([waits])
-    assert list(told.at) == [waits]
+    loop.advance(SECONDS + STEP)
+    assert list(expirations.times) == [pending]
     assert not discarded.done()
     assert isinstance(failed.exception(), ValueError)
 
 
-async def test_who_is_done_by_anothers_end_is_not_told() -> None:
-    """What is answered while the others of its step are told has its answer."""
-    loop = asyncio.get_running_loop()
+def test_a_future_that_anothers_expiry_resolves_does_not_expire(loop: VirtualTimeLoop) -> None:
+    """The callback for one future of a step may resolve the others."""
     futures = [loop.create_future() for _ in range(2)]
-    told = []
+    expired = []
 
-    def expired(future: asyncio.Future[object]) -> None:
-        told.append(future)
-        for one in futures:
-            one.cancel()
+    def cancel_all(future: asyncio.Future[object]) -> None:
+        expired.append(future)
+        for each in futures:
+            each.cancel()
 
-    deadlines = Deadlines(0.01, on_expired=expired)
+    deadlines = create_deadlines(loop, cancel_all)
     for future in futures:
         deadlines.watch(future)
-    await asyncio.wait(futures, timeout=SLACK)
-    await asyncio.sleep(0)
-    assert len(told) == 1
+    loop.advance(SECONDS + STEP)
+    assert len(expired) == 1
 
 
-def test_one_timer_is_for_many() -> None:
-    """Ten thousand that begin at about the same time cost a timer for each step, not for each."""
-
-    async def watch() -> tuple[int, float]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Counting)
-        deadlines = Deadlines(60.0, on_expired=lambda _: None)
-        before, began = loop.timers, loop.time()
-        futures = [loop.create_future() for _ in range(10_000)]
-        for future in futures:
-            deadlines.watch(future).discard(future)
-        deadlines.close()
-        return loop.timers - before, loop.time() - began
-
-    with asyncio.Runner(loop_factory=Counting) as runner:
-        timers, took = runner.run(watch())
-    assert 1 <= timers <= 1 + took / 0.25
+def test_futures_of_one_step_share_a_timer(loop: VirtualTimeLoop) -> None:
+    """Ten thousand that are added at the same time cost one timer, also if they are discarded at once."""
+    deadlines = create_deadlines(loop, lambda _: None, seconds=60.0)
+    for future in [loop.create_future() for _ in range(10_000)]:
+        deadlines.watch(future).discard(future)
+    assert len(loop.timers()) == 1
+    deadlines.close()
+    assert not loop.timers()
 
 
-async def test_after_the_close_nobody_is_told() -> None:
-    """What was watched waits on, through all the steps there were, and no timer is left to fail."""
-    told = Told()
-    troubles: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
-    futures = told.watched(2)
-    await asyncio.sleep(2 * STEP)
-    futures += told.watched(2)
-    told.deadlines.close()
-    await asyncio.sleep(SECONDS + 3 * STEP)
-    assert told.at == {}
-    assert troubles == []
+def test_nothing_expires_after_the_close(loop: VirtualTimeLoop) -> None:
+    """What was watched stays pending through all steps, and no timer is left to fail."""
+    expirations = Expirations(loop)
+    futures = expirations.watch(2)
+    loop.advance(2 * STEP)
+    futures += expirations.watch(2)
+    expirations.deadlines.close()
+    loop.advance(SECONDS + 3 * STEP)
+    assert expirations.times == {}
+    assert loop.errors == []
     assert not any(future.done() for future in futures)
 
 
-async def test_it_serves_again_after_all_have_expired() -> None:
-    """A step that is over takes nobody in: who comes later has a timer of their own."""
-    told = Told()
+def test_it_serves_again_after_all_have_expired(loop: VirtualTimeLoop) -> None:
+    """A future that is added after the end of a step has a timer of its own."""
+    expirations = Expirations(loop)
     for count in (1, 2):
-        await told.all(told.watched(1))
-        assert len(told.at) == count
+        expirations.watch(1)
+        loop.advance(SECONDS + STEP)
+        assert len(expirations.times) == count

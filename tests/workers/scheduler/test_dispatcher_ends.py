@@ -23,7 +23,7 @@ from workers.scheduler.dispatcher import Dispatcher
 from workers.scheduler.worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workers.process.channel import ReplyCallback
     from workers.process.worker import ProcessWorker
@@ -47,6 +47,17 @@ class Dying:
     close = kill
 
 
+def create_dispatcher(on_worker_exit: Callable[[ProcessWorker], None]) -> Dispatcher:
+    return Dispatcher(
+        key("x"),
+        PoolLimits(),
+        on_worker_exit=on_worker_exit,
+        on_timeout=lambda _: None,
+        on_idle=lambda: None,
+        counters=Counters(),
+    )
+
+
 async def test_close_answers_a_request_that_waits_for_its_retry() -> None:
     """A request between a crash and its retry gets PoolClosed."""
     lost = asyncio.Event()
@@ -55,9 +66,7 @@ async def test_close_answers_a_request_that_waits_for_its_retry() -> None:
         dispatcher.remove(worker)
         lost.set()
 
-    dispatcher = Dispatcher(
-        key("x"), PoolLimits(), on_worker_exit=on_worker_exit, on_idle=lambda: None, counters=Counters()
-    )
+    dispatcher = create_dispatcher(on_worker_exit)
     dispatcher.add(WorkerSlot(cast("ProcessWorker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
     request = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
@@ -78,14 +87,12 @@ async def test_reject_all_answers_a_request_that_waits_for_its_retry() -> None:
         dispatcher.remove(worker)
         lost.set()
 
-    dispatcher = Dispatcher(
-        key("x"), PoolLimits(), on_worker_exit=on_worker_exit, on_idle=lambda: None, counters=Counters()
-    )
+    dispatcher = create_dispatcher(on_worker_exit)
     dispatcher.add(WorkerSlot(cast("ProcessWorker", Dying()), 0.0), ROW_BATCHING_UNKNOWN)
     request = asyncio.create_task(dispatcher.submit(Job(b"{}")))
     async with asyncio.timeout(SECONDS):
         await lost.wait()
-        dispatcher.reject_all(ModelLoadError("No worker can be had."))
+        dispatcher.reject_all(ModelLoadError("No worker can be started."))
         with pytest.raises(ModelLoadError):
             await request
     assert not dispatcher.busy
@@ -103,9 +110,7 @@ async def test_a_request_that_cannot_be_sent_is_answered() -> None:
     """The error reaches its caller and the loop's handler, and the worker is free for other requests."""
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    dispatcher = Dispatcher(
-        key("x"), PoolLimits(), on_worker_exit=lambda _: None, on_idle=lambda: None, counters=Counters()
-    )
+    dispatcher = create_dispatcher(lambda _: None)
     dispatcher.add(WorkerSlot(cast("ProcessWorker", Unusable()), 0.0), ROW_BATCHING_UNKNOWN)
     try:
         async with asyncio.timeout(SECONDS):

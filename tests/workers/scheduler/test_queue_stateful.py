@@ -1,4 +1,4 @@
-"""The queue held against a plain list: whatever is done to it, in any order, no job is lost or doubled."""
+"""The request queue compared with a plain list: no order of operations loses or doubles a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.workers.conftest import key
 from workers.errors import PoolClosed, QueueFull
+from workers.limits import PoolLimits
+from workers.metrics import Counters
 from workers.protocol.messages import Job, OpenStream
 from workers.scheduler.queue import RequestQueue
 
@@ -20,11 +23,11 @@ if TYPE_CHECKING:
 LIMIT = 6
 BATCH_BYTES = 256 * 1024
 SIZES = st.sampled_from([1, 100 * 1024, 150 * 1024, 300 * 1024])
-PLACES = st.integers(0, 1_000)  # of one among those there are
+INDEXES = st.integers(0, 1_000)  # modulo the number of those to choose from
 
 
-class Queue(RuleBasedStateMachine):
-    """Jobs are put, withdrawn, handed out, answered, given back, failed; `waiting` is who should wait."""
+class QueueMachine(RuleBasedStateMachine):
+    """Requests are put, discarded, handed out, answered, requeued, rejected; `waiting` is the model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,108 +35,115 @@ class Queue(RuleBasedStateMachine):
         self.waiting: list[PendingRequest] = []
         self.running: list[list[PendingRequest]] = []
         self.gone: list[PendingRequest] = []
-        self.batcher = self.loop.run_until_complete(self.made())
+        self.queue = self.loop.run_until_complete(self.create_queue())
 
     @staticmethod
-    async def made() -> RequestQueue:
-        return RequestQueue(limit=LIMIT)
+    async def create_queue() -> RequestQueue:
+        limits = PoolLimits(max_queue=LIMIT)
+        return RequestQueue(
+            key("m"),
+            limits,
+            counters=Counters(),
+            seconds_per_request=lambda: 0.0,
+            on_drop=lambda: None,
+        )
 
     def teardown(self) -> None:
         self.loop.close()
 
-    @initialize(most=st.integers(0, LIMIT))
-    def begin(self, most: int) -> None:
-        """Some run and some wait, since most of what can happen needs both."""
+    @initialize(max_size=st.integers(0, LIMIT))
+    def begin(self, max_size: int) -> None:
+        """Some run and some wait, since most operations need both."""
         for _ in range(LIMIT):
             self.put(1, 1)
-        self.take(most)
+        self.take(max_size)
 
     @rule(size=SIZES, opens=st.integers(0, 3))
     def put(self, size: int, opens: int) -> None:
-        """Queued last; refused where as many wait as may."""
+        """A request is queued last, or rejected if the queue is full."""
         job = Job(bytes(size))
-        ask = job if opens else OpenStream(job, 1)
+        request = job if opens else OpenStream(job, 1)
         if len(self.waiting) >= LIMIT:
             with pytest.raises(QueueFull):
-                self.batcher.put(ask)
+                self.queue.put(request)
             return
-        ticket = self.batcher.put(ask)
-        assert ticket.request is ask
-        assert not ticket.future.done()
-        self.waiting.append(ticket)
+        pending = self.queue.put(request)
+        assert pending.request is request
+        assert not pending.future.done()
+        self.waiting.append(pending)
 
     @precondition(lambda self: self.waiting)
-    @rule(place=PLACES)
-    def withdraw(self, place: int) -> None:
-        """Its caller went away."""
-        ticket = self.waiting.pop(place % len(self.waiting))
-        self.batcher.discard(ticket)
-        assert ticket.future.cancelled()
-        self.gone.append(ticket)
+    @rule(index=INDEXES)
+    def discard(self, index: int) -> None:
+        """The client of a queued request left."""
+        pending = self.waiting.pop(index % len(self.waiting))
+        self.queue.discard(pending)
+        assert pending.future.cancelled()
+        self.gone.append(pending)
 
     @precondition(lambda self: self.running or self.gone)
-    @rule(place=PLACES)
-    def withdraw_what_does_not_wait(self, place: int) -> None:
+    @rule(index=INDEXES)
+    def discard_what_is_not_queued(self, index: int) -> None:
         """Nothing happens."""
-        others = [*self.gone, *(ticket for batch in self.running for ticket in batch)]
-        ticket = others[place % len(others)]
-        done = ticket.future.done()
-        self.batcher.discard(ticket)
-        assert ticket.future.done() == done
+        others = [*self.gone, *(pending for batch in self.running for pending in batch)]
+        pending = others[index % len(others)]
+        done = pending.future.done()
+        self.queue.discard(pending)
+        assert pending.future.done() == done
 
-    @rule(most=st.integers(0, 8))
-    def take(self, most: int) -> None:
-        """The longest row of those in front that may travel together."""
-        batch = self.batcher.next_batch(most)
+    @rule(max_size=st.integers(0, 8))
+    def take(self, max_size: int) -> None:
+        """A batch is the longest run of requests at the front that may travel together."""
+        batch = self.queue.next_batch(max_size)
         assert batch == self.waiting[: len(batch)]
-        assert len(batch) == self.expected(most)
+        assert len(batch) == self.expected_size(max_size)
         del self.waiting[: len(batch)]
         if batch:
             self.running.append(batch)
 
     @precondition(lambda self: self.running)
-    @rule(place=PLACES, answered=st.integers(0, 8))
-    def answer(self, place: int, answered: int) -> None:
-        """The first jobs of a batch are done; the others still run."""
-        for ticket in self.running[place % len(self.running)][:answered]:
-            if not ticket.future.done():
-                ticket.future.set_result(None)
+    @rule(index=INDEXES, answered=st.integers(0, 8))
+    def answer(self, index: int, answered: int) -> None:
+        """The first requests of a batch are answered; the others still run."""
+        for pending in self.running[index % len(self.running)][:answered]:
+            if not pending.future.done():
+                pending.future.set_result(None)
 
     @precondition(lambda self: self.running)
-    @rule(place=PLACES, blamed=st.booleans())
-    def give_back(self, place: int, blamed: bool) -> None:
-        """A worker died: what it had not answered waits again, in front of all others."""
-        batch = self.running.pop(place % len(self.running))
-        for ticket in batch:
-            ticket.crash_suspect |= blamed
-        self.batcher.requeue_front(batch)
-        self.waiting[:0] = [ticket for ticket in batch if not ticket.future.done()]
-        self.gone += [ticket for ticket in batch if ticket.future.done()]
+    @rule(index=INDEXES, suspect=st.booleans())
+    def requeue(self, index: int, suspect: bool) -> None:
+        """A worker crashed: its unanswered requests wait again, in front of all others."""
+        batch = self.running.pop(index % len(self.running))
+        for pending in batch:
+            pending.crash_suspect |= suspect
+        self.queue.requeue_front(batch)
+        self.waiting[:0] = [pending for pending in batch if not pending.future.done()]
+        self.gone += [pending for pending in batch if pending.future.done()]
 
     @rule()
-    def fail(self) -> None:
-        """All who wait are told; what runs is not touched."""
+    def reject_all(self) -> None:
+        """All that wait are rejected; what runs is not touched."""
         error = PoolClosed("closed")
-        running = [ticket.future.done() for batch in self.running for ticket in batch]
-        self.batcher.reject_all(error)
-        assert [ticket.future.exception() for ticket in self.waiting] == [error] * len(self.waiting)
-        assert [ticket.future.done() for batch in self.running for ticket in batch] == running
+        running = [pending.future.done() for batch in self.running for pending in batch]
+        self.queue.reject_all(error)
+        assert [pending.future.exception() for pending in self.waiting] == [error] * len(self.waiting)
+        assert [pending.future.done() for batch in self.running for pending in batch] == running
         self.gone += self.waiting
         self.waiting.clear()
 
     @invariant()
-    def counts(self) -> None:
-        """As many wait as should, and nobody who waits has an answer."""
-        assert self.batcher.waiting == len(self.waiting)
-        assert not any(ticket.future.done() for ticket in self.waiting)
+    def the_numbers_agree(self) -> None:
+        """As many wait as should, and none of them has an answer."""
+        assert self.queue.waiting == len(self.waiting)
+        assert not any(pending.future.done() for pending in self.waiting)
 
-    def expected(self, most: int) -> int:
-        """How many of those that wait may be the next batch, by the rules in words."""
+    def expected_size(self, max_size: int) -> int:
+        """Return the size of the next batch by the rules in words."""
         count = size = 0
-        for ticket in self.waiting[:most]:
-            job = ticket.request
-            alone = ticket.crash_suspect or isinstance(job, OpenStream)
-            size += len(job.job.body if isinstance(job, OpenStream) else job.body)  # type: ignore[union-attr] # a job
+        for pending in self.waiting[:max_size]:
+            request = pending.request
+            alone = pending.crash_suspect or isinstance(request, OpenStream)
+            size += len(request.job.body if isinstance(request, OpenStream) else request.body)  # type: ignore[union-attr] # a job
             if count and (alone or size > BATCH_BYTES):
                 break
             count += 1
@@ -142,5 +152,5 @@ class Queue(RuleBasedStateMachine):
         return count
 
 
-TestQueue = Queue.TestCase
+TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

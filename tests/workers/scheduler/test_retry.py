@@ -1,96 +1,79 @@
-"""Proves that a job is blamed for no death but that of a process that had begun with it."""
+"""Which requests run again after a crash, and which are blamed for it."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.workers.stateful.show import show
+from tests.workers.stateful.group_harness import harness
 from workers.errors import WorkerCrashed
 from workers.protocol.messages import Job, Reply
 
 if TYPE_CHECKING:
-    from tests.workers.stateful.show import Show
+    from tests.workers.stateful.group_harness import GroupHarness
 
-__all__ = ["show"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket does not tell what was not read")
-@pytest.mark.parametrize("given", ["before", "after"])
-def test_what_was_given_to_idle_workers_that_died(show: Show, given: str) -> None:
-    """However often its batch meets a dead end, a job that no process has read is answered."""
-    if given == "after":
-        show.loop.do(show.stage.alive[0].die)  # nobody has noticed yet
-    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
-    for _ in range(3):
-        show.loop.turn(2)
-        for process in show.stage.alive:
-            show.loop.do(process.die)
-        show.loop.wait(0.02)
-        assert not asked.done()
-        while not show.stage.alive:
-            show.loop.wait(0.1)
-        show.loop.wait(0.06)
-    (process,) = show.stage.alive
-    assert process.take() == (Job(b"{}"),)
-    process.answer([Reply(b"answer", 0.1)], 0.1)
-    show.loop.turn(3)
-    assert asked.result().body == b"answer"
+__all__ = ["harness"]
 
 
-def test_what_two_workers_died_of(show: Show) -> None:
-    """It is tried once more, and then it is told so."""
-    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
+@pytest.mark.parametrize("order", ["request first", "exit first"])
+def test_a_request_for_an_idle_worker_that_dies_runs_again(harness: GroupHarness, order: str) -> None:
+    """The client notices nothing, whether the process ended before or after the batch was sent."""
+    if order == "exit first":
+        harness.loop.call(harness.forkserver.alive[0].die)  # the gateway does not know it yet
+    client = harness.loop.create_task(harness.group.predict(Job(b"{}")))
+    harness.loop.spin(2)
+    for process in harness.forkserver.alive:
+        harness.loop.call(process.die)
+    harness.loop.advance(1.0)
+    assert not client.done()
+    (process,) = harness.forkserver.alive
+    assert process.take_batch() == (Job(b"{}"),)
+    process.reply([Reply(b"answer", 0.1)], 0.1)
+    harness.loop.spin(3)
+    assert client.result().body == b"answer"
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_request_that_crashes_two_workers_is_rejected(harness: GroupHarness, is_read: bool) -> None:
+    """It runs once more, and its client then gets an error, also if no worker lives to read it."""
+    client = harness.loop.create_task(harness.group.predict(Job(b"{}")))
     for _ in range(2):
-        assert not asked.done()
-        show.loop.wait(1.0)
-        (process,) = show.stage.alive
-        assert process.take() == (Job(b"{}"),)
-        show.loop.do(process.die)
-        show.loop.wait(0.02)
-    assert isinstance(asked.exception(), WorkerCrashed)
+        assert not client.done()
+        harness.loop.advance(1.0)
+        (process,) = harness.forkserver.alive
+        if is_read:
+            assert process.take_batch() == (Job(b"{}"),)
+        harness.loop.call(process.die)
+        harness.loop.advance(0.02)
+    assert isinstance(client.exception(), WorkerCrashed)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket does not tell what was not read")
-def test_what_ends_whoever_is_given_it(show: Show) -> None:
-    """A job of which no worker lives to read the end is not tried without end: it is told so after a few."""
-    asked = show.loop.create_task(show.crew.predict(Job(b"{}")))
-    deaths = 0
-    while not asked.done():
-        show.loop.turn(2)
-        for process in show.stage.alive:
-            show.loop.do(process.die)
-            deaths += 1
-        show.loop.wait(1.0)
-    assert isinstance(asked.exception(), WorkerCrashed)
-    assert 2 <= deaths <= 10
-
-
-def test_what_two_workers_died_of_in_company_and_alone(show: Show) -> None:
-    """Nobody knows which job of a batch it was: only who ran alone as two workers died is told so."""
-    show.loop.create_task(show.crew.predict(Job(b"{0}")))
-    show.loop.turn(3)
-    (process,) = show.stage.alive
-    assert process.take() == (Job(b"{0}"),)
-    process.answer([Reply(b"answer", 0.001)], 0.001)  # so fast that the next ones share a batch
-    show.loop.turn(3)
-    asked = [show.loop.create_task(show.crew.predict(Job(body))) for body in (b"{1}", b"{2}")]
-    show.loop.turn(3)
-    assert process.take() == (Job(b"{1}"), Job(b"{2}"))
-    show.loop.do(process.die)
-    deaths = 0
+def test_a_crash_of_a_batch_blames_no_request(harness: GroupHarness) -> None:
+    """Its requests run alone the next time, and only a request that crashes two workers alone is rejected."""
+    harness.loop.create_task(harness.group.predict(Job(b"{0}")))
+    harness.loop.spin(3)
+    (process,) = harness.forkserver.alive
+    assert process.take_batch() == (Job(b"{0}"),)
+    process.reply([Reply(b"answer", 0.001)], 0.001)  # so fast that the next requests share a batch
+    harness.loop.spin(3)
+    guilty, innocent = (
+        harness.loop.create_task(harness.group.predict(Job(body))) for body in (b"{1}", b"{2}")
+    )
+    harness.loop.spin(3)
+    assert process.take_batch() == (Job(b"{1}"), Job(b"{2}"))
+    harness.loop.call(process.die)
+    crashes_alone = 0
     for _ in range(3):
-        show.loop.wait(1.0)
-        (process,) = show.stage.alive
-        if process.take() == (Job(b"{1}"),):
-            assert not asked[0].done(), f"told after {deaths} deaths alone"
-            show.loop.do(process.die)
-            deaths += 1
+        harness.loop.advance(1.0)
+        (process,) = harness.forkserver.alive
+        if process.take_batch() == (Job(b"{1}"),):
+            assert not guilty.done(), f"rejected after {crashes_alone} crashes alone"
+            harness.loop.call(process.die)
+            crashes_alone += 1
         else:
-            process.answer([Reply(b"answer", 0.1)], 0.1)
-    show.loop.wait(1.0)
-    assert deaths == 2
-    assert isinstance(asked[0].exception(), WorkerCrashed)
-    assert asked[1].result().body == b"answer"
+            process.reply([Reply(b"answer", 0.1)], 0.1)
+    harness.loop.advance(1.0)
+    assert crashes_alone == 2
+    assert isinstance(guilty.exception(), WorkerCrashed)
+    assert innocent.result().body == b"answer"

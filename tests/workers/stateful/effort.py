@@ -1,4 +1,4 @@
-"""How much the machines run: little and always the same by default, else as much as is asked for."""
+"""How many examples the machines run: few and always the same by default, more if they are asked for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-TIMES = int(os.environ.get("GATEWAY_TEST_EFFORT", "0"))
-"""So many times the examples, each drawn anew; 0 is the default run."""
+FACTOR = int(os.environ.get("GATEWAY_TEST_EFFORT", "0"))
+"""The factor for the number of examples, which are then random; 0 is the default run."""
 
 
 def effort(examples: int, steps: int, *, shrinks: bool = True) -> settings:
-    """So many examples of so many steps; where each takes seconds a failure is told as it was found."""
+    """Return settings for a number of examples; without `shrinks`, for slow ones, failures stay as found."""
     phases = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if shrinks else [])]
     return settings(
-        max_examples=examples * max(TIMES, 1),
+        max_examples=examples * max(FACTOR, 1),
         stateful_step_count=steps,
-        derandomize=not TIMES,
+        derandomize=not FACTOR,
         database=None,
         deadline=None,
         phases=phases,

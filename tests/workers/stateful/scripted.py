@@ -1,4 +1,4 @@
-"""Workers whose process is played by a test: the socket, the channel and the handle are the real ones."""
+"""Workers whose processes a test scripts; the socket, the channel and the handle are the real ones."""
 
 from __future__ import annotations
 
@@ -17,232 +17,238 @@ from workers.protocol.messages import Failure, LoadReport, RowBatching
 from workers.spawn_health import SpawnHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from workers.process.channel import ReplyCallback
     from workers.process.forkserver import ForkServer
     from workers.process.watcher import ProcessWatcher
     from workers.protocol.messages import ModelSource, WorkerReply, WorkerRequest
 
-_KILL_SECONDS = 0.01  # until a signal is obeyed
-_MOST_BYTES = 2**20
-_LEAVE_SECONDS = 0.02  # until an idle process finds that it is not needed
+_KILL_SECONDS = 0.01  # until a killed process ends
+_MAX_BYTES = 2**20
+_LEAVE_SECONDS = 0.02  # until an idle process finds that its socket was closed
 
 
-class Process:
-    """The child's part: it takes a batch when the test says so, answers what the test says, dies when told.
+class ScriptedProcess:
+    """The child's side: it takes a batch, replies and ends when the test says so.
 
-    It is what `ProcessWatcher` is to the worker.
+    It also stands for the worker's `ProcessWatcher`.
     """
 
-    def __init__(self, worker: Scripted, end: socket.socket, *, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(
+        self, worker: ScriptedWorker, child_socket: socket.socket, *, forkserver: ScriptedForkServer
+    ) -> None:
+        self._forkserver = forkserver
         self._loop = asyncio.get_running_loop()
         self._worker = worker
         self.source = worker.source
-        self.end = end
-        self.end.setblocking(False)
+        self._socket = child_socket
+        self._socket.setblocking(False)
         self.alive = True
-        self.warm = False
+        self.loaded = False
         self.running: tuple[WorkerRequest, ...] | None = None
-        self.stream: int | None = None
+        self.stream_id: int | None = None
         self.unsent = b""
-        self.lingers = False
-        self.silenced = False
-        self.pid = 0  # of no process there is
+        self.sent_garbage = False
+        self.disconnected = False
+        self.pid = 0  # of no real process
         self.dead = asyncio.Event()
-        self.kill_wanted = False
+        self.kill_requested = False
 
     @property
     def busy(self) -> bool:
-        """Whether it runs a batch, or could begin one."""
+        """Whether it runs a batch, or can begin one."""
         return self.running is not None or bool(self._peek(1))
 
-    def take(self) -> tuple[WorkerRequest, ...] | None:
-        """What it runs: the batch that it has, or the next one, where there is one."""
-        if self.running is None and self.alive and (head := self._read(framing.HEADER.size)):
-            count, size, _ = framing.HEADER.unpack(head)
+    def take_batch(self) -> tuple[WorkerRequest, ...] | None:
+        """Return the batch that it runs, or begin the next one; None if there is none."""
+        if self.running is None and self.alive and (header := self._read(framing.HEADER.size)):
+            count, size, _ = framing.HEADER.unpack(header)
             entries = self._read(framing.entries_size(count, of_requests=True))
             self.running = framing.decode_requests(entries, self._read(size))
         return self.running
 
     def unread(self) -> list[WorkerRequest]:
-        """What lies in its socket, and stays there."""
-        asks: list[WorkerRequest] = []
-        rest = self._peek(_MOST_BYTES) or b""
+        """Return the requests in its socket, and leave them there."""
+        requests: list[WorkerRequest] = []
+        rest = self._peek(_MAX_BYTES) or b""
         while rest:
             count, size, _ = framing.HEADER.unpack(rest[: framing.HEADER.size])
-            middle = framing.HEADER.size + framing.entries_size(count, of_requests=True)
-            asks += framing.decode_requests(rest[framing.HEADER.size : middle], rest[middle : middle + size])
-            rest = rest[middle + size :]
-        return asks
+            start = framing.HEADER.size + framing.entries_size(count, of_requests=True)
+            requests += framing.decode_requests(rest[framing.HEADER.size : start], rest[start : start + size])
+            rest = rest[start + size :]
+        return requests
 
-    def answer(self, answers: list[WorkerReply | LoadReport], seconds: float, *, keep: int = 0) -> None:
-        """Answer what runs; the last `keep` bytes follow with `flush`."""
+    def reply(self, replies: list[WorkerReply | LoadReport], seconds: float, *, held_bytes: int = 0) -> None:
+        """Reply to the batch that runs; `flush` sends the last `held_bytes` bytes."""
         self.running = None
-        frame = b"".join(framing.encode_replies(answers, seconds))
-        self.unsent = frame[len(frame) - keep :] if keep else b""
+        frame = b"".join(framing.encode_replies(replies, seconds))
+        self.unsent = frame[len(frame) - held_bytes :] if held_bytes else b""
         self.write(frame[: len(frame) - len(self.unsent)])
 
     def flush(self) -> None:
-        """Send what was kept."""
+        """Send the bytes that were held back."""
         unsent, self.unsent = self.unsent, b""
         self.write(unsent)
 
     def write(self, data: bytes) -> None:
-        """Send bytes, unless nobody reads them any more."""
+        """Send bytes, unless the gateway has closed its end."""
         try:
-            self.end.send(data)
+            self._socket.send(data)
         except ConnectionError:
             return
 
-    def report(self, *, fails: bool = False, streamable: bool = True, merging: bool = True) -> None:
-        """Say how the load went."""
-        if self.alive and not self.warm:
-            self.warm = not fails
-            loaded = LoadReport(
-                0.1, streamable=streamable, row_batching=RowBatching(merging, "the test says so")
+    def report_load(self, *, fails: bool = False, row_batching: bool = True) -> None:
+        """Report how the load went."""
+        if self.alive and not self.loaded:
+            self.loaded = not fails
+            report = LoadReport(
+                0.1, streamable=True, row_batching=RowBatching(row_batching, "the test says so")
             )
-            self.answer([Failure("load", "It does not load.") if fails else loaded], 0.0)
+            self.reply([Failure("load", "It does not load.") if fails else report], 0.0)
 
-    def die(self, *, told_after: float = 0.0, cut_after: float = 0.0) -> None:
-        """End; its socket and the system tell of it so much later."""
+    def die(self, *, report_delay: float = 0.0, disconnect_delay: float = 0.0) -> None:
+        """End; its exit is reported, and its socket closed, after a delay."""
         if self.alive:
             self.alive = False
-            self.lingers = cut_after > 0
-            self._stage.died(self)
-            if self.lingers:
-                self._loop.call_later(cut_after, self._close)
+            self._forkserver.on_exit(self)
+            if disconnect_delay:
+                self._loop.call_later(disconnect_delay, self._close_socket)
             else:
-                self._close()
-            self._loop.call_later(told_after, self._told)
+                self._close_socket()
+            self._loop.call_later(report_delay, self._report_exit)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close both ends of the socket."""
-        self.end.close()
+        self._socket.close()
         self._worker._release_resources()
 
-    def _close(self) -> None:
-        self._stage.cut(self)
-        self.end.close()
-
     def kill(self) -> None:
-        """What a lifeline does: the process ends, a little later."""
-        if not self.kill_wanted:
-            self.kill_wanted = True
+        """Do what a watcher does: the process ends a little later."""
+        if not self.kill_requested:
+            self.kill_requested = True
             self._loop.call_later(_KILL_SECONDS, self.die)
 
     def leave_soon(self) -> None:
-        """The process finds out for itself that no batch comes any more."""
+        """End, unless it has a batch, when it finds its socket closed."""
         self._loop.call_later(_LEAVE_SECONDS, self._leave)
 
     def _leave(self) -> None:
         if self.alive and self.running is None and not self._peek(1):
             self.die()
 
-    def _told(self) -> None:
+    def _close_socket(self) -> None:
+        self._forkserver.on_unread(self.unread())
+        self.disconnected = True
+        self._socket.close()
+
+    def _report_exit(self) -> None:
         self.dead.set()
         self._worker._handle_exit()
 
     def _read(self, size: int) -> bytes:
         data = self._peek(size)
         assert data is None or len(data) in {0, size}, "a frame came in part"
-        return self.end.recv(size) if data else b""
+        return self._socket.recv(size) if data else b""
 
     def _peek(self, size: int) -> bytes | None:
         try:
-            return self.end.recv(size, socket.MSG_PEEK)
+            return self._socket.recv(size, socket.MSG_PEEK)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             return b""
 
 
-class Stage(logging.Handler):
-    """Where processes come from, in the template's place: `plan` says how the next starts go.
+class ScriptedForkServer(logging.Handler):
+    """A fork server whose processes are scripted; `start_outcomes` is how the next starts go.
 
-    `died` is told of each that ends, `cut` before its end of the socket is closed. It hears the log
-    too: `lost` are the models whose last worker was lost, `troubles` what went wrong in our own code.
+    `on_exit` is called with each process that ends, `on_unread` with the requests that it was given and
+    never read. It handles the log too, and collects the exceptions that the code under test logs.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lost: list[str] = []
-        self.troubles: list[str] = []
-        self.plan: deque[str] = deque()
-        self.started: list[Process] = []
-        self.merging = True
+        self.logged_exceptions: list[str] = []
+        self.start_outcomes: deque[str] = deque()
+        self.started: list[ScriptedProcess] = []
+        self.row_batching = True
         self.pid: int | None = None
         self.fork_timeout_seconds = 60.0
         self.spawn_health = SpawnHealth()
-        self.died: Callable[[Process], None] = _nothing
-        self.cut: Callable[[Process], None] = _nothing
+        self.on_exit: Callable[[ScriptedProcess], None] = _noop
+        self.on_unread: Callable[[Sequence[WorkerRequest]], None] = _noop
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of a line."""
+        """Keep an exception that is logged."""
         if record.exc_info:
-            self.troubles.append(logging.Formatter().format(record))
-        if "lost its last worker" in record.msg and isinstance(record.args, tuple):
-            self.lost.append(str(record.args[0]))
+            self.logged_exceptions.append(logging.Formatter().format(record))
 
     def ensure_running(self) -> None:
-        """It needs no process."""
+        """Do nothing: it needs no process."""
 
     def is_alive(self, pid: int | None) -> bool:
-        """What refuses a process has ended by it."""
+        """Tell that a fork server that refused a start has ended."""
         return pid is not self.pid
 
-    def begin(self, process: Process) -> None:
-        """A process starts: `well`, or `slow`, `fails`, `dies`, `refused`; or the system has `none`."""
-        how = self.plan.popleft() if self.plan else "well"
-        if how in {"refused", "none"}:
+    def start(self, process: ScriptedProcess) -> None:
+        """Start a process as scripted: `good`, `slow`, `fails`, `dies`, `refused` or `exhausted`."""
+        outcome = self.start_outcomes.popleft() if self.start_outcomes else "good"
+        if outcome in {"refused", "exhausted"}:
             process.die()
-            raise OSError(errno.EAGAIN if how == "none" else errno.EPIPE, "no process")
+            raise OSError(errno.EAGAIN if outcome == "exhausted" else errno.EPIPE, "no process")
         self.started.append(process)
-        if how == "dies":
+        if outcome == "dies":
             process.die()
-        elif how != "slow":
-            process.report(fails=how == "fails", merging=self.merging)
+        elif outcome != "slow":
+            process.report_load(fails=outcome == "fails", row_batching=self.row_batching)
 
     @property
-    def alive(self) -> list[Process]:
-        """The processes there are."""
+    def alive(self) -> list[ScriptedProcess]:
+        """The processes that have not ended."""
         return [process for process in self.started if process.alive]
 
     @property
-    def able(self) -> list[Process]:
-        """Those that the gateway still listens to, as far as can be told."""
-        return [process for process in self.alive if not (process.kill_wanted or process.silenced)]
+    def connected(self) -> list[ScriptedProcess]:
+        """The processes that the gateway still listens to."""
+        return [process for process in self.alive if not (process.kill_requested or process.sent_garbage)]
 
 
-class Scripted(ProcessWorker):
-    """The real handle, on a process that a test plays."""
+class ScriptedWorker(ProcessWorker):
+    """The real handle, on a scripted process."""
 
     def __init__(
         self,
         source: ModelSource,
-        end: socket.socket,
+        child_socket: socket.socket,
         *,
-        stage: Stage,
+        forkserver: ScriptedForkServer,
         on_exit: Callable[[ProcessWorker], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
-        self._release = _no_release
+        self._release = _noop
         self._released = False
         self._channel = None
+        self._forkserver = forkserver
         self.source = source
-        self.process = Process(self, end, stage=stage)
+        self.process = ScriptedProcess(self, child_socket, forkserver=forkserver)
         self._watcher = cast("ProcessWatcher", self.process)
         self.load_report = LoadReport(0.0)
 
+    def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
+        super().send_batch(requests, on_reply)
+        if self.process.disconnected:
+            self._forkserver.on_unread(requests)
+
     async def close(self) -> None:
-        """The end of its socket is found by the process, which then leaves."""
+        """Close the socket; the process ends when it finds that."""
         self.process.leave_soon()
         await super().close()
 
 
 class ScriptedSpawn(Spawn):
-    """The start of a process that a test plays."""
+    """The real start of a process, on a scripted fork server."""
 
     def __init__(
         self, source: ModelSource, *, forkserver: ForkServer, on_exit: Callable[[ProcessWorker], None]
@@ -250,32 +256,30 @@ class ScriptedSpawn(Spawn):
         self._loop = asyncio.get_running_loop()
         self._forkserver = forkserver
         self._forking = None
-        self._stage = cast("Stage", forkserver)
-        self._parent_socket, far = socket.socketpair()
-        self.worker: Scripted = Scripted(source, far, stage=self._stage, on_exit=on_exit)
+        self._scripted = cast("ScriptedForkServer", forkserver)
+        self._parent_socket, child_socket = socket.socketpair()
+        self.worker: ScriptedWorker = ScriptedWorker(
+            source, child_socket, forkserver=self._scripted, on_exit=on_exit
+        )
 
     def _submit(self) -> None:
-        self._stage.begin(self.worker.process)
+        self._scripted.start(self.worker.process)
 
     def _close_child_ends(self) -> None:
         self.worker.process.die()
 
 
-class AtOnce(Executor):
-    """Runs what it is given in its caller's thread."""
+class InlineExecutor(Executor):
+    """An executor that runs a call in its caller's thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
+        future: Future[Any] = Future()
         try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - it is told to whoever asks for the result
-            done.set_exception(error)
-        return done
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - it belongs to the future
+            future.set_exception(error)
+        return future
 
 
-def _nothing(_: Process) -> None:
-    """Nobody wants to know."""
-
-
-def _no_release() -> None:
-    """It has no files, and no executor."""
+def _noop(*_: object) -> None:
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""A pool whose processes the test plays: models come and go, and no caller is lost or mixed up."""
+"""A pool with scripted processes: models come and go, and each request gets its own outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from tests.workers.conftest import Files, key, load
 from tests.workers.stateful.effort import effort
-from tests.workers.stateful.staged import TURNS, WAITS, Staged
+from tests.workers.stateful.scripted_machine import ITERATIONS, PAUSES, ScriptedMachine
 from workers.errors import (
     CapacityExceeded,
     ModelLoadError,
@@ -23,11 +23,12 @@ from workers.errors import (
     SystemResourcesExhausted,
 )
 from workers.limits import PoolLimits
+from workers.metrics import MODEL_UNLOADS
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, ModelKey, Reply
 
 if TYPE_CHECKING:
-    from tests.workers.stateful.asking import Asked
+    from tests.workers.stateful.ledger import ClientRequest
 
 LIMITS = PoolLimits(
     workers_per_model=1,
@@ -41,205 +42,220 @@ KEYS = [key(name) for name in ("a", "b", "c", "d")]
 MODELS = st.sampled_from(KEYS)
 
 
-class Company(Staged):
-    """Four models share two places: loaded, asked, pinned, unloaded, lost, retired; at last it is closed."""
+class PoolMachine(ScriptedMachine):
+    """Four models share two slots: they are loaded, used, pinned, unloaded, lost and evicted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.files = {of: Files(of, Path("/nowhere")) for of in KEYS}
-        self.loads: dict[ModelKey, Asked] = {}
+        self.files = {model: Files(model, Path("/nowhere")) for model in KEYS}
+        self.loads: dict[ModelKey, ClientRequest] = {}
         self.pinned: set[ModelKey] = set()
-        self.unloads: list[Asked] = []
         self.was_warm: set[ModelKey] = set()
+        self.lost_counts = dict.fromkeys(KEYS, 0)
         self.closing: asyncio.Task[None] | None = None
 
-    @initialize(loaded=st.lists(MODELS, unique=True, min_size=1, max_size=2))
-    def begin(self, loaded: list[ModelKey]) -> None:
-        """Some are warm."""
-        self.pool = self.loop.run(self.opened())
-        for of in loaded:
-            self.load_model(of, 0, True)
+    @initialize(models=st.lists(MODELS, unique=True, min_size=1, max_size=2))
+    def begin(self, models: list[ModelKey]) -> None:
+        """Some models are loaded."""
+        self.pool = self.loop.run(self.open_pool())
+        for model in models:
+            self.load_model(model, 0, True)
 
     @staticmethod
-    async def opened() -> Pool:
+    async def open_pool() -> Pool:
         pool = Pool(lambda: LIMITS)
         await pool.open()
         return pool
 
-    # What callers do
+    # What clients do
 
-    @rule(of=MODELS, turns=TURNS, waits=st.sampled_from([True, True, False]))
-    def load_model(self, of: ModelKey, turns: int, waits: bool) -> None:
-        """One is loaded, unless it is being loaded; what is to fail of that is planned."""
-        if of not in self.loads or self.loads[of].task.done():
-            asked = self.begin_asking(b"load " + of.name.encode(), load(self.pool, self.files[of]))
-            asked.allowed |= {ModelLoadError, SystemResourcesExhausted, CapacityExceeded}
-            self.loads[of] = asked
+    @rule(model=MODELS, iterations=ITERATIONS, waits=st.sampled_from([True, True, False]))
+    def load_model(self, model: ModelKey, iterations: int, waits: bool) -> None:
+        """A model is loaded, unless it is being loaded; its start goes as scripted."""
+        if model not in self.loads or self.loads[model].task.done():
+            request = self.start_client(b"load " + model.name.encode(), load(self.pool, self.files[model]))
+            request.allowed |= {ModelLoadError, SystemResourcesExhausted, CapacityExceeded}
+            self.loads[model] = request
             if self.closing is not None:
-                asked.allowed.add(PoolClosed)
+                request.allowed.add(PoolClosed)
         if waits:
-            self.loop.wait(1.1)  # until the least recently used may go, too
-            self.settled()
-        self.turn(turns)
+            self.loop.advance(1.1)  # until a model that was just loaded may be evicted
+            self.forget_heard()
+        self.spin(iterations)
 
     @rule(
-        of=MODELS, any_warm=st.sampled_from([True, True, True, False]), count=st.integers(1, 3), turns=TURNS
+        model=MODELS,
+        any_warm=st.sampled_from([True, True, True, False]),
+        count=st.integers(1, 3),
+        iterations=ITERATIONS,
     )
-    def ask(self, of: ModelKey, any_warm: bool, count: int, turns: int) -> None:
-        """Some ask one; whoever finds it warm is not told that it is not."""
-        self.loop.turn(1)  # who was to unload it does so before
-        if any_warm and not self.pool.is_loaded(of):
-            of = next(filter(self.pool.is_loaded, KEYS), of)
-        warm = self.pool.is_loaded(of)
+    def predict(self, model: ModelKey, any_warm: bool, count: int, iterations: int) -> None:
+        """Some clients ask for predictions; a model that is loaded does not answer that it is not."""
+        self.loop.spin(1)  # an unload that was asked for begins before
+        if any_warm and not self.pool.is_loaded(model):
+            model = next(filter(self.pool.is_loaded, KEYS), model)
+        warm = self.pool.is_loaded(model)
         for _ in range(count):
-            name = self.named(of.name)
-            asked = self.begin_asking(name, self.pool.predict(of, Job(name)))
+            name = self.create_name(model.name)
+            request = self.start_client(name, self.pool.predict(model, Job(name)))
             if self.closing is not None:
-                asked.allowed.add(PoolClosed)
+                request.allowed.add(PoolClosed)
             if not warm:
-                asked.allowed.add(ModelNotLoaded)
+                request.allowed.add(ModelNotLoaded)
             elif len(self.unanswered()) > LIMITS.max_queue:
-                asked.allowed.add(QueueFull)
-        self.turn(1 + turns)
+                request.allowed.add(QueueFull)
+        self.spin(1 + iterations)
 
-    @rule(of=MODELS, really=st.sampled_from([False, False, True]), turns=TURNS)
-    def unload(self, of: ModelKey, really: bool, turns: int) -> None:
-        """It goes once it has answered, or its time is over; not where it is pinned."""
+    @rule(model=MODELS, really=st.sampled_from([False, False, True]), iterations=ITERATIONS)
+    def unload(self, model: ModelKey, really: bool, iterations: int) -> None:
+        """A model is unloaded, unless it is pinned, after its last reply or the time of a request."""
         if not really:
             return
-        asked = self.begin_asking(b"unload " + of.name.encode(), self.pool.unload(of))
-        self.unloads.append(asked)
-        if of in self.pinned:
-            asked.allowed.add(ModelPinned)
+        request = self.start_client(b"unload " + model.name.encode(), self.pool.unload(model))
+        if model in self.pinned:
+            request.allowed.add(ModelPinned)
         else:
-            self.was_warm.discard(of)
-            self.allow_of(of, PoolClosed)
-        self.turn(turns)
+            self.was_warm.discard(model)
+            self.allow_for(model, PoolClosed)
+        self.spin(iterations)
 
-    @rule(of=MODELS)
-    def pin(self, of: ModelKey) -> None:
-        """It stays from now on, or no longer."""
-        if of in self.pinned:
-            self.pinned.discard(of)
-            self.pool.unpin(of)
+    @rule(model=MODELS)
+    def pin_or_unpin(self, model: ModelKey) -> None:
+        """A pinned model stays loaded."""
+        if model in self.pinned:
+            self.pinned.discard(model)
+            self.pool.unpin(model)
         else:
-            self.loop.turn(1)  # who was to unload it does so before
+            self.loop.spin(1)  # an unload that was asked for begins before
             self.was_warm = {each for each in KEYS if self.pool.is_loaded(each)}
-            self.pinned.add(of)
-            self.pool.pin(of)
+            self.pinned.add(model)
+            self.pool.pin(model)
 
-    @rule(seconds=st.one_of(WAITS, st.just(70.0)))
+    @rule(seconds=st.one_of(PAUSES, st.just(70.0)))
     def wait(self, seconds: float) -> None:
-        """Time passes; a model that nobody has asked for is retired."""
-        idle = {of for of in KEYS if self.pool.is_loaded(of) and not self.waits(of) and of not in self.pinned}
-        self.loop.wait(seconds)
-        self.settled()
-        for of in idle if seconds > LIMITS.idle_seconds else ():
-            if not self.is_of(self.loads.get(of), done=False) and of not in self.reloaded():
-                assert not self.pool.is_loaded(of), "nobody asks for it, and it stays"
+        """Time passes; a model without requests is evicted."""
+        idle = {
+            model
+            for model in KEYS
+            if self.pool.is_loaded(model) and not self.has_requests(model) and model not in self.pinned
+        }
+        self.loop.advance(seconds)
+        self.forget_heard()
+        for model in idle if seconds > LIMITS.idle_seconds else ():
+            if not self.is_loading(model) and model not in self.just_loaded():
+                assert not self.pool.is_loaded(model), "it has no requests, and is not evicted"
 
     @precondition(lambda self: self.closing is None)
-    @rule(drain=st.sampled_from([0.0, 1.0, 30.0]), often=st.sampled_from([False] * 15 + [True]), turns=TURNS)
-    def close(self, drain: float, often: bool, turns: int) -> None:
+    @rule(
+        drain_seconds=st.sampled_from([0.0, 1.0, 30.0]),
+        really=st.sampled_from([False] * 15 + [True]),
+        iterations=ITERATIONS,
+    )
+    def close(self, drain_seconds: float, really: bool, iterations: int) -> None:
         """The pool is closed; seldom, since nothing happens after that."""
-        if often:
-            self.begin_to_close(drain)
-        self.turn(turns)
+        if really:
+            self.start_close(drain_seconds)
+        self.spin(iterations)
 
-    def begin_to_close(self, drain: float) -> None:
+    def start_close(self, drain_seconds: float) -> None:
         self.allow(PoolClosed)
-        self.closing = self.loop.create_task(self.pool.close(drain_seconds=drain))
-
-    # The model's own
+        self.closing = self.loop.create_task(self.pool.close(drain_seconds=drain_seconds))
 
     @invariant()
-    def all_in_order(self) -> None:
-        """The bound holds, what is pinned stays, and whoever has heard has heard what is its own."""
-        for of in KEYS:
-            if str(of) in self.stage.lost:
-                self.was_warm.discard(of)
-                self.allow_of(of, PoolClosed)
-                self.allow_of(of, ModelLoadError)
-        self.stage.lost.clear()
-        for asked in self.asked:
-            if asked.task.done() and not asked.checked:
-                self.check(asked)
-        assert not self.loop.raised, self.loop.raised
-        assert not self.stage.troubles, self.stage.troubles
-        states = self.pool.statuses()
-        assert len(states) <= LIMITS.max_loaded_models
-        warm = {of for of, state in states.items() if state.state == "warm"}
+    def everything_is_right(self) -> None:
+        """The limit is kept, a pinned model stays, and each client gets its own outcome."""
+        self.allow_errors_of_lost_models()
+        for request in self.requests:
+            if request.task.done() and not request.checked:
+                self.check(request)
+        assert not self.loop.errors, self.loop.errors
+        assert not self.forkserver.logged_exceptions, self.forkserver.logged_exceptions
+        statuses = self.pool.statuses()
+        assert len(statuses) <= LIMITS.max_loaded_models
+        warm = {model for model, status in statuses.items() if status.state == "warm"}
         if self.closing is None:
-            assert self.was_warm & self.pinned <= warm, "it was pinned, and is gone"
+            assert self.was_warm & self.pinned <= warm, "it is pinned, and was unloaded"
         self.was_warm = warm
-        for of, files in self.files.items():
+        for model, files in self.files.items():
             assert files.left <= files.entered
-            assert files.entered - files.left >= (of in warm), "its files went before it"
+            assert files.entered - files.left >= (model in warm), "its files were released before it ended"
 
-    def check(self, asked: Asked) -> None:
-        told = self.ledger.check(asked, self.loop.time(), request_seconds=LIMITS.request_seconds)
-        if isinstance(told, CapacityExceeded):
-            others = {of for of in KEYS if of in self.pinned}
-            waited = self.loop.time() - asked.since
-            assert waited >= LIMITS.request_seconds or len(others) >= LIMITS.max_loaded_models
-        elif hasattr(told, "body"):
-            assert isinstance(told, Reply)
-            assert told.body == b"answer to " + asked.name, "another's answer"
-            assert told.body in self.ledger.said[asked.name], "an answer that nobody gave"
+    # The model of it
 
-    def waits(self, of: ModelKey) -> bool:
-        return any(asked.name.startswith(of.name.encode()) for asked in self.unanswered())
+    def allow_errors_of_lost_models(self) -> None:
+        """Allow errors to the requests of a model whose last worker was lost."""
+        for model in KEYS:
+            count = self.pool.counters.value(MODEL_UNLOADS, model.name, model.version, "lost")
+            if count > self.lost_counts[model]:
+                self.lost_counts[model] = count
+                self.was_warm.discard(model)
+                self.allow_for(model, PoolClosed)
+                self.allow_for(model, ModelLoadError)
 
-    def allow_of(self, of: ModelKey, kind: type[BaseException]) -> None:
-        for asked in self.asked:
-            if asked.name.startswith(of.name.encode()) and not asked.checked:
-                asked.allowed.add(kind)
+    def check(self, request: ClientRequest) -> None:
+        outcome = self.ledger.check(request, self.loop.time(), request_seconds=LIMITS.request_seconds)
+        if isinstance(outcome, CapacityExceeded):
+            waited = self.loop.time() - request.since
+            assert waited >= LIMITS.request_seconds or len(self.pinned) >= LIMITS.max_loaded_models
+        elif hasattr(outcome, "body"):
+            assert isinstance(outcome, Reply)
+            assert outcome.body == b"answer to " + request.name, "the reply to another request"
+            assert outcome.body in self.ledger.replies[request.name], "a reply that no process sent"
 
-    @staticmethod
-    def is_of(asked: Asked | None, *, done: bool) -> bool:
-        return asked is not None and asked.task.done() == done
+    def has_requests(self, model: ModelKey) -> bool:
+        return any(request.name.startswith(model.name.encode()) for request in self.unanswered())
 
-    def reloaded(self) -> set[ModelKey]:
-        return {of for of, asked in self.loads.items() if not asked.checked}
+    def allow_for(self, model: ModelKey, error: type[BaseException]) -> None:
+        """Allow the requests of a model to end with an error."""
+        for request in self.requests:
+            if request.name.startswith(model.name.encode()) and not request.checked:
+                request.allowed.add(error)
+
+    def is_loading(self, model: ModelKey) -> bool:
+        request = self.loads.get(model)
+        return request is not None and not request.task.done()
+
+    def just_loaded(self) -> set[ModelKey]:
+        return {model for model, request in self.loads.items() if not request.checked}
 
     # The end
 
     def teardown(self) -> None:
-        with self.house:
+        with self.resources:
             if hasattr(self, "pool"):
-                self.come_to_rest()
-                self.end()
+                self.finish_requests()
+                self.check_close()
 
-    def come_to_rest(self) -> None:
-        """Every process answers: everybody hears."""
+    def finish_requests(self) -> None:
+        """Let every process reply: each client gets its outcome."""
         for _ in range(200):
-            self.play_on()
-            self.all_in_order()
-            self.loop.wait(0.3)
-            self.settled()
+            self.let_all_reply()
+            self.everything_is_right()
+            self.loop.advance(0.3)
+            self.forget_heard()
             if not self.unanswered():
-                self.all_in_order()
+                self.everything_is_right()
                 return
-        pytest.fail(f"{[asked.name for asked in self.unanswered()]} wait")
+        pytest.fail(f"{[request.name for request in self.unanswered()]} wait")
 
-    def end(self) -> None:
-        """It closes in a moment, and nothing is left."""
-        self.ledger.judge()
+    def check_close(self) -> None:
+        """The pool closes in a few seconds, and leaves no process, file, task or timer."""
+        self.ledger.check_crash_reports()
         if self.closing is None:
-            self.begin_to_close(60.0)
+            self.start_close(60.0)
         assert self.closing is not None
         for _ in range(10):
-            self.play_on()
-            self.loop.wait(1.0)
+            self.let_all_reply()
+            self.loop.advance(1.0)
         self.closing.result()
-        self.loop.wait(1.0)
-        assert not self.stage.alive
+        self.loop.advance(1.0)
+        assert not self.forkserver.alive
         assert not self.pool.statuses()
         assert all(files.entered == files.left for files in self.files.values())
         assert not asyncio.all_tasks(self.loop)
         assert not self.loop.timers()
-        assert not self.loop.raised
+        assert not self.loop.errors
 
 
-TestCompany = Company.TestCase
-TestCompany.settings = effort(40, 25)
+TestPool = PoolMachine.TestCase
+TestPool.settings = effort(40, 25)

@@ -1,9 +1,8 @@
-"""One real process with a real model, whatever is done to it: each batch is heard of once."""
+"""A worker with a real process and model: each batch gets one outcome, whatever is done to the process."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import orjson
-import psutil
 import pytest
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.support.models import body
 from tests.workers.conftest import key
 from tests.workers.stateful.effort import effort
+from tests.workers.stateful.real_machine import TIMEOUT_SECONDS, RealMachine
 from workers.errors import WorkerCrashed
 from workers.process.forkserver import ForkServer
 from workers.process.launcher import launch
@@ -38,232 +30,223 @@ if TYPE_CHECKING:
     from workers.process.channel import BatchOutcome
     from workers.process.worker import ProcessWorker
 
-SECONDS = 60.0  # for what takes a moment
-NAMES = st.lists(st.sampled_from(["x", "raise", "exit", "sleep 0.02"]), min_size=1, max_size=4)
+COMMANDS = st.lists(st.sampled_from(["x", "raise", "exit", "sleep 0.02"]), min_size=1, max_size=4)
 
 
 class Batch:
-    """What was asked under which number, and how often and what was heard."""
+    """A batch of jobs, and its outcomes: exactly one in the end."""
 
-    def __init__(self, number: int, words: list[str]) -> None:
+    def __init__(self, number: int, commands: list[str]) -> None:
         self.number = number
-        self.words = words
-        self.heard: list[BatchOutcome] = []
-        self.over = asyncio.Event()
+        self.commands = commands
+        self.outcomes: list[BatchOutcome] = []
+        self.done = asyncio.Event()
 
     @property
     def jobs(self) -> list[Job]:
-        """Each says its own name at last, in its answer or in its failure."""
-        last = [f"{'raise' if word == 'raise' else 'say'} {name}" for word, name in self.named()]
+        """Jobs whose replies or failures name them."""
+        last = [f"{'raise' if command == 'raise' else 'say'} {name}" for command, name in self.named()]
         return [
-            Job(body(do=[word if word != "raise" else "x", say]))
-            for word, say in zip(self.words, last, strict=True)
+            Job(body(do=[command if command != "raise" else "x", say]))
+            for command, say in zip(self.commands, last, strict=True)
         ]
 
     @property
     def expected(self) -> list[str]:
-        """What their answers say."""
-        return ["SystemExit" if word == "exit" else name for word, name in self.named()]
+        """What the replies or failures say."""
+        return ["SystemExit" if command == "exit" else name for command, name in self.named()]
 
     def named(self) -> list[tuple[str, str]]:
-        return [(word, f"{self.number}.{place}") for place, word in enumerate(self.words)]
+        return [(command, f"{self.number}.{index}") for index, command in enumerate(self.commands)]
 
-    def hear(self, heard: BatchOutcome) -> None:
-        self.heard.append(heard)
-        self.over.set()
+    def on_reply(self, outcome: BatchOutcome) -> None:
+        self.outcomes.append(outcome)
+        self.done.set()
 
 
-class Life(RuleBasedStateMachine):
-    """It is started, asked, stopped and continued, killed at work and idle, closed; `state` is the model."""
+class WorkerMachine(RealMachine):
+    """A worker is started, given batches, stopped and continued, killed and closed; `state` is the model."""
 
-    def __init__(self, folder: Path, starter: ThreadPoolExecutor) -> None:
+    def __init__(self, folder: Path, spawn_executor: ThreadPoolExecutor) -> None:
         super().__init__()
         self.folder = folder
-        self.starter = starter
-        self.runner = asyncio.Runner()
-        self.loop = self.runner.get_loop()
+        self.spawn_executor = spawn_executor
         self.state = "cold"
-        self.deaths: list[ProcessWorker] = []
-        self.starts = self.first = 0
+        self.exits: list[ProcessWorker] = []
+        self.start_count = self.first_batch = 0
         self.batches: list[Batch] = []
         self.stopped = False
-        self.template = ForkServer()
-        self.template.ensure_running()
-        gc.collect()
-        self.descriptors = psutil.Process().num_fds()
-
-    def run(self, work: Any) -> Any:
-        return self.runner.run(asyncio.wait_for(work, SECONDS))
+        self.forkserver = ForkServer()
+        self.forkserver.ensure_running()
+        self.count_descriptors()
 
     @initialize()
     def begin(self) -> None:
-        """Most of what can happen needs one that is warm."""
+        """A worker is started, since most operations need one."""
         self.start()
 
     @precondition(lambda self: self.state in {"cold", "dead"})
     @rule()
     def start(self) -> None:
-        """One is started."""
-        self.worker = self.run(self.started())
+        """A worker is started."""
+        self.worker = self.run(self.start_worker())
         self.pid = self.worker.pid
-        self.starts += 1
-        self.first = len(self.batches)
+        self.start_count += 1
+        self.first_batch = len(self.batches)
         self.state, self.stopped = "warm", False
         assert self.worker.connected
         assert not self.worker.dead
 
-    async def started(self) -> ProcessWorker:
+    async def start_worker(self) -> ProcessWorker:
         source = ModelSource(key("commands"), str(self.folder))
         return await launch(
             source,
-            forkserver=self.template,
-            spawn_executor=self.starter,
-            seconds=SECONDS,
-            on_exit=self.deaths.append,
+            forkserver=self.forkserver,
+            spawn_executor=self.spawn_executor,
+            seconds=TIMEOUT_SECONDS,
+            on_exit=self.exits.append,
         )
 
     @precondition(lambda self: self.state in {"cold", "dead"})
-    @rule(turns=st.sampled_from([0, 1, 2, 3, 5, 8, 100]))
-    def start_and_think_better_of_it(self, turns: int) -> None:
-        """A start that is cancelled leaves no process; its death is told of, once, all the same."""
-        before = len(self.deaths)
-        self.run(self.given_up(turns))
-        assert len(self.deaths) <= before + 1
-        self.deaths[before:] = []
+    @rule(iterations=st.sampled_from([0, 1, 2, 3, 5, 8, 100]))
+    def cancel_start(self, iterations: int) -> None:
+        """A start that is cancelled leaves no process; its exit is reported at most once."""
+        before = len(self.exits)
+        self.run(self.start_and_cancel(iterations))
+        assert len(self.exits) <= before + 1
+        self.exits[before:] = []
 
-    async def given_up(self, turns: int) -> None:
-        start = asyncio.create_task(self.started())
-        for _ in range(turns):
-            await asyncio.sleep(0.001 if turns == 100 else 0)
+    async def start_and_cancel(self, iterations: int) -> None:
+        start = asyncio.create_task(self.start_worker())
+        for _ in range(iterations):
+            await asyncio.sleep(0.001 if iterations == 100 else 0)
         start.cancel()
         with suppress(asyncio.CancelledError):
             await (await start).kill()
 
     @precondition(lambda self: self.state == "warm")
-    @rule(words=NAMES, waits=st.booleans())
-    def ask(self, words: list[str], waits: bool) -> None:
-        """It is given a batch, beside those that it may have."""
-        batch = self.given(words)
+    @rule(commands=COMMANDS, waits=st.booleans())
+    def send_batch(self, commands: list[str], waits: bool) -> None:
+        """The worker is given a batch, beside those that it may have."""
+        batch = self.send(commands)
         if waits and not self.stopped:
-            self.run(batch.over.wait())
+            self.run(batch.done.wait())
 
-    def given(self, words: list[str]) -> Batch:
-        async def give() -> Batch:
-            batch = Batch(len(self.batches), words)
-            self.worker.send_batch(batch.jobs, batch.hear)
-            assert not batch.heard, "it is told before it has asked"
+    def send(self, commands: list[str]) -> Batch:
+        async def send() -> Batch:
+            batch = Batch(len(self.batches), commands)
+            self.worker.send_batch(batch.jobs, batch.on_reply)
+            assert not batch.outcomes, "the callback was called before the call returned"
             return batch
 
-        batch: Batch = self.run(give())
+        batch: Batch = self.run(send())
         self.batches.append(batch)
         return batch
 
     @precondition(lambda self: self.state == "warm" and not self.stopped)
     @rule(behind=st.integers(0, 2))
-    def ask_for_its_death(self, behind: int) -> None:
-        """A batch ends it; those behind are told so."""
-        for words in (["x", "die"], *(["x"] for _ in range(behind))):
-            self.given(words)
-        self.run(self.worker._watcher.dead.wait())
-        self.dead()
+    def crash(self, behind: int) -> None:
+        """A batch ends the process; the batches behind it are answered too."""
+        for commands in (["x", "die"], *(["x"] for _ in range(behind))):
+            self.send(commands)
+        self.wait_for_exit()
 
     @precondition(lambda self: self.state == "warm")
     @rule(number=st.sampled_from([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
-    def kill_from_without(self, number: int) -> None:
-        """Somebody ends it, at work or idle."""
+    def end_by_signal(self, number: int) -> None:
+        """A signal ends the process, busy or idle."""
         os.kill(self.pid, signal.SIGKILL if self.stopped else number)
+        self.wait_for_exit()
+
+    def wait_for_exit(self) -> None:
         self.run(self.worker._watcher.dead.wait())
-        self.dead()
+        self.check_dead()
 
     @precondition(lambda self: self.state == "warm")
     @rule()
-    def stop(self) -> None:
-        """It is stopped, or goes on."""
+    def stop_or_continue(self) -> None:
+        """The process is stopped, or continues."""
         os.kill(self.pid, signal.SIGCONT if self.stopped else signal.SIGSTOP)
         self.stopped = not self.stopped
 
     @precondition(lambda self: self.state != "cold")
     @rule(times=st.integers(1, 2))
     def kill(self, times: int) -> None:
-        """Its owner ends it, whatever it does; twice is as good as once."""
+        """The owner kills the process, whatever it does; to do so twice does no harm."""
         for _ in range(times):
             self.run(self.worker.kill())
-        self.dead()
+        self.check_dead()
 
     @precondition(lambda self: self.state != "cold" and not self.stopped)
     @rule()
     def close(self) -> None:
-        """Its owner lets it end."""
+        """The owner lets the process end."""
         self.run(self.worker.close())
-        self.dead()
+        self.check_dead()
 
     @precondition(lambda self: self.state == "dead")
     @rule()
-    def ask_the_dead(self) -> None:
-        """Who asks it is told, later."""
-        batch = self.given(["x"])
-        self.run(batch.over.wait())
-        assert isinstance(batch.heard[0], WorkerCrashed)
+    def send_to_the_dead(self) -> None:
+        """A batch for a dead worker gets its outcome too, later."""
+        batch = self.send(["x"])
+        self.run(batch.done.wait())
+        assert isinstance(batch.outcomes[0], WorkerCrashed)
 
-    def dead(self) -> None:
-        """All who waited hear of it."""
+    def check_dead(self) -> None:
+        """Check that all batches have an outcome, and that the exit was reported once."""
         self.state = "dead"
-        self.run(self.all_heard())
-        assert self.deaths.count(self.worker) == 1
+        self.run(self.wait_for_all())
+        assert self.exits.count(self.worker) == 1
         assert not self.worker.connected
         assert self.worker.dead
 
-    async def all_heard(self) -> None:
+    async def wait_for_all(self) -> None:
         for batch in self.batches:
-            await batch.over.wait()
+            await batch.done.wait()
 
     @invariant()
-    def each_is_told_once(self) -> None:
-        """In order, its own, whole or not at all."""
+    def each_batch_has_one_outcome(self) -> None:
+        """The outcomes come in order, and each is the batch's own: all of its replies, or a crash."""
         self.run(asyncio.sleep(0))
-        assert [worker for worker in self.deaths if self.deaths.count(worker) > 1] == []
-        assert len(self.deaths) <= self.starts
-        order = [bool(batch.heard) for batch in self.batches]
-        assert order == sorted(order, reverse=True), "a later batch was heard of first"
+        assert [worker for worker in self.exits if self.exits.count(worker) > 1] == []
+        assert len(self.exits) <= self.start_count
+        order = [bool(batch.outcomes) for batch in self.batches]
+        assert order == sorted(order, reverse=True), "a later batch had its outcome first"
         for batch in self.batches:
-            assert len(batch.heard) <= 1
-            if batch.heard and not isinstance(batch.heard[0], WorkerCrashed):
-                answers, seconds = batch.heard[0]
+            assert len(batch.outcomes) <= 1
+            if batch.outcomes and not isinstance(batch.outcomes[0], WorkerCrashed):
+                replies, seconds = batch.outcomes[0]
                 assert seconds >= 0
-                assert [self.told(answer) for answer in answers] == batch.expected
+                assert [self.name_in(reply) for reply in replies] == batch.expected
 
     @staticmethod
-    def told(answer: Any) -> str:
-        """The name that an answer says, or that its failure tells."""
-        if isinstance(answer, Failure):
-            return answer.text.split()[0] if answer.exception == "ValueError" else answer.exception
-        assert isinstance(answer, Reply)
-        (name,) = orjson.loads(answer.body)
+    def name_in(reply: Any) -> str:
+        """Return the name in a reply or a failure."""
+        if isinstance(reply, Failure):
+            return reply.text.split()[0] if reply.exception == "ValueError" else reply.exception
+        assert isinstance(reply, Reply)
+        (name,) = orjson.loads(reply.body)
         return str(name)
-
-    def since_the_start(self) -> list[Batch]:
-        return self.batches[self.first :]
 
     def teardown(self) -> None:
         with self.runner:
             if self.state == "warm":
                 if self.stopped:
-                    self.stop()
-                self.run(self.all_heard())
-                assert not any(isinstance(batch.heard[0], WorkerCrashed) for batch in self.since_the_start())
+                    self.stop_or_continue()
+                self.run(self.wait_for_all())
+                latest = self.batches[self.first_batch :]
+                assert not any(isinstance(batch.outcomes[0], WorkerCrashed) for batch in latest)
                 self.close()
-            assert len(self.deaths) == self.starts
-            self.run(asyncio.sleep(0.1))  # the notice that is given of a death is over
-            assert len(asyncio.all_tasks(self.loop)) == 0
-        self.deaths.clear()
-        del self.worker
-        gc.collect()
-        assert psutil.Process().num_fds() <= self.descriptors
+            assert len(self.exits) == self.start_count
+            self.exits.clear()
+            del self.worker
+            self.wait_until_cleaned_up()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_life(folders: dict[str, Path]) -> None:
-    """Whatever is done to a worker, in any order."""
-    with ThreadPoolExecutor(2) as starter:
-        life = partial(Life, folders["commands"], starter)
-        run_state_machine_as_test(life, settings=effort(8, 8, shrinks=False))  # type: ignore[arg-type] # it is called
+def test_worker(folders: dict[str, Path]) -> None:
+    """A worker stays right whatever is done to it, in any order."""
+    with ThreadPoolExecutor(2) as spawn_executor:
+        machine = partial(WorkerMachine, folders["commands"], spawn_executor)
+        run_state_machine_as_test(machine, settings=effort(8, 8, shrinks=False))  # type: ignore[arg-type] # it is called
