@@ -22,9 +22,9 @@ from typing import Final
 from workers.metrics import CounterSpec
 
 INTERNAL_ERRORS: Final = CounterSpec(
-    "unexpected_errors",
-    "Errors that nothing was prepared for, by where: a request, a task of the gateway's own, the event loop.",
-    ("where",),
+    "internal_errors",
+    "Errors that the gateway has no handling for, by component: request, a background task, or event loop.",
+    ("component",),
 )
 
 
@@ -81,11 +81,11 @@ class CacheUnusable(GatewayError):
 
 
 _KINDS: Final = {
-    ArtifactLocationForbidden: "refused",
-    ArtifactsNotFound: "gone",
-    BadUpstreamResponse: "wrong",
-    UpstreamUnavailable: "away",
-    UpstreamTimeout: "slow",
+    ArtifactLocationForbidden: "forbidden",
+    ArtifactsNotFound: "not_found",
+    BadUpstreamResponse: "bad_response",
+    UpstreamUnavailable: "unavailable",
+    UpstreamTimeout: "timeout",
     CacheFull: "cache_full",
     CacheUnusable: "cache_unusable",
 }

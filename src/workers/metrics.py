@@ -33,39 +33,40 @@ Series = tuple[CounterSpec, tuple[str, ...]]
 
 
 WORKER_STARTS: Final = CounterSpec(
-    "worker_starts", "Worker processes that were started and loaded their model.", ("model", "version")
+    "worker_starts", "Worker processes that started and loaded their model.", ("model", "version")
 )
-WORKER_DEATHS: Final = CounterSpec(
-    "worker_deaths",
-    "Worker processes that ended unasked (died), or were ended since they did not answer in time (hung).",
+WORKER_EXITS: Final = CounterSpec(
+    "worker_exits",
+    "Unplanned exits of worker processes: crash, or timeout (killed because it did not reply in time).",
     ("model", "version", "reason"),
 )
-REQUESTS_RETRIED: Final = CounterSpec(
-    "requests_retried", "Requests given to another worker since theirs died.", ("model", "version")
+PREDICTION_RETRIES: Final = CounterSpec(
+    "prediction_retries", "Requests run again by another worker because theirs crashed.", ("model", "version")
 )
-REQUESTS_DROPPED: Final = CounterSpec(
-    "requests_dropped",
-    "Requests taken out of the queue unanswered: their client went away or their time was over.",
-    ("model", "version"),
+PREDICTIONS_ABANDONED: Final = CounterSpec(
+    "predictions_abandoned",
+    "Requests removed from the queue without an answer: disconnect of the client, or timeout.",
+    ("model", "version", "reason"),
 )
 QUEUE_REJECTIONS: Final = CounterSpec(
-    "queue_refusals", "Requests refused since too many waited for the version.", ("model", "version")
+    "queue_rejections", "Requests rejected because too many waited for the version.", ("model", "version")
 )
 MODEL_LOADS: Final = CounterSpec(
     "model_loads",
-    "Loads of a model version by how they ended: loaded or failed.",
+    "Loads of a model version by outcome: loaded or failed.",
     ("model", "version", "outcome"),
 )
 MODEL_UNLOADS: Final = CounterSpec(
     "model_unloads",
-    "Models unloaded, by reason: idle, room (for another), memory (over the budget), asked, lost, closing.",
+    "Models unloaded, by reason: idle, capacity (another model needed the slot), memory (over the limit), "
+    "request, failed (no worker could be started) or shutdown.",
     ("model", "version", "reason"),
 )
 COUNTER_SPECS: Final = (
     WORKER_STARTS,
-    WORKER_DEATHS,
-    REQUESTS_RETRIED,
-    REQUESTS_DROPPED,
+    WORKER_EXITS,
+    PREDICTION_RETRIES,
+    PREDICTIONS_ABANDONED,
     QUEUE_REJECTIONS,
     MODEL_LOADS,
     MODEL_UNLOADS,

@@ -45,7 +45,7 @@ async def page(gateway: Process) -> Shown:
 
 
 def answered(shown: Shown) -> float:
-    return shown.of("gateway_requests_total", **REQUESTS, status="200")
+    return shown.of("gateway_http_requests_total", **REQUESTS, code="200")
 
 
 def processes(shown: Shown, name: str) -> set[str]:
@@ -88,8 +88,8 @@ async def test_any_process_shows_all(start: Callable[..., Process]) -> None:
             assert processes(shown, name) == {"1", "2"}, name
         assert shown.of("gateway_process_starts_total") == 2
         assert shown.of("gateway_worker_starts_total", model="api-commands") == 2
-        assert shown.of("gateway_invocation_seconds_count", status="2xx") == MANY
-        assert shown.of("gateway_workers_warm", model="api-commands", process="1") == 1
+        assert shown.of("gateway_prediction_duration_seconds_count", code="2xx") == MANY
+        assert shown.of("gateway_workers", model="api-commands", process="1") == 1
 
     victim = min(pid for pid in descendants(gateway.pid) if parent(pid) == gateway.pid)
     os.kill(victim, signal.SIGKILL)

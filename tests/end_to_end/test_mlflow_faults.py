@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api.keys import COMPONENTS
-from gateway.catalog.catalog import STALE_RESOLUTIONS
+from gateway.catalog.catalog import STALE_HITS
 from tests.support import waiting
 from tests.support.callers import CALLERS, calling
 from tests.support.faulty_proxy import Front, front
@@ -111,7 +111,7 @@ async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fau
     note(f"MLflow {fault}", refusal=refusal, reached=reached, answered=answered, right=callers.right)
     assert callers.wrong == {}
     assert callers.right > during > CALLERS
-    assert served.app[COMPONENTS].counters.value(STALE_RESOLUTIONS) > 0
+    assert served.app[COMPONENTS].counters.value(STALE_HITS) > 0
 
 
 async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:

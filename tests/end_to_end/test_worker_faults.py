@@ -18,7 +18,7 @@ from tests.support.figures import note
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.http_clients import clients, told
 from tests.support.waiting import until
-from workers.metrics import REQUESTS_RETRIED, WORKER_DEATHS, WORKER_STARTS
+from workers.metrics import PREDICTION_RETRIES, WORKER_EXITS, WORKER_STARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,9 @@ async def test_killed_under_load(
                 pauses.append(monotonic() - moment)
         assert seen.wrong == []
         assert seen.refused == []
-        assert tally.value(WORKER_DEATHS, *_COMMANDS, "died") == 10
+        assert tally.value(WORKER_EXITS, *_COMMANDS, "crash") == 10
         assert tally.value(WORKER_STARTS, *_COMMANDS) == 12
-        assert tally.value(REQUESTS_RETRIED, *_COMMANDS) > 0
+        assert tally.value(PREDICTION_RETRIES, *_COMMANDS) > 0
         note(
             f"worker {number.name} under load",
             replaced_longest=max(pauses),
@@ -120,7 +120,7 @@ async def test_a_poisonous_body(
                 assert {status for status, _, _ in poisoned} == {500}
                 assert {answer["error_code"] for _, _, answer in poisoned} == {"MODEL_ERROR"}
         assert (seen.wrong, seen.refused) == ([], [])
-        deaths = gateway.app[COMPONENTS].counters.value(WORKER_DEATHS, *_COMMANDS, "died")
+        deaths = gateway.app[COMPONENTS].counters.value(WORKER_EXITS, *_COMMANDS, "crash")
         least, most = (0, 0) if deadly == "exit" else (16, 24)  # two each, and perhaps one with others
         assert least <= deaths <= most
         note(f"body that lets its worker {deadly}", deaths=deaths, others_failed=len(seen.refused))
@@ -161,7 +161,7 @@ async def test_a_hung_model(mlflow_server: MlflowServer, registered: list[str], 
         assert [answer["predictions"] for _, _, answer in answered] == [[str(n)] for n in range(CLIENTS)]
         assert pids(gateway) != [before]
         assert not psutil.pid_exists(before)
-        assert gateway.app[COMPONENTS].counters.value(WORKER_DEATHS, *_COMMANDS, "hung") == 1
+        assert gateway.app[COMPONENTS].counters.value(WORKER_EXITS, *_COMMANDS, "timeout") == 1
         note("predict that never returns", told_after=waited, others_answered_after=monotonic() - moment)
 
 

@@ -18,7 +18,7 @@ from tests.support.commands import descendants
 if TYPE_CHECKING:
     from tests.soak.stage import Stage
 
-_TASKS: Final = re.compile(r"^gateway_tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+_TASKS: Final = re.compile(r"^gateway_asyncio_tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 _TEMPLATE: Final = "multiprocessing.forkserver"
 _GROWTH: Final = 1.15
 _MORE_BYTES: Final = 10 * 2**20

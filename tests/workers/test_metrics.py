@@ -23,7 +23,7 @@ def test_a_thousand_versions_have_series_of_their_own() -> None:
     counters = Counters()
     for number in range(1_300):
         counters.increment(WORKER_STARTS, "often", "1")
-        for spec, labels in ((WORKER_STARTS, ()), (MODEL_LOADS, ("loaded",)), (MODEL_UNLOADS, ("room",))):
+        for spec, labels in ((WORKER_STARTS, ()), (MODEL_LOADS, ("loaded",)), (MODEL_UNLOADS, ("capacity",))):
             counters.increment(spec, "nightly", str(number), *labels)
         counters.increment(PLAIN)
     assert counters.value(PLAIN) == 1_300
@@ -31,7 +31,7 @@ def test_a_thousand_versions_have_series_of_their_own() -> None:
     assert counters.value(MODEL_LOADS, "nightly", "1299", "loaded") == 1
     versions = {labels[:2] for spec, labels in counters.counts if spec.by_version}
     assert len(versions) == 1_001
-    for spec, labels in ((MODEL_LOADS, ("loaded",)), (MODEL_UNLOADS, ("room",))):
+    for spec, labels in ((MODEL_LOADS, ("loaded",)), (MODEL_UNLOADS, ("capacity",))):
         assert counters.value(spec, "other", "other", *labels) == 301
         assert sum(times for (counted, _), times in counters.counts.items() if counted is spec) == 1_300
 

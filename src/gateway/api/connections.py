@@ -34,9 +34,9 @@ _CLOSE_BATCH_SIZE: Final = 64  # idle connections closed in one sweep if descrip
 
 CONNECTIONS_CLOSED: Final = CounterSpec(
     "connections_closed",
-    "Connections closed by the gateway: stalled (the client read too little of its response), unsent (one of"
-    " the slowest clients while all unsent responses took too much memory), or crowded (one of the longest"
-    " idle connections while there were too many).",
+    "Connections closed by the gateway: slow_reader (the client read too little of its response),"
+    " send_buffer (one of the slowest clients while all unsent responses took too much memory), or limit (one"
+    " of the longest idle connections while there were too many).",
     ("reason",),
 )
 
@@ -130,7 +130,7 @@ class ConnectionMonitor:
                 stalled,
                 _MIN_PROGRESS_BYTES // 1024,
                 self._stalled_seconds,
-                extra={"event": "connections_closed", "reason": "stalled", "connections": stalled},
+                extra={"event": "connections_closed", "reason": "slow_reader", "connections": stalled},
             )
 
     def _abort_if_stalled(self, state: _ConnectionState, now: float) -> bool:
@@ -143,7 +143,7 @@ class ConnectionMonitor:
             state.unsent_bytes, state.last_progress = unsent, now
         elif now - state.last_progress >= self._stalled_seconds:
             state.transport.abort()
-            self._counters.increment(CONNECTIONS_CLOSED, "stalled")
+            self._counters.increment(CONNECTIONS_CLOSED, "slow_reader")
             return True
         return False
 
@@ -163,7 +163,7 @@ class ConnectionMonitor:
             if excess <= 0:
                 break
             state.transport.abort()
-            self._counters.increment(CONNECTIONS_CLOSED, "unsent")
+            self._counters.increment(CONNECTIONS_CLOSED, "send_buffer")
             excess -= size
             closed += 1
         if closed:
@@ -210,7 +210,7 @@ class ConnectionMonitor:
         idle.sort(key=lambda entry: entry[:2])
         for *_, connection in idle[:excess]:
             connection.force_close()
-            self._counters.increment(CONNECTIONS_CLOSED, "crowded")
+            self._counters.increment(CONNECTIONS_CLOSED, "limit")
             self._closed_idle_count += 1
 
 

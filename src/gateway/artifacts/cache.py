@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 DOWNLOADS: Final = CounterSpec(
-    "artifact_fetches",
-    "Downloads of a version's files by how they ended: fetched, refused, gone, wrong, away, slow, "
-    "cache_full, cache_unusable, or failed.",
+    "artifact_downloads",
+    "Downloads of a version's files by outcome: ok, forbidden, not_found, bad_response, unavailable, "
+    "timeout, cache_full, cache_unusable or failed.",
     ("outcome",),
 )
 DOWNLOADED_BYTES: Final = CounterSpec(
-    "artifact_fetched_bytes", "Bytes of files that were downloaded, of whatever became of them."
+    "artifact_downloaded_bytes", "Bytes of files that were downloaded, including failed downloads."
 )
 CACHE_CORRUPTIONS: Final = CounterSpec(
-    "artifact_caches_damaged", "Versions whose cached files were found damaged, and were fetched again."
+    "artifact_cache_corruptions", "Versions whose cached files were damaged and were downloaded again."
 )
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class ArtifactCache:
         except Exception as error:
             self._counters.increment(DOWNLOADS, error_kind(error))
             raise
-        self._counters.increment(DOWNLOADS, "fetched")
+        self._counters.increment(DOWNLOADS, "ok")
 
     async def _download(self, key: ModelKey, paths: ModelPaths, *, uri: str) -> None:
         try:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 EVICTIONS: Final = CounterSpec(
-    "artifact_cache_evictions", "Versions whose cached files were removed to make room for others."
+    "artifact_cache_evictions", "Versions whose cached files were removed to free space for others."
 )
 
 logger = logging.getLogger(__name__)

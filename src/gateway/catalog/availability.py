@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
 
 MLFLOW_REQUESTS: Final = CounterSpec(
-    "mlflow_lookups",
-    "What was asked of MLflow, by how that ended: answered (a refusal in MLflow's own words, too), away, "
-    "slow, or wrong.",
+    "mlflow_requests",
+    "Calls to MLflow by outcome: ok (including errors in MLflow's own form), unavailable, timeout or "
+    "bad_response.",
     ("outcome",),
 )
 
@@ -66,7 +66,7 @@ class UpstreamAvailability:
             self._record_success()
 
     def _record_success(self) -> None:
-        self._counters.increment(MLFLOW_REQUESTS, "answered")
+        self._counters.increment(MLFLOW_REQUESTS, "ok")
         if self.unavailable_reason is not None:
             logger.info("Calls to MLflow succeed again", extra={"event": "mlflow_calls_succeeding"})
         self.ever_reached, self.unavailable_reason, self.unavailable_since = True, None, None

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import CurrentSettings
 
-STALE_RESOLUTIONS: Final = CounterSpec(
-    "stale_resolutions", "Requests that got what MLflow said before, since it did not answer in time."
+STALE_HITS: Final = CounterSpec(
+    "catalog_stale_hits", "Requests served with a cached answer of MLflow that was out of date."
 )
 _MAX_NUMBER_DIGITS = 18
 
@@ -91,7 +91,7 @@ class Catalog:
         cached = await self._cache.get(ref)
         if not cached.stale:
             return cached.value
-        self._counters.increment(STALE_RESOLUTIONS)
+        self._counters.increment(STALE_HITS)
         self._stale_log.record_stale(ref, cached.age)
         return replace(cached.value, stale=True)
 

@@ -30,9 +30,9 @@ _RETRY_SECONDS: Final = 5.0
 _MAX_REFS: Final = 10_000
 
 VERSION_SWITCHES: Final = CounterSpec(
-    "successions",
-    "References (alias, latest, best) that came to mean another version, by outcome: switched, once that one "
-    "was warm, or failed: the version before goes on answering.",
+    "version_switches",
+    "Changes of the version behind an alias, latest or best, by outcome: switched (the new version is "
+    "loaded), or failed (the old version keeps serving).",
     ("outcome",),
 )
 
@@ -136,7 +136,7 @@ class VersionRollover:
                 exc_info=error,
                 extra={"event": "rollover_error", "model": format_ref(ref)},
             )
-            self._pool.counters.increment(INTERNAL_ERRORS, "succession")
+            self._pool.counters.increment(INTERNAL_ERRORS, "rollover")
             self._record_failure(
                 ref, pending, type(error).__name__, old=served.version, new=resolution.version
             )

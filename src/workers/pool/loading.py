@@ -151,7 +151,7 @@ class ModelLoader:
         self._counters.increment(MODEL_LOADS, key.name, key.version, "loaded")
         self._backoff.clear(key)
         if self._slots.closed:
-            self._slots.unload(key, "closing")
+            self._slots.unload(key, "shutdown")
             raise PoolClosed("The gateway is shutting down.")
 
     def _on_group_failed(self, group: WorkerGroup, error: ModelLoadError) -> None:
@@ -162,7 +162,7 @@ class ModelLoader:
             self._log_failure(
                 "Model %s lost its last worker: %s\n%s", key, error, event="model_lost_last_worker"
             )
-            self._slots.unload(key, "lost")
+            self._slots.unload(key, "failed")
 
     def _log_failure(self, message: str, key: ModelKey, error: ModelLoadError, *, event: str) -> None:
         pause = self._backoff.record(key, error)

@@ -181,7 +181,7 @@ class Pool:
         groups = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
         unloads = [
             self._slots.unload(
-                key, "asked", drain_seconds=group.limits.request_seconds + _TIMEOUT_REPLY_SECONDS
+                key, "request", drain_seconds=group.limits.request_seconds + _TIMEOUT_REPLY_SECONDS
             )
             for key, group in groups.items()
         ]

@@ -21,7 +21,7 @@ EvictionReason = Literal["capacity", "idle", "limit_lowered", "memory", "memory_
 
 logger = logging.getLogger(__name__)
 
-_METRIC_LABELS: Final = {"capacity": "room", "limit_lowered": "room", "memory_budget": "memory"}
+_METRIC_LABELS: Final = {"limit_lowered": "capacity", "memory_budget": "memory"}
 
 
 @dataclass(eq=False, slots=True)
@@ -135,7 +135,7 @@ class ModelSlots:
         """Unload every version and wait until all workers have ended."""
         self.stop_admitting()
         for key in list(self.loaded):
-            self.unload(key, "closing", drain_seconds=drain_seconds)
+            self.unload(key, "shutdown", drain_seconds=drain_seconds)
         while self._unloading:
             await asyncio.wait(self._unloading)
 

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import PredictionTimeout, QueueFull
-from workers.metrics import QUEUE_REJECTIONS, REQUESTS_DROPPED
+from workers.metrics import PREDICTIONS_ABANDONED, QUEUE_REJECTIONS
 from workers.protocol.messages import OpenStream
 from workers.scheduler.deadlines import Deadlines
 
@@ -108,7 +108,8 @@ class RequestQueue:
         finally:
             watched.discard(future)
             if pending.queued:
-                self._counters.increment(REQUESTS_DROPPED, *self._labels)
+                reason = "disconnect" if future.cancelled() else "timeout"
+                self._counters.increment(PREDICTIONS_ABANDONED, *self._labels, reason)
                 self.discard(pending)
                 self._on_drop()
 

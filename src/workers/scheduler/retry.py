@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from workers.metrics import REQUESTS_RETRIED
+from workers.metrics import PREDICTION_RETRIES
 from workers.protocol.messages import CloseStream, NextChunk
 from workers.scheduler.results import reject
 
@@ -64,7 +64,7 @@ class RetryQueue:
             reject(batch, self._fatal_error)
             return
         retried = sum(not pending.future.done() for pending in batch)
-        self._counters.increment(REQUESTS_RETRIED, *self._labels, times=retried)
+        self._counters.increment(PREDICTION_RETRIES, *self._labels, times=retried)
         timer = self._loop.call_later(_RETRY_DELAY_SECONDS, self._pop_due)
         self._batches.append((timer, batch))
 

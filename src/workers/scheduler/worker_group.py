@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.backoff import Backoff
 from workers.errors import ModelLoadError, SystemResourcesExhausted
-from workers.metrics import WORKER_DEATHS, WORKER_STARTS
+from workers.metrics import WORKER_EXITS, WORKER_STARTS
 from workers.process.launcher import WorkerStartFailed, launch
 from workers.protocol.messages import LoadReport
 from workers.scheduler.background import BackgroundTasks
@@ -198,7 +198,7 @@ class WorkerGroup:
         """Replace a worker whose process ended; at once if it had a request, which the next one waits for."""
         if self._closed or (slot := self.dispatcher.remove(worker)) is None:
             return
-        self._counters.increment(WORKER_DEATHS, *self._labels, "hung" if slot.timed_out else "died")
+        self._counters.increment(WORKER_EXITS, *self._labels, "timeout" if slot.timed_out else "crash")
         delay = 0.0
         if not (slot.busy or slot.crash_recorded):
             delay = self._crash_backoff.next_delay(started_at=slot.started_at, exited_at=self._loop.time())

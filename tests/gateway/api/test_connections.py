@@ -148,11 +148,11 @@ async def test_surplus_idle_connections(monitored: MonitoredServer, caplog: pyte
     silent += [await monitored.connect() for _ in range(2)]
     await monitored.sweep()
     await until(lambda: len(monitored.server.connections) == LIMIT)
-    assert monitored.closed("crowded") == 2
+    assert monitored.closed("limit") == 2
     assert [await client.rest() for client in silent[:2]] == [b"", b""]
     more = [await monitored.connect() for _ in range(LIMIT)]
     await monitored.sweep()
-    assert monitored.closed("crowded") == 2 + LIMIT
+    assert monitored.closed("limit") == 2 + LIMIT
     await idle.send(LIVE)
     assert await idle.status() == 200
     monitored.release.set()
@@ -175,7 +175,7 @@ async def test_as_many_connections_as_allowed(monitored: MonitoredServer) -> Non
     for client in clients:
         await client.send(LIVE)
         assert await client.status() == 200
-    assert monitored.closed("crowded") == 0
+    assert monitored.closed("limit") == 0
 
 
 async def test_without_a_watch_nothing_is_recorded(monitored: MonitoredServer) -> None:
@@ -222,12 +222,12 @@ async def test_too_many_unsent_bytes(monitored: MonitoredServer, caplog: pytest.
         monitored.now += 1
         if number < 3:
             await monitored.sweep(seconds=0)
-    assert monitored.closed("unsent") == 0
-    await monitored.sweep_until(lambda: monitored.closed("unsent") >= 1)
+    assert monitored.closed("send_buffer") == 0
+    await monitored.sweep_until(lambda: monitored.closed("send_buffer") >= 1)
     assert "unsent responses exceed the limit" in caplog.text
     for _ in range(3):
         await monitored.sweep(seconds=0)
-    assert monitored.closed("unsent") <= 2
+    assert monitored.closed("send_buffer") <= 2
     received = 0
     while received < LARGE:
         count = await slow[-1].take(2**20)
@@ -246,7 +246,7 @@ async def test_one_response_above_the_limit(monitored: MonitoredServer) -> None:
     await until(lambda: monitored.unsent() > 3 * LARGE)
     for _ in range(3):
         await monitored.sweep()
-    assert monitored.closed("unsent") == 0
+    assert monitored.closed("send_buffer") == 0
     received = 0
     while received < 4 * LARGE:
         count = await client.take(2**20)
@@ -269,7 +269,7 @@ async def test_a_response_that_is_read_slowly(monitored: MonitoredServer) -> Non
             received += count
         await monitored.sweep(seconds=0.75 * STALLED_SECONDS)
     assert monitored.now > 4 * STALLED_SECONDS
-    assert monitored.closed("stalled") == 0
+    assert monitored.closed("slow_reader") == 0
     assert await client.take(1)
 
 
@@ -280,7 +280,7 @@ async def test_a_response_that_is_read_byte_by_byte(monitored: MonitoredServer) 
     client.push(get("/large"))
     await until(lambda: monitored.unsent() > LARGE // 2)
     sweeps = 0
-    while not monitored.closed("stalled"):
+    while not monitored.closed("slow_reader"):
         assert await client.take(500)
         await monitored.sweep(seconds=STALLED_SECONDS / 4)
         sweeps += 1

@@ -102,7 +102,7 @@ async def test_an_idle_connection(strict: Gateway, sent: bytes) -> None:
 async def test_a_body_byte_by_byte(strict: Gateway, framing: str) -> None:
     """A client that keeps sending gets 408 as JSON and the end of the connection; the model gets nothing."""
     counters = components(strict).counters
-    before = counters.value(BODIES_REJECTED, "slow")
+    before = counters.value(BODIES_REJECTED, "timeout")
     piece = b"1\r\n1\r\n" if "chunked" in framing else b"1"
     async with bare(url(strict)) as client:
         with short_upload_timeout(strict):
@@ -116,17 +116,17 @@ async def test_a_body_byte_by_byte(strict: Gateway, framing: str) -> None:
     assert b"connection: close" in lines.lower()
     error = json.loads(body)
     assert (error["error_code"], set(error)) == ("DEADLINE_EXCEEDED", {"error_code", "message", "request_id"})
-    assert counters.value(BODIES_REJECTED, "slow") == before + 1
+    assert counters.value(BODIES_REJECTED, "timeout") == before + 1
 
 
 async def test_a_client_that_sends_on_before_it_reads(strict: Gateway) -> None:
     """It gets the 408 although it sent more after the upload timed out, and its connection ends then."""
     counters = components(strict).counters
-    before = counters.value(BODIES_REJECTED, "slow")
+    before = counters.value(BODIES_REJECTED, "timeout")
     async with bare(url(strict)) as client:
         with short_upload_timeout(strict):
             await client.send(head(PATH, "Content-Length: 900000") + b"1")
-            await until(lambda: counters.value(BODIES_REJECTED, "slow") == before + 1)
+            await until(lambda: counters.value(BODIES_REJECTED, "timeout") == before + 1)
         for _ in range(8):
             assert await client.send(b"1" * 100_000)
         assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
@@ -170,11 +170,11 @@ async def test_an_endless_chunked_body(strict: Gateway) -> None:
 async def test_responses_that_the_client_does_not_read(strict: Gateway) -> None:
     """The connection is closed, with thousands of requests waiting; measures another client's wait."""
     counters = components(strict).counters
-    before = counters.value(CONNECTIONS_CLOSED, "stalled")
+    before = counters.value(CONNECTIONS_CLOSED, "slow_reader")
     async with light(url(strict)) as other, bare(url(strict)) as client:
         client.pause()
         client.push(LIVE.replace(b"/health/live", b"/openapi.json") * 2000)
-        await until(lambda: counters.value(CONNECTIONS_CLOSED, "stalled") == before + 1)
+        await until(lambda: counters.value(CONNECTIONS_CLOSED, "slow_reader") == before + 1)
     assert other.slowest < LAG_SECONDS
 
 

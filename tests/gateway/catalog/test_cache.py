@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.catalog.cache import CachedValue, StaleWhileRevalidateCache
-from gateway.catalog.catalog import STALE_RESOLUTIONS
+from gateway.catalog.catalog import STALE_HITS
 from gateway.domain.refs import Alias, Latest, ModelRef, Number
 from gateway.errors import (
     BadUpstreamResponse,
@@ -326,7 +326,7 @@ async def test_known_models_are_served_while_mlflow_fails(
         await until(lambda: catalog.resolve_cached(CHAMPION) is None)
         resolutions = [await catalog.resolve(CHAMPION) for _ in range(5)]
         assert {(found.version.version, found.stale) for found in resolutions} == {("2", True)}
-        assert counters.value(STALE_RESOLUTIONS) == 5
+        assert counters.value(STALE_HITS) == 5
         with pytest.raises((UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)):
             await catalog.resolve(ModelRef("wine", Number(1)))
         with pytest.raises((UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)):

@@ -125,7 +125,7 @@ async def test_a_load_that_ends_after_closing_began(opened: Opened, files: Looku
         await closing
         await until(lambda: sums.left == 1)
         assert not pool.statuses()
-        assert pool.counters.value(MODEL_UNLOADS, "sums", "1", "closing") == 1
+        assert pool.counters.value(MODEL_UNLOADS, "sums", "1", "shutdown") == 1
 
 
 async def test_a_load_that_gives_its_memory_back_is_repeated_with_the_same_files(

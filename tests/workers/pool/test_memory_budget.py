@@ -96,7 +96,7 @@ async def test_the_least_recently_used_model_is_evicted(
         await add(pool, "a")
         await load(pool, heavy("d"))
         assert {loaded.name for loaded in pool.statuses()} == {"a", "c", "d"}
-        unloads = [pool.counters.value(MODEL_UNLOADS, "b", "1", reason) for reason in ("memory", "room")]
+        unloads = [pool.counters.value(MODEL_UNLOADS, "b", "1", reason) for reason in ("memory", "capacity")]
         assert sum(unloads) == 1
         report = pool.memory_report()
         assert report.budget_bytes is not None

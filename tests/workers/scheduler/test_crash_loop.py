@@ -15,7 +15,7 @@ from tests.workers.conftest import Files, LiveLimits, key, load
 from tests.workers.stateful.group_harness import harness
 from tests.workers.stateful.scripted_group import scripted_workers
 from workers.errors import WorkerCrashed
-from workers.metrics import WORKER_DEATHS, WORKER_STARTS
+from workers.metrics import WORKER_EXITS, WORKER_STARTS
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job, Reply
 from workers.scheduler.worker_group import CrashLoopBackoff
@@ -101,7 +101,7 @@ def test_a_restart_does_not_count_as_use() -> None:
             loop.advance(11.0)
             loop.call(forkserver.alive[0].die)
         loop.advance(1.0)
-        assert pool.counters.value(WORKER_DEATHS, "frail", "1", "died") == 5
+        assert pool.counters.value(WORKER_EXITS, "frail", "1", "crash") == 5
         assert pool.is_loaded(key("frail"))
         loop.advance(5.0)
         assert not pool.is_loaded(key("frail"))
@@ -124,7 +124,7 @@ async def test_a_real_process_in_a_crash_loop(opened: Opened, frail: Files) -> N
         await until(lambda: not pool.has_warm_models)
         reply = await pool.predict(key("frail"), Job(models.body(a=[1.0])))
         assert bytes(reply.body) == b"[1.0]"
-        assert pool.counters.value(WORKER_DEATHS, "frail", "1", "died") >= 3
+        assert pool.counters.value(WORKER_EXITS, "frail", "1", "crash") >= 3
 
 
 @pytest.mark.parametrize("command", ["die", "quit"])
@@ -137,5 +137,5 @@ async def test_a_real_process_that_exits_while_busy(
         for _ in range(4):
             with pytest.raises(WorkerCrashed):
                 await pool.predict(key("commands"), Job(models.body(do=[command])))
-        assert pool.counters.value(WORKER_DEATHS, "commands", "1", "died") >= 8
+        assert pool.counters.value(WORKER_EXITS, "commands", "1", "crash") >= 8
         assert (await pool.predict(key("commands"), Job(models.body(do=["x"])))).body

@@ -10,7 +10,7 @@ import pytest
 from tests.workers.conftest import key
 from workers.errors import PoolClosed, PredictionTimeout, QueueFull
 from workers.limits import PoolLimits
-from workers.metrics import QUEUE_REJECTIONS, REQUESTS_DROPPED, Counters
+from workers.metrics import PREDICTIONS_ABANDONED, QUEUE_REJECTIONS, Counters
 from workers.protocol.messages import Job, OpenStream
 from workers.scheduler.queue import PendingRequest, RequestQueue
 
@@ -127,7 +127,8 @@ async def test_a_cancelled_or_expired_client_takes_its_request_along() -> None:
         await asyncio.wait_for(expired, 30)
     assert harness.queue.waiting == 0
     assert harness.reported == 2
-    assert harness.counters.value(REQUESTS_DROPPED, "m", "1") == 2
+    for reason in ("disconnect", "timeout"):
+        assert harness.counters.value(PREDICTIONS_ABANDONED, "m", "1", reason) == 1
     harness.queue.close()
 
 

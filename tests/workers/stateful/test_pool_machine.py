@@ -185,7 +185,7 @@ class PoolMachine(ScriptedMachine):
     def allow_errors_of_lost_models(self) -> None:
         """Allow errors to the requests of a model whose last worker was lost."""
         for model in KEYS:
-            count = self.pool.counters.value(MODEL_UNLOADS, model.name, model.version, "lost")
+            count = self.pool.counters.value(MODEL_UNLOADS, model.name, model.version, "failed")
             if count > self.lost_counts[model]:
                 self.lost_counts[model] = count
                 self.was_warm.discard(model)

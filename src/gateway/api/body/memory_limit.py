@@ -15,9 +15,9 @@ UNCOUNTED_BYTES: Final = 16 * 1024
 """A body of at most this many bytes is not counted: the queue limit bounds all of those together."""
 
 BODIES_REJECTED: Final = CounterSpec(
-    "bodies_refused",
-    "Requests rejected for their body: slow (it took too long to arrive), or full (the memory for bodies is"
-    " used up).",
+    "request_bodies_rejected",
+    "Requests rejected for their body: timeout (it took too long to arrive), or memory (the limit for all"
+    " bodies is reached).",
     ("reason",),
 )
 
@@ -38,7 +38,7 @@ class BodyMemoryLimit:
     def check(self, size: int) -> None:
         """Raise BodyMemoryExceeded if a body of `size` more bytes does not fit now."""
         if self.reserved_bytes + size > self._limit:
-            self._counters.increment(BODIES_REJECTED, "full")
+            self._counters.increment(BODIES_REJECTED, "memory")
             raise BodyMemoryExceeded
 
     def reserve(self, connection: web.RequestHandler, size: int) -> None:

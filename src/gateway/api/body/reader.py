@@ -89,7 +89,7 @@ async def _read_raw(request: web.Request, limit: int) -> bytes:
         async with asyncio.timeout(seconds):
             return await _read_chunks(request, limit)
     except TimeoutError as error:
-        components.counters.increment(BODIES_REJECTED, "slow")
+        components.counters.increment(BODIES_REJECTED, "timeout")
         message = f"The body did not arrive within {seconds:g} s."
         raise HttpError(408, "DEADLINE_EXCEEDED", message=message) from error
 

@@ -146,7 +146,7 @@ def _current_totals(
         for labels, total in totals:
             yield (_metric_name(spec), labels), (total,)
     for labels, histogram in requests.durations():
-        yield (definitions.PREDICTION_SECONDS.name, labels), histogram
+        yield (definitions.PREDICTION_DURATION.name, labels), histogram
 
 
 @lru_cache(maxsize=256)

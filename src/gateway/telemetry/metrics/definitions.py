@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOADED_BYTES, DOWNLOADS
 from gateway.artifacts.storage import EVICTIONS
 from gateway.catalog.availability import MLFLOW_REQUESTS
-from gateway.catalog.catalog import STALE_RESOLUTIONS
+from gateway.catalog.catalog import STALE_HITS
 from gateway.errors import INTERNAL_ERRORS
 from gateway.serving.rollover import VERSION_SWITCHES
 from gateway.telemetry.metrics.requests import PREDICTIONS, REQUESTS
@@ -72,7 +72,7 @@ COUNTERS: Final = tuple(
             REQUESTS,
             PREDICTIONS,
             INTERNAL_ERRORS,
-            STALE_RESOLUTIONS,
+            STALE_HITS,
             VERSION_SWITCHES,
             MLFLOW_REQUESTS,
             DOWNLOADS,
@@ -84,30 +84,30 @@ COUNTERS: Final = tuple(
         ),
     )
 )
-PREDICTION_SECONDS: Final = MetricSpec(
-    "gateway_invocation_seconds",
+PREDICTION_DURATION: Final = MetricSpec(
+    "gateway_prediction_duration_seconds",
     "Seconds from a prediction request to its response, for a stream to its end, by class of status.",
     "histogram",
-    ("status",),
+    ("code",),
 )
 
 READY: Final = _gauge("ready", "1 if the gateway is ready for requests, as /health/ready decides.")
 DRAINING: Final = _gauge("draining", "1 while the gateway is shutting down.")
-MLFLOW_UNAVAILABLE: Final = _gauge("mlflow_away", "1 if the last call to MLflow failed.")
+MLFLOW_UP: Final = _gauge("mlflow_up", "1 if the last call to MLflow succeeded.")
 PINNED_MODELS_FAILING: Final = _gauge(
-    "pinned_problems", "Pinned models that could not be loaded at the last try."
+    "pinned_models_failing", "Pinned models that could not be loaded at the last try."
 )
 REQUESTS_IN_FLIGHT: Final = _gauge(
     "requests_in_flight", "Requests in flight, including the one for this page."
 )
 MODELS_LOADED: Final = _gauge("models_loaded", "Model versions that are loaded.")
 MODELS_LOADING: Final = _gauge("models_loading", "Model versions that are being loaded.")
-WORKERS: Final = _gauge("workers_warm", "Warm worker processes of a loaded version.", _VERSION_LABELS)
+WORKERS: Final = _gauge("workers", "Warm worker processes of a loaded version.", _VERSION_LABELS)
 QUEUED_REQUESTS: Final = _gauge(
-    "requests_waiting", "Requests that wait for a worker of a loaded version.", _VERSION_LABELS
+    "queued_requests", "Requests that wait for a worker of a loaded version.", _VERSION_LABELS
 )
 ACTIVE_PREDICTIONS: Final = _gauge(
-    "requests_running", "Requests that workers of a loaded version are running.", _VERSION_LABELS
+    "active_predictions", "Requests that workers of a loaded version are running.", _VERSION_LABELS
 )
 MODEL_MEMORY: Final = _gauge(
     "model_memory_bytes",
@@ -115,16 +115,18 @@ MODEL_MEMORY: Final = _gauge(
     _VERSION_LABELS,
 )
 BASE_MEMORY: Final = _gauge(
-    "own_memory_bytes", "Memory of the gateway process and the fork server, shared with workers or not (PSS)."
+    "base_memory_bytes",
+    "Memory of the gateway process and the fork server, shared with workers or not (PSS).",
 )
 MEMORY_LIMIT: Final = _gauge(
-    "memory_budget_bytes", "Limit for all of that together; absent if there is no limit."
+    "memory_limit_bytes", "Limit for all of that together; absent if there is no limit."
 )
 EVENT_LOOP_LAG: Final = _gauge(
     "event_loop_lag_seconds", "Longest delay of the event loop in the last 30 to 60 seconds."
 )
 ASYNCIO_TASKS: Final = _gauge(
-    "tasks", "Tasks of the event loop: one for each connection and request, some for each loaded model."
+    "asyncio_tasks",
+    "Tasks of the event loop: one for each connection and request, some for each loaded model.",
 )
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
@@ -133,7 +135,7 @@ SNAPSHOT_AGE: Final = _gauge(
 GAUGES: Final = (
     READY,
     DRAINING,
-    MLFLOW_UNAVAILABLE,
+    MLFLOW_UP,
     PINNED_MODELS_FAILING,
     REQUESTS_IN_FLIGHT,
     MODELS_LOADED,
@@ -162,4 +164,4 @@ PROCESS_METRICS: Final = (
 
 def all_metrics(more_counters: Sequence[CounterSpec] = ()) -> tuple[MetricSpec, ...]:
     """Return all metrics; `more_counters` are those of packages that this module must not import."""
-    return (*COUNTERS, *map(to_metric_spec, more_counters), PREDICTION_SECONDS, *GAUGES, *PROCESS_METRICS)
+    return (*COUNTERS, *map(to_metric_spec, more_counters), PREDICTION_DURATION, *GAUGES, *PROCESS_METRICS)

@@ -45,7 +45,7 @@ class GaugeSources:
         """Yield every gauge of `definitions.GAUGES` except the snapshot's age."""
         yield definitions.READY, (), self.ready()
         yield definitions.DRAINING, (), self.in_flight.draining
-        yield definitions.MLFLOW_UNAVAILABLE, (), self.catalog.unavailable_reason is not None
+        yield definitions.MLFLOW_UP, (), self.catalog.unavailable_reason is None
         yield definitions.PINNED_MODELS_FAILING, (), len(self.pinned.failures)
         yield definitions.REQUESTS_IN_FLIGHT, (), self.in_flight.count
         yield definitions.EVENT_LOOP_LAG, (), self.lag.max_seconds

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 REQUESTS: Final = CounterSpec(
-    "requests",
+    "http_requests",
     "Requests by status; 499: the client disconnected first; 503 includes those that a shutdown cancelled.",
-    ("method", "route", "status"),
+    ("method", "route", "code"),
 )
 PREDICTIONS: Final = CounterSpec(
-    "invocations",
+    "predictions",
     "Prediction requests whose model and version were found, by status.",
-    ("model", "version", "status"),
+    ("model", "version", "code"),
 )
 BUCKET_BOUNDS: Final = (
     0.001,

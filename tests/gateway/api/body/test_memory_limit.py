@@ -49,7 +49,7 @@ def test_a_body_that_does_not_fit(connections: list[web.RequestHandler]) -> None
     with pytest.raises(BodyMemoryExceeded):
         limiter.check(1)
     assert limiter.reserved_bytes == 100
-    assert counters.value(BODIES_REJECTED, "full") == 2
+    assert counters.value(BODIES_REJECTED, "memory") == 2
     limiter.release(second)
     limiter.check(40)
     assert limiter.reserved_bytes == 60

@@ -66,7 +66,7 @@ async def test_an_invalid_accept_header(gateway: Gateway, accept: str) -> None:
     """It selects the text format, and nothing of it is repeated in the response."""
     content_type, text = await page(gateway, accept)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert Shown(text).of("gateway_unexpected_errors_total") == 0
+    assert Shown(text).of("gateway_internal_errors_total") == 0
 
 
 async def test_every_metric_exists_from_the_start(gateway: Gateway) -> None:
@@ -100,16 +100,16 @@ async def test_routes_are_patterns(gateway: Gateway) -> None:
     after = await shown(gateway)
 
     def increase(**labels: str) -> float:
-        name = "gateway_requests_total"
+        name = "gateway_http_requests_total"
         return after.of(name, **labels) - before.of(name, **labels)
 
-    assert increase(method="GET", route="/model/{name}/{version}", status="404") == 5
-    assert increase(method="GET", route="none", status="404") == 5
-    assert increase(method="other", route="none", status="405") == 5
-    assert increase(method="HEAD", route="/health/live", status="200") == 1
-    assert increase(method="GET", route="/health/live", status="200") == 1
-    assert increase(method="GET", route="/metrics", status="200") == 1
-    assert after.of("gateway_invocations_total", model="missing-1") == 0
+    assert increase(method="GET", route="/model/{name}/{version}", code="404") == 5
+    assert increase(method="GET", route="none", code="404") == 5
+    assert increase(method="other", route="none", code="405") == 5
+    assert increase(method="HEAD", route="/health/live", code="200") == 1
+    assert increase(method="GET", route="/health/live", code="200") == 1
+    assert increase(method="GET", route="/metrics", code="200") == 1
+    assert after.of("gateway_predictions_total", model="missing-1") == 0
 
 
 async def test_labels_name_only_existing_models(gateway: Gateway) -> None:
@@ -121,10 +121,10 @@ async def test_labels_name_only_existing_models(gateway: Gateway) -> None:
     async with gateway.post("/v2/models/api-sums/infer", json={"inputs": []}) as answer:
         assert answer.status == 400
     after = await shown(gateway)
-    labels = {"model": "api-sums", "version": "3", "status": "400"}
+    labels = {"model": "api-sums", "version": "3", "code": "400"}
     assert (
-        after.of("gateway_invocations_total", **labels)
-        == before.of("gateway_invocations_total", **labels) + 2
+        after.of("gateway_predictions_total", **labels)
+        == before.of("gateway_predictions_total", **labels) + 2
     )
     _, text = await page(gateway)
     assert "invented" not in text
@@ -150,6 +150,6 @@ async def test_every_metric_is_documented() -> None:
 async def test_the_documented_expressions() -> None:
     """The expressions in docs/metrics.md use only existing metrics."""
     text = (ROOT / "docs" / "metrics.md").read_text()
-    parts = {f"{definitions.PREDICTION_SECONDS.name}{end}" for end in ("_bucket", "_count", "_sum")}
+    parts = {f"{definitions.PREDICTION_DURATION.name}{end}" for end in ("_bucket", "_count", "_sum")}
     known = {metric.exposed_name for metric in ALL_METRICS} | parts
     assert set(re.findall(r"\b(?:gateway|process)_[a-z_]*[a-z]\b", text)) - {"process_"} <= known

@@ -60,15 +60,15 @@ async def test_every_process_answers_for_all() -> None:
         histogram[-1] += 0.5
     await one.page()
     for page in (await two.page(), await one.page()):
-        assert page["gateway_queue_refusals_total", "a,1"] == 3
-        assert page["gateway_requests_total", "POST,/x,200"] == 3
-        assert page["gateway_invocations_total", "a,200,1"] == 3
+        assert page["gateway_queue_rejections_total", "a,1"] == 3
+        assert page["gateway_http_requests_total", "POST,/x,200"] == 3
+        assert page["gateway_predictions_total", "a,200,1"] == 3
         assert page["gateway_process_starts_total", ""] == 2
-        assert page["gateway_invocation_seconds_bucket", "0.001,2xx"] == 1
-        assert page["gateway_invocation_seconds_bucket", "0.0025,2xx"] == 2
-        assert page["gateway_invocation_seconds_bucket", "60.0,2xx"] == 2
-        assert page["gateway_invocation_seconds_count", "2xx"] == 3
-        assert page["gateway_invocation_seconds_sum", "2xx"] == 1.5
+        assert page["gateway_prediction_duration_seconds_bucket", "0.001,2xx"] == 1
+        assert page["gateway_prediction_duration_seconds_bucket", "0.0025,2xx"] == 2
+        assert page["gateway_prediction_duration_seconds_bucket", "60.0,2xx"] == 2
+        assert page["gateway_prediction_duration_seconds_count", "2xx"] == 3
+        assert page["gateway_prediction_duration_seconds_sum", "2xx"] == 1.5
         assert (page["gateway_ready", "1"], page["gateway_ready", "2"]) == (1, 0)
         assert page["process_resident_memory_bytes", "2"] > 0
 
@@ -80,13 +80,13 @@ async def test_a_replacement_continues_from_the_last_totals() -> None:
     first.counters.increment(REJECTIONS, "a", "1", times=5)
     await first.page()
     second = Process(snapshots, 1)
-    assert (await other.page())["gateway_queue_refusals_total", "a,1"] == 5
+    assert (await other.page())["gateway_queue_rejections_total", "a,1"] == 5
     second.counters.increment(REJECTIONS, "a", "1")
     page = await second.page()
-    assert page["gateway_queue_refusals_total", "a,1"] == 6
+    assert page["gateway_queue_rejections_total", "a,1"] == 6
     assert page["gateway_process_starts_total", ""] == 3
     third = Process(snapshots, 1)
-    assert (await third.page())["gateway_queue_refusals_total", "a,1"] == 6
+    assert (await third.page())["gateway_queue_rejections_total", "a,1"] == 6
 
 
 async def test_a_process_that_stops_publishing() -> None:
@@ -102,7 +102,7 @@ async def test_a_process_that_stops_publishing() -> None:
     page = await one.page()
     assert {labels for name, labels in page if name == "gateway_ready"} == {"1"}
     assert page["gateway_snapshot_age_seconds", "2"] == 11
-    assert page["gateway_queue_refusals_total", "a,1"] == 1
+    assert page["gateway_queue_rejections_total", "a,1"] == 1
 
 
 async def test_metrics_too_large_to_share(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,10 +113,10 @@ async def test_metrics_too_large_to_share(caplog: pytest.LogCaptureFixture) -> N
     await one.page()
     for number in range(200):
         one.counters.increment(REJECTIONS, "b", str(number))
-    assert (await one.page())["gateway_queue_refusals_total", "b,199"] == 1
+    assert (await one.page())["gateway_queue_rejections_total", "b,199"] == 1
     await one.page()
     (record,) = caplog.records
     assert vars(record)["event"] == "metrics_snapshot_too_large"
     page = await two.page()
-    assert page["gateway_queue_refusals_total", "a,1"] == 1
-    assert ("gateway_queue_refusals_total", "b,199") not in page
+    assert page["gateway_queue_rejections_total", "a,1"] == 1
+    assert ("gateway_queue_rejections_total", "b,199") not in page

@@ -44,20 +44,20 @@ async def test_a_worker_that_dies(mlflow_server: MlflowServer, tmp_path: Path) -
         assert await command(gateway, "x") == 200
         before = await shown(gateway)
         assert before.of("gateway_worker_starts_total", **VERSION) == 1
-        assert before.of("gateway_worker_deaths_total") == 0
-        assert before.of("gateway_workers_warm", **VERSION) == 1
+        assert before.of("gateway_worker_exits_total") == 0
+        assert before.of("gateway_workers", **VERSION) == 1
         assert await command(gateway, f"die_once {tmp_path}/died") == 200
-        after = await until(gateway, lambda page: page.of("gateway_workers_warm", **VERSION) == 1)
-        assert after.of("gateway_worker_deaths_total", **VERSION, reason="died") == 1
-        assert after.of("gateway_worker_deaths_total", reason="hung") == 0
+        after = await until(gateway, lambda page: page.of("gateway_workers", **VERSION) == 1)
+        assert after.of("gateway_worker_exits_total", **VERSION, reason="crash") == 1
+        assert after.of("gateway_worker_exits_total", reason="timeout") == 0
         assert after.of("gateway_worker_starts_total", **VERSION) == 2
-        assert after.of("gateway_requests_retried_total", **VERSION) == 1
+        assert after.of("gateway_prediction_retries_total", **VERSION) == 1
         assert await command(gateway, "die") == 500
-        last = await until(gateway, lambda page: page.of("gateway_workers_warm", **VERSION) == 1)
-        assert last.of("gateway_worker_deaths_total", **VERSION, reason="died") == 3
-        assert last.of("gateway_requests_retried_total", **VERSION) == 2
-        assert last.of("gateway_invocations_total", **VERSION, status="500") == 1
-        assert last.of("gateway_invocations_total", **VERSION, status="200") == 2
+        last = await until(gateway, lambda page: page.of("gateway_workers", **VERSION) == 1)
+        assert last.of("gateway_worker_exits_total", **VERSION, reason="crash") == 3
+        assert last.of("gateway_prediction_retries_total", **VERSION) == 2
+        assert last.of("gateway_predictions_total", **VERSION, code="500") == 1
+        assert last.of("gateway_predictions_total", **VERSION, code="200") == 2
 
 
 async def test_a_worker_that_hangs(mlflow_server: MlflowServer, tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ async def test_a_worker_that_hangs(mlflow_server: MlflowServer, tmp_path: Path) 
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_REQUEST_TIMEOUT_SECONDS="2") as gateway:
         assert await command(gateway, "x") == 200
         waiting = [asyncio.create_task(command(gateway, "sleep 60")) for _ in range(6)]
-        page = await until(gateway, lambda page: page.of("gateway_requests_running", **VERSION) >= 1)
+        page = await until(gateway, lambda page: page.of("gateway_active_predictions", **VERSION) >= 1)
         assert page.of("gateway_requests_in_flight") >= 2
         assert await asyncio.gather(*waiting) == [504] * 6
-        hung = {**VERSION, "reason": "hung"}
-        page = await until(gateway, lambda page: page.of("gateway_worker_deaths_total", **hung) == 1)
-        assert page.of("gateway_worker_deaths_total", **VERSION, reason="died") == 0
-        assert page.of("gateway_invocation_seconds_count", status="5xx") == 6
-        assert page.of("gateway_invocation_seconds_sum", status="5xx") >= 12
+        hung = {**VERSION, "reason": "timeout"}
+        page = await until(gateway, lambda page: page.of("gateway_worker_exits_total", **hung) == 1)
+        assert page.of("gateway_worker_exits_total", **VERSION, reason="crash") == 0
+        assert page.of("gateway_prediction_duration_seconds_count", code="5xx") == 6
+        assert page.of("gateway_prediction_duration_seconds_sum", code="5xx") >= 12
 
 
 async def test_a_full_queue(mlflow_server: MlflowServer, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ async def test_a_full_queue(mlflow_server: MlflowServer, tmp_path: Path) -> None
 
     def fill(page: Shown) -> bool:
         """Send more requests until the queue is full behind those that the worker runs."""
-        if page.of("gateway_requests_waiting", **VERSION) == 2:
+        if page.of("gateway_queued_requests", **VERSION) == 2:
             return True
         requests.extend(asyncio.create_task(command(gateway, "sleep 50")) for _ in range(6))
         return False
@@ -89,16 +89,19 @@ async def test_a_full_queue(mlflow_server: MlflowServer, tmp_path: Path) -> None
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_QUEUE="2") as gateway:
         assert await command(gateway, "x") == 200
         await until(gateway, fill)
-        rejections = "gateway_queue_refusals_total"
+        rejections = "gateway_queue_rejections_total"
         await until(gateway, lambda page: page.of(rejections, **VERSION) == len(done(requests)) > 0)
         assert {task.result() for task in done(requests)} == {503}
         gone = len(requests) - len(done(requests))
         for task in requests:
             task.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        page = await until(gateway, lambda page: page.of("gateway_requests_dropped_total", **VERSION) == 2)
-        assert page.of("gateway_requests_waiting", **VERSION) == 0
-        await until(gateway, lambda page: page.of("gateway_requests_total", status="499") == gone > 2)
+        page = await until(
+            gateway,
+            lambda page: page.of("gateway_predictions_abandoned_total", **VERSION, reason="disconnect") == 2,
+        )
+        assert page.of("gateway_queued_requests", **VERSION) == 0
+        await until(gateway, lambda page: page.of("gateway_http_requests_total", code="499") == gone > 2)
 
 
 def done(tasks: list[asyncio.Task[int]]) -> list[asyncio.Task[int]]:
@@ -115,19 +118,19 @@ async def test_models_come_and_go(mlflow_server: MlflowServer, tmp_path: Path) -
         assert page.of("gateway_model_loads_total", model="api-sums", version="1", outcome="loaded") == 1
         assert page.of("gateway_model_loads_total", model="api-broken", outcome="failed") == 1
         assert page.of("gateway_model_loads_total") == 3
-        assert page.of("gateway_model_unloads_total", model="api-sums", version="1", reason="room") == 1
-        assert page.of("gateway_artifact_fetches_total", outcome="fetched") == 3
-        assert page.of("gateway_artifact_fetched_bytes_total") > 1000
-        assert page.of("gateway_invocations_total", model="api-broken", status="424") == 1
+        assert page.of("gateway_model_unloads_total", model="api-sums", version="1", reason="capacity") == 1
+        assert page.of("gateway_artifact_downloads_total", outcome="ok") == 3
+        assert page.of("gateway_artifact_downloaded_bytes_total") > 1000
+        assert page.of("gateway_predictions_total", model="api-broken", code="424") == 1
         assert (await invoke(gateway, "/model/api-tens/1/invocation"))[0] == 200
         page = await shown(gateway)
         assert page.of("gateway_models_loaded") == 1
         async with gateway.post("/v2/repository/models/api-tens/unload") as answer:
             assert answer.status == 200
         page = await shown(gateway)
-        assert page.of("gateway_model_unloads_total", model="api-tens", reason="asked") == 1
+        assert page.of("gateway_model_unloads_total", model="api-tens", reason="request") == 1
         assert page.of("gateway_models_loaded") == 0
-        assert page.of("gateway_workers_warm") == 0
+        assert page.of("gateway_workers") == 0
 
 
 async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
@@ -138,17 +141,17 @@ async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     ):
         path = "/model/api-sums/@champion/invocation"
         assert (await invoke(gateway, path))[0] == 200
-        assert (await shown(gateway)).of("gateway_stale_resolutions_total") == 0
+        assert (await shown(gateway)).of("gateway_catalog_stale_hits_total") == 0
         proxy.fault = "away"
         for _ in range(3):
             assert (await invoke(gateway, path))[0] == 200
         page = await shown(gateway)
-        assert page.of("gateway_stale_resolutions_total") == 3
-        assert page.of("gateway_mlflow_away") == 1
-        assert page.of("gateway_mlflow_lookups_total", outcome="away") >= 1
-        assert page.of("gateway_mlflow_lookups_total", outcome="answered") >= 1
+        assert page.of("gateway_catalog_stale_hits_total") == 3
+        assert page.of("gateway_mlflow_up") == 0
+        assert page.of("gateway_mlflow_requests_total", outcome="unavailable") >= 1
+        assert page.of("gateway_mlflow_requests_total", outcome="ok") >= 1
         proxy.fault = ""
-        await until(gateway, lambda page: page.of("gateway_mlflow_away") == 0)
+        await until(gateway, lambda page: page.of("gateway_mlflow_up") == 1)
 
 
 @pytest.mark.parametrize("fault", ["wrong", "away"])
@@ -166,10 +169,10 @@ async def test_files_that_cannot_be_fetched(
         status, _ = await invoke(gateway, "/model/api-sums/1/invocation")
         assert status in {502, 503}
         page = await shown(gateway)
-        assert page.of("gateway_artifact_fetches_total", outcome="away") == 1
-        assert page.of("gateway_artifact_fetches_total") == 1
+        assert page.of("gateway_artifact_downloads_total", outcome="unavailable") == 1
+        assert page.of("gateway_artifact_downloads_total") == 1
         assert page.of("gateway_model_loads_total") == 0
-        assert page.of("gateway_invocations_total", model="api-sums", version="1", status=str(status)) == 1
+        assert page.of("gateway_predictions_total", model="api-sums", version="1", code=str(status)) == 1
 
 
 async def test_damaged_files_and_evictions(mlflow_server: MlflowServer, tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ async def test_damaged_files_and_evictions(mlflow_server: MlflowServer, tmp_path
     one = "/model/api-sums/1/invocation"
     async with gateway_at(mlflow_server.url, tmp_path) as gateway:
         assert (await invoke(gateway, one))[0] == 200
-        size = (await shown(gateway)).of("gateway_artifact_fetched_bytes_total")
+        size = (await shown(gateway)).of("gateway_artifact_downloaded_bytes_total")
     damage(tmp_path)
     room = str(int(size * 1.5))
     async with gateway_at(
@@ -185,9 +188,9 @@ async def test_damaged_files_and_evictions(mlflow_server: MlflowServer, tmp_path
     ) as gateway:
         assert (await invoke(gateway, one))[0] == 200
         page = await shown(gateway)
-        assert page.of("gateway_artifact_caches_damaged_total") == 1
+        assert page.of("gateway_artifact_cache_corruptions_total") == 1
         assert page.of("gateway_artifact_cache_evictions_total") == 0
         assert (await invoke(gateway, "/model/api-sums/2/invocation"))[0] == 200
         page = await shown(gateway)
         assert page.of("gateway_artifact_cache_evictions_total") == 1
-        assert page.of("gateway_artifact_fetches_total", outcome="fetched") == 2
+        assert page.of("gateway_artifact_downloads_total", outcome="ok") == 2
