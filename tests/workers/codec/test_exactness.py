@@ -36,7 +36,7 @@ FITTING = {
 ROWS = st.tuples(*(st.one_of(FITTING[kind], FITTING[kind], FITTING[kind], CELLS) for kind in TYPES)).map(list)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ROWS, min_size=1, max_size=4))
 def test_rejected_or_exact(table: list[list[Any]]) -> None:
     """Each accepted cell equals its value in exact arithmetic; only decimals are rounded to floats."""

@@ -65,7 +65,7 @@ def outcome(
 
 @pytest.mark.parametrize("data_type", list(OF_TYPE), ids=lambda data_type: data_type.name)
 @given(draw=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_fast_path_is_the_exact_one(data_type: DataType, draw: st.DataObject) -> None:
     """With and without a check of each value, the columns and dtypes or the errors are equal."""
     values = draw.draw(values_of(data_type))
@@ -108,7 +108,7 @@ def mlflow_input(body: bytes, spec: Any) -> Any:
 
 
 @given(rows=ROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mlflows_own_checks_are_mlflows_own(rows: list[tuple[Any, ...]]) -> None:
     """With `mlflow` checks the model gets the scoring server's input, lossy casts included."""
     spec = input_spec(MIXED, checks="mlflow")

@@ -478,7 +478,7 @@ TYPES = pa.schema(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_random_tables(rows: list[tuple[Any, ...]]) -> None:
     """All formats give the frame of JSON for random rows."""

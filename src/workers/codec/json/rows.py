@@ -36,9 +36,9 @@ def can_merge(spec: InputSpec) -> bool:
 def parse_rows(job: Job, spec: InputSpec) -> Rows | None:
     """Return the rows of a job's body, or None if the body must be predicted alone.
 
-    That is the case if the body has anything but rows, or if the dtypes of its frame depend on the rows
-    beside its own: pandas gives a column of nulls alone another dtype. `spec` must satisfy `can_merge`. The
-    checks of `to_frame` are not made here.
+    It must be if it has anything but rows, or if its dtypes depend on the other rows of the batch: pandas
+    infers another dtype for a column of nulls alone. `spec` must satisfy `can_merge`. `to_frame` makes all
+    other checks.
     """
     body, content_type, accept, _ = job
     if content_type != JSON or len(body) > MAX_MERGED_BODY_BYTES or accept != JSON:

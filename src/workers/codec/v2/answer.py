@@ -90,7 +90,7 @@ def _encode_output(
     raw = v2_tensors.to_binary(tensor.values) if binary else None
     if raw is not None:
         raw_parts.append(raw)
-        # Raw bytes are not base64, whatever they would be in JSON.
+        # Sent raw, bytes are not base64.
         content_type = tensor.content_type if tensor.content_type != "base64" else None
         return {**output, "parameters": _parameters(content_type) | {"binary_data_size": len(raw)}}
     if tensor.content_type is not None:

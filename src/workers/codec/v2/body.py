@@ -74,7 +74,7 @@ def _decode_tensors(inputs: list[object], raw: memoryview) -> tuple[v2_tensors.T
             raise InvalidInput(f"inputs[{number}] must be an object with a name.")
         tensor, size = _decode_tensor(fields, raw)
         if tensor.name in tensors:
-            raise InvalidInput(f"The input {shorten(tensor.name)!r} is there twice.")
+            raise InvalidInput(f"The input {shorten(tensor.name)!r} occurs twice.")
         tensors[tensor.name] = tensor
         raw = raw[size:]
     if len(raw):
@@ -158,7 +158,7 @@ def _requested_outputs(outputs: object, *, binary: bool) -> dict[str, bool]:
         if "classification" in parameters:
             raise InvalidInput(f"{name!r}: the classification of outputs is not offered here.")
         if output["name"] in requested:
-            raise InvalidInput(f"The output {name!r} is asked for twice.")
+            raise InvalidInput(f"The output {name!r} is requested twice.")
         requested[output["name"]] = _get_flag(parameters, "binary_data", default=binary)
     return requested
 

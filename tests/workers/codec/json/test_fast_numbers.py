@@ -61,7 +61,7 @@ def decode_fast(body: bytes, schema: Any) -> pd.DataFrame | None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 @given(draw=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_fast_path_equals_the_exact_path(name: str, draw: st.DataObject) -> None:
     """The paths agree for random numbers, column orders and row labels, some of them invalid."""
     names = draw.draw(st.permutations([str(spec) for spec in SCHEMAS[name].input_names()]))
