@@ -1,4 +1,4 @@
-"""The queue in front of a model version: jobs in, batches out."""
+"""The request queue of a model version: requests in, batches out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JOB = Job(b"{}")
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop, since each ticket holds a future."""
+    """An event loop, since each queued request holds a future."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
@@ -30,7 +30,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.mark.parametrize("jobs", [1, 64, 256])
 def test_put_and_take(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, jobs: int) -> None:
-    """So many jobs are queued, and leave as one batch."""
+    """Queue a number of requests and take them as one batch."""
 
     async def inside() -> int:
         queue = RequestQueue(
@@ -40,12 +40,12 @@ def test_put_and_take(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLo
             seconds_per_request=lambda: 0.0,
             on_drop=lambda: None,
         )
-        return int(benchmark(_through, queue, jobs))
+        return int(benchmark(_put_and_take, queue, jobs))
 
     assert loop.run_until_complete(inside()) == jobs
 
 
-def _through(batcher: RequestQueue, jobs: int) -> int:
+def _put_and_take(queue: RequestQueue, jobs: int) -> int:
     for _ in range(jobs):
-        batcher.put(JOB)
-    return len(batcher.next_batch(jobs))
+        queue.put(JOB)
+    return len(queue.next_batch(jobs))

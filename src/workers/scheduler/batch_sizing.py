@@ -32,11 +32,8 @@ class BatchSizer:
         """Record how long a batch of `requests` requests took."""
         each = seconds / requests
         self._recent.append(each)
-        self._average_seconds = (
-            each
-            if self._average_seconds is None
-            else (1 - _SMOOTHING) * self._average_seconds + _SMOOTHING * each
-        )
+        average = each if self._average_seconds is None else self._average_seconds
+        self._average_seconds = average + _SMOOTHING * (each - average)
         if self._best_seconds is None or (
             requests > self._best_batch and each < _IMPROVEMENT_RATIO * self._best_seconds
         ):
@@ -63,6 +60,5 @@ class BatchSizer:
     @property
     def max_in_flight(self) -> int:
         """The number of batches that a worker may hold; with two it is never idle while replies travel."""
-        return (
-            2 if self._average_seconds is not None and self._average_seconds <= _MAX_PIPELINED_SECONDS else 1
-        )
+        is_fast = self._average_seconds is not None and self._average_seconds <= _MAX_PIPELINED_SECONDS
+        return 2 if is_fast else 1

@@ -35,11 +35,8 @@ class Deadlines:
         if now >= self._bucket_ends:
             self._current_bucket = set()
             self._bucket_ends = now + self.step_seconds
-            self._timers.append(
-                self._loop.call_at(
-                    self._bucket_ends + self._seconds, self._expire_bucket, self._current_bucket
-                )
-            )
+            expires_at = self._bucket_ends + self._seconds
+            self._timers.append(self._loop.call_at(expires_at, self._expire_bucket, self._current_bucket))
         self._current_bucket.add(future)
         return self._current_bucket
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _MAX_CRASHES: Final = 2
 """A request is rejected after as many workers crashed while they ran it alone.
 
-A crash of a batch does not show which of its requests is guilty, so each one runs alone the next time.
-Such a run counts only its own crash: a worker that an operator kills at that moment blames no request yet.
+The crash of a batch counts for none of its requests, since any of them may be guilty; each runs alone the
+next time. One crash alone may be a coincidence: an operator or the kernel may kill the worker just then.
 """
 
-_RETRY_DELAY_SECONDS: Final = 0.05  # until crashes at the same time are known: their workers look free
+_RETRY_DELAY_SECONDS: Final = 0.05  # until it is known which other workers crashed at the same time
 
 
 class RetryQueue:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class StreamManager:
-    """A manager that opens, reads and closes streams; a number names each stream to its worker."""
+    """A manager that opens, reads and closes streams; the worker knows each stream by a number."""
 
     def __init__(self, key: ModelKey, limits: PoolLimits, *, dispatcher: Dispatcher) -> None:
         self._loop = asyncio.get_running_loop()
@@ -77,10 +77,6 @@ class StreamManager:
     def _on_stream_closed(self, reply: asyncio.Future[Any]) -> None:
         """Log the exception that the model's generator raised when it was closed."""
         if isinstance(error := reply.exception(), ModelError):
-            logger.warning(
-                "A stream of %s did not close in order: %s\n%s",
-                self._key,
-                error,
-                error.log,
-                extra={"event": "stream_close_failed"},
-            )
+            message = "A stream of %s did not close in order: %s\n%s"
+            extra = {"event": "stream_close_failed", "model": str(self._key)}
+            logger.warning(message, self._key, error, error.log, extra=extra)

@@ -80,6 +80,7 @@ class WorkerGroup:
         """`spawn_executor` has the threads that wait until the fork server has forked."""
         self._loop = asyncio.get_running_loop()
         self._counters = counters
+        self._labels = source.key.name, source.key.version
         self._forkserver = forkserver
         self._spawn_executor = spawn_executor
         self._on_failed = on_failed
@@ -163,12 +164,8 @@ class WorkerGroup:
         self._idle.set()
         self._on_idle()
 
-    @property
-    def _labels(self) -> tuple[str, str]:
-        return self.source.key.name, self.source.key.version
-
     async def _add_worker(self) -> None:
-        """Start a worker and let it serve; try once more if its process ends before it begins to load."""
+        """Start a worker and let it serve; try once more if its process did not live to load the model."""
         try:
             worker = await self._start_worker()
         except WorkerStartFailed as error:
@@ -195,7 +192,7 @@ class WorkerGroup:
         )
 
     def _on_worker_exit(self, worker: ProcessWorker) -> None:
-        """Replace a worker whose process ended; at once if it had a request, which the next one waits for."""
+        """Replace a worker whose process ended: at once if it had a request, else after a delay."""
         if self._closed or (slot := self.dispatcher.remove(worker)) is None:
             return
         self._counters.increment(WORKER_EXITS, *self._labels, "timeout" if slot.timed_out else "crash")

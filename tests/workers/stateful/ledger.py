@@ -157,9 +157,9 @@ class Ledger:
             self.possible_crashes[self.name(request)] += 1
 
     def check_crash_reports(self) -> None:
-        """Check that only a request that ran in two crashed processes, or seemed to, was told of a crash."""
+        """Check that each request that failed by a crash ran in two crashed processes, or seemed to."""
         innocent = [name for name in self.crash_reported if self.possible_crashes[name] < 2]
-        assert not innocent, "told of crashes that it has no part in"
+        assert not innocent, "failed by crashes that it has no part in"
 
     def check(self, request: ClientRequest, now: float, *, request_seconds: float) -> Any:
         """Check that a client got the reply to its own request, or an error that has a reason; return it."""
