@@ -27,7 +27,7 @@ from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
 from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings
-from gateway.settings.capacity import max_workers, pool_limits, threads_per_worker
+from gateway.settings.capacity import CurrentPoolLimits, max_workers, threads_per_worker
 from gateway.system import descriptors, environment
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
@@ -73,7 +73,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         settings.environment, threads=threads_per_worker(settings)
     )
     pool = Pool(
-        lambda: pool_limits(current.value),
+        CurrentPoolLimits(current),
         environment=worker_environment,
         counters=counters,
         preload=settings.preload,

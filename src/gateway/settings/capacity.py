@@ -8,6 +8,7 @@ from gateway.system import resources
 from workers.limits import PoolLimits
 
 if TYPE_CHECKING:
+    from gateway.settings.loader import CurrentSettings
     from gateway.settings.schema import Settings
 
 _MIN_CONCURRENT_LOADS: Final = 2  # a load that waits for disk or network leaves the core to the other one
@@ -45,3 +46,21 @@ def pool_limits(settings: Settings) -> PoolLimits:
         stream_seconds=settings.stream_timeout_seconds,
         load_seconds=settings.load_timeout_seconds,
     )
+
+
+class CurrentPoolLimits:
+    """A function that returns the pool's limits by the current settings.
+
+    The pool calls it whenever it looks for a slot. The limits are computed once for each settings object,
+    because reading the machine's capacity takes about a millisecond.
+    """
+
+    def __init__(self, settings: CurrentSettings) -> None:
+        self._settings = settings
+        self._source: Settings | None = None
+
+    def __call__(self) -> PoolLimits:
+        if self._source is not self._settings.value:
+            self._source = self._settings.value
+            self._limits = pool_limits(self._source)
+        return self._limits

@@ -54,7 +54,7 @@ class Pool:
         load_retry_seconds: float = INITIAL_RETRY_SECONDS,
         measure_interval_seconds: float = _MEASURE_INTERVAL_SECONDS,
     ) -> None:
-        """`limits` returns the current limits; call `notify_limits_changed` when they change.
+        """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
         `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
