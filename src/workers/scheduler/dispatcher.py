@@ -62,7 +62,7 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a request waits or runs, also in a worker that just crashed, or a stream is open."""
-        return self.waiting > 0 or self.slots.busy
+        return self.slots.busy or self.waiting > 0
 
     @property
     def waiting(self) -> int:

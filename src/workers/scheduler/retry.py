@@ -46,7 +46,7 @@ class RetryQueue:
     @property
     def waiting(self) -> int:
         """The number of requests that wait for their delay."""
-        return sum(len(batch) for _, batch in self._batches)
+        return sum(len(batch) for _, batch in self._batches) if self._batches else 0
 
     def add(self, slot: WorkerSlot, batch: list[PendingRequest], error: WorkerCrashed) -> None:
         """Record the crash of `slot`'s worker, and run the batch again.
