@@ -12,7 +12,7 @@ from gateway.api.keys import COMPONENTS
 from gateway.catalog.catalog import STALE_HITS
 from tests.support import waiting
 from tests.support.callers import CALLERS, calling
-from tests.support.faulty_proxy import Front, front
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.figures import note
 from tests.support.gateways import Gateway, gateway_at, invoke
 
@@ -35,14 +35,14 @@ BOUND_SECONDS = 20
 
 
 @pytest.fixture
-async def mlflow(mlflow_server: MlflowServer, registered: list[str]) -> AsyncIterator[Front]:
+async def mlflow(mlflow_server: MlflowServer, registered: list[str]) -> AsyncIterator[FaultyProxy]:
     """A proxy that misbehaves when told to, before a real server."""
-    async with front(mlflow_server.url) as proxy:
+    async with faulty_proxy(mlflow_server.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def served(mlflow: Front, tmp_path: Path) -> AsyncIterator[Gateway]:
+async def served(mlflow: FaultyProxy, tmp_path: Path) -> AsyncIterator[Gateway]:
     """A gateway with two warm models, and a third that is in the cache alone."""
     values = {"GATEWAY_CATALOG_TTL_SECONDS": "0.4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
     async with gateway_at(mlflow.url, tmp_path, **values) as gateway:
@@ -89,7 +89,7 @@ async def refused(gateway: Gateway, path: str) -> float:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fault) -> None:
+async def test_known_models_answer_on(mlflow: FaultyProxy, served: Gateway, fault: Fault) -> None:
     """Warm and cached ones without one failed request, others 503; and all is well by itself afterwards."""
     async with calling(served, WARM) as callers:
         mlflow.fault = fault
@@ -114,7 +114,7 @@ async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fau
     assert served.app[COMPONENTS].counters.value(STALE_HITS) > 0
 
 
-async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:
+async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: FaultyProxy, served: Gateway) -> None:
     """Refused within the limit of one call, over a few connections; who comes later, at once."""
     async with calling(served, WARM) as callers:
         mlflow.fault = "slow"
@@ -131,7 +131,7 @@ async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, serv
     assert callers.wrong == {}
 
 
-async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None:
+async def test_recovery_needs_no_request(mlflow: FaultyProxy, served: Gateway) -> None:
     """Nobody asks while MLflow comes back: that it is back is found out all the same."""
     mlflow.fault = "away"
     await refused(served, UNKNOWN)
@@ -141,7 +141,7 @@ async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None
     assert mlflow.calls[calls:]
 
 
-async def test_a_start_while_mlflow_is_away(mlflow: Front, tmp_path: Path) -> None:
+async def test_a_start_while_mlflow_is_away(mlflow: FaultyProxy, tmp_path: Path) -> None:
     """Nothing is known, though the files are here: 503 and not ready; ready by itself later."""
     async with gateway_at(mlflow.url, tmp_path) as gateway:
         assert (await invoke(gateway, CACHED))[0] == 200
