@@ -75,7 +75,7 @@ async def test_the_form_of_a_timeout(gateway_with_short_timeout: Gateway) -> Non
     await check_form(gateway_with_short_timeout, "POST", COMMANDS, do("sleep 1000"), 504, "DEADLINE_EXCEEDED")
 
 
-async def check_form(  # noqa: PLR0913, PLR0917 - the columns of the table above
+async def check_form(  # noqa: PLR0917 - the columns of the table above
     gateway: Gateway, method: str, path: str, call: dict[str, Any], status: int, code: str
 ) -> None:
     async with gateway.request(method, path, **call) as response:

@@ -24,10 +24,10 @@ _PAGES = {
 class FaultyProxy:
     """A proxy in front of a real MLflow server, which records the calls and has a fault if one is set.
 
-    `away` drops the connection. `slow` does not respond while the fault lasts. `wrong` responds with the error
-    page of a proxy, `html` with a page of another server, and `500` with an error of MLflow. `half` sends half
-    of the body as if it were whole, and `cut` closes the connection after half of it. Calls whose path contains
-    `refused` get MLflow's error 400, and those that contain `unknown` its page for status 404.
+    `away` drops the connection. `slow` does not respond while the fault lasts. `wrong` responds with the
+    error page of a proxy, `html` with a page of another server, and `500` with an error of MLflow. `half`
+    sends half of the body as if it were whole, and `cut` closes the connection after half of it. Calls whose
+    path contains `refused` get MLflow's error 400, and those that contain `unknown` its page for status 404.
     """
 
     def __init__(self, target: str, session: aiohttp.ClientSession) -> None:
@@ -135,7 +135,7 @@ class Scripted:
         self.asked = asyncio.Event()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, send a script, and close; HANG at the end of the script keeps the connection open."""
+        """Read one request, send a script, and close; HANG at the script's end keeps the connection open."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await self._answer(reader, writer)
         writer.close()

@@ -78,9 +78,7 @@ def main() -> None:
     register("api-broken", models.Broken("raise"))
     register("api-slow", models.Broken("slow 2"))
     register("api-slowest", models.Broken("slow 300"))
-    register(
-        "api-lacking", models.Broken("import"), requirements=("mlflow", "a-missing-package==1.0")
-    )
+    register("api-lacking", models.Broken("import"), requirements=("mlflow", "a-missing-package==1.0"))
     register("api-nan", models.Returns([float("nan"), float("inf"), 1.5]))
     client = MlflowClient()
     source = client.get_model_version("api-tens", "1").source or ""

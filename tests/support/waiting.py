@@ -12,5 +12,7 @@ if TYPE_CHECKING:
 async def until(condition: Callable[[], bool], *, within: float = 60.0, interval: float = 0.005) -> None:
     """Return when `condition()` is true; raise TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(interval)

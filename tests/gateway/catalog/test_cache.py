@@ -361,7 +361,9 @@ async def test_a_probe_is_a_real_call(proxy: FaultyProxy) -> None:
         assert catalog.ever_reached
 
 
-async def test_the_log_of_a_server_never_reached(proxy: FaultyProxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_of_a_server_never_reached(
+    proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+) -> None:
     """It does not mention known models, because there are none yet."""
     proxy.fault = "wrong"
     async with opened(proxy.url) as catalog:
