@@ -48,7 +48,7 @@ def gateway_starter(server: MlflowServer, folder: Path) -> Iterator[Start]:
         preexec: Callable[[], None] | None = None,
         **values: str,
     ) -> Process:
-        own = folder / f"gateway-process-{len(started)}"
+        own = folder / f"process-{len(started)}"
         own.mkdir()
         defaults = {
             "MLFLOW_TRACKING_URI": server.url,

@@ -108,7 +108,7 @@ async def test_the_reason_of_a_failed_load(gateway: Gateway) -> None:
 
 
 async def test_the_log_has_the_details(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
-    """One record with the request's id has the route, the model, the status, and the exception with traceback."""
+    """One record with the request's id has route, model, status, and the exception with its traceback."""
     caplog.clear()
     call = do("raise s3cr3t")
     call["headers"] = {**JSON, "X-Request-Id": "find-me"}

@@ -84,7 +84,7 @@ async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Start)
 async def test_a_stream_in_flight(
     client: aiohttp.ClientSession, start: Start, tmp_path: Path, drain: str, *, completes: bool
 ) -> None:
-    """A stream goes on to its end if the drain time allows it, and is aborted otherwise; no process is left."""
+    """A stream ends normally if the drain time allows it, and is aborted otherwise; no process is left."""
     gateway = start(GATEWAY_DRAIN_SECONDS=drain)
     release = tmp_path / "release"
     url = f"{gateway.url}/model/api-streams/1/invocation?stream=true"

@@ -163,7 +163,7 @@ async def test_a_process_that_exits_again_and_again(start: Start, tmp_path: Path
 
 @pytest.mark.slow
 async def test_ctrl_c_counts_once_and_the_second_one_ends_at_once(start: Start, tmp_path: Path) -> None:
-    """SIGINT to the process group counts once, so that requests in flight are answered; the next one aborts."""
+    """SIGINT to the process group counts once: requests in flight are answered; the next one aborts."""
     gateway = start_two(start, preload="lean", GATEWAY_DRAIN_SECONDS="1000")
     await predict_often(gateway)
     below = descendants(gateway.pid)

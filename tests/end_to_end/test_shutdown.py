@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from tests.support.relay import Relay
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.end_to_end.conftest import Process, Start
     from tests.support.mlflow_server import MlflowServer
@@ -66,9 +68,16 @@ async def readiness(client: aiohttp.ClientSession, gateway: Process) -> tuple[in
         return response.status, response.headers.get("Connection", "")
 
 
-def gateway_folders(temporary: Path) -> set[Path]:
+def gateway_folders(folder: Path) -> set[Path]:
     """Return the temporary folders of gateway processes, running or not."""
-    return set(temporary.glob("gateway-*"))
+    return set(folder.glob("gateway-*"))
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files with a short path: a gateway creates Unix sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="test-") as folder:
+        yield Path(folder)
 
 
 @pytest.mark.slow
@@ -116,29 +125,27 @@ async def test_a_second_signal_ends_the_grace_too(client: aiohttp.ClientSession,
     assert await asyncio.to_thread(still_running, below) == set()
 
 
-async def test_ctrl_c_has_no_grace(client: aiohttp.ClientSession, start: Start, tmp_path: Path) -> None:
+async def test_ctrl_c_has_no_grace(client: aiohttp.ClientSession, start: Start, temporary: Path) -> None:
     """SIGINT ends the gateway without the grace time for load balancers; no temporary folder is left."""
-    gateway = start(GATEWAY_GRACE_SECONDS="1000", GATEWAY_DRAIN_SECONDS="1000", TMPDIR=str(tmp_path))
+    gateway = start(GATEWAY_GRACE_SECONDS="1000", GATEWAY_DRAIN_SECONDS="1000", TMPDIR=str(temporary))
     assert await predict(client, gateway) == 200
-    assert gateway_folders(tmp_path)
+    assert gateway_folders(temporary)
     gateway.send(signal.SIGINT)
     assert await gateway.exit_status() == 0
-    assert not gateway_folders(tmp_path)
+    assert not gateway_folders(temporary)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", ["1", "2"])
 async def test_a_killed_gateway_leaves_nothing_and_its_cache_is_used_again(
-    mlflow_server: MlflowServer, start: Start, tmp_path: Path, processes: str
+    mlflow_server: MlflowServer, start: Start, tmp_path: Path, temporary: Path, processes: str
 ) -> None:
     """Its workers end with it; the next gateway downloads nothing, and removes its temporary folders."""
     relay = Relay(mlflow_server.url)
     await relay.open()
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     killed: set[Path] = set()
     values = {
-        "TMPDIR": str(scratch),
+        "TMPDIR": str(temporary),
         "MLFLOW_TRACKING_URI": relay.url,
         "GATEWAY_CACHE_DIR": str(tmp_path / "cache"),
         "GATEWAY_PROCESSES": processes,
@@ -150,8 +157,8 @@ async def test_a_killed_gateway_leaves_nothing_and_its_cache_is_used_again(
                 assert await predict(client, gateway) == 200
             assert bool(relay.artifacts()) is downloads
             relay.requests.clear()
-            assert not killed & gateway_folders(scratch)
-            killed = gateway_folders(scratch)
+            assert not killed & gateway_folders(temporary)
+            killed = gateway_folders(temporary)
             assert killed
             below = descendants(gateway.pid)
             assert below

@@ -19,7 +19,7 @@ _TOP: Final = Path("/sys/fs/cgroup")
 
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """Create a group whose processes may use `limit` bytes together; skip the test if that is not permitted."""
+    """Create a group whose processes may use `limit` bytes; skip the test if that is not permitted."""
     v1 = (_TOP / "memory").is_dir()
     group = _TOP / ("memory" if v1 else "") / f"gateway-test-{uuid.uuid4().hex[:8]}"
     try:
