@@ -326,7 +326,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(source: MlflowServer, small_disk: Path) -> None:
-    """A cached model is evicted for a new one, then downloads fail; they succeed once there is space again."""
+    """A cached model is evicted for a new one, then downloads fail; later they succeed again."""
     for name in ("disk-hot", "disk-old", "disk-new", "disk-none"):
         model_shelf.put(source, name, size=2 * MIB)
     async with gateway_at(source.url, small_disk / "cache") as gateway:
