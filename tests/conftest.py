@@ -1,4 +1,4 @@
-"""What every test shares: a clean environment, one real MLflow server, and the end of both."""
+"""Fixtures of all tests: a clean environment, and one real MLflow server for the whole run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import shared
-from tests.support.gateways import gateway, registered
+from tests.support.gateways import gateway, gateway_with_short_timeout, registered
 from tests.support.mlflow_server import MlflowServer, shared_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["clean_environment", "gateway", "mlflow_server", "registered"]
+__all__ = ["clean_environment", "gateway", "gateway_with_short_timeout", "mlflow_server", "registered"]
 
 
 @pytest.hookimpl(trylast=True)
@@ -27,7 +27,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No test reads the settings of MLflow, AWS or the gateway from the shell that started it."""
+    """Remove the settings of MLflow, AWS and the gateway from the environment of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("MLFLOW_", "AWS_", "GATEWAY_")) and not name.startswith("GATEWAY_TEST_"):
@@ -37,8 +37,8 @@ def clean_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mlflow_server(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> MlflowServer:
-    """A real MLflow 3 server on SQLite that serves artifacts; one for the whole run.
+    """A real MLflow 3 server on SQLite that serves artifacts; all test processes of the run share it.
 
-    Tests use names of their own in it, since nothing is removed between them.
+    A test uses names of its own there: nothing is removed between tests, and tests run at the same time.
     """
     return shared_server(tmp_path_factory, "mlflow")

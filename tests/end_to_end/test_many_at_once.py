@@ -1,4 +1,4 @@
-"""Proves what happens when many clients come at once."""
+"""Proves what happens when many clients send requests at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.api.keys import COMPONENTS
 from tests.support.gateways import BODY, Gateway, gateway_at, invoke
+from tests.support.http_clients import post_commands
 from tests.support.relay import relay_to
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +29,17 @@ def body(a: float, b: float) -> bytes:
     return json.dumps({"dataframe_records": [{"a": a, "b": b}]}).encode()
 
 
-async def test_a_herd_at_a_cold_model(
+def requests_of_commands(gateway: Gateway) -> tuple[int, int]:
+    """Return how many requests of the model `api-commands` run and wait."""
+    statuses = gateway.app[COMPONENTS].pool.statuses()
+    found = [status for key, status in statuses.items() if key.name == "api-commands"]
+    return sum(status.running for status in found), sum(status.waiting for status in found)
+
+
+async def test_many_first_requests(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """64 first requests at once: one download of each file, one load, and to each its own right answer."""
+    """64 first requests at once cause one download of each file and one load; each gets its own result."""
     async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path) as gateway:
         answers = await asyncio.gather(
             *(
@@ -46,7 +56,7 @@ async def test_a_herd_at_a_cold_model(
 
 
 async def test_equal_bodies_for_two_models(gateway: Gateway) -> None:
-    """Two models asked the same thing in turn by 64 clients: each gets its own model's answer."""
+    """64 clients send the same body to two models in turn; each response is of the requested model."""
     expected = {"api-sums/1": [3.0, 7.0], "api-tens/1": [30.0, 70.0]}
 
     async def client(number: int) -> None:
@@ -61,7 +71,7 @@ async def test_equal_bodies_for_two_models(gateway: Gateway) -> None:
 
 
 async def test_different_bodies_for_one_model(gateway: Gateway) -> None:
-    """64 clients with data of their own never get each other's."""
+    """64 clients send different bodies; no client gets the result of another."""
 
     async def client(number: int) -> None:
         for turn in range(4):
@@ -73,7 +83,7 @@ async def test_different_bodies_for_one_model(gateway: Gateway) -> None:
 
 
 async def test_a_bad_body_among_good_ones(gateway: Gateway) -> None:
-    """It alone is refused."""
+    """Only requests with a bad body fail."""
     bodies = [b'{"dataframe_records": [{"a": "x", "b": 1}]}' if n % 8 == 3 else BODY for n in range(CLIENTS)]
     answers = await asyncio.gather(
         *(invoke(gateway, "/model/api-sums/1/invocation", each) for each in bodies)
@@ -82,28 +92,40 @@ async def test_a_bad_body_among_good_ones(gateway: Gateway) -> None:
 
 
 async def test_a_full_queue(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """Beyond the queue's length a request is refused at once, with Retry-After; the others are answered."""
+    """If the queue is full a request is rejected at once with Retry-After; the others are answered."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_QUEUE="2") as gateway:
-        path = "/model/api-commands/1/invocation"
-        slow = b'{"inputs": [{"do": "sleep 0.5"}]}'
-        assert (await invoke(gateway, path, b'{"inputs": [{"do": "sleep 0"}]}'))[0] == 200
-        answers = await asyncio.gather(*(invoke(gateway, path, slow) for _ in range(16)))
-        statuses = Counter(status for status, _ in answers)
-        assert set(statuses) == {200, 503}
-        assert statuses[503] >= 8
-        assert (await invoke(gateway, path, slow))[0] == 200
+        release = tmp_path / "release"
+        assert (await post_commands(gateway, "x"))[0] == 200
+        admitted = [asyncio.create_task(post_commands(gateway, f"wait_for {release}"))]
+        await until(lambda: requests_of_commands(gateway) == (1, 0))
+        admitted += [asyncio.create_task(post_commands(gateway, f"wait_for {release}")) for _ in range(2)]
+        await until(lambda: requests_of_commands(gateway) == (1, 2))
+        for _ in range(13):
+            status, headers, _ = await post_commands(gateway, "x")
+            assert status == 503
+            assert int(headers["Retry-After"]) >= 1
+        release.touch()
+        assert [status for status, *_ in await asyncio.gather(*admitted)] == [200] * 3
+        assert (await post_commands(gateway, "x"))[0] == 200
 
 
-async def test_clients_that_go_away(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
-    """They take their requests with them: no error is logged, and the next client is served."""
-    path = "/model/api-commands/1/invocation"
-    slow = b'{"inputs": [{"do": "sleep 0.3"}]}'
-    assert (await invoke(gateway, path, slow))[0] == 200
-    gone = [asyncio.create_task(invoke(gateway, path, slow)) for _ in range(8)]
-    await asyncio.sleep(0.1)
-    for task in gone:
+async def test_clients_that_disconnect(
+    gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their waiting requests are dropped and do not run, no error is logged, and other clients are served."""
+    caplog.clear()
+    release, ran = tmp_path / "release", tmp_path / "ran"
+    assert (await post_commands(gateway, "x"))[0] == 200
+    first = asyncio.create_task(post_commands(gateway, f"wait_for {release}"))
+    await until(lambda: requests_of_commands(gateway) == (1, 0))
+    tasks = [asyncio.create_task(post_commands(gateway, f"note {ran}")) for _ in range(8)]
+    await until(lambda: requests_of_commands(gateway) == (1, 8))
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*gone, return_exceptions=True)
-    async with asyncio.timeout(3):
-        assert (await invoke(gateway, path, slow))[0] == 200
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await until(lambda: requests_of_commands(gateway) == (1, 0))
+    release.touch()
+    assert (await first)[0] == 200
+    assert (await post_commands(gateway, "x"))[0] == 200
+    assert not ran.exists()
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []

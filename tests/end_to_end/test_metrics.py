@@ -1,4 +1,4 @@
-"""Proves that any of several gateway processes answers /metrics for all, also for those that are dead."""
+"""Proves that each of several gateway processes reports the metrics of all, also of those that ended."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.support.commands import descendants, left, parent
+from tests.support.commands import still_running
 from tests.support.metrics_page import PATIENCE_SECONDS, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.end_to_end.conftest import Process
+    from tests.end_to_end.conftest import Process, Start
 
 PATH = "/model/api-commands/1/invocation"
 REQUESTS = {"method": "POST", "route": "/model/{name}/{version}/invocation"}
@@ -24,79 +24,80 @@ REQUESTS = {"method": "POST", "route": "/model/{name}/{version}/invocation"}
 MANY = 40
 
 
-async def ask(gateway: Process) -> None:
-    async with (
-        aiohttp.ClientSession() as client,
-        client.post(gateway.url + PATH, json={"inputs": [{"do": "x"}]}) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
+async def predict_often(gateway: Process) -> None:
+    """Send many requests at once, each on a new connection."""
+
+    async def predict() -> None:
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(gateway.url + PATH, json={"inputs": [{"do": "x"}]}) as response,
+        ):
+            assert response.status == 200, await response.text()
+
+    await asyncio.gather(*(predict() for _ in range(MANY)))
 
 
-async def ask_often(gateway: Process) -> None:
-    """On connections of their own."""
-    await asyncio.gather(*(ask(gateway) for _ in range(MANY)))
+async def metrics(gateway: Process) -> Shown:
+    """Return the metrics as one of the processes reports them."""
+    async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/metrics") as response:
+        assert response.status == 200
+        return Shown(await response.text())
 
 
-async def page(gateway: Process) -> Shown:
-    """As any of the processes shows it."""
-    async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/metrics") as answer:
-        assert answer.status == 200
-        return Shown(await answer.text())
+def predictions(page: Shown) -> float:
+    return page.of("gateway_http_requests_total", **REQUESTS, code="200")
 
 
-def answered(shown: Shown) -> float:
-    return shown.of("gateway_http_requests_total", **REQUESTS, code="200")
-
-
-def processes(shown: Shown, name: str) -> set[str]:
-    """Which processes that gauge is shown of."""
-    samples = [sample for family in shown.families for sample in family.samples if sample.name == name]
+def processes(page: Shown, name: str) -> set[str]:
+    """Return the numbers of the processes that have a sample of the gauge `name`."""
+    samples = [sample for family in page.families for sample in family.samples if sample.name == name]
     return {sample.labels["process"] for sample in samples}
 
 
-def freshest(shown: Shown) -> str:
-    """The process that answered."""
+def responder(page: Shown) -> str:
+    """Return the number of the process that sent the page: its own snapshot is the newest."""
     ages = {
-        number: shown.of("gateway_snapshot_age_seconds", process=number)
-        for number in processes(shown, "gateway_snapshot_age_seconds")
+        number: page.of("gateway_snapshot_age_seconds", process=number)
+        for number in processes(page, "gateway_snapshot_age_seconds")
     }
     return min(ages, key=ages.__getitem__)
 
 
 async def until(gateway: Process, holds: Callable[[Shown], bool]) -> list[Shown]:
-    """The pages of both processes as soon as both are so; meanwhile no total becomes less."""
+    """Return the pages of both processes as soon as `holds` is true for both; no total may decrease."""
     most = 0.0
     latest: dict[str, Shown] = {}
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            shown = await page(gateway)
-            assert answered(shown) >= most
-            most = answered(shown)
-            latest[freshest(shown)] = shown
+            page = await metrics(gateway)
+            assert predictions(page) >= most
+            most = predictions(page)
+            latest[responder(page)] = page
             if len(latest) == 2 and all(map(holds, latest.values())):
                 return list(latest.values())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_any_process_shows_all(start: Callable[..., Process]) -> None:
-    """Sums of both, gauges of each; who is killed leaves its counts to the one that takes its place."""
-    gateway = start(GATEWAY_PROCESSES="2")
+async def test_each_process_reports_all(start: Start) -> None:
+    """Counters are sums over the processes, gauges have one sample each; a killed process' counts remain."""
+    gateway = start(preload="lean", GATEWAY_PROCESSES="2")
     assert gateway.url, gateway.log()
-    await ask_often(gateway)
-    for shown in await until(gateway, lambda shown: answered(shown) == MANY):
+    await predict_often(gateway)
+    for page in await until(gateway, lambda page: predictions(page) == MANY):
         for name in ("gateway_ready", "process_open_fds", "process_resident_memory_bytes"):
-            assert processes(shown, name) == {"1", "2"}, name
-        assert shown.of("gateway_process_starts_total") == 2
-        assert shown.of("gateway_worker_starts_total", model="api-commands") == 2
-        assert shown.of("gateway_prediction_duration_seconds_count", code="2xx") == MANY
-        assert shown.of("gateway_workers", model="api-commands", process="1") == 1
+            assert processes(page, name) == {"1", "2"}, name
+        assert page.of("gateway_process_starts_total") == 2
+        assert page.of("gateway_worker_starts_total", model="api-commands") == 2
+        assert page.of("gateway_prediction_duration_seconds_count", code="2xx") == MANY
+        assert page.of("gateway_workers", model="api-commands", process="1") == 1
 
-    victim = min(pid for pid in descendants(gateway.pid) if parent(pid) == gateway.pid)
+    victim = min(gateway.child_pids())
     os.kill(victim, signal.SIGKILL)
-    assert left({victim}) == set()
-    assert answered(await page(gateway)) == MANY
-    await until(gateway, lambda shown: shown.of("gateway_process_starts_total") == 3)
-    await ask_often(gateway)
-    await until(gateway, lambda shown: answered(shown) == 2 * MANY)
+    assert await asyncio.to_thread(still_running, {victim}) == set()
+    assert predictions(await metrics(gateway)) == MANY
+    await until(gateway, lambda page: page.of("gateway_process_starts_total") == 3)
+    await predict_often(gateway)
+    await until(gateway, lambda page: predictions(page) == 2 * MANY)
     gateway.send(signal.SIGTERM)
-    assert await asyncio.to_thread(gateway.status) == 0
+    assert await gateway.exit_status() == 0

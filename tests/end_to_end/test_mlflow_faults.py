@@ -1,10 +1,10 @@
-"""A whole gateway while its MLflow server is away, hangs, or answers what it should not; and afterwards."""
+"""Proves what a gateway does while its MLflow server fails, and that it recovers by itself."""
 
 from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -12,7 +12,7 @@ from gateway.api.keys import COMPONENTS
 from gateway.catalog.catalog import STALE_HITS
 from tests.support import waiting
 from tests.support.callers import CALLERS, calling
-from tests.support.faulty_proxy import Front, front
+from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.figures import note
 from tests.support.gateways import Gateway, gateway_at, invoke
 
@@ -20,87 +20,90 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from tests.support.faulty_proxy import Fault
     from tests.support.mlflow_server import MlflowServer
 
-FAULTS: tuple[Fault, ...] = ("away", "slow", "wrong", "html", "500", "half", "cut")
+FAST_FAULTS = ("away", "html")
+FAULTS = [
+    fault if fault in FAST_FAULTS else pytest.param(fault, marks=pytest.mark.slow)
+    for fault in get_args(Fault)
+    if fault
+]
 WARM = {
     "/model/api-tens/latest/invocation": [30.0, 70.0],
     "/model/api-sums/@champion/invocation": [6.0, 14.0],
 }
 CACHED = "/model/api-sums/1/invocation"
 UNKNOWN = "/model/api-sums/3/invocation"
-BOUND_SECONDS = 20
-"""What any refusal may take: the limit of a call here is 3 s, and the machine may be slow."""
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
-async def mlflow(mlflow_server: MlflowServer, registered: list[str]) -> AsyncIterator[Front]:
-    """A proxy that misbehaves when told to, before a real server."""
-    async with front(mlflow_server.url) as proxy:
+async def mlflow(mlflow_server: MlflowServer, registered: list[str]) -> AsyncIterator[FaultyProxy]:
+    """A proxy with faults in front of a real MLflow server."""
+    async with faulty_proxy(mlflow_server.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def served(mlflow: Front, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A gateway with two warm models, and a third that is in the cache alone."""
+async def served(mlflow: FaultyProxy, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway with two loaded models, and with the files of a third one in its cache."""
     values = {"GATEWAY_CATALOG_TTL_SECONDS": "0.4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
     async with gateway_at(mlflow.url, tmp_path, **values) as gateway:
         for path in (*WARM, CACHED):
             assert (await invoke(gateway, path))[0] == 200
-        await cool(gateway, "api-sums", version="1")
+        await unload(gateway, "api-sums", version="1")
         yield gateway
 
 
-async def cool(gateway: Gateway, name: str, *, version: str) -> None:
-    """Unload a version: its files stay in the cache."""
+async def unload(gateway: Gateway, name: str, *, version: str) -> None:
+    """Unload a version; its files stay in the cache."""
     pool = gateway.app[COMPONENTS].pool
     await pool.unload(*(key for key in pool.statuses() if (key.name, key.version) == (name, version)))
 
 
 async def get(gateway: Gateway, path: str) -> tuple[int, Any]:
-    """Status and JSON of a GET."""
-    async with gateway.get(path) as answer:
-        return answer.status, await answer.json()
+    """Return the status and the JSON of a GET request."""
+    async with gateway.get(path) as response:
+        return response.status, await response.json()
 
 
-async def until(holds: Callable[[Any], bool], gateway: Gateway) -> Any:
-    """The body of /health/ready as soon as that holds of it; ready it must be all the time."""
-    async with asyncio.timeout(60):
+async def until(holds: Callable[[Any], bool], gateway: Gateway) -> None:
+    """Wait until `holds` is true for MLflow's part of /health/ready, which must have status 200 always."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             status, body = await get(gateway, "/health/ready")
             assert status == 200
             if holds(body["mlflow"]):
-                return body
+                return
             await asyncio.sleep(0.05)
 
 
-async def refused(gateway: Gateway, path: str) -> float:
-    """How long the refusal of a prediction took: 503, when to ask again, and that it is for MLflow."""
+async def predict_unavailable(gateway: Gateway, path: str) -> float:
+    """Send a prediction that fails because of MLflow, with 503 and Retry-After; return its seconds."""
     began = perf_counter()
-    async with gateway.post(path, json={"inputs": {"a": [1.0], "b": [2.0]}}) as answer:
-        told = await answer.json()
-        assert (answer.status, told["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE"), told
-        assert answer.headers["Retry-After"]
-        assert "MLflow" in told["message"]
-    took = perf_counter() - began
-    assert took < BOUND_SECONDS
-    return took
+    body = {"inputs": {"a": [1.0], "b": [2.0]}}
+    async with asyncio.timeout(PATIENCE_SECONDS), gateway.post(path, json=body) as response:
+        error = await response.json()
+        assert (response.status, error["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE"), error
+        assert response.headers["Retry-After"]
+        assert "MLflow" in error["message"]
+    return perf_counter() - began
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fault) -> None:
-    """Warm and cached ones without one failed request, others 503; and all is well by itself afterwards."""
+async def test_known_models_are_served(mlflow: FaultyProxy, served: Gateway, fault: Fault) -> None:
+    """Loaded and cached models are served without one failure, others get 503; afterwards all are served."""
     async with calling(served, WARM) as callers:
         mlflow.fault = fault
         await until(lambda mlflow: mlflow["away"] is not None and mlflow["since"] is not None, served)
         status, answer = await invoke(served, CACHED)
         assert (status, answer["predictions"]) == (200, [3.0, 7.0])
-        refusal = max([await refused(served, UNKNOWN) for _ in range(3)])
+        unavailable = max([await predict_unavailable(served, UNKNOWN) for _ in range(3)])
         for path in ("/model/", "/model/api-tens", "/model/api-tens/1"):
-            status, told = await get(served, path)
-            assert (status, "MLflow" in told["message"]) == (503, True), path
-        during = callers.right
+            status, error = await get(served, path)
+            assert (status, "MLflow" in error["message"]) == (503, True), path
+        during = callers.right + CALLERS
+        await waiting.until(lambda: callers.right > during)
         mlflow.fault = ""
         ended = perf_counter()
         await until(lambda mlflow: mlflow["away"] is None and mlflow["since"] is None, served)
@@ -108,54 +111,57 @@ async def test_known_models_answer_on(mlflow: Front, served: Gateway, fault: Fau
         status, answer = await invoke(served, UNKNOWN)
         assert (status, answer["predictions"]) == (200, [9.0, 21.0])
         answered = perf_counter() - ended
-    note(f"MLflow {fault}", refusal=refusal, reached=reached, answered=answered, right=callers.right)
+        afterwards = callers.right + CALLERS
+        await waiting.until(lambda: callers.right > afterwards)
+    note(f"MLflow {fault}", unavailable=unavailable, reached=reached, answered=answered, right=callers.right)
     assert callers.wrong == {}
-    assert callers.right > during > CALLERS
     assert served.app[COMPONENTS].counters.value(STALE_HITS) > 0
 
 
-async def test_a_herd_of_unknown_refs_meets_a_hanging_server(mlflow: Front, served: Gateway) -> None:
-    """Refused within the limit of one call, over a few connections; who comes later, at once."""
+@pytest.mark.slow
+async def test_many_unknown_models_while_mlflow_hangs(mlflow: FaultyProxy, served: Gateway) -> None:
+    """Their requests share a few connections and fail; later ones fail without a call."""
     async with calling(served, WARM) as callers:
         mlflow.fault = "slow"
-        herd = [refused(served, f"/model/nobody-{number}/1/invocation") for number in range(100)]
-        slowest = max(await asyncio.gather(*herd))
+        first = [
+            predict_unavailable(served, f"/model/unknown-{number}/1/invocation") for number in range(100)
+        ]
+        slowest = max(await asyncio.gather(*first))
         assert mlflow.most_waiting <= 32
+        calls = len(mlflow.calls)
         later = await asyncio.gather(
-            *(refused(served, f"/model/late-{number}/1/invocation") for number in range(20))
+            *(predict_unavailable(served, f"/model/late-{number}/1/invocation") for number in range(20))
         )
-        note("MLflow slow, a herd", slowest=slowest, later=sorted(later)[10])
-        assert sorted(later)[10] < 2
+        note("MLflow hangs, many unknown models", slowest=slowest, later=sorted(later)[10])
+        assert len(mlflow.calls) - calls <= 10  # attempts to reach MLflow again
         assert mlflow.waiting <= 2
         mlflow.fault = ""
     assert callers.wrong == {}
 
 
-async def test_recovery_needs_no_request(mlflow: Front, served: Gateway) -> None:
-    """Nobody asks while MLflow comes back: that it is back is found out all the same."""
+async def test_recovery_needs_no_request(mlflow: FaultyProxy, served: Gateway) -> None:
+    """The gateway notices that MLflow is available again although no client sends a request."""
     mlflow.fault = "away"
-    await refused(served, UNKNOWN)
+    await predict_unavailable(served, UNKNOWN)
     mlflow.fault = ""
     calls = len(mlflow.calls)
-    await waiting.until(lambda: served.app[COMPONENTS].catalog.unavailable_reason is None, within=60)
+    await waiting.until(lambda: served.app[COMPONENTS].catalog.unavailable_reason is None)
     assert mlflow.calls[calls:]
 
 
-async def test_a_start_while_mlflow_is_away(mlflow: Front, tmp_path: Path) -> None:
-    """Nothing is known, though the files are here: 503 and not ready; ready by itself later."""
+async def test_a_start_while_mlflow_is_unavailable(mlflow: FaultyProxy, tmp_path: Path) -> None:
+    """The gateway is not ready and serves no model, not even cached ones; later it serves them by itself."""
     async with gateway_at(mlflow.url, tmp_path) as gateway:
         assert (await invoke(gateway, CACHED))[0] == 200
     mlflow.fault = "away"
     async with gateway_at(mlflow.url, tmp_path) as gateway:
-        await refused(gateway, CACHED)
+        await predict_unavailable(gateway, CACHED)
         status, body = await get(gateway, "/health/ready")
         assert (status, body["mlflow"]["reached"]) == (503, False)
         mlflow.fault = ""
-        async with asyncio.timeout(60):
-            while True:
-                if (await get(gateway, "/health/ready"))[0] == 200:
-                    break
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await get(gateway, "/health/ready"))[0] != 200:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.05)
-        calls = len([path for path in mlflow.calls if "mlflow-artifacts" in path])
+        downloads = [path for path in mlflow.calls if "mlflow-artifacts" in path]
         assert (await invoke(gateway, CACHED))[0] == 200
-        assert len([path for path in mlflow.calls if "mlflow-artifacts" in path]) == calls
+        assert [path for path in mlflow.calls if "mlflow-artifacts" in path] == downloads

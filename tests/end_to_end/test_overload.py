@@ -1,4 +1,4 @@
-"""Ten times more load than a model can serve: a bounded queue, refusals at once, others unharmed."""
+"""Proves that queue, latency and memory stay bounded under ten times the load that a model can serve."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ import pytest
 
 from tests.support.figures import note
 from tests.support.gateways import BODY
-from tests.support.http_clients import Seen, clients, told
+from tests.support.http_clients import ClientResults, clients, post_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.end_to_end.conftest import Start
 
-    from tests.end_to_end.conftest import Process
-
-_QUEUE = 64  # as many as keep the queue full, and none is refused
+_QUEUE = 64  # this many clients fill the queue, and none is refused
 _MANY = 10 * _QUEUE
 _SLEEP = 0.01  # of the model: it serves a hundred requests a second at most
 _SECONDS = float(os.environ.get("GATEWAY_TEST_OVERLOAD_SECONDS", "12"))
 _WORK = f"sleep {_SLEEP}"
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.timeout(300)
-async def test_ten_times_too_much(start: Callable[..., Process]) -> None:
-    """The admitted wait as with a full queue and nobody refused; memory and others stay as they were."""
-    gateway = start(GATEWAY_MAX_QUEUE=str(_QUEUE))
+async def test_ten_times_the_load(start: Start) -> None:
+    """Admitted requests wait no longer than with a full queue; surplus ones are refused at once.
+
+    Measures latencies, requests a second, and the memory of the gateway.
+    """
+    gateway = start(preload="lean", GATEWAY_MAX_QUEUE=str(_QUEUE))
     process = psutil.Process(gateway.pid)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(gateway.url, connector=connector) as session:
-        await told(session, "x")
-        await _other(session)
+        await post_commands(session, "x")
+        await _predict_other_model(session)
         async with clients(session, _QUEUE, _WORK) as calm:
             await asyncio.sleep(5)
         memory = process.memory_info().rss
@@ -43,21 +46,21 @@ async def test_ten_times_too_much(start: Callable[..., Process]) -> None:
         async with clients(session, _MANY, _WORK, pause=0.5) as flood:
             ends = monotonic() + _SECONDS
             while monotonic() < ends:
-                others.append(await _other(session))
+                others.append(await _predict_other_model(session))
                 await asyncio.sleep(0.05)
             grown = process.memory_info().rss - memory
         async with clients(session, _QUEUE, _WORK) as after:
             await asyncio.sleep(4)
     settled = after.right[0][0] + 1.0
     note(
-        "ten times too much",
+        "ten times the load",
         seconds=_SECONDS,
         offered_per_second=(len(flood.right) + len(flood.refused)) / _SECONDS,
         admitted_per_second=len(flood.right) / _SECONDS,
         calm_p99=calm.quantile(0.99),
         admitted_p99=flood.quantile(0.99),
-        calm_p99_inside=calm.quantile_inside(0.99),
-        admitted_p99_inside=flood.quantile_inside(0.99),
+        calm_p99_in_gateway=calm.server_quantile(0.99),
+        admitted_p99_in_gateway=flood.server_quantile(0.99),
         refused=len(flood.refused),
         memory_grown_mib=grown / 2**20,
         other_model_longest=max(others),
@@ -71,35 +74,40 @@ async def test_ten_times_too_much(start: Callable[..., Process]) -> None:
     assert flood.statuses() == {503}
     assert all(int(headers["Retry-After"]) >= 1 for _, headers, _ in flood.refused)
     assert {answer["error_code"] for _, _, answer in flood.refused} == {"TEMPORARILY_UNAVAILABLE"}
-    assert flood.quantile_inside(0.99) < 3 * calm.quantile_inside(0.99)
+    assert flood.server_quantile(0.99) < 3 * calm.server_quantile(0.99)
     assert len(flood.right) / _SECONDS > _rate(calm) / 3
     assert grown < 64 * 2**20
     assert max(others) < 10
     assert _rate(after) > _rate(calm) / 3
 
 
-def _rate(seen: Seen) -> float:
-    """Answers per second, from the first to the last."""
-    return len(seen.right) / (seen.right[-1][0] - seen.right[0][0])
+def _rate(results: ClientResults) -> float:
+    """Return the right responses a second, from the first to the last."""
+    return len(results.right) / (results.right[-1][0] - results.right[0][0])
 
 
-async def _other(session: aiohttp.ClientSession) -> float:
-    """A request for another model; the seconds it took."""
+async def _predict_other_model(session: aiohttp.ClientSession) -> float:
+    """Send a request for another model, and return its seconds."""
     began = monotonic()
     headers = {"Content-Type": "application/json"}
-    async with session.post("/model/api-sums/1/invocation", data=BODY, headers=headers) as answer:
-        assert answer.status == 200
-        assert (await answer.json())["predictions"] == [3.0, 7.0]
+    async with session.post("/model/api-sums/1/invocation", data=BODY, headers=headers) as response:
+        assert response.status == 200
+        assert (await response.json())["predictions"] == [3.0, 7.0]
     return monotonic() - began
 
 
-async def test_who_would_wait_too_long_is_refused(start: Callable[..., Process]) -> None:
-    """With a long queue and a slow model the doomed are told at once, and the admitted are answered."""
-    gateway = start(GATEWAY_REQUEST_TIMEOUT_SECONDS="5")
+@pytest.mark.slow
+@pytest.mark.serial
+async def test_a_request_that_would_wait_too_long_is_refused(start: Start) -> None:
+    """If the queue would take longer than the time-out, a request fails at once; admitted ones are answered.
+
+    Measures how many of 120 slow requests are answered within the time-out.
+    """
+    gateway = start(preload="lean", GATEWAY_REQUEST_TIMEOUT_SECONDS="5")
     async with aiohttp.ClientSession(gateway.url, connector=aiohttp.TCPConnector(limit=0)) as session:
-        for _ in range(3):  # so that the pace is known
-            await told(session, "sleep 0.2")
-        answers = await asyncio.gather(*(told(session, "sleep 0.2") for _ in range(120)))
+        for _ in range(3):  # so that the gateway knows how long a request takes
+            await post_commands(session, "sleep 0.2")
+        answers = await asyncio.gather(*(post_commands(session, "sleep 0.2") for _ in range(120)))
     statuses = [status for status, _, _ in answers]
     assert statuses.count(504) <= 2
     assert statuses.count(503) > 50

@@ -1,177 +1,165 @@
-"""Proves how a gateway starts, logs and ends as a process."""
+"""Proves how a gateway of one process starts, logs and ends."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+from tests.support.metrics_page import wait_for_predictions
 
-    from tests.end_to_end.conftest import Process
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.end_to_end.conftest import Process, Start
 
 PATH = "/model/api-commands/1/invocation"
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """An HTTP client."""
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def run_command(
+    client: aiohttp.ClientSession, gateway: Process, *commands: str
+) -> tuple[int, str | None, Any]:
+    """Have the model `api-commands` run commands; return status, Connection header and JSON."""
+    body = {"inputs": [{"do": command} for command in commands]}
+    async with client.post(gateway.url + PATH, json=body) as response:
+        return response.status, response.headers.get("Connection"), await response.json()
 
 
-async def do(client: aiohttp.ClientSession, gateway: Process, command: str) -> tuple[int, Any]:
-    """Status and JSON of what the model `api-commands` answers."""
-    async with client.post(gateway.url + PATH, json={"inputs": [{"do": command}]}) as answer:
-        return answer.status, await answer.json()
-
-
-async def status_of(gateway: Process) -> int:
-    return await asyncio.to_thread(gateway.status)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_requests_in_flight_are_answered(
-    client: aiohttp.ClientSession, start: Callable[..., Process], number: signal.Signals
+    client: aiohttp.ClientSession, start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """The signal closes the listener; what runs is answered; then all processes end, with status 0."""
-    gateway = start()
-    assert (await do(client, gateway, "sleep 0"))[0] == 200
+    """After a signal the port is closed, requests in flight are answered, and all processes end: status 0."""
+    gateway = start(GATEWAY_DRAIN_SECONDS="1000")
+    release = tmp_path / "release"
+    running = [asyncio.create_task(run_command(client, gateway, f"wait_for {release}")) for _ in range(3)]
+    await wait_for_predictions(gateway.url, 3)
     assert gateway.others()
-    running = [asyncio.create_task(do(client, gateway, "sleep 0.7")) for _ in range(3)]
-    await asyncio.sleep(0.3)
     gateway.send(number)
-    await asyncio.sleep(0.3)
-    with pytest.raises(aiohttp.ClientConnectionError):
-        async with aiohttp.ClientSession() as late, late.get(f"{gateway.url}/health/live"):
-            pass
-    assert [status for status, _ in await asyncio.gather(*running)] == [200] * 3
-    assert await status_of(gateway) == 0
-    assert gateway.left() == []
+    await gateway.wait_for("shutdown_draining")
+    await gateway.wait_until_closed()
+    release.touch()
+    assert [status for status, *_ in await asyncio.gather(*running)] == [200] * 3
+    assert await gateway.exit_status() == 0
+    assert await asyncio.to_thread(gateway.left) == []
 
 
-async def test_an_answer_during_the_drain_is_its_connections_last(
-    client: aiohttp.ClientSession, start: Callable[..., Process]
+async def test_a_response_during_the_drain_closes_its_connection(
+    client: aiohttp.ClientSession, start: Start, tmp_path: Path
 ) -> None:
-    """Answers and refusals say so, and a client with a pool of connections goes elsewhere."""
-    gateway = start()
-    assert (await do(client, gateway, "sleep 0"))[0] == 200
-
-    async def told(command: str) -> tuple[int, str | None]:
-        async with client.post(gateway.url + PATH, json={"inputs": [{"do": command}]}) as answer:
-            return answer.status, answer.headers.get("Connection")
-
-    assert await told("sleep 0") == (200, None)
-    first = asyncio.create_task(told("sleep 0.7"))
-    await asyncio.sleep(0.2)
-    second = asyncio.create_task(told("raise x"))
-    await asyncio.sleep(0.2)
+    """Predictions and errors have `Connection: close`, so that clients with a connection pool reconnect."""
+    gateway = start(GATEWAY_DRAIN_SECONDS="1000")
+    release = tmp_path / "release"
+    assert (await run_command(client, gateway, "x"))[:2] == (200, None)
+    first = asyncio.create_task(run_command(client, gateway, f"wait_for {release}"))
+    await wait_for_predictions(gateway.url, 1)
+    second = asyncio.create_task(run_command(client, gateway, f"wait_for {release}", "raise x"))
+    await wait_for_predictions(gateway.url, 2)
     gateway.send(signal.SIGTERM)
-    assert [await first, await second] == [(200, "close"), (500, "close")]
-    assert await status_of(gateway) == 0
+    await gateway.wait_for("shutdown_draining")
+    release.touch()
+    assert [(await first)[:2], (await second)[:2]] == [(200, "close"), (500, "close")]
+    assert await gateway.exit_status() == 0
 
 
-async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Callable[..., Process]) -> None:
-    """A request that takes longer than allowed is given up, and the log says so."""
+async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Start) -> None:
+    """A request that takes longer than the drain time is aborted, and the log has the number of these."""
     gateway = start(GATEWAY_DRAIN_SECONDS="0.5")
-    assert (await do(client, gateway, "sleep 0"))[0] == 200
-    running = asyncio.create_task(do(client, gateway, "sleep 50"))
-    await asyncio.sleep(0.3)
-    began = time.monotonic()
+    running = asyncio.create_task(run_command(client, gateway, "sleep 1000"))
+    await wait_for_predictions(gateway.url, 1)
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
-    assert time.monotonic() - began < 8
-    assert gateway.left() == []
-    assert any("aborting" in line for line in gateway.log())
+    assert await gateway.exit_status() == 0
+    assert await asyncio.to_thread(gateway.left) == []
+    assert [record["in_flight"] for record in gateway.events("shutdown_aborted")] == [1]
     await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("drain", "whole"), [("20", True), ("0.5", False)])
+@pytest.mark.parametrize(
+    ("drain", "completes"), [pytest.param("1000", True, marks=pytest.mark.slow), ("0.5", False)]
+)
 async def test_a_stream_in_flight(
-    client: aiohttp.ClientSession, start: Callable[..., Process], drain: str, *, whole: bool
+    client: aiohttp.ClientSession, start: Start, tmp_path: Path, drain: str, *, completes: bool
 ) -> None:
-    """It goes on to its end, for as long as requests may be drained; no process is left."""
+    """A stream ends normally if the drain time allows it, and is aborted otherwise; no process is left."""
     gateway = start(GATEWAY_DRAIN_SECONDS=drain)
+    release = tmp_path / "release"
     url = f"{gateway.url}/model/api-streams/1/invocation?stream=true"
-    async with client.post(url, json={"inputs": [{"do": f"count {15 if whole else 300} 0.1"}]}) as answer:
-        assert (await answer.content.readline()).startswith(b"data: ")
+    commands = f"count 1; wait_for {release}; count 1"
+    async with client.post(url, json={"inputs": [{"do": commands}]}) as response:
+        assert (await response.content.readline()).startswith(b"data: ")
         gateway.send(signal.SIGTERM)
-        if whole:
-            assert (await answer.content.read()).endswith(b"data: [DONE]\n\n")
+        await gateway.wait_for("shutdown_draining")
+        if completes:
+            release.touch()
+            assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
         else:
             with pytest.raises(aiohttp.ClientPayloadError):
-                await answer.content.read()
-    assert await status_of(gateway) == 0
-    assert gateway.left() == []
+                await response.content.read()
+    assert await gateway.exit_status() == 0
+    assert await asyncio.to_thread(gateway.left) == []
 
 
-async def test_a_second_signal_ends_at_once(
-    client: aiohttp.ClientSession, start: Callable[..., Process]
-) -> None:
-    """Whatever still runs; the status tells, and nothing is left."""
-    gateway = start()
-    assert (await do(client, gateway, "sleep 0"))[0] == 200
-    running = asyncio.create_task(do(client, gateway, "sleep 50"))
-    await asyncio.sleep(0.3)
-    began = time.monotonic()
+async def test_a_second_signal_ends_the_drain(client: aiohttp.ClientSession, start: Start) -> None:
+    """It aborts the requests in flight: the gateway exits with status 1, and no process is left."""
+    gateway = start(GATEWAY_DRAIN_SECONDS="1000")
+    running = asyncio.create_task(run_command(client, gateway, "sleep 1000"))
+    await wait_for_predictions(gateway.url, 1)
     gateway.send(signal.SIGTERM)
-    await asyncio.sleep(0.5)
+    await gateway.wait_for("shutdown_draining")
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 1
-    assert time.monotonic() - began < 8
-    assert gateway.left() == []
+    assert await gateway.exit_status() == 1
+    assert await asyncio.to_thread(gateway.left) == []
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_idle_connection_does_not_hold_it_up(start: Callable[..., Process]) -> None:
-    """A client that keeps its connection open is no request in flight."""
-    gateway = start()
+async def test_an_idle_connection_does_not_delay_the_end(start: Start) -> None:
+    """An open connection without a request is not in flight."""
+    gateway = start(GATEWAY_DRAIN_SECONDS="1000")
     async with aiohttp.ClientSession() as idle:
-        async with idle.get(f"{gateway.url}/health/live") as answer:
-            assert answer.status == 200
-            await answer.read()
-        began = time.monotonic()
+        async with idle.get(f"{gateway.url}/health/live") as response:
+            assert response.status == 200
+            await response.read()
         gateway.send(signal.SIGTERM)
-        assert await status_of(gateway) == 0
-        assert time.monotonic() - began < 5
+        assert await gateway.exit_status() == 0
 
 
-async def test_a_port_in_use(start: Callable[..., Process]) -> None:
-    """Status 1 and a line that says it."""
+async def test_a_port_in_use(start: Start) -> None:
+    """The second gateway logs the reason and exits with status 1."""
     first = start()
     second = start(GATEWAY_PORT=first.url.rpartition(":")[2])
-    assert await status_of(second) == 1
-    assert any("Cannot listen" in line and "in use" in line for line in second.log())
-    assert second.left() == []
+    assert await second.exit_status() == 1
+    (record,) = second.events("listen_failed")
+    assert "in use" in record["message"]
+    assert await asyncio.to_thread(second.left) == []
 
 
 async def test_the_log_is_json_and_the_worker_sees_no_secret(
-    client: aiohttp.ClientSession, start: Callable[..., Process]
+    client: aiohttp.ClientSession, start: Start
 ) -> None:
-    """A failed request is one JSON line under its id; a model that looks for credentials finds none."""
+    """A failed request is one JSON line with its id; a model that looks for credentials finds none."""
     gateway = start(
-        **dict.fromkeys(["AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN", "SOME_API_KEY"], "s3cr3t")
+        preload="lean",
+        **dict.fromkeys(["AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN", "SOME_API_KEY"], "s3cr3t"),
     )
-    status, answer = await do(client, gateway, "environ")
+    status, _, answer = await run_command(client, gateway, "environ")
     assert status == 200
     assert "s3cr3t" not in json.dumps(answer)
     assert "PATH" in answer["predictions"][0]
     headers = {"X-Request-Id": "find-me"}
     async with client.post(
         f"{gateway.url}/model/api-broken/1/invocation", json={"inputs": [1]}, headers=headers
-    ) as no:
-        assert no.status == 424
+    ) as response:
+        assert response.status == 424
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
-    lines = [json.loads(line) for line in gateway.log()]
-    (line,) = [line for line in lines if line.get("status") == 424]
-    assert line["request_id"] == "find-me"
-    assert (line["level"], line["model"]) == ("warning", "api-broken/1")
+    assert await gateway.exit_status() == 0
+    (record,) = [record for record in map(json.loads, gateway.log()) if record.get("status") == 424]
+    assert record["event"] == "request_failed"
+    assert record["request_id"] == "find-me"
+    assert (record["level"], record["model"]) == ("warning", "api-broken/1")
     assert "s3cr3t" not in "\n".join(gateway.log())
-    assert not any(line.get("model") == "api-commands/1" for line in lines)
+    failures = [*gateway.events("request_failed"), *gateway.events("internal_error")]
+    assert not any(each.get("model") == "api-commands/1" for each in failures)

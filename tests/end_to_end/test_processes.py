@@ -1,277 +1,272 @@
-"""Proves how several gateway processes serve on one port, and how they begin and end together."""
+"""Proves how several gateway processes serve on one port, and how they start and end together."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from tests.support.commands import descendants, left, parent
+from tests.support.commands import descendants, parent, still_running
+from tests.support.metrics_page import wait_for_predictions
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.end_to_end.conftest import Process, Start
 
-    from tests.end_to_end.conftest import Process
-
-PATH = "/model/api-commands/1/invocation"
-PATIENCE_SECONDS = 20.0
 # Each connection goes to either of two: the chance that 40 go to one is 1 in 500 thousand million.
 MANY = 40
 
 
-def two(start: Callable[..., Process], **values: str) -> Process:
-    """A gateway of two processes that listen."""
+def start_two(start: Start, **values: str) -> Process:
+    """Start a gateway of two processes that listen."""
     gateway = start(GATEWAY_PROCESSES="2", **values)
     assert gateway.url, gateway.log()
     return gateway
 
 
-def replicas(gateway: Process) -> set[int]:
-    """The gateway's processes, without those below them."""
-    return {pid for pid in descendants(gateway.pid) if parent(pid) == gateway.pid}
+async def predict(gateway: Process, command: str = "x", *, model: str = "api-commands") -> int:
+    """Send a request on a new connection.
 
-
-def lines(gateway: Process, text: str) -> list[dict[str, Any]]:
-    """What the log says with `text` in it."""
-    told = [json.loads(line) for line in gateway.log() if line.startswith("{")]
-    return [line for line in told if text in line["message"]]
-
-
-async def until_said(gateway: Process, text: str, *, times: int = 1) -> None:
-    """Wait for the log to have `text` so often."""
-
-    def wait() -> None:
-        ends = time.monotonic() + PATIENCE_SECONDS
-        while len(lines(gateway, text)) < times and time.monotonic() < ends:
-            time.sleep(0.02)
-
-    await asyncio.to_thread(wait)
-    assert len(lines(gateway, text)) >= times, gateway.log()
-
-
-async def ask(gateway: Process, command: str = "x") -> int:
-    """Ask on a connection of its own; the gateway process whose worker answered, 0 where that is gone."""
+    Return the gateway process that served it, or 0 if that process has ended.
+    """
     async with (
         aiohttp.ClientSession() as client,
-        client.post(gateway.url + PATH, json={"inputs": [{"do": command}]}) as answer,
+        client.post(
+            f"{gateway.url}/model/{model}/1/invocation", json={"inputs": [{"do": command}]}
+        ) as response,
     ):
-        assert answer.status == 200, await answer.text()
-        pid: int = (await answer.json())["predictions"][0]
+        assert response.status == 200, await response.text()
+        pid: int = (await response.json())["predictions"][0]
     while (above := parent(pid)) not in {gateway.pid, None}:
         pid = above or 0
     return pid if above else 0
 
 
-async def ask_often(gateway: Process, command: str = "x") -> Counter[int]:
-    """Who answered to many connections at once."""
-    return Counter(await asyncio.gather(*(ask(gateway, command) for _ in range(MANY))))
+async def predict_often(gateway: Process) -> Counter[int]:
+    """Send many requests at once; return how many each gateway process served."""
+    return Counter(await asyncio.gather(*(predict(gateway) for _ in range(MANY))))
 
 
-async def live(gateway: Process) -> None:
-    """Many connections at once, each of which is answered."""
+async def probe_often(gateway: Process) -> None:
+    """Open many connections at once; the liveness probe must succeed on each."""
 
-    async def one() -> int:
-        async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/health/live") as answer:
-            return answer.status
+    async def probe() -> int:
+        async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/health/live") as response:
+            return response.status
 
-    assert await asyncio.gather(*(one() for _ in range(MANY))) == [200] * MANY
-
-
-async def status_of(gateway: Process) -> int:
-    return await asyncio.to_thread(gateway.status)
+    assert await asyncio.gather(*(probe() for _ in range(MANY))) == [200] * MANY
 
 
-async def test_both_answer_and_both_drain(start: Callable[..., Process]) -> None:
-    """Connections reach each of them, and its log lines say which it is; after SIGTERM requests in flight
-    are answered, nobody listens, and no process is left.
+@pytest.mark.slow
+async def test_both_serve_and_both_drain(start: Start, tmp_path: Path) -> None:
+    """Connections reach both processes, and log records name the process.
+
+    After SIGTERM requests in flight are answered, the port is closed, and no process is left.
     """
-    gateway = two(start)
-    assert set(await ask_often(gateway)) == replicas(gateway)
-    assert {line["process"] for line in lines(gateway, "Listening on")} == {1, 2}
-    (said,) = lines(gateway, "2 processes listen on")
-    assert said["message"].endswith(gateway.url)
-    assert "process" not in said
+    gateway = start_two(start, preload="lean", GATEWAY_DRAIN_SECONDS="1000")
+    assert set(await predict_often(gateway)) == gateway.child_pids()
+    assert {record["process"] for record in gateway.events("listening")} == {1, 2}
+    (record,) = gateway.events("all_processes_listening")
+    assert record["address"] == gateway.url
+    assert "process" not in record
     below = descendants(gateway.pid)
-    running = [asyncio.create_task(ask(gateway, "sleep 0.1")) for _ in range(8)]
-    await asyncio.sleep(0.1)
+    release = tmp_path / "release"
+    running = [asyncio.create_task(predict(gateway, f"wait_for {release}")) for _ in range(8)]
+    await wait_for_predictions(gateway.url, 8)
     gateway.send(signal.SIGTERM)
-    await until_said(gateway, "Shutting down", times=3)
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await ask(gateway)
+    await gateway.wait_for("shutdown_started")
+    await gateway.wait_for("shutdown_draining", times=2)
+    await gateway.wait_until_closed()
+    release.touch()
     await asyncio.gather(*running)
-    assert await status_of(gateway) == 0
-    assert await asyncio.to_thread(left, below, within=5) == set()
+    assert await gateway.exit_status() == 0
+    assert await asyncio.to_thread(still_running, below) == set()
 
 
-async def test_one_that_is_killed_is_replaced(start: Callable[..., Process]) -> None:
-    """At once, and under load: only what it was answering is lost."""
-    gateway = two(start)
-    await ask_often(gateway)
-    victim, other = sorted(replicas(gateway))
+@pytest.mark.slow
+async def test_a_killed_process_is_replaced(start: Start) -> None:
+    """It is replaced at once and under load; only the requests that it had are lost."""
+    gateway = start_two(start, preload="lean")
+    await predict_often(gateway)
+    victim, other = sorted(gateway.child_pids())
     dead = asyncio.Event()
 
     async def load() -> set[int]:
-        """Ask until long after the death; who has answered what was begun after it."""
+        """Send requests; return the processes that served ten of those sent after the kill."""
         after: list[int] = []
         while len(after) < 10:
-            begun_after = dead.is_set()
+            sent_after = dead.is_set()
             try:
-                who = await ask(gateway)
+                pid = await predict(gateway)
             except aiohttp.ClientConnectionError:
-                assert not begun_after  # it was in flight, or had been taken and not been read
+                assert not sent_after  # it was in flight, or its connection was accepted and not read
             else:
-                after += [who] if begun_after else []
+                after += [pid] if sent_after else []
         return set(after)
 
     clients = [asyncio.create_task(load()) for _ in range(8)]
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # of load
     os.kill(victim, signal.SIGKILL)
-    assert left({victim}) == set()
+    assert await asyncio.to_thread(still_running, {victim}) == set()
     dead.set()
-    answered = set().union(*await asyncio.gather(*clients))
-    (line,) = lines(gateway, "; restarting at once")
-    assert (line["pid"], line["reason"], line["level"]) == (victim, "SIGKILL", "error")
-    (new,) = replicas(gateway) - {other}
-    assert answered == {new, other}
+    served = set().union(*await asyncio.gather(*clients))
+    (record,) = gateway.events("process_exited")
+    assert (record["pid"], record["reason"], record["level"]) == (victim, "SIGKILL", "error")
+    assert record["delay_seconds"] == 0
+    (new,) = gateway.child_pids() - {other}
+    assert served == {new, other}
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
+    assert await gateway.exit_status() == 0
 
 
-async def test_one_that_dies_again_and_again(start: Callable[..., Process], tmp_path: Path) -> None:
-    """It is tried at growing intervals, in which nobody is sent there, and is back when it can be; where
-    none can serve, all end with its status.
+@pytest.mark.slow
+async def test_a_process_that_exits_again_and_again(start: Start, tmp_path: Path) -> None:
+    """It is restarted at growing intervals, during which it gets no connections, until it can serve again.
+
+    If no process can serve, all end with its status.
     """
     cache, away = tmp_path / "cache", tmp_path / "away"
-    gateway = two(start, GATEWAY_CACHE_DIR=str(cache))
-    first, second = sorted(replicas(gateway))
+    gateway = start_two(start, GATEWAY_CACHE_DIR=str(cache))
+    first, second = sorted(gateway.child_pids())
 
-    async def fails(pid: int, *, listening: int) -> None:
-        """Its replacements cannot begin, until the pause is long; then the other answers to everybody."""
+    def pauses() -> int:
+        """Return how often a restart was delayed for so long that the listeners were closed."""
+        return sum(record["delay_seconds"] == 1.0 for record in gateway.events("process_exited"))
+
+    async def fail(pid: int, *, listening: int) -> None:
+        """Make replacements fail and kill the process; wait for a long pause: the other one serves all."""
         cache.rename(away)
         cache.write_bytes(b"")
         os.kill(pid, signal.SIGKILL)
-        await until_said(gateway, "; restarting in 1 s", times=listening - 1)
-        await live(gateway)
-        assert len(lines(gateway, "Listening on")) == listening
+        await until(lambda: pauses() >= listening - 1, interval=0.02)
+        await probe_often(gateway)
+        assert len(gateway.events("listening")) == listening
 
-    await fails(first, listening=2)
+    await fail(first, listening=2)
     cache.unlink()
     away.rename(cache)
-    await until_said(gateway, "Listening on", times=3)
-    (back,) = replicas(gateway) - {second}
-    await fails(second, listening=3)
-    os.kill(back, signal.SIGKILL)
-    assert await status_of(gateway) == 2
-    reasons = Counter(line["reason"] for line in lines(gateway, "; restarting"))
+    await gateway.wait_for("listening", times=3)
+    (replacement,) = gateway.child_pids() - {second}
+    await fail(second, listening=3)
+    os.kill(replacement, signal.SIGKILL)
+    assert await gateway.exit_status() == 2
+    reasons = Counter(record["reason"] for record in gateway.events("process_exited"))
     assert reasons["SIGKILL"] == 3
     assert reasons["status 2"] >= 4
 
 
-async def test_ctrl_c_counts_once_and_the_second_time_ends_at_once(start: Callable[..., Process]) -> None:
-    """A terminal's signal reaches the supervisor alone: requests are answered until it comes again."""
-    gateway = two(start)
-    await ask_often(gateway, "sleep 0.06")  # so slow that no batch has two
+@pytest.mark.slow
+async def test_ctrl_c_counts_once_and_the_second_one_ends_at_once(start: Start, tmp_path: Path) -> None:
+    """SIGINT to the process group counts once: requests in flight are answered; the next one aborts."""
+    gateway = start_two(start, preload="lean", GATEWAY_DRAIN_SECONDS="1000")
+    await predict_often(gateway)
     below = descendants(gateway.pid)
-    short = [asyncio.create_task(ask(gateway, "sleep 1")) for _ in range(3)]
-    await asyncio.sleep(0.5)  # they are there before the long one, behind which nobody is answered
-    long = asyncio.create_task(ask(gateway, "sleep 50"))
-    await asyncio.sleep(0.1)
+    release = tmp_path / "release"
+    short = [asyncio.create_task(predict(gateway, f"wait_for {release}")) for _ in range(3)]
+    long = asyncio.create_task(predict(gateway, "sleep 1000", model="api-streams"))  # in a worker of its own
+    await wait_for_predictions(gateway.url, 3)
+    await wait_for_predictions(gateway.url, 1, model="api-streams")
     gateway.send_to_group(signal.SIGINT)
+    await gateway.wait_for("shutdown_draining", times=2)
+    release.touch()
     await asyncio.gather(*short)
-    began = time.monotonic()
     gateway.send_to_group(signal.SIGINT)
-    assert await status_of(gateway) == 1
-    assert time.monotonic() - began < 8
-    assert await asyncio.to_thread(left, below, within=5) == set()
+    assert await gateway.exit_status() == 1
+    assert await asyncio.to_thread(still_running, below) == set()
     await asyncio.gather(long, return_exceptions=True)
 
 
-async def test_nothing_outlives_a_killed_supervisor(start: Callable[..., Process]) -> None:
-    """The processes are told by the kernel, answer what they were asked, and end with all their workers."""
-    gateway = two(start)
-    await ask_often(gateway)
+@pytest.mark.slow
+async def test_nothing_outlives_a_killed_supervisor(start: Start, tmp_path: Path) -> None:
+    """The kernel signals its gateway processes; they answer what is in flight, and end with their workers."""
+    gateway = start_two(start, preload="lean", GATEWAY_DRAIN_SECONDS="1000")
+    await predict_often(gateway)
     below = descendants(gateway.pid)
-    running = [asyncio.create_task(ask(gateway, "sleep 0.3")) for _ in range(2)]
-    await asyncio.sleep(0.1)
+    release = tmp_path / "release"
+    running = [asyncio.create_task(predict(gateway, f"wait_for {release}")) for _ in range(2)]
+    await wait_for_predictions(gateway.url, 2)
     gateway.send(signal.SIGKILL)
+    await gateway.wait_for("shutdown_draining", times=2)
+    release.touch()
     await asyncio.gather(*running)
-    assert await asyncio.to_thread(left, below, within=2) == set()
-    assert await status_of(gateway) == -signal.SIGKILL
+    assert await asyncio.to_thread(still_running, below) == set()
+    assert await gateway.exit_status() == -signal.SIGKILL
 
 
-async def test_a_port_in_use(start: Callable[..., Process]) -> None:
-    """Another gateway's, which the kernel would let this one share: status 1 and a line that says it."""
-    port = two(start).url.rpartition(":")[2]
+async def test_a_port_in_use(start: Start) -> None:
+    """A port of another gateway, which the kernel would let this one share: it exits with status 1."""
+    port = start_two(start).url.rpartition(":")[2]
     second = start(GATEWAY_PROCESSES="2", GATEWAY_PORT=port)
-    assert await status_of(second) == 1
-    (line,) = lines(second, "Cannot listen")
-    assert port in line["message"]
-    assert "in use" in line["message"]
+    assert await second.exit_status() == 1
+    (record,) = second.events("listen_failed")
+    assert port in record["message"]
+    assert "in use" in record["message"]
 
 
-async def test_one_that_cannot_begin_ends_all(start: Callable[..., Process], tmp_path: Path) -> None:
-    """A cache folder that cannot be used is no better at the next try: status 2."""
+async def test_a_process_that_cannot_start_ends_all(start: Start, tmp_path: Path) -> None:
+    """A cache folder that cannot be used will not work at the next try either: status 2, no restart."""
     (tmp_path / "file").write_bytes(b"")
     gateway = start(GATEWAY_PROCESSES="2", GATEWAY_CACHE_DIR=str(tmp_path / "file"))
-    assert await status_of(gateway) == 2
-    assert 1 <= len(lines(gateway, "Cannot start")) <= 2
-    assert not lines(gateway, "; restarting")
-    assert gateway.left() == []
+    assert await gateway.exit_status() == 2
+    assert 1 <= len(gateway.events("start_failed")) <= 2
+    assert not gateway.events("process_exited")
+    assert await asyncio.to_thread(gateway.left) == []
 
 
-async def test_one_process_has_no_supervisor(start: Callable[..., Process]) -> None:
-    """The process that was started serves itself, and its log names no number."""
+async def test_one_process_has_no_supervisor(start: Start) -> None:
+    """The process that was started serves itself, and its log records have no process number."""
     gateway = start()
-    assert all("process" not in line for line in lines(gateway, ""))
-    programs = [(Path("/proc") / str(pid) / "cmdline").read_text() for pid in replicas(gateway)]
+    assert all("process" not in record for record in gateway.records())
+    programs = [(Path("/proc") / str(pid) / "cmdline").read_text() for pid in gateway.child_pids()]
     assert not any("serve.py" in program for program in programs)
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
+    assert await gateway.exit_status() == 0
 
 
-async def test_one_that_is_told_to_end_alone(start: Callable[..., Process]) -> None:
-    """While it answers what it has, and until another is in its place, all connections reach the others;
-    afterwards they reach both.
+@pytest.mark.slow
+async def test_sigterm_to_one_process(start: Start, tmp_path: Path) -> None:
+    """While it answers its requests, and until it is replaced, all connections reach the other process.
+
+    Afterwards they reach both.
     """
-    gateway = two(start, GATEWAY_DRAIN_SECONDS="60")
-    await ask_often(gateway)
-    first, second = sorted(replicas(gateway))
-    running = [asyncio.create_task(ask(gateway, "sleep 2")) for _ in range(20)]
-    await asyncio.sleep(0.5)
+    gateway = start_two(start, preload="lean", GATEWAY_DRAIN_SECONDS="1000")
+    await predict_often(gateway)
+    first, second = sorted(gateway.child_pids())
+    release = tmp_path / "release"
+    running = [asyncio.create_task(predict(gateway, f"wait_for {release}")) for _ in range(20)]
+    await wait_for_predictions(gateway.url, 20)
     os.kill(first, signal.SIGTERM)
-    await until_said(gateway, "no new connections")
-    await asyncio.sleep(1.5)  # by then its listener was hushed, and set aside
+    await gateway.wait_for("shutdown_draining")
+    await asyncio.sleep(1.5)  # no event tells when its listener is closed
     for _ in range(2):
-        await live(gateway)
-    assert replicas(gateway) == {first, second}
-    assert not lines(gateway, "; restarting")
+        await probe_often(gateway)
+    assert gateway.child_pids() == {first, second}
+    assert not gateway.events("process_exited")
+    release.touch()
     await asyncio.gather(*running)
-    await until_said(gateway, "Listening on", times=3)
-    (new,) = replicas(gateway) - {second}
+    await gateway.wait_for("listening", times=3)
+    (new,) = gateway.child_pids() - {second}
     assert new != first
-    assert set(await ask_often(gateway)) == {new, second}
-    (line,) = lines(gateway, "; restarting")
-    assert (line["pid"], line["reason"]) == (first, "status 0")
+    assert set(await predict_often(gateway)) == {new, second}
+    (record,) = gateway.events("process_exited")
+    assert (record["pid"], record["reason"]) == (first, "status 0")
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
+    assert await gateway.exit_status() == 0
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_hung_up_before_the_loop_runs(start: Callable[..., Process], processes: int) -> None:
-    """The settings are read again once it does; nobody is killed, and nobody misses it."""
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
+async def test_sighup_before_the_event_loop_runs(start: Start, processes: int) -> None:
+    """It ends no process: each reads the settings again once its event loop runs."""
     gateway = start(program="hangs_up_early", GATEWAY_PROCESSES=str(processes))
     assert gateway.url, gateway.log()
-    await until_said(gateway, "Settings reloaded", times=processes)
-    who = {line.get("process") for line in lines(gateway, "Settings reloaded")}
-    assert who == ({1, 2} if processes == 2 else {None})
-    await live(gateway)
+    records = await gateway.wait_for("settings_reloaded", times=processes)
+    assert {record.get("process") for record in records} == ({1, 2} if processes == 2 else {None})
+    await probe_often(gateway)
     gateway.send(signal.SIGTERM)
-    assert await status_of(gateway) == 0
+    assert await gateway.exit_status() == 0

@@ -7,11 +7,11 @@ import signal
 import time
 import urllib.request
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.commands import PATIENCE_SECONDS, Running, descendants, left, running
+from tests.support.commands import PATIENCE_SECONDS, Running, descendants, running, still_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,50 +26,59 @@ pytestmark = pytest.mark.timeout(300)
 def served(
     server: MlflowServer, folder: Path, values: dict[str, str] | None = None, *, file: bool = True
 ) -> Iterator[Running]:
-    """A gateway that takes its settings from `.env`, or from its environment alone."""
-    ours = {"GATEWAY_CACHE_DIR": str(folder / "cache"), "GATEWAY_PORT": "0", "GATEWAY_GRACE_SECONDS": "0"}
-    ours |= {"MLFLOW_TRACKING_URI": server.url} | (values or {})
+    """Run a gateway that reads its settings from `.env`, or from its environment only."""
+    settings = {
+        "GATEWAY_CACHE_DIR": str(folder / "cache"),
+        "GATEWAY_PORT": "0",
+        "GATEWAY_GRACE_SECONDS": "0",
+        "GATEWAY_PRELOAD": "none",
+        "MLFLOW_TRACKING_URI": server.url,
+        **(values or {}),
+    }
     if file:
-        write(folder, ours)
-    with running("serve", cwd=folder, extra=None if file else ours) as command:
+        write(folder, settings)
+    with running("serve", cwd=folder, extra=None if file else settings) as command:
         yield command
 
 
 def write(folder: Path, values: dict[str, str]) -> None:
+    """Write `.env`."""
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def change(folder: Path, **values: str) -> None:
-    """Other lines in `.env`."""
+    """Replace these lines of `.env`."""
     before = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
     write(folder, before | values)
 
 
 def address(command: Running) -> str:
-    return str(json.loads(command.wait_for("Listening on "))["message"].split("Listening on ")[1])
+    """Return the gateway's address as soon as it listens."""
+    return str(command.wait_for_event("listening")[0]["address"])
 
 
-def is_alive(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/health/live", timeout=20) as answer:  # noqa: S310 - our own
-        return bool(answer.status == 200)
-
-
-def state(url: str, version: str) -> str:
-    with urllib.request.urlopen(f"{url}/model/{version}", timeout=20) as answer:  # noqa: S310 - our own
-        return str(json.load(answer)["serving"]["state"])
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as response:  # noqa: S310 - the gateway's address
+        return json.load(response)
 
 
 def until_state(url: str, version: str, wanted: str) -> None:
+    """Wait until the version `name/number` has this serving state."""
     ends = time.monotonic() + PATIENCE_SECONDS
-    while (found := state(url, version)) != wanted:
+    while (found := get(f"{url}/model/{version}")["serving"]["state"]) != wanted:
         assert time.monotonic() < ends, found
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_what_can_change_changes(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """Pins, times and the log are as `.env` says now; one line says what was applied and what was not."""
-    pins = {"GATEWAY_PINNED_MODELS": "api-tens/1", "GATEWAY_IDLE_SECONDS": "1"}
-    with served(mlflow_server, tmp_path, pins) as command:
+    """The pinned models and times in `.env` take effect; the log names the applied and the other changes."""
+    values = {
+        "GATEWAY_PINNED_MODELS": "api-tens/1",
+        "GATEWAY_IDLE_SECONDS": "1",
+        "GATEWAY_PRELOAD": "lean",
+    }
+    with served(mlflow_server, tmp_path, values) as command:
         url = address(command)
         until_state(url, "api-tens/1", "warm")
         change(
@@ -80,65 +89,67 @@ def test_what_can_change_changes(mlflow_server: MlflowServer, registered: list[s
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="3",
         )
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("Settings reloaded"))
-        assert line["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_PINNED_MODELS"]
-        assert "GATEWAY_PORT" in line["need_a_restart"]
-        assert line["level"] == "info"
+        (record,) = command.wait_for_event("settings_reloaded")
+        assert record["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_PINNED_MODELS"]
+        assert "GATEWAY_PORT" in record["need_a_restart"]
+        assert record["level"] == "info"
         until_state(url, "api-sums/1", "warm")
         until_state(url, "api-tens/1", "cold")
         assert command.end() == 0
 
 
 def test_wrong_settings_change_nothing(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """Every problem is named, the gateway goes on, and later settings that are right are taken."""
+    """The log names every problem, the gateway serves on, and later settings without problems are applied."""
     with served(mlflow_server, tmp_path) as command:
         url = address(command)
         change(tmp_path, GATEWAY_LOG_LEVEL="loud", GATEWAY_PROT="1", GATEWAY_IDLE_SECONDS="5")
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("Settings reload failed"))
-        assert "GATEWAY_LOG_LEVEL" in line["message"]
-        assert "GATEWAY_PROT" in line["message"]
-        assert is_alive(url)
+        (record,) = command.wait_for_event("settings_reload_failed")
+        assert "GATEWAY_LOG_LEVEL" in record["message"]
+        assert "GATEWAY_PROT" in record["message"]
+        assert get(f"{url}/health/live")
         (tmp_path / ".env").write_text(
             (tmp_path / ".env").read_text().replace("loud", "debug").replace("GATEWAY_PROT=1\n", "")
         )
         command.process.send_signal(signal.SIGHUP)
-        line = json.loads(command.wait_for("Settings reloaded"))
-        assert line["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_LOG_LEVEL"]
-        assert line["need_a_restart"] == []
+        (record,) = command.wait_for_event("settings_reloaded")
+        assert record["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_LOG_LEVEL"]
+        assert record["need_a_restart"] == []
         assert command.end() == 0
 
 
 def test_without_a_file(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """Where there is no `.env` nothing can have changed, and the gateway goes on."""
+    """Without `.env` nothing changes, and the gateway serves on."""
     with served(mlflow_server, tmp_path, file=False) as command:
         url = address(command)
         command.process.send_signal(signal.SIGHUP)
-        assert "applied: none; need a restart: none" in command.wait_for("Settings reloaded")
-        assert is_alive(url)
+        (record,) = command.wait_for_event("settings_reloaded")
+        assert (record["applied"], record["need_a_restart"]) == ([], [])
+        assert get(f"{url}/health/live")
         assert command.end() == 0
 
 
 def test_each_of_several_processes_reads_again(mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    """The supervisor passes the signal on, unless the settings are wrong, which it says once."""
+    """The supervisor passes SIGHUP on, unless the settings are wrong, which it logs once."""
 
-    def who() -> set[int | None]:
-        lines = [json.loads(line) for line in command.lines if "Settings reloaded" in line]
-        return {line.get("process") for line in lines if line["need_a_restart"] == ["GATEWAY_PROCESSES"]}
+    def reloaded() -> set[int | None]:
+        """Return the processes that have read the settings; None is the supervisor."""
+        return {
+            record.get("process")
+            for record in command.events("settings_reloaded")
+            if record["need_a_restart"] == ["GATEWAY_PROCESSES"]
+        }
 
     with served(mlflow_server, tmp_path, {"GATEWAY_PROCESSES": "2"}) as command:
-        command.wait_for("2 processes listen")
+        command.wait_for_event("all_processes_listening")
         below = descendants(command.process.pid)
         change(tmp_path, GATEWAY_LOG_LEVEL="loud")
         command.process.send_signal(signal.SIGHUP)
-        command.wait_for("Settings reload failed")
+        command.wait_for_event("settings_reload_failed")
         change(tmp_path, GATEWAY_LOG_LEVEL="debug", GATEWAY_PROCESSES="3")
         command.process.send_signal(signal.SIGHUP)
-        ends = time.monotonic() + PATIENCE_SECONDS
-        while who() != {None, 1, 2}:
-            assert time.monotonic() < ends, command.said
-            time.sleep(0.05)
+        command.wait_for_event("settings_reloaded", times=3)
+        assert reloaded() == {None, 1, 2}
         assert command.end() == 0
-        told = [line for line in command.lines if "Settings reload failed" in line]
-        assert len(told) == 1
-    assert left(below) == set()
+        assert len(command.events("settings_reload_failed")) == 1
+    assert still_running(below) == set()

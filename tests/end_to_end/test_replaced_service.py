@@ -1,4 +1,4 @@
-"""Proves that the replaced service's bugs are not inherited; each test would catch one of them."""
+"""Proves that the bugs of the replaced service are not repeated. Each docstring names one of its bugs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateways import ROOT, Gateway, gateway_at, invoke
+from tests.support.http_clients import post_commands
 from tests.support.relay import relay_to
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,7 @@ in_session = pytest.mark.asyncio(loop_scope="session")
 
 @in_session
 async def test_documented_routes_are_the_routes(gateway: Gateway) -> None:
-    """Its code had other routes than its documents: here both spellings and both orders are served."""
+    """It had other routes than its documentation; here both spellings and both orders are routes."""
     for path in (
         "/model/api-sums/latest/invocation",
         "/model/api-sums/invocation/latest",
@@ -37,7 +39,7 @@ async def test_documented_routes_are_the_routes(gateway: Gateway) -> None:
 @in_session
 @pytest.mark.parametrize(("which", "version"), [("latest", "3"), ("best", "2")])
 async def test_latest_and_best_predict(gateway: Gateway, which: str, version: str) -> None:
-    """It handed a (run, version) pair to inference and answered 500."""
+    """It passed a (run, version) pair to inference and failed with 500."""
     status, answer = await invoke(gateway, f"/model/api-sums/{which}/invocation")
     assert (status, answer["model"]["version"]) == (200, version)
 
@@ -56,39 +58,39 @@ async def test_files_and_model_are_fetched_and_loaded_once(
 
 
 @in_session
-async def test_a_slow_model_holds_up_nobody(gateway: Gateway) -> None:
-    """It predicted on the event loop: meanwhile nothing else was answered."""
-    path = "/model/api-commands/1/invocation"
-    assert (await invoke(gateway, path, b'{"inputs": [{"do": "sleep 0"}]}'))[0] == 200
+async def test_a_slow_model_delays_no_other_request(gateway: Gateway, tmp_path: Path) -> None:
+    """It predicted on the event loop, and answered no other request meanwhile."""
+    started, release = tmp_path / "started", tmp_path / "release"
     assert (await invoke(gateway, "/model/api-sums/1/invocation"))[0] == 200
-    slow = asyncio.create_task(invoke(gateway, path, b'{"inputs": [{"do": "sleep 2"}]}'))
-    await asyncio.sleep(0.1)
+    slow = asyncio.create_task(post_commands(gateway, f"note {started}", f"wait_for {release}"))
+    await until(started.exists)
     async with gateway.get("/health/live") as live:
         assert live.status == 200
     assert (await invoke(gateway, "/model/api-sums/1/invocation"))[0] == 200
     assert not slow.done()
+    release.touch()
     assert (await slow)[0] == 200
 
 
 @in_session
 async def test_requests_do_not_share_data(gateway: Gateway) -> None:
-    """It kept a request's data on a singleton, where the next request's replaced it."""
+    """It kept the data of a request on a singleton, and the next request replaced it."""
     columns = ["count", "weight", "label"]
 
-    async def ask(number: int) -> None:
+    async def predict(number: int) -> None:
         row = [number, number / 7, f"label {number}"]
         body = json.dumps({"dataframe_split": {"columns": columns, "data": [row]}}).encode()
         status, answer = await invoke(gateway, "/model/api-echo/1/invocation", body)
         assert status == 200
         assert answer["predictions"] == [dict(zip(columns, row, strict=True))]
 
-    await asyncio.gather(*(ask(number) for number in range(32)))
+    await asyncio.gather(*(predict(number) for number in range(32)))
 
 
 @in_session
 @pytest.mark.parametrize("key", ["filename", "model_class", "module", "class_name"])
 async def test_no_name_in_a_body_is_imported(gateway: Gateway, key: str) -> None:
-    """It imported the module that the body named; `antigravity` would open a browser."""
+    """It imported a module that the body named; `antigravity` would open a browser."""
     body = json.dumps({key: "antigravity", "dataframe_records": [{"a": 1.0, "b": 2.0}]}).encode()
     status, answer = await invoke(gateway, "/model/api-sums/1/invocation", body)
     assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
@@ -97,7 +99,7 @@ async def test_no_name_in_a_body_is_imported(gateway: Gateway, key: str) -> None
 
 @in_session
 async def test_values_are_not_changed(gateway: Gateway) -> None:
-    """It turned 1.9 into 1 and "2" into 2; here each is kept or refused."""
+    """It changed 1.9 to 1 and "2" to 2; here a value is kept or rejected."""
     kept = {"count": 3, "weight": 1.9, "label": "2"}
     status, answer = await invoke(
         gateway,
@@ -113,8 +115,8 @@ async def test_values_are_not_changed(gateway: Gateway) -> None:
 
 
 @in_session
-async def test_its_own_bodies_are_still_taken(gateway: Gateway) -> None:
-    """Its clients need not change: columns and data, records, a bare list."""
+async def test_its_bodies_are_still_accepted(gateway: Gateway) -> None:
+    """Its clients need not change: they send columns and data, records, or a list of records."""
     row = {"a": 1.0, "b": 2.0}
     for body in (
         {"columns": ["a", "b"], "data": [[1.0, 2.0]]},
@@ -127,7 +129,7 @@ async def test_its_own_bodies_are_still_taken(gateway: Gateway) -> None:
 
 
 def test_python_is_recent_and_every_dependency_is_pinned() -> None:
-    """It ran on Python 3.8 with whatever versions there were that day."""
+    """It ran on Python 3.8 with the newest versions of its dependencies on the day of the build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=3.11"
     lock = (ROOT / "requirements.lock").read_text()

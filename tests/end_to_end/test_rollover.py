@@ -1,12 +1,15 @@
-"""Aliases moved, versions made and deleted, models made anew, all under load: nobody waits, nothing fails."""
+"""Proves that moved aliases, new, deleted and recreated versions cost no request under load."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from gateway.api.keys import COMPONENTS
 from gateway.serving.rollover import VERSION_SWITCHES
@@ -18,37 +21,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.mlflow_server import MlflowServer
+    from workers.protocol.messages import ModelKey
 
 _CLIENTS = 8
-_TTL = 1.0
+_TTL = 0.5
 _JSON = {"Content-Type": "application/json"}
 _ANY_BODY = b'{"inputs": [1]}'
 
 
 class Registry:
-    """A registered model of the test's own, made of versions of others."""
+    """A registered model for one test, whose versions have the files of other models."""
 
     def __init__(self, server: MlflowServer) -> None:
         self._server = server
-        self.name = f"succession-{uuid.uuid4().hex[:8]}"
+        self.name = f"rollover-{uuid.uuid4().hex[:8]}"
 
-    async def make(self) -> None:
-        """Have the model, without a version."""
+    async def create(self) -> None:
+        """Register the model without a version."""
         await self._call("registered-models/create")
 
     async def add(self, source: str) -> str:
-        """A new version with the files of another model's first one; its number."""
+        """Create a version with the files of version 1 of the model `source`; return its number."""
         found = await self._call(f"model-versions/get?name={source}&version=1", "GET")
         uri = found["model_version"]["source"]
-        made = await self._call("model-versions/create", source=uri, model_id=uri.removeprefix("models:/"))
-        return str(made["model_version"]["version"])
+        reply = await self._call("model-versions/create", source=uri, model_id=uri.removeprefix("models:/"))
+        return str(reply["model_version"]["version"])
 
     async def alias(self, version: str) -> None:
-        """Let `live` mean this version."""
+        """Set the alias `live` to this version."""
         await self._call("registered-models/alias", alias="live", version=version)
 
     async def delete_version(self, version: str) -> None:
-        """Delete it."""
+        """Delete the version."""
         await self._call("model-versions/delete", "DELETE", version=version)
 
     async def delete(self) -> None:
@@ -60,46 +64,60 @@ class Registry:
         return await asyncio.to_thread(self._server.call, path, body, method=method)
 
 
-class Load:
-    """What clients that ask without a pause were answered: when, with what status, by which version.
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response, and when its request was sent."""
 
-    `waited` of them waited for a model to be loaded.
+    sent_at: float
+    status: int
+    answer: Any
+
+    def is_of(self, version: str) -> bool:
+        """Return whether it is a prediction of this version."""
+        return self.status == 200 and self.answer["model"]["version"] == version
+
+
+class Load:
+    """The responses to clients that send requests without a pause.
+
+    `waited` counts those that waited for a model to be loaded.
     """
 
     def __init__(self) -> None:
-        self.answers: list[tuple[float, int, Any]] = []
+        self.responses: list[Response] = []
         self.waited = 0
-        self.more = asyncio.Event()
+        self.changed = asyncio.Event()
 
     def versions(self) -> list[str]:
-        """Which versions answered, each time that changed."""
-        told = [answer["model"]["version"] for _, status, answer in self.answers if status == 200]
-        return [one for before, one in zip([None, *told], told, strict=False) if one != before]
+        """Return the versions that answered, one for each change of the version."""
+        found = [each.answer["model"]["version"] for each in self.responses if each.status == 200]
+        return [one for before, one in zip([None, *found], found, strict=False) if one != before]
 
-    def failed(self) -> list[Any]:
-        """What was not answered with 200."""
-        return [(status, answer) for _, status, answer in self.answers if status != 200]
+    def failed(self) -> list[Response]:
+        """Return the responses with another status than 200."""
+        return [each for each in self.responses if each.status != 200]
 
-    async def until(self, wanted: Callable[[int, Any], bool]) -> None:
-        """Wait for an answer of this kind."""
-        seen = len(self.answers)
-        async with asyncio.timeout(40):
-            while not any(wanted(status, answer) for _, status, answer in self.answers[seen:]):
-                self.more.clear()
-                await self.more.wait()
+    async def until(self, wanted: Callable[[Response], bool]) -> None:
+        """Wait for a new response for which `wanted` is true."""
+        seen = len(self.responses)
+        async with asyncio.timeout(60):
+            while not any(wanted(each) for each in self.responses[seen:]):
+                self.changed.clear()
+                await self.changed.wait()
 
 
 @asynccontextmanager
 async def load(gateway: Gateway, path: str) -> AsyncIterator[Load]:
-    """Clients that ask for `path` while the context lasts."""
+    """Let eight clients request `path` while the context lasts."""
     found, stop = Load(), asyncio.Event()
 
     async def client() -> None:
         while not stop.is_set():
-            async with gateway.post(path, data=_ANY_BODY, headers=_JSON) as reply:
-                found.answers.append((monotonic(), reply.status, await reply.json()))
-            found.waited += "load;" in reply.headers.get("Server-Timing", "")
-            found.more.set()
+            sent_at = monotonic()
+            async with gateway.post(path, data=_ANY_BODY, headers=_JSON) as response:
+                found.responses.append(Response(sent_at, response.status, await response.json()))
+            found.waited += "load;" in response.headers.get("Server-Timing", "")
+            found.changed.set()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(_CLIENTS):
@@ -111,143 +129,151 @@ async def load(gateway: Gateway, path: str) -> AsyncIterator[Load]:
 
 
 @asynccontextmanager
-async def served(server: MlflowServer, folder: Path, **values: str) -> AsyncIterator[Gateway]:
-    async with gateway_at(server.url, folder, GATEWAY_CATALOG_TTL_SECONDS=str(_TTL), **values) as gateway:
+async def served(server: MlflowServer, folder: Path) -> AsyncIterator[Gateway]:
+    """Run a gateway that looks up versions again after half a second."""
+    async with gateway_at(server.url, folder, GATEWAY_CATALOG_TTL_SECONDS=str(_TTL)) as gateway:
         yield gateway
 
 
-async def made(server: MlflowServer) -> Registry:
-    registry = Registry(server)
-    await registry.make()
+@pytest.fixture
+async def registry(mlflow_server: MlflowServer, registered: list[str]) -> Registry:
+    """A registered model without a version."""
+    registry = Registry(mlflow_server)
+    await registry.create()
     return registry
 
 
-def of(version: str) -> Callable[[int, Any], bool]:
-    return lambda status, answer: status == 200 and answer["model"]["version"] == version
+def of(version: str) -> Callable[[Response], bool]:
+    return lambda response: response.is_of(version)
 
 
-async def test_a_moved_alias(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """The version that takes four seconds to load answers once it is warm; until then the one before does."""
-    registry = await made(mlflow_server)
+def loading(gateway: Gateway, name: str) -> list[ModelKey]:
+    """Return the versions of the model that are being loaded."""
+    statuses = gateway.app[COMPONENTS].pool.statuses()
+    return [key for key, status in statuses.items() if key.name == name and status.state == "loading"]
+
+
+@pytest.mark.slow
+async def test_a_moved_alias(mlflow_server: MlflowServer, registry: Registry, tmp_path: Path) -> None:
+    """The old version answers until the new one, which loads slowly, is loaded; no request waits."""
     quick, slow = await registry.add("api-nan"), await registry.add("api-slow")
     await registry.alias(quick)
     path = f"/model/{registry.name}/@live/invocation"
     async with served(mlflow_server, tmp_path) as gateway:
         assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
-        async with load(gateway, path) as answers:
-            await answers.until(of(quick))
+        async with load(gateway, path) as clients:
+            await clients.until(of(quick))
             await registry.alias(slow)
-            await answers.until(of(slow))
+            await clients.until(of(slow))
             await registry.alias(quick)
-            await answers.until(of(quick))
-        assert answers.failed() == []
-        assert answers.versions() == [quick, slow, quick]
-        assert answers.waited == 0
+            await clients.until(of(quick))
+        assert clients.failed() == []
+        assert clients.versions() == [quick, slow, quick]
+        assert clients.waited == 0
         assert gateway.app[COMPONENTS].counters.value(VERSION_SWITCHES, "switched") == 2
 
 
-async def test_an_alias_moved_on_meanwhile(
-    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+async def test_an_alias_that_moves_again_during_a_load(
+    mlflow_server: MlflowServer, registry: Registry, tmp_path: Path
 ) -> None:
-    """What it meant in between takes minutes to load: nobody waits for that, and it never answers."""
-    registry = await made(mlflow_server)
+    """The version in between takes minutes to load: no request waits for it, and it never answers."""
     first, endless, last = [await registry.add(name) for name in ("api-nan", "api-slowest", "api-nan")]
     await registry.alias(first)
     path = f"/model/{registry.name}/@live/invocation"
     async with served(mlflow_server, tmp_path) as gateway:
         assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
-        async with load(gateway, path) as answers:
-            await answers.until(of(first))
+        async with load(gateway, path) as clients:
+            await clients.until(of(first))
             await registry.alias(endless)
-            await until(
-                lambda: any(key.name == registry.name for key in gateway.app[COMPONENTS].pool._slots.loading)
-            )
+            await until(lambda: bool(loading(gateway, registry.name)))
             await registry.alias(last)
-            await answers.until(of(last))
-        assert answers.failed() == []
-        assert answers.versions() == [first, last]
+            await clients.until(of(last))
+        assert clients.failed() == []
+        assert clients.versions() == [first, last]
 
 
-async def test_a_new_version(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """`latest` goes on with the one before until the new one is warm, and goes back where that is deleted."""
-    registry = await made(mlflow_server)
+@pytest.mark.slow
+async def test_a_new_version(mlflow_server: MlflowServer, registry: Registry, tmp_path: Path) -> None:
+    """`latest` changes once the new version is loaded, and changes back if that is deleted."""
     first = await registry.add("api-nan")
     path = f"/model/{registry.name}/invocation/latest"
     async with served(mlflow_server, tmp_path) as gateway:
         assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
-        async with load(gateway, path) as answers:
-            await answers.until(of(first))
+        async with load(gateway, path) as clients:
+            await clients.until(of(first))
             second = await registry.add("api-slow")
-            await answers.until(of(second))
+            await clients.until(of(second))
             await registry.delete_version(second)
-            await answers.until(of(first))
-        assert answers.failed() == []
-        assert answers.versions() == [first, second, first]
-        assert answers.waited == 0
+            await clients.until(of(first))
+        assert clients.failed() == []
+        assert clients.versions() == [first, second, first]
+        assert clients.waited == 0
 
 
 async def test_a_new_version_that_cannot_be_loaded(
-    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+    mlflow_server: MlflowServer, registry: Registry, tmp_path: Path
 ) -> None:
-    """The one before goes on answering, the log and a counter tell, and the way back needs nothing."""
-    registry = await made(mlflow_server)
+    """The old version answers, and a counter shows the failure; the alias can move back at any time."""
     good, broken = await registry.add("api-nan"), await registry.add("api-broken")
     await registry.alias(good)
     path = f"/model/{registry.name}/@live/invocation"
     async with served(mlflow_server, tmp_path) as gateway:
         assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
-        tally = gateway.app[COMPONENTS].counters
-        async with load(gateway, path) as answers:
+        counters = gateway.app[COMPONENTS].counters
+        async with load(gateway, path) as clients:
             await registry.alias(broken)
-            await answers.until(lambda *_: tally.value(VERSION_SWITCHES, "failed") > 0)
-            await answers.until(of(good))
+            await clients.until(lambda _: counters.value(VERSION_SWITCHES, "failed") > 0)
+            await clients.until(of(good))
             await registry.alias(good)
-            await asyncio.sleep(2 * _TTL)
-        assert answers.failed() == []
-        assert answers.versions() == [good]
-        assert tally.value(VERSION_SWITCHES, "failed") == 1
+            await asyncio.sleep(2 * _TTL)  # longer than the gateway may use the old alias
+        assert clients.failed() == []
+        assert clients.versions() == [good]
+        assert counters.value(VERSION_SWITCHES, "failed") == 1
 
 
-async def test_a_model_made_anew(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """Once it answers it is never the old one again, by number, alias or `latest`."""
-    registry = await made(mlflow_server)
+@pytest.mark.slow
+async def test_a_recreated_model(mlflow_server: MlflowServer, registry: Registry, tmp_path: Path) -> None:
+    """The old model never answers again once its successor is known, by number, alias or `latest`."""
     number = await registry.add("api-nan")
     await registry.alias(number)
     paths = [f"/model/{registry.name}/{which}/invocation" for which in ("1", "@live", "latest")]
+
+    def is_new(response: Response) -> bool:
+        return bool(response.status == 200 and response.answer["predictions"] == [1.0])
+
     async with served(mlflow_server, tmp_path) as gateway:
         for path in paths:
             assert (await invoke(gateway, path, body=_ANY_BODY))[0] == 200
         await registry.delete()
-        await registry.make()
+        await registry.create()
         await registry.add("api-slow")
         await registry.alias("1")
-        deleted = monotonic()
+        known_at = float("inf")
         for path in paths:
-            async with load(gateway, path) as answers:
-                await answers.until(lambda status, answer: status == 200 and answer["predictions"] == [1.0])
-                await asyncio.sleep(0.3)
-            told = [
-                answer["predictions"] == [1.0] for when, status, answer in answers.answers if status == 200
-            ]
-            assert told == sorted(told), "the old model answered after the new one"
-            late = [
-                answer
-                for when, status, answer in answers.answers
-                if status == 200 and answer["predictions"] != [1.0] and when > deleted + _TTL + 1.0
-            ]
-            assert late == []
+            async with load(gateway, path) as clients:
+                if path == paths[0]:
+                    await until(lambda: bool(loading(gateway, registry.name)))
+                    known_at = monotonic()
+                await clients.until(is_new)
+                await asyncio.sleep(0.3)  # of load
+            predictions = [each for each in clients.responses if each.status == 200]
+            news = [is_new(each) for each in predictions]
+            assert news == sorted(news), "the old model answered after the new one"
+            if path == paths[0]:
+                assert all(is_new(each) for each in predictions if each.sent_at > known_at)
+            late = [each for each in predictions if each.sent_at > known_at + _TTL + 10.0]
+            assert all(map(is_new, late))
 
 
-async def test_a_deleted_version(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
-    """It is gone within the catalog's time, and answers 404 from then on."""
-    registry = await made(mlflow_server)
+async def test_a_deleted_version(mlflow_server: MlflowServer, registry: Registry, tmp_path: Path) -> None:
+    """It gets 404 soon after it was deleted, and from then on; the other version is served."""
     first, second = await registry.add("api-nan"), await registry.add("api-nan")
     async with served(mlflow_server, tmp_path) as gateway:
-        async with load(gateway, f"/model/{registry.name}/{second}/invocation") as answers:
-            await answers.until(of(second))
+        async with load(gateway, f"/model/{registry.name}/{second}/invocation") as clients:
+            await clients.until(of(second))
             await registry.delete_version(second)
-            await answers.until(lambda status, _: status == 404)
-            await asyncio.sleep(0.3)
-        statuses = [status for _, status, _ in answers.answers]
+            await clients.until(lambda response: response.status == 404)
+            await asyncio.sleep(0.3)  # of load
+        statuses = [each.status for each in clients.responses]
         assert statuses == sorted(statuses)
         assert (await invoke(gateway, f"/model/{registry.name}/{first}/invocation", body=_ANY_BODY))[0] == 200

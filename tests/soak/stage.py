@@ -15,7 +15,7 @@ import aiohttp
 
 from tests.end_to_end.conftest import Process
 from tests.soak.artifacts import parsed
-from tests.support.faulty_proxy import front
+from tests.support.faulty_proxy import faulty_proxy
 from tests.support.mlflow_server import environment, mlflow_server
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.soak.artifacts import Artifact
     from tests.soak.options import Options
-    from tests.support.faulty_proxy import Front
+    from tests.support.faulty_proxy import FaultyProxy
     from tests.support.mlflow_server import MlflowServer
 
 _ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ class Stage:
     """Everything that runs beside the soak's own process."""
 
     mlflow: MlflowServer
-    front: Front
+    front: FaultyProxy
     gateway: Process
     session: aiohttp.ClientSession
     cache: Path
@@ -51,7 +51,7 @@ async def stage(folder: Path, options: Options) -> AsyncIterator[Stage]:
     gateway_folder.mkdir()
     with mlflow_server(mlflow_folder) as server:
         artifacts = await asyncio.to_thread(_logged, server)
-        async with front(server.url) as proxy:
+        async with faulty_proxy(server.url) as proxy:
             cache = gateway_folder / "cache"
             values = _settings(options) | {
                 "MLFLOW_TRACKING_URI": proxy.url,

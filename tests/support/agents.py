@@ -1,4 +1,4 @@
-"""Tiny agents of MLflow's two present kinds, which need no network: they say the last message's words."""
+"""Tiny agents of MLflow's two current kinds, which need no network: they return the last message."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Chats(ChatAgent):
-    """Answers `{"messages"}` bodies."""
+    """A ChatAgent, whose requests have `messages`; it streams one word a chunk."""
 
     def predict(  # type: ignore[override] # MLflow's own base class does so
         self, messages: list[ChatAgentMessage], context: Any = None, custom_inputs: Any = None
     ) -> ChatAgentResponse:
-        said = ChatAgentMessage(role="assistant", content=messages[-1].content, id="1")
-        return ChatAgentResponse(messages=[said])
+        reply = ChatAgentMessage(role="assistant", content=messages[-1].content, id="1")
+        return ChatAgentResponse(messages=[reply])
 
     def predict_stream(  # type: ignore[override] # likewise
         self, messages: list[ChatAgentMessage], context: Any = None, custom_inputs: Any = None
@@ -33,7 +33,7 @@ class Chats(ChatAgent):
 
 
 class Responds(ResponsesAgent):
-    """Answers `{"input"}` bodies."""
+    """A ResponsesAgent, whose requests have an `input`; it streams one word a chunk."""
 
     def predict(  # type: ignore[override] # likewise
         self, request: ResponsesAgentRequest

@@ -1,4 +1,4 @@
-"""A little load that goes on while something is broken, and what came of it."""
+"""A light load of eight clients that goes on while something is broken."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass
 class Callers:
-    """`wrong` are the answers, by path and status, that were not the right one; `right` is how many were."""
+    """`right` counts the expected responses; `wrong` counts all others, by path and status."""
 
     right: int = 0
     wrong: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -29,18 +29,21 @@ class Callers:
 
 @asynccontextmanager
 async def calling(gateway: Gateway, expected: dict[str, list[float]]) -> AsyncIterator[Callers]:
-    """Eight clients ask the models at these paths in turn, meanwhile; each path has one right answer."""
+    """Let eight clients request these paths in turn while the context lasts.
+
+    `expected` has the predictions that each path must return.
+    """
     callers = Callers()
-    over = asyncio.Event()
+    stop = asyncio.Event()
     paths = list(expected)
     tasks = [
-        asyncio.create_task(_call(gateway, expected, paths=paths[n:] + paths[:n], callers=callers, over=over))
+        asyncio.create_task(_call(gateway, expected, paths=paths[n:] + paths[:n], callers=callers, stop=stop))
         for n in (number % len(paths) for number in range(CALLERS))
     ]
     try:
         yield callers
     finally:
-        over.set()
+        stop.set()
         await asyncio.gather(*tasks)
 
 
@@ -50,9 +53,9 @@ async def _call(
     *,
     paths: Sequence[str],
     callers: Callers,
-    over: asyncio.Event,
+    stop: asyncio.Event,
 ) -> None:
-    while not over.is_set():
+    while not stop.is_set():
         for path in paths:
             status, answer = await invoke(gateway, path)
             if status == 200 and answer["predictions"] == expected[path]:

@@ -1,7 +1,8 @@
-"""The `gateway` command as a user runs it: a process of its own, in a folder of its own."""
+"""Run the `gateway` command in a process of its own, as a user does, and look at processes."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.mlflow_server import environment
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PATIENCE_SECONDS = 60.0
+"""A time limit in seconds for any step, on a machine that is busy with other things."""
 
 
 def gateway(
     *arguments: str, cwd: Path, extra: Mapping[str, str] | None = None, within: float = PATIENCE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command, and return its status and output."""
     return subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
         env=environment(extra),
@@ -36,7 +38,7 @@ def gateway(
 
 
 class Running:
-    """A command that stays up, and what it has said so far on both streams."""
+    """A command that keeps running, and the lines that it wrote to standard output and standard error."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -46,25 +48,42 @@ class Running:
         self._reader.start()
 
     @property
-    def said(self) -> str:
-        """Everything so far."""
+    def output(self) -> str:
+        """All lines so far."""
         return "".join(self.lines)
 
     def wait_for(self, text: str, *, within: float = PATIENCE_SECONDS) -> str:
-        """Return the first line that holds `text`; fails when the command ends or takes too long."""
+        """Wait for a line that contains `text` and return the first; fail if the command ends before."""
         with self._more:
-            come = self._more.wait_for(lambda: self._line(text) or not self._reader.is_alive(), within)
+            self._more.wait_for(lambda: self._line(text) or not self._reader.is_alive(), within)
         found = self._line(text)
-        assert come and found, f"{text!r} was never said, but: {self.said[-3000:]}"  # noqa: PT018 - one question
+        assert found, f"no line with {text!r} in: {self.output[-3000:]}"
+        return found
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log records of the event `name` so far."""
+        records = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [record for record in records if record.get("event") == name]
+
+    def wait_for_event(
+        self, name: str, *, times: int = 1, within: float = PATIENCE_SECONDS
+    ) -> list[dict[str, Any]]:
+        """Wait until the log has at least `times` records of the event, and return them."""
+        with self._more:
+            self._more.wait_for(
+                lambda: len(self.events(name)) >= times or not self._reader.is_alive(), within
+            )
+        found = self.events(name)
+        assert len(found) >= times, f"{name!r} was not logged {times} times: {self.output[-3000:]}"
         return found
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Signal the command and wait; its status."""
+        """Send a signal to the command, wait for its end, and return its status."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Read to the end of what the ended command said."""
+        """Read the rest of the output of the command, which has ended."""
         self._reader.join(PATIENCE_SECONDS)
         assert not self._reader.is_alive(), "a process below the command still holds its output"
         if self.process.stdout is not None:
@@ -85,7 +104,7 @@ class Running:
 
 @contextmanager
 def running(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """The command while the context lasts; ended kindly at its end where it still runs."""
+    """Run the command while the context lasts, and end it with SIGTERM if it still runs then."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway", *arguments],
         env=environment(extra),
@@ -104,7 +123,7 @@ def running(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) 
 
 
 def descendants(pid: int) -> set[int]:
-    """Every process below this one."""
+    """Return the ids of all processes below `pid`."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (above := parent(int(entry.name))) is not None:
@@ -116,8 +135,8 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
-def left(pids: set[int], *, within: float = 15.0) -> set[int]:
-    """Which of the processes still run when `within` seconds have passed."""
+def still_running(pids: set[int], *, within: float = PATIENCE_SECONDS) -> set[int]:
+    """Return which of the processes still run after `within` seconds; return early if none does."""
     until = time.monotonic() + within
     while (alive := {pid for pid in pids if _runs(pid)}) and time.monotonic() < until:
         time.sleep(0.05)
@@ -125,7 +144,7 @@ def left(pids: set[int], *, within: float = 15.0) -> set[int]:
 
 
 def parent(pid: int) -> int | None:
-    """The process that this one is a child of; None where it is gone."""
+    """Return the id of the process' parent, or None if there is no such process."""
     try:
         return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""Control groups of the tests' own, where they may make them, of either version."""
+"""Control groups of version 1 or 2, created for one test each if the system permits it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOP: Final = Path("/sys/fs/cgroup")
 
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """A group whose processes may use `limit` bytes together; the test is skipped where none can be made."""
+    """Create a group whose processes may use `limit` bytes; skip the test if that is not permitted."""
     v1 = (_TOP / "memory").is_dir()
     group = _TOP / ("memory" if v1 else "") / f"gateway-test-{uuid.uuid4().hex[:8]}"
     try:
@@ -28,7 +28,7 @@ def memory_group(limit: int) -> Iterator[Path]:
     except OSError as error:
         with suppress(OSError):
             group.rmdir()
-        pytest.skip(f"no control group can be made here: {error.strerror}")
+        pytest.skip(f"no control group can be created here: {error.strerror}")
     try:
         yield group
     finally:
@@ -41,13 +41,13 @@ def join(group: Path) -> None:
 
 
 def _remove(group: Path) -> None:
-    """Remove it once its last process is gone."""
-    until = time.monotonic() + 20
+    """Remove the group when its last process has ended."""
+    deadline = time.monotonic() + 60
     while True:
         try:
             group.rmdir()
         except OSError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
         else:

@@ -1,4 +1,4 @@
-"""Disks of the tests' own, small enough to be filled; where mounting is allowed, as root."""
+"""Disks that are small enough for a test to fill. They take a user that may mount, such as root."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def disk(folder: Path, *, mebibytes: int) -> Iterator[Path]:
-    """`folder`, made, on a disk of that size; the test is skipped where none can be had."""
+    """Create `folder` on a disk of that size; skip the test if mounting is not permitted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"no disk of its own: mounting a tmpfs is not permitted here ({done.stderr.strip()})")
+        pytest.skip(f"mounting a tmpfs is not permitted here ({done.stderr.strip()})")
     try:
         yield folder
     finally:

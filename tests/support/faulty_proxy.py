@@ -1,4 +1,4 @@
-"""Servers that stand where MLflow should be: a counting proxy before a real one, and scripted ones."""
+"""Servers in the place of MLflow: a faulty proxy in front of a real server, and servers with a script."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PAGES = {
 }
 
 
-class Front:
-    """A proxy before a real MLflow server; it counts the calls and misbehaves when told to.
+class FaultyProxy:
+    """A proxy in front of a real MLflow server, which records the calls and has a fault if one is set.
 
-    `away` drops the connection, `slow` does not answer while the fault lasts, `wrong` answers a proxy's
-    error page, `html` a page of some other server, `500` an error of MLflow's own; `half` ends the body
-    half way as if it were whole, `cut` closes the connection there.
-    Calls whose path holds `refused` get MLflow's own 400, those that hold `unknown` its 404 page.
+    `away` drops the connection. `slow` does not respond while the fault lasts. `wrong` responds with the
+    error page of a proxy, `html` with a page of another server, and `500` with an error of MLflow. `half`
+    sends half of the body as if it were whole, and `cut` closes the connection after half of it. Calls whose
+    path contains `refused` get MLflow's error 400, and those that contain `unknown` its page for status 404.
     """
 
     def __init__(self, target: str, session: aiohttp.ClientSession) -> None:
@@ -43,7 +43,7 @@ class Front:
 
     @property
     def fault(self) -> Fault:
-        """How it misbehaves now."""
+        """The fault that calls meet now."""
         return self._fault
 
     @fault.setter
@@ -53,11 +53,11 @@ class Front:
         self._changed = asyncio.Event()
 
     def counted(self, end: str) -> int:
-        """How many calls had a path that ends like this."""
+        """Return the number of calls whose path ends with `end`."""
         return sum(path.endswith(end) for path in self.calls)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Pass the request on, or misbehave."""
+        """Pass the request on, or respond with the fault."""
         self.calls.append(request.path)
         if self.fault == "away":
             assert request.transport is not None
@@ -106,10 +106,10 @@ async def _cut(request: web.Request, media_type: str, body: bytes) -> web.Stream
 
 
 @asynccontextmanager
-async def front(target: str) -> AsyncIterator[Front]:
-    """A proxy before `target` on a port of its own."""
+async def faulty_proxy(target: str) -> AsyncIterator[FaultyProxy]:
+    """Run a proxy in front of `target` on a port of its own."""
     async with aiohttp.ClientSession() as session:
-        proxy = Front(target, session)
+        proxy = FaultyProxy(target, session)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
         # Cancelled, a handler waits for no client that has gone.
@@ -126,7 +126,7 @@ async def front(target: str) -> AsyncIterator[Front]:
 
 
 class Scripted:
-    """A server that answers the n-th request with the n-th script, and the last one ever after."""
+    """A server that responds to the n-th request with the n-th script, and to later ones with the last."""
 
     def __init__(self, scripts: Sequence[bytes]) -> None:
         self._scripts = scripts
@@ -135,7 +135,7 @@ class Scripted:
         self.asked = asyncio.Event()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, answer by script, and close; HANG at a script's end keeps it open."""
+        """Read one request, send a script, and close; HANG at the script's end keeps the connection open."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await self._answer(reader, writer)
         writer.close()
@@ -156,7 +156,7 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(*scripts: bytes) -> AsyncIterator[Scripted]:
-    """A server of `scripts`, each a whole HTTP answer or a part of one, on a port of its own."""
+    """Run a server with `scripts` on a port of its own; each is an HTTP response or a part of one."""
     script = Scripted(scripts)
     running: set[asyncio.Task[None]] = set()
 
@@ -180,7 +180,7 @@ def answer(
     length: int | None = None,
     more: str = "",
 ) -> bytes:
-    """One HTTP answer; `length` where its header shall not tell the truth."""
+    """Return an HTTP response. `length` is its Content-Length, if that shall be wrong."""
     size = len(body) if length is None else length
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {media_type}\r\nContent-Length: {size}\r\n"
     return f"{head}Connection: close\r\n{more}\r\n".encode() + body

@@ -1,4 +1,4 @@
-"""What tests measure on the way, for people: a line of JSON each in the file GATEWAY_TEST_FIGURES names."""
+"""Write what tests measure to the file that GATEWAY_TEST_FIGURES names, one JSON line a measurement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def note(fault: str, **figures: float) -> None:
-    """Write down what was measured of a fault (times in seconds); nothing where nobody asked for it."""
+    """Write the figures of a fault, times in seconds. Do nothing if GATEWAY_TEST_FIGURES is not set."""
     if file := os.environ.get("GATEWAY_TEST_FIGURES"):
         rounded = {name: round(value, 3) for name, value in figures.items()}
         with Path(file).open("a", encoding="utf-8") as lines:

@@ -1,4 +1,4 @@
-"""The real application against a real MLflow server, with real workers."""
+"""The application in this process, with real workers and a real MLflow server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 
 
 @asynccontextmanager
 async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
-    """A client of the application that runs against the MLflow server at `url`."""
+    """Run the application with the MLflow server at `url`, and yield an HTTP client of it."""
     environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
     chosen = settings.load(environ)
     server = TestServer(create_app(chosen))
@@ -46,7 +46,10 @@ async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gate
 
 @pytest.fixture(scope="session")
 def registered(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The models of `tests.support.register_models`, once for the whole run; the experiment's run ids."""
+    """Register the models of `tests.support.register_models` once for the whole run.
+
+    Return the ids of the runs of its experiment.
+    """
     found: list[str] = once(tmp_path_factory, "registered", lambda _: _register(mlflow_server))
     return found
 
@@ -70,16 +73,24 @@ def _register(server: MlflowServer) -> list[str]:
 async def gateway(
     mlflow_server: MlflowServer, registered: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Gateway]:
-    """One application for the whole session; tests of it run in the session's event loop."""
+    """Run one application for the whole session. Its tests must run in the session's event loop."""
     cache = tmp_path_factory.mktemp("cache")
-    async with gateway_at(
-        mlflow_server.url, cache, GATEWAY_MAX_BODY_BYTES="1000000", GATEWAY_REQUEST_TIMEOUT_SECONDS="4"
-    ) as client:
+    async with gateway_at(mlflow_server.url, cache, GATEWAY_MAX_BODY_BYTES="1000000") as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gateway_with_short_timeout(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gateway]:
+    """Run one more application for the whole session; a prediction may take four seconds there."""
+    cache = tmp_path_factory.mktemp("cache")
+    async with gateway_at(mlflow_server.url, cache, GATEWAY_REQUEST_TIMEOUT_SECONDS="4") as client:
         yield client
 
 
 async def invoke(gateway: Gateway, path: str, body: bytes = BODY, **headers: str) -> tuple[int, Any]:
-    """Status and JSON of a POST to `/model/…/invocation`."""
+    """Send a POST request to `/model/…/invocation`; return the status and the JSON of the response."""
     async with gateway.post(
         path, data=body, headers={"Content-Type": "application/json", **headers}
     ) as answer:

@@ -1,4 +1,4 @@
-"""Names that MLflow allows and that a URL makes difficult."""
+"""Model names that MLflow allows and that are difficult in a URL."""
 
 HOSTILE = (
     "api it's 100% wörld ☃.v1",

@@ -1,4 +1,4 @@
-"""Many clients of `api-commands`, each of which checks that it gets its own answer and no other."""
+"""Clients that send commands to a model at once; each checks that it gets the response to its own request."""
 
 from __future__ import annotations
 
@@ -19,50 +19,51 @@ if TYPE_CHECKING:
 
     from tests.support.gateways import Gateway
 
-    Asked = Gateway | aiohttp.ClientSession
+    HttpClient = Gateway | aiohttp.ClientSession
 
 COMMANDS = "/model/api-commands/1/invocation"
 _MILLISECONDS = re.compile(r"dur=([0-9.]+)")
 _JSON = {"Content-Type": "application/json"}
 
 
-async def told(gateway: Asked, *words: str, path: str = COMMANDS) -> tuple[int, Any, Any]:
-    """Status, headers and JSON of the answer to these commands."""
-    async with gateway.post(path, data=body(do=list(words)), headers=_JSON) as answer:
-        return answer.status, answer.headers, await answer.json()
+async def post_commands(gateway: HttpClient, *commands: str, path: str = COMMANDS) -> tuple[int, Any, Any]:
+    """Have the model run the commands; return the status, the headers and the JSON of the response."""
+    async with gateway.post(path, data=body(do=list(commands)), headers=_JSON) as response:
+        return response.status, response.headers, await response.json()
 
 
 @dataclass
-class Seen:
-    """What clients were answered: when rightly, with the seconds of each; what else by status.
+class ClientResults:
+    """The responses to all clients.
 
-    `inside` are the seconds that the gateway says right answers took there: many clients in one process
-    are slow to notice theirs.
+    `right` has the time of each right response and its latency in seconds. `server_seconds` are the times of
+    right responses that the gateway reports: many clients in one process notice a response late. `refused`
+    are the responses with another status than 200. `wrong` are responses to another request.
     """
 
     right: list[tuple[float, float]] = field(default_factory=list)
-    inside: list[float] = field(default_factory=list)
+    server_seconds: list[float] = field(default_factory=list)
     refused: list[tuple[int, Any, Any]] = field(default_factory=list)
     wrong: list[Any] = field(default_factory=list)
 
     def statuses(self) -> set[int]:
-        """Of what was not answered."""
+        """Return the statuses other than 200."""
         return {status for status, _, _ in self.refused}
 
     def quantile(self, share: float, *, since: float = 0.0) -> float:
-        """The seconds that this share of the answers took at most."""
+        """Return this quantile of the latencies of responses after `since`."""
         return _quantile([seconds for when, seconds in self.right if when >= since], share)
 
-    def quantile_inside(self, share: float) -> float:
-        """The same of the seconds inside the gateway."""
-        return _quantile(self.inside, share)
+    def server_quantile(self, share: float) -> float:
+        """Return this quantile of the times that the gateway reports."""
+        return _quantile(self.server_seconds, share)
 
     def answered_since(self, moment: float) -> bool:
-        """Whether a request made after `moment` was answered."""
+        """Return whether there is a right response to a request that was sent after `moment`."""
         return any(when - seconds >= moment for when, seconds in self.right)
 
     def pause_after(self, moment: float) -> float:
-        """How long after `moment` the next right answer came whose request was made after it."""
+        """Return the seconds from `moment` to the first right response to a request sent after it."""
         return min(when for when, seconds in self.right if when - seconds >= moment) - moment
 
 
@@ -72,28 +73,32 @@ def _quantile(values: list[float], share: float) -> float:
 
 @asynccontextmanager
 async def clients(
-    gateway: Asked, number: int, *words: str, path: str = COMMANDS, pause: float = 0.0
-) -> AsyncIterator[Seen]:
-    """So many clients that ask without end while the context lasts, each time for a word of their own."""
-    seen, stop, numbers = Seen(), asyncio.Event(), count()
+    gateway: HttpClient, number: int, *commands: str, path: str = COMMANDS, pause: float = 0.0
+) -> AsyncIterator[ClientResults]:
+    """Let `number` clients send requests while the context lasts, each with a word that the model returns.
+
+    A client waits `pause` seconds after a refusal. At the end each waits for its last response.
+    """
+    results, stop, numbers = ClientResults(), asyncio.Event(), count()
 
     async def client() -> None:
         while not stop.is_set():
             word, began = f"word-{next(numbers)}", monotonic()
-            status, headers, answer = await told(gateway, *words, f"say {word}", path=path)
+            status, headers, answer = await post_commands(gateway, *commands, f"say {word}", path=path)
             if status != 200:
-                seen.refused.append((status, headers, answer))
+                results.refused.append((status, headers, answer))
                 await asyncio.sleep(pause)
             elif answer["predictions"] == [word]:
-                seen.right.append((monotonic(), monotonic() - began))
-                seen.inside.append(sum(map(float, _MILLISECONDS.findall(headers["Server-Timing"]))) / 1000)
+                results.right.append((monotonic(), monotonic() - began))
+                milliseconds = sum(map(float, _MILLISECONDS.findall(headers["Server-Timing"])))
+                results.server_seconds.append(milliseconds / 1000)
             else:
-                seen.wrong.append(answer)
+                results.wrong.append(answer)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(number):
             group.create_task(client())
         try:
-            yield seen
+            yield results
         finally:
             stop.set()

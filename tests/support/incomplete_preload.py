@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from workers.runtime.preload.forkserver_setup import CODEC_MODULES, set_up
 
-set_up(("a_package_that_does_not_exist", *CODEC_MODULES))
+set_up(("a_missing_package", *CODEC_MODULES))

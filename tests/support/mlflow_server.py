@@ -1,4 +1,4 @@
-"""Real MLflow servers, started for the tests and ended with all their children."""
+"""Start real MLflow servers for the tests, and end them with all their children."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MlflowServer:
     python: str = sys.executable
 
     def call(self, path: str, body: dict[str, Any], *, method: str = "POST") -> Any:
-        """What a call of the server's REST API answers."""
+        """Call the server's REST API and return its JSON."""
         request = urllib.request.Request(  # noqa: S310 - an http address made below
             f"{self.url}/api/2.0/mlflow/{path}",
             data=json.dumps(body).encode(),
@@ -48,7 +48,7 @@ class MlflowServer:
             return json.load(reply)
 
     def script(self, file: Path, *arguments: str) -> Any:
-        """What a Python script prints as JSON on its last line; it speaks to this server.
+        """Run a Python script that uses this server, and return the JSON of its last line of output.
 
         It runs in a process of its own, so that MLflow's client changes nothing here.
         """
@@ -66,7 +66,7 @@ class MlflowServer:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would steer MLflow, AWS's clients or the gateway."""
+    """Return this process' environment without variables of MLflow, AWS and the gateway, plus `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     # Quiet and without the network: no git look-up, no usage reports, no job runner.
     quiet = {
@@ -82,7 +82,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """Return a TCP port of 127.0.0.1 that no socket is bound to now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -98,7 +98,10 @@ def mlflow_server(
     extra: Mapping[str, str] | None = None,
     served: bool = True,
 ) -> Iterator[MlflowServer]:
-    """A real `mlflow server` on SQLite in `folder`, serving artifacts; ended by pid, with its children."""
+    """Run `mlflow server` on SQLite in `folder`, and end it with its children at the end.
+
+    It serves artifacts itself unless `served` is False.
+    """
     server, process = start(folder, python=python, options=options, extra=extra, served=served)
     try:
         yield server
@@ -163,7 +166,7 @@ def _is_up(process: subprocess.Popen[bytes], url: str, *, log: Path) -> bool:
 
 
 def shared_server(factory: pytest.TempPathFactory, name: str) -> MlflowServer:
-    """The server called `name`, which all test processes of this run share."""
+    """Return the server called `name`, which all test processes of this run share."""
 
     def make(folder: Path) -> dict[str, str]:
         server, process = start(folder)

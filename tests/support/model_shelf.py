@@ -1,4 +1,4 @@
-"""Models whose files the test itself puts into the store, so that it can spoil them there."""
+"""Register models whose files the test copies to the artifact store itself, so that it can damage them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from tests.support.s3_server import S3Server
 
 RIGHT = [30.0, 70.0]
-"""What each of them answers to `tests.gateways.BODY`."""
+"""The predictions of each of these models for `tests.support.gateways.BODY`."""
 _BALLAST = "ballast.bin"
 
 
 def original(server: MlflowServer) -> Path:
-    """The files of the registered model `api-tens`."""
-    told = server.call("model-versions/get?name=api-tens&version=1", {}, method="GET")
-    model_id = told["model_version"]["source"].removeprefix("models:/")
+    """Return the folder with the files of the registered model `api-tens`."""
+    reply = server.call("model-versions/get?name=api-tens&version=1", {}, method="GET")
+    model_id = reply["model_version"]["source"].removeprefix("models:/")
     (folder,) = (server.folder / "artifacts").glob(f"*/models/{model_id}/artifacts")
     return folder
 
 
 def put(server: MlflowServer, name: str, *, size: int = 0) -> Path:
-    """A model `name` in the MLflow server's own store, with a file of `size` bytes; where its files are."""
+    """Register a model `name` in the MLflow server's own store, and return the folder of its files.
+
+    One of the files has `size` bytes.
+    """
     run = server.call("runs/create", {"experiment_id": "0"})["run"]["info"]
     uri = f"{run['artifact_uri']}/shelf"
     folder = server.folder / "artifacts" / uri.removeprefix("mlflow-artifacts:/")
@@ -36,7 +39,7 @@ def put(server: MlflowServer, name: str, *, size: int = 0) -> Path:
 
 
 async def put_in_s3(server: MlflowServer, store: S3Server, name: str) -> None:
-    """A model `name` in the S3 store, below a folder of that name."""
+    """Register a model `name` whose files are in a folder of that name in the S3 store."""
     top = original(server)
     async with store.client() as client:
         for path in [path for path in top.rglob("*") if path.is_file()]:
@@ -46,7 +49,7 @@ async def put_in_s3(server: MlflowServer, store: S3Server, name: str) -> None:
 
 
 def path_of(name: str) -> str:
-    """The path that asks the model `name`."""
+    """Return the path of predictions of the model `name`."""
     return f"/model/{name}/1/invocation"
 
 

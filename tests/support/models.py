@@ -335,7 +335,7 @@ class Broken(PythonModel):
         if self.how == "raise":
             raise RuntimeError("weights are at /secret/path")
         if self.how == "import":
-            importlib.import_module("a_package_that_nobody_has")
+            importlib.import_module("a_missing_package")
         if self.how == "hang":
             time.sleep(300)
         if self.how == "die":

@@ -1,4 +1,4 @@
-"""What a gateway takes of the memory, by another reader than its own."""
+"""Measure the memory of a gateway with psutil, independently of the gateway's own code."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 def taken(pid: int | None = None, *, without: AbstractSet[psutil.Process] = frozenset()) -> int:
-    """Bytes of PSS of a gateway's process (None: this one), of its template, and of all below that.
+    """Return the bytes of PSS of a gateway's process (None: this one), its fork server and its workers.
 
-    This process may have several gateways with one template: `without` are the workers of the others.
+    One process may have several gateways that share a fork server: `without` are workers of the others.
     """
     me = psutil.Process(pid)
-    return sum(_pss(process) for process in {me, *_templates(me), *workers(pid)} - without)
+    return sum(_pss(process) for process in {me, *_fork_servers(me), *workers(pid)} - without)
 
 
 def workers(pid: int | None = None) -> set[psutil.Process]:
-    """All that runs below the template of a gateway's process (None: this one)."""
-    return {each for template in _templates(psutil.Process(pid)) for each in _below(template)}
+    """Return all processes below the fork server of a gateway's process (None: this one)."""
+    return {each for fork_server in _fork_servers(psutil.Process(pid)) for each in _below(fork_server)}
 
 
-def _templates(process: psutil.Process) -> list[psutil.Process]:
+def _fork_servers(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children() if "forkserver" in " ".join(_command(child))]
 
 

@@ -1,4 +1,4 @@
-"""Clients that send and receive bare bytes, as hostile and broken ones do, and a light client."""
+"""Clients that send and receive raw bytes, as hostile and broken clients do, and a light client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def head(path: str, *headers: str) -> bytes:
 
 
 class Bare:
-    """One connection; a reset by the gateway is not an error."""
+    """A connection that sends and receives raw bytes. A reset by the gateway is not an error."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -93,7 +93,7 @@ class Bare:
 
 @asynccontextmanager
 async def bare(url: str) -> AsyncIterator[Bare]:
-    """A connection to the gateway at `url`."""
+    """Connect to the gateway at `url`, and disconnect at the end."""
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     client = Bare(reader, writer)
@@ -104,7 +104,7 @@ async def bare(url: str) -> AsyncIterator[Bare]:
 
 
 class Light:
-    """What a light client saw: the number of its responses, and the longest wait in seconds."""
+    """The results of a light client: the number of its responses, and the longest latency in seconds."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -113,7 +113,7 @@ class Light:
 
 @asynccontextmanager
 async def light(url: str, *, every: float = 0.01) -> AsyncIterator[Light]:
-    """A client that sends one small request after the other; each response must be 200."""
+    """Send one small request after the other while the context lasts; each response must have status 200."""
     seen = Light()
 
     async def ask() -> None:

@@ -1,14 +1,14 @@
-"""Registers tiny real models on an MLflow server; run as a script, so that no test imports its client.
+"""Register tiny real models on an MLflow server. A script, so that no test process imports MLflow's client.
 
 api-sums       three versions: a + b, times 1, 2, 3; rmse 0.9, 0.5, 0.7; version 2 is @champion
 api-tens       one version: a + b, times 10
 api-cold-*     one version each: a + b, times 5; used by one test each
-api-commands   does what its input says: raise, sleep, die
-api-streams    the same, and streams what its input says
-api-chat       a ChatAgent and api-responses a ResponsesAgent, that say the words of the last message
-api-broken     cannot be loaded: its code raises; api-lacking: for want of a package
-api-slow       takes four seconds to load, api-slowest five minutes
-api-nan        answers NaN and infinities
+api-commands   runs the commands in its input: raise, sleep, die, …
+api-streams    the same, and streams what the commands yield
+api-chat       a ChatAgent, and api-responses a ResponsesAgent; both return the last message
+api-broken     cannot be loaded: its code raises; api-lacking lacks a package
+api-slow       takes two seconds to load, api-slowest five minutes
+api-nan        returns NaN and infinities
 api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
 """
@@ -48,7 +48,7 @@ MIXED = ModelSignature(
 
 
 class CountsLoads(PythonModel):
-    """Answers (a + b) times 5; adds a line to `file` each time it is loaded."""
+    """A model that predicts (a + b) times 5, and appends a line to `file` each time it is loaded."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -76,7 +76,7 @@ def main() -> None:
     register("api-chat", agents.Chats())
     register("api-responses", agents.Responds())
     register("api-broken", models.Broken("raise"))
-    register("api-slow", models.Broken("slow 4"))
+    register("api-slow", models.Broken("slow 2"))
     register("api-slowest", models.Broken("slow 300"))
     register("api-lacking", models.Broken("import"), requirements=("mlflow", "a-missing-package==1.0"))
     register("api-nan", models.Returns([float("nan"), float("inf"), 1.5]))
@@ -117,14 +117,14 @@ def register(
 
 
 def sums() -> None:
-    """Three versions, of which the second has the least error."""
+    """Register three versions of api-sums; the second has the least error."""
     for factor, rmse in ((1.0, 0.9), (2.0, 0.5), (3.0, 0.7)):
         register("api-sums", models.Sums(factor), signature=models.NUMBERS, rmse=rmse, r2=1 - rmse)
     MlflowClient().set_registered_model_alias("api-sums", "champion", "2")
 
 
 def wine(client: MlflowClient) -> None:
-    """The demo's four columns, in the demo's form."""
+    """Register api-wine, which is like the model of the demo."""
     measured, targets = load_wine(return_X_y=True, as_frame=True)
     inputs = measured[["alcohol", "flavanoids", "color_intensity", "proline"]]
     estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(inputs, targets)
@@ -144,7 +144,7 @@ def wine(client: MlflowClient) -> None:
 
 
 def experiment() -> list[str]:
-    """Runs 1 and 3 have a model, run 2 has none."""
+    """Create the experiment, and return the ids of its runs: the first and the third have a model."""
     mlflow.set_experiment(EXPERIMENT)
     runs = []
     for factor, accuracy in ((7.0, 0.9), (None, 0.5), (8.0, 0.8)):

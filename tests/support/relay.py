@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server: it notes what is asked for, and can be cut."""
+"""A TCP relay in front of a server, which records the requested paths and can cut all connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REQUEST = re.compile(rb"^(GET|POST) (\S+) HTTP/1.1\r$", re.MULTILINE)
 
 
 class Relay:
-    """`url` leads to the server at `to`; `requests` are the request lines that came by."""
+    """A relay from `url` to the server at `to`. `requests` are the paths of all requests so far."""
 
     def __init__(self, to: str) -> None:
         self._host, self._port = to.removeprefix("http://").split(":")
@@ -24,7 +24,7 @@ class Relay:
         self.requests: list[str] = []
 
     async def open(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
 
     @property
@@ -34,12 +34,12 @@ class Relay:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def artifacts(self) -> list[str]:
-        """The files that were downloaded, each as often as it was."""
+        """Return the path of each artifact request so far."""
         part = "/mlflow-artifacts/artifacts/"
         return [line.split(part)[1] for line in self.requests if part in line]
 
     async def cut(self) -> None:
-        """Close every connection and take no more; the second time does nothing."""
+        """Close every connection and accept no more. A second call does nothing."""
         assert self._server is not None
         self._server.close()
         for writer in list(self._writers):
@@ -59,7 +59,7 @@ class Relay:
                 await each.wait_closed()
 
     async def _before(self, data: bytes) -> None:
-        """Whatever is to happen before this is passed on."""
+        """Run before `data` is passed on; a subclass may wait here."""
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -78,7 +78,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay_to(url: str) -> AsyncIterator[Relay]:
-    """A relay to `url`, open meanwhile."""
+    """Open a relay to `url`, and cut it at the end."""
     relay = Relay(url)
     await relay.open()
     try:

@@ -1,4 +1,4 @@
-"""A real S3 server for the tests: Ceph's RADOS gateway, from a script that lies beside the checkout."""
+"""A real S3 server: Ceph's RADOS gateway, started by a script beside the checkout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "uuidge
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """A running S3 server: its address, its folder, its one user's keys and a bucket that is there."""
+    """A running S3 server: its address, its folder, the keys of its user, and a bucket."""
 
     url: str
     folder: Path
@@ -37,7 +37,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the gateway and MLflow read to reach it."""
+        """The variables with which the gateway and MLflow use this server."""
         return {
             "MLFLOW_S3_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -47,17 +47,17 @@ class S3Server:
 
     @property
     def pid(self) -> int:
-        """The process that speaks S3."""
+        """The id of the process that serves S3."""
         return int((self.folder / "rgw.pid").read_text())
 
     def killed(self) -> list[str]:
-        """End that process at once; returns the command that starts it again."""
+        """Kill the process that serves S3, and return the command that starts it again."""
         command = Path(f"/proc/{self.pid}/cmdline").read_text().rstrip("\0").split("\0")
         os.kill(self.pid, signal.SIGKILL)
         return command
 
     def start_again(self, command: list[str]) -> None:
-        """Start that process anew; the script that started the server ends it."""
+        """Start the process that serves S3; the script that started the server ends it."""
         done = subprocess.run(
             [
                 "sh",
@@ -74,7 +74,7 @@ class S3Server:
         (self.folder / "rgw.pid").write_text(done.stdout)
 
     def rados(self, *arguments: str) -> str:
-        """What Ceph's own tool says: it changes objects behind the server's back."""
+        """Run Ceph's own tool, which changes objects without the S3 server, and return its output."""
         done = subprocess.run(
             ["rados", "-c", str(self.folder / "ceph.conf"), "-p", "default.rgw.buckets.data", *arguments],
             capture_output=True,
@@ -85,12 +85,12 @@ class S3Server:
         return done.stdout
 
     def settings(self, **changes: str) -> S3Settings:
-        """The gateway's settings for it."""
+        """Return the gateway's settings for this server."""
         return load({**self.environment, **changes}).s3
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Any]:
-        """A client to put objects with."""
+        """Yield an S3 client of this server."""
         async with AsyncExitStack() as stack:
             yield await stack.enter_async_context(
                 get_session().create_client(
@@ -105,7 +105,7 @@ class S3Server:
 
 
 def script() -> Path:
-    """The script that starts the server; skips the test, saying why, where it cannot run."""
+    """Return the script that starts the server; skip the test if it cannot run."""
     path = Path(os.environ.get("GATEWAY_TEST_S3_SCRIPT", _SCRIPT))
     if not path.is_file():
         pytest.skip(f"no S3 server: there is no {path.name} beside the checkout (GATEWAY_TEST_S3_SCRIPT)")
@@ -117,7 +117,7 @@ def script() -> Path:
 
 @pytest.fixture(scope="session")
 def s3_server(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server in a folder and on ports of its own; shared by the whole session."""
+    """Run a real S3 server in a folder and on ports of its own, for the whole session."""
     path = script()
     server = S3Server(f"http://127.0.0.1:{free_port()}", tmp_path_factory.mktemp("s3") / "w")
     environment = {

@@ -1,4 +1,4 @@
-"""Waiting for what no event tells."""
+"""Poll for a condition that no event signals."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def until(condition: Callable[[], bool], *, within: float = 30.0) -> None:
-    """Return once `condition` holds; TimeoutError after `within` seconds."""
+async def until(condition: Callable[[], bool], *, within: float = 60.0, interval: float = 0.005) -> None:
+    """Return when `condition()` is true; raise TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while True:
             if condition():
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(interval)

@@ -12,7 +12,7 @@ import pytest
 from gateway.catalog import Catalog
 from gateway.mlflow_client import MlflowClient
 from gateway.settings import CurrentSettings, load
-from tests.support.faulty_proxy import Front, front
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.mlflow_server import MlflowServer, shared_server
 from tests.support.shared import once
 
@@ -55,9 +55,9 @@ def seeded(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-async def proxy(seeded: Seeded) -> AsyncIterator[Front]:
+async def proxy(seeded: Seeded) -> AsyncIterator[FaultyProxy]:
     """A proxy in front of the server with models."""
-    async with front(seeded.server.url) as proxy:
+    async with faulty_proxy(seeded.server.url) as proxy:
         yield proxy
 
 

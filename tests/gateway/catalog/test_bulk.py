@@ -15,10 +15,10 @@ from tests.gateway.catalog.conftest import opened
 
 if TYPE_CHECKING:
     from tests.gateway.catalog.conftest import Seeded
-    from tests.support.faulty_proxy import Front
+    from tests.support.faulty_proxy import FaultyProxy
 
 
-async def test_models_are_fetched_one_by_one_if_the_search_is_rejected(proxy: Front) -> None:
+async def test_models_are_fetched_one_by_one_if_the_search_is_rejected(proxy: FaultyProxy) -> None:
     """An early MLflow 3 does not support IN in that search; the result is the same."""
     proxy.refused = "logged-models/search"
     async with opened(proxy.url) as catalog:
@@ -27,7 +27,7 @@ async def test_models_are_fetched_one_by_one_if_the_search_is_rejected(proxy: Fr
     assert sum("/logged-models/m-" in path for path in proxy.calls) == 3
 
 
-async def test_without_logged_models_the_runs_metrics_count(proxy: Front) -> None:
+async def test_without_logged_models_the_runs_metrics_count(proxy: FaultyProxy) -> None:
     """As on MLflow 2, whose server answers with its 404 page; the last listed of several models is served."""
     proxy.unknown = "logged-models"
     async with opened(proxy.url) as catalog:
@@ -35,7 +35,7 @@ async def test_without_logged_models_the_runs_metrics_count(proxy: Front) -> Non
         assert (await catalog.get_version(ModelRef("forest", Number(4)))).status == "READY"
 
 
-async def test_a_rejected_request_is_a_response(proxy: Front) -> None:
+async def test_a_rejected_request_is_a_response(proxy: FaultyProxy) -> None:
     """MLflow's own 400 is an upstream error for the client, but MLflow does not count as unavailable."""
     proxy.refused = "registered-models/get"
     async with opened(proxy.url) as catalog:
@@ -44,7 +44,7 @@ async def test_a_rejected_request_is_a_response(proxy: Front) -> None:
         assert (catalog.ever_reached, catalog.unavailable_reason) == (True, None)
 
 
-async def test_a_rejected_first_page_is_not_a_bad_request(proxy: Front) -> None:
+async def test_a_rejected_first_page_is_not_a_bad_request(proxy: FaultyProxy) -> None:
     """Only a token that the client sent can make its request a bad one."""
     proxy.refused = "registered-models/search"
     async with opened(proxy.url) as catalog:

@@ -29,7 +29,7 @@ from workers.metrics import Counters
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.support.faulty_proxy import Fault, Front
+    from tests.support.faulty_proxy import Fault, FaultyProxy
     from tests.support.mlflow_server import MlflowServer
 
     MakeCache = Callable[..., StaleWhileRevalidateCache[str, str]]
@@ -297,7 +297,7 @@ async def test_a_moved_alias_is_taken_up(mlflow_server: MlflowServer) -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_concurrent_first_requests_cost_one_lookup(proxy: Front) -> None:
+async def test_concurrent_first_requests_cost_one_lookup(proxy: FaultyProxy) -> None:
     """Fifty requests for one alias make as many calls as one request."""
     async with opened(proxy.url) as catalog:
         resolutions = await asyncio.gather(*(catalog.resolve(CHAMPION) for _ in range(50)))
@@ -309,7 +309,7 @@ async def test_concurrent_first_requests_cost_one_lookup(proxy: Front) -> None:
 
 @pytest.mark.parametrize("fault", ["away", "wrong", "slow"])
 async def test_known_models_are_served_while_mlflow_fails(
-    proxy: Front, fault: Fault, caplog: pytest.LogCaptureFixture
+    proxy: FaultyProxy, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requests get stale resolutions, which are counted; the log has one line of each kind for all of them.
 
@@ -348,7 +348,7 @@ async def test_known_models_are_served_while_mlflow_fails(
     assert messages[2] == "Calls to MLflow succeed again"
 
 
-async def test_a_probe_is_a_real_call(proxy: Front) -> None:
+async def test_a_probe_is_a_real_call(proxy: FaultyProxy) -> None:
     """A server whose health page works but whose API fails does not count as reached."""
     proxy.fault = "wrong"
     async with opened(proxy.url) as catalog:
@@ -361,7 +361,9 @@ async def test_a_probe_is_a_real_call(proxy: Front) -> None:
         assert catalog.ever_reached
 
 
-async def test_the_log_of_a_server_never_reached(proxy: Front, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_of_a_server_never_reached(
+    proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+) -> None:
     """It does not mention known models, because there are none yet."""
     proxy.fault = "wrong"
     async with opened(proxy.url) as catalog:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import settings
 from gateway.cli import main
-from tests.support.commands import descendants, gateway, left, running
+from tests.support.commands import descendants, gateway, running, still_running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> No
             assert response.status == 200
         below = descendants(command.process.pid)
         assert command.end() == 0
-    assert left(below) == set()
+    assert still_running(below) == set()
 
 
 def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Programs that run a gateway process, one of them as it is and the others with one fault each."""
+"""Programs that run a gateway: `serve` as it is, the others with one fault each."""

@@ -11,8 +11,10 @@ from workers.pool.pool import Pool
 
 
 async def close_slowly(_: Pool, *, drain_seconds: float) -> None:
-    """Stand for the pool's end."""
-    logging.getLogger("gateway").info("closing for %g s and long after", drain_seconds)
+    """Log that the pool closes, and hang."""
+    logging.getLogger("gateway").info(
+        "Closing the pool within %g s", drain_seconds, extra={"event": "pool_closing"}
+    )
     await asyncio.sleep(3600)
 
 

@@ -1,4 +1,7 @@
-"""Serve; on SIGUSR2 the main thread, in which the event loop runs, sleeps for an hour."""
+"""Serve; on SIGUSR2 the main thread, which runs the event loop, sleeps for an hour.
+
+HANG_SECONDS is how long the event loop may hang in one of several processes; a single one has twice that.
+"""
 
 import os
 import signal
@@ -20,6 +23,6 @@ if __name__ == "__main__":
         supervisor.run(
             settings.load(os.environ),
             announce=lambda address: print(address, flush=True),
-            hang_seconds=3,
+            hang_seconds=float(os.environ["HANG_SECONDS"]),
         )
     )

@@ -1,4 +1,4 @@
-"""Serve; each process sends SIGHUP to itself before its event loop runs."""
+"""Serve; each gateway process sends SIGHUP to itself before its event loop runs."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     raise_fd_limit = descriptors.raise_fd_limit
 
     def hang_up() -> None:
-        """Send the signal at the first step of a process."""
+        """Send the signal in the first step of a gateway process."""
         os.kill(os.getpid(), signal.SIGHUP)
         raise_fd_limit()
 

@@ -1,4 +1,4 @@
-"""Start with a thread that never returns from the cache's disk, as with a file server that is gone."""
+"""Start, but block in the thread that opens the cache folder, as if its file server did not respond."""
 
 import os
 import sys
@@ -12,13 +12,13 @@ from gateway.server import supervisor
 
 
 def stuck_in_here() -> None:
-    """Block a thread for ever."""
+    """Block the thread for ever."""
     print("stuck", flush=True)
     threading.Event().wait()
 
 
 def open_stuck(_: CacheDirectory) -> Any:
-    """Stand for the opening of the cache's folder."""
+    """Replace the method that opens the cache folder."""
     return in_thread(stuck_in_here)
 
 

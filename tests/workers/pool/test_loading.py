@@ -62,7 +62,7 @@ async def test_a_fetch_that_fails_frees_the_slot(opened: Opened, files: Lookup, 
     ("how", "reason", "seconds"),
     [
         ("raise", "RuntimeError", 60.0),
-        ("import", "a_package_that_nobody_has", 60.0),
+        ("import", "a_missing_package", 60.0),
         ("die", "process ended", 60.0),
         ("hang", "longer than", 2.0),
     ],

@@ -15,7 +15,7 @@ from gateway.cli.demo.examples import example_calls
 from gateway.cli.demo.folder import DemoFolder
 from gateway.cli.demo.server import free_port, is_free, wait_until_up
 from tests.gateway.cli.conftest import START_SECONDS
-from tests.support.commands import descendants, gateway, left, running
+from tests.support.commands import descendants, gateway, running, still_running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo,
     with running(*START, cwd=tmp_path, extra=extra) as command:
         base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")
-        assert "/7" not in command.said
+        assert "/7" not in command.output
         call = dict(example_calls(base))["by alias"]  # so that there is a worker too
         assert (
             b'"predictions"' in subprocess.run(["bash", "-c", call], capture_output=True, check=True).stdout
@@ -84,7 +84,7 @@ def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo,
         below = descendants(command.process.pid)
         assert len(below) >= 5  # the guard, the mlflow command, its server, the fork server, a worker
         assert command.end(number) == (-9 if number == signal.SIGKILL else 0)
-    assert left(below) == set()
+    assert still_running(below) == set()
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_ended_while_training(tmp_path: Path) -> None:
             command.wait_for("1/7", within=START_SECONDS)
             below = descendants(command.process.pid)
             assert command.end() == 128 + signal.SIGTERM
-        assert left(below) == set()
+        assert still_running(below) == set()
         assert not DemoFolder(tmp_path / "demo-data").trained
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.support.commands import left
+from tests.support.commands import still_running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def test_closed_pipe_ends_the_group(tmp_path: Path) -> None:
         assert guard.stdin is not None
         guard.stdin.close()
         assert guard.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
-    assert left(pids) == set()
+    assert still_running(pids) == set()
 
 
 def test_signal_ends_the_group(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_signal_ends_the_group(tmp_path: Path) -> None:
         pids = family(tmp_path)
         guard.terminate()
         guard.wait(PATIENCE_SECONDS)
-    assert left(pids) == set()
+    assert still_running(pids) == set()
 
 
 def test_stubborn_command_is_killed(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_stubborn_command_is_killed(tmp_path: Path) -> None:
         assert guard.stdin is not None
         guard.stdin.close()
         assert guard.wait(PATIENCE_SECONDS) == 128 + signal.SIGKILL
-    assert left(pids) == set()
+    assert still_running(pids) == set()
 
 
 def test_orphans_of_a_command_that_exited(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_orphans_of_a_command_that_exited(tmp_path: Path) -> None:
         child = int((tmp_path / "pids").read_text().split()[0])
         os.kill(child, signal.SIGKILL)
         guard.wait(PATIENCE_SECONDS)
-    assert left(pids) == set()
+    assert still_running(pids) == set()
 
 
 def test_content_on_standard_input_is_ignored(tmp_path: Path) -> None:
@@ -105,4 +105,4 @@ def test_content_on_standard_input_is_ignored(tmp_path: Path) -> None:
         assert guard.poll() is None
         guard.stdin.close()
         guard.wait(PATIENCE_SECONDS)
-    assert left(pids) == set()
+    assert still_running(pids) == set()

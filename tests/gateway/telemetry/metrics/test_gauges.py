@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.faulty_proxy import front
+from tests.support.faulty_proxy import faulty_proxy
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.metrics_page import shown, until
 
@@ -136,7 +136,7 @@ async def test_models_come_and_go(mlflow_server: MlflowServer, tmp_path: Path) -
 async def test_mlflow_away(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     """The page counts each response from the cache, and each call to MLflow by its outcome."""
     async with (
-        front(mlflow_server.url) as proxy,
+        faulty_proxy(mlflow_server.url) as proxy,
         gateway_at(proxy.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS="0") as gateway,
     ):
         path = "/model/api-sums/@champion/invocation"
@@ -160,7 +160,7 @@ async def test_files_that_cannot_be_fetched(
 ) -> None:
     """Any fault of MLflow counts as away, and no load is counted, neither successful nor failed."""
     async with (
-        front(mlflow_server.url) as proxy,
+        faulty_proxy(mlflow_server.url) as proxy,
         gateway_at(proxy.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS="600") as gateway,
     ):
         async with gateway.get("/v2/models/api-sums/versions/1/ready") as answer:
