@@ -21,21 +21,21 @@ HEAD = """# Differences from MLflow's scoring server
 For the same bytes, the gateway gives the same answer as `mlflow models serve`, to the last bit. It is also the
 answer of `mlflow.pyfunc.load_model(...).predict(...)` for the same data. This page lists all exceptions.
 
-`make test-zoo` proves it with many kinds of real models. Each body goes to the gateway, to MLflow's scoring server
-and to the model itself. The test fails if a difference is missing in these tables, or if a listed one does not
-occur. MLflow's server has no Arrow and no Open Inference, so these are compared with the model itself. The test's
-own tables generate this page (`python -m tests.zoo.page`).
+`make test-zoo` proves it with many kinds of real models. Each body goes to the gateway, to MLflow's scoring
+server and to the model itself. The test fails if a difference is missing in these tables, or if a listed one
+does not occur. MLflow's server has no Arrow and no Open Inference, so these are compared with the model
+itself. The test's own tables generate this page (`python -m tests.zoo.page`).
 
-With `GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, the gateway reads inputs as MLflow
-does. The first three tables then do not apply; the same tests prove it.
+With `GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, the gateway reads inputs as
+MLflow does. The first three tables then do not apply; the same tests prove it.
 
 ## In every answer
 
 - Besides `predictions`, an answer has `model`: its name, version and source.
 - The path names the model and its version. MLflow's server has one model and the path `/invocations`.
-- An error has `error_code`, `message` and `request_id`. If a body does not fit the signature, `details` has the
-  first five wrong cells with row, column and reason. MLflow's error repeats the client's data and the signature,
-  and often has a stack trace with paths. If both reject a body, both answer 400.
+- An error has `error_code`, `message` and `request_id`. If a body does not fit the signature, `details` has
+  the first five wrong cells with row, column and reason. MLflow's error repeats the client's data and the
+  signature, and often has a stack trace with paths. If both reject a body, both answer 400.
 """
 PARTS = (
     ("Changed silently by MLflow, rejected by the gateway", REFUSED),
