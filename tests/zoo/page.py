@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "differences-from-mlflow.md"
 HEAD = """# Differences from MLflow's scoring server
 
-For the same bytes, the gateway gives the same answer as `mlflow models serve`, to the last bit. It is also the
-answer of `mlflow.pyfunc.load_model(...).predict(...)` for the same data. This page lists all exceptions.
+For the same bytes, the gateway gives the same answer as `mlflow models serve`, to the last bit. It is also
+the answer of `mlflow.pyfunc.load_model(...).predict(...)` for the same data. This page lists all exceptions.
 
 `make test-zoo` proves it with many kinds of real models. Each body goes to the gateway, to MLflow's scoring
 server and to the model itself. The test fails if a difference is missing in these tables, or if a listed one
