@@ -6,7 +6,7 @@ FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10001 app \
     && useradd --uid 10001 --gid app --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app
 COPY containers/healthcheck.py /opt/containers/
-# Nothing can be written beside the code: the root file system is meant to be read-only.
+# Python writes no bytecode, because the root file system is meant to be read-only.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 STOPSIGNAL SIGTERM
 
@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="mlflow-server" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=mlflow-server-builder /opt/venv /opt/venv
 COPY containers/make_bucket.py /opt/containers/
-# The server keeps a whole artifact here while it passes it on; a volume, so that it is not memory.
+# The server stores each artifact here while it transfers it. A volume, so that it does not use memory.
 RUN install -d -m 0700 -o app -g app /var/spool/mlflow
 VOLUME /var/spool/mlflow
 ENV TMPDIR=/var/spool/mlflow MLFLOW_HOST=0.0.0.0 MLFLOW_PORT=5000 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
@@ -44,7 +44,7 @@ COPY requirements.lock /build/
 RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /build/requirements.lock
 COPY pyproject.toml README.md LICENSE /build/
 COPY src /build/src
-# The build backend is in the lock file too, and leaves with the pip that used it.
+# The build backend comes from the lock file too, and is uninstalled after the build.
 RUN pip --python /opt/venv/bin/python install --no-deps --no-build-isolation --no-index /build \
     && pip --python /opt/venv/bin/python uninstall --yes editables hatchling pathspec pluggy trove-classifiers \
     && /opt/venv/bin/gateway --help >/dev/null

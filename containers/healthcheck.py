@@ -1,6 +1,6 @@
-"""Exit 0 when the URL answers 200, for HEALTHCHECK: a slim image has no curl.
+"""Exit with 0 if the URL answers 200, for HEALTHCHECK: a slim image has no curl.
 
-usage: healthcheck.py URL     where `{NAME}` in the URL stands for the environment's NAME
+usage: healthcheck.py URL     `{NAME}` in the URL stands for the environment variable NAME
 """
 
 import http.client

@@ -1,6 +1,6 @@
-"""Wait for an S3 store, and make the bucket that S3_BUCKET names where it is not there yet.
+"""Wait for an S3 store, and create the bucket S3_BUCKET if it does not exist.
 
-The store and its keys are read from the environment as MLflow reads them.
+The address of the store and its keys are read from the environment, under the names that MLflow reads.
 """
 
 import os
@@ -18,20 +18,20 @@ OURS = {"BucketAlreadyOwnedByYou"}
 
 
 def main() -> None:
-    """Make the bucket, trying again until the time is up: a store that starts may refuse good keys too."""
+    """Create the bucket; retry for a minute, because a store that is starting may also reject valid keys."""
     bucket = os.environ["S3_BUCKET"]
     config = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 1})
     store = boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL"), config=config)
     until = time.monotonic() + SECONDS
     while True:
         try:
-            made = _ensure(store, bucket)
+            created = _ensure(store, bucket)
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > until:
                 sys.exit(f"bucket {bucket}: {error}")
             time.sleep(1)
         else:
-            sys.stdout.write(f"bucket {bucket}: {'made' if made else 'is there'}\n")
+            sys.stdout.write(f"bucket {bucket}: {'created' if created else 'exists'}\n")
             return
 
 

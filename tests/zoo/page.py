@@ -18,28 +18,29 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "differences-from-mlflow.md"
 HEAD = """# Differences from MLflow's scoring server
 
-For the same bytes the gateway answers what `mlflow models serve` answers, and what
-`mlflow.pyfunc.load_model(...).predict(...)` gives on the same data, to the last bit, but for what stands
-here. `make test-zoo` shows it on a zoo of real models: each body goes to the gateway, to MLflow's own scoring
-server and to the model itself, and a difference that is not in these tables, or one in these tables that is
-none any more, fails. Arrow and Open Inference, which that server does not have, are held against the model
-itself. This page is written from the test's own table (`python -m tests.zoo.page`).
+For the same bytes, the gateway gives the same answer as `mlflow models serve`, to the last bit. It is also
+the answer of `mlflow.pyfunc.load_model(...).predict(...)` for the same data. This page lists all exceptions.
 
-`GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, gives MLflow's own reading of
-inputs back: the first three tables then do not apply, which the same tests show.
+`make test-zoo` proves it with many kinds of real models. Each body goes to the gateway, to MLflow's scoring
+server and to the model itself. The test fails if a difference is missing in these tables, or if a listed one
+does not occur. MLflow's server has no Arrow and no Open Inference, so these are compared with the model
+itself. The test's own tables generate this page (`python -m tests.zoo.page`).
+
+With `GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, the gateway reads inputs as
+MLflow does. The first three tables then do not apply; the same tests prove it.
 
 ## In every answer
 
-- Beside `predictions` an answer holds `model`: its name, version and source.
-- The address names the model and its version; MLflow's server has one model and `/invocations`.
-- An error has `error_code`, `message`, `request_id` and, for what does not fit the signature, `details`: the
-  first five cells with row, column and reason. MLflow's repeats the caller's data and the signature, and
-  often has a stack trace with paths. Where both refuse a body, both answer 400.
+- Besides `predictions`, an answer has `model`: its name, version and source.
+- The path names the model and its version. MLflow's server has one model and the path `/invocations`.
+- An error has `error_code`, `message` and `request_id`. If a body does not fit the signature, `details` has
+  the first five wrong cells with row, column and reason. MLflow's error repeats the client's data and the
+  signature, and often has a stack trace with paths. If both reject a body, both answer 400.
 """
 PARTS = (
-    ("Changed silently there, refused here", REFUSED),
-    ("Refused there, taken here", TAKEN),
-    ("Taken by both, but the model gets something else", GIVEN),
+    ("Changed silently by MLflow, rejected by the gateway", REFUSED),
+    ("Rejected by MLflow, accepted by the gateway", TAKEN),
+    ("Accepted by both, but the model gets something else", GIVEN),
     ("Answers", ANSWERS),
 )
 
@@ -50,7 +51,7 @@ def text() -> str:
 
 
 def _table(rows: tuple[Difference, ...]) -> str:
-    lines = ["| what | MLflow | here | why | shown by (model/input) |", "|---|---|---|---|---|"]
+    lines = ["| what | MLflow | gateway | why | shown by (model/input) |", "|---|---|---|---|---|"]
     lines += [
         f"| {row.title} | {row.there} | {row.here} | {row.why} | {', '.join(map(_named, row.cases))} |"
         for row in rows
