@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from tests.support.frames import (
     BODIES,
@@ -37,6 +37,7 @@ from workers.protocol.messages import (
     WorkerRequest,
 )
 
+BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLY_ENTRY = struct.Struct("<BBBqdQ")
 REPLY, CHUNK, STREAM_END, FAILURE, LOAD_REPORT = range(5)
 FIELDS = {"kind": "model", "message": "m", "exception": "", "text": "", "log": "", "details": []}
@@ -51,7 +52,7 @@ def roundtrip(*replies: WorkerReply | LoadReport) -> tuple[WorkerReply | LoadRep
     return framing.decode_replies(entries, bodies)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(BUSY_MACHINE, max_examples=200)
 @given(st.lists(REQUESTS, max_size=5))
 def test_requests_survive_a_roundtrip(requests: list[WorkerRequest]) -> None:
     """Jobs, with empty bodies and any length of JSON, and stream requests arrive unchanged and in order."""
@@ -62,6 +63,7 @@ def test_requests_survive_a_roundtrip(requests: list[WorkerRequest]) -> None:
     assert list(map(type, decoded)) == list(map(type, requests))  # a Job is a tuple, equal to any
 
 
+@BUSY_MACHINE
 @given(JOBS, st.text(max_size=8), st.text(max_size=8))
 def test_an_unknown_media_type_becomes_empty(job: Job, content_type: str, accept: str) -> None:
     """A client may send any type; the codec rejects the empty one as it would that."""
@@ -70,7 +72,7 @@ def test_an_unknown_media_type_becomes_empty(job: Job, content_type: str, accept
     assert framing.decode_requests(entries, bodies) == (job._replace(content_type="", accept=""),) * 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(BUSY_MACHINE, max_examples=200)
 @given(st.lists(REPLIES, max_size=5), SECONDS)
 def test_replies_survive_a_roundtrip(replies: list[WorkerReply | LoadReport], seconds: float) -> None:
     """Predictions, chunks, ends of streams, failures and load reports arrive unchanged and in order."""
@@ -86,6 +88,7 @@ def test_an_empty_chunk_does_not_end_the_stream() -> None:
     assert roundtrip(Chunk(b"", 1.0), Chunk(None, 2.0)) == (Chunk(b"", 1.0), Chunk(None, 2.0))
 
 
+@BUSY_MACHINE
 @given(st.one_of(failures(SURROGATES), load_reports(SURROGATES)))
 @example(Failure("input", "\ud800", (InputProblem(0, "\udfff", "\udc00"),), "\ud800", "\ud800", "\ud800"))
 @example(LoadReport(1.0, row_batching=RowBatching(False, "\ud800")))
@@ -110,7 +113,7 @@ def test_lone_surrogates_become_question_marks(message: Failure | LoadReport) ->
         assert decoded.row_batching.reason == clean(message.row_batching.reason)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(BUSY_MACHINE, max_examples=300)
 @given(st.binary(max_size=120), st.binary(max_size=60))
 def test_any_bytes_are_replies_or_a_protocol_error(entries: bytes, bodies: bytes) -> None:
     """Arbitrary bytes raise nothing but ProtocolError."""
@@ -118,7 +121,7 @@ def test_any_bytes_are_replies_or_a_protocol_error(entries: bytes, bodies: bytes
         framing.decode_replies(entries, bodies)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(BUSY_MACHINE, max_examples=400)
 @given(st.lists(REPLIES, min_size=1, max_size=3), st.data())
 def test_a_changed_frame_is_replies_or_a_protocol_error(
     replies: list[WorkerReply | LoadReport], data: st.DataObject
@@ -152,7 +155,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(BUSY_MACHINE, max_examples=300)
 @given(st.sampled_from([FAILURE, LOAD_REPORT]), JSON_VALUES, st.sampled_from(sorted(FIELDS)), st.booleans())
 def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: str, inside: bool) -> None:
     """Any JSON in place of a failure or a load report, or of one field of a failure."""
@@ -227,6 +230,7 @@ def test_invalid_entries_are_a_protocol_error(entries: bytes, bodies: bytes) -> 
         framing.decode_replies(entries, bodies)
 
 
+@BUSY_MACHINE
 @given(BODIES)
 def test_valid_entries_built_by_hand_are_decoded(body: bytes) -> None:
     """The tests above vary valid frames, so they fail for the reason that they name."""

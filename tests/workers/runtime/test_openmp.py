@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 import pandas as pd
+import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tests.support import models
@@ -24,6 +25,7 @@ FRAME = pd.DataFrame(np.random.default_rng(2).normal(size=(400, 4)), columns=lis
 TIMEOUT_SECONDS = 200.0
 
 
+@pytest.mark.slow
 async def test_gradient_boosting_in_many_workers(tmp_path: Path) -> None:
     """Six versions with two workers each, forked one after the other while others compute, all predict."""
     estimator = HistGradientBoostingRegressor(max_iter=20).fit(FRAME, FRAME["a"] * 2 - FRAME["c"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow.pyfunc
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.models import ModelSignature
 from mlflow.models.utils import _enforce_schema
@@ -53,7 +53,7 @@ def spec_of(schema: Schema) -> InputSpec:
 
 @pytest.mark.parametrize("schema", [NAMED, NAMELESS], ids=["named", "nameless"])
 @given(rows=st.lists(st.tuples(*CELLS.values()), min_size=1, max_size=4), labels=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_enforcing_the_signature_changes_nothing(schema: Schema, rows: list[Any], labels: bool) -> None:
     """MLflow returns the codec's frame unchanged, for every scalar type, with nulls and row labels."""
     body: dict[str, Any] = {"data": [list(row) for row in rows]}
