@@ -95,7 +95,7 @@ async def test_a_full_queue(mlflow_server: MlflowServer, registered: list[str], 
     """If the queue is full a request is rejected at once with Retry-After; the others are answered."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_MAX_QUEUE="2") as gateway:
         release = tmp_path / "release"
-        assert (await post_commands(gateway, "x"))[0] == 200
+        await load_slow_model(gateway)
         admitted = [asyncio.create_task(post_commands(gateway, f"wait_for {release}"))]
         await until(lambda: requests_of_commands(gateway) == (1, 0))
         admitted += [asyncio.create_task(post_commands(gateway, f"wait_for {release}")) for _ in range(2)]
@@ -110,22 +110,28 @@ async def test_a_full_queue(mlflow_server: MlflowServer, registered: list[str], 
 
 
 async def test_clients_that_disconnect(
-    gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Their waiting requests are dropped and do not run, no error is logged, and other clients are served."""
-    caplog.clear()
     release, ran = tmp_path / "release", tmp_path / "ran"
-    assert (await post_commands(gateway, "x"))[0] == 200
-    first = asyncio.create_task(post_commands(gateway, f"wait_for {release}"))
-    await until(lambda: requests_of_commands(gateway) == (1, 0))
-    tasks = [asyncio.create_task(post_commands(gateway, f"note {ran}")) for _ in range(8)]
-    await until(lambda: requests_of_commands(gateway) == (1, 8))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await until(lambda: requests_of_commands(gateway) == (1, 0))
-    release.touch()
-    assert (await first)[0] == 200
-    assert (await post_commands(gateway, "x"))[0] == 200
+    async with gateway_at(mlflow_server.url, tmp_path) as gateway:
+        await load_slow_model(gateway)
+        first = asyncio.create_task(post_commands(gateway, f"wait_for {release}"))
+        await until(lambda: requests_of_commands(gateway) == (1, 0))
+        tasks = [asyncio.create_task(post_commands(gateway, f"note {ran}")) for _ in range(8)]
+        await until(lambda: requests_of_commands(gateway) == (1, 8))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await until(lambda: requests_of_commands(gateway) == (1, 0))
+        release.touch()
+        assert (await first)[0] == 200
+        assert (await post_commands(gateway, "x"))[0] == 200
     assert not ran.exists()
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
+async def load_slow_model(gateway: Gateway) -> None:
+    """Load the model `api-commands`, and let it be so slow that its worker gets one request at a time."""
+    for _ in range(3):
+        assert (await post_commands(gateway, "sleep 0.1"))[0] == 200
