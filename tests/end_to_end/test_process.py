@@ -78,9 +78,8 @@ async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Start)
     await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    ("drain", "completes"), [pytest.param("1000", True, marks=pytest.mark.slow), ("0.5", False)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("drain", "completes"), [("1000", True), ("0.5", False)])
 async def test_a_stream_in_flight(
     client: aiohttp.ClientSession, start: Start, tmp_path: Path, drain: str, *, completes: bool
 ) -> None:

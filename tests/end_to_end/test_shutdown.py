@@ -113,6 +113,7 @@ async def test_no_request_is_lost_under_load(
     assert not gateway.events("shutdown_aborted")
 
 
+@pytest.mark.slow
 async def test_a_second_signal_ends_the_grace_too(client: aiohttp.ClientSession, start: Start) -> None:
     """A second SIGTERM ends the gateway during its grace time, with status 1; no process is left."""
     gateway = start(GATEWAY_GRACE_SECONDS="1000", GATEWAY_DRAIN_SECONDS="1000")
