@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
-_PREFIX: Final = "gateway-"  # short: a socket in the folder has a path of at most 107 bytes
+_PREFIX: Final = "gateway-"
+_MAX_SOCKET_PATH: Final = 107  # bytes, a limit of the system
+_SOCKET_NAME: Final = "listener-12345678"  # of the fork server, as long as all of them
 _MARKER: Final = (
     ".of-a-gateway-process"  # folders without it are never removed: another program may use the prefix
 )
@@ -42,6 +44,8 @@ def private_tempdir() -> Iterator[Path]:
 
 def _create(parent: Path, stack: ExitStack) -> Path:
     """Create a folder and lock it until `stack` unwinds; only a locked folder gets the marker."""
+    if len(os.fsencode(parent / f"{_PREFIX}12345678" / _SOCKET_NAME)) > _MAX_SOCKET_PATH:
+        raise OSError(f"the path is too long for Unix sockets below it: {parent}")
     for _ in range(_MAX_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with ExitStack() as undo:

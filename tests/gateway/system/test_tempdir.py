@@ -28,10 +28,12 @@ with private_tempdir() as folder:
 
 
 @pytest.fixture
-def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of temporary files, whose path is short enough for sockets below it."""
+    multiprocessing.util.get_temp_dir()  # created once for this process, which keeps it
+    with tempfile.TemporaryDirectory(prefix="test-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -120,3 +122,13 @@ def test_no_folder_can_be_created(parent: Path) -> None:
     with pytest.raises(OSError, match="No such file"), private_tempdir():
         pass
     parent.mkdir()
+
+
+def test_a_path_that_is_too_long_for_sockets(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork server could not listen below it: OSError with a reason, and no folder is left."""
+    folder = parent / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(OSError, match="too long for Unix sockets"), private_tempdir():
+        pass
+    assert list(folder.iterdir()) == []
