@@ -43,7 +43,7 @@ async def test_many_first_requests(
     async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path) as gateway:
         answers = await asyncio.gather(
             *(
-                invoke(gateway, "/model/api-cold-herd/1/invocation", body(float(n), 0.5))
+                invoke(gateway, "/model/api-cold-many/1/invocation", body(float(n), 0.5))
                 for n in range(CLIENTS)
             )
         )
@@ -52,7 +52,7 @@ async def test_many_first_requests(
     assert [answer["predictions"] for _, answer in answers] == [[(n + 0.5) * 5] for n in range(CLIENTS)]
     assert any(path.endswith("/MLmodel") for path in downloads)
     assert set(downloads.values()) == {1}
-    assert (mlflow_server.folder / "api-cold-herd.loads").read_text() == "loaded\n"
+    assert (mlflow_server.folder / "api-cold-many.loads").read_text() == "loaded\n"
 
 
 async def test_equal_bodies_for_two_models(gateway: Gateway) -> None:

@@ -132,7 +132,7 @@ class Scripted:
         self._scripts = scripts
         self.url = ""
         self.requests: list[bytes] = []
-        self.asked = asyncio.Event()
+        self.responded = asyncio.Event()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one request, send a script, and close; HANG at the script's end keeps the connection open."""
@@ -148,7 +148,7 @@ class Scripted:
         self.requests.append(head)
         writer.write(script.removesuffix(HANG))
         await writer.drain()
-        self.asked.set()
+        self.responded.set()
         if script.endswith(HANG):
             # Until the client gives up.
             await reader.read()

@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from tests.support import agents, models
 from tests.support.hostile_names import HOSTILE
 
-COLD = ("api-cold-herd", "api-cold-timing", "api-cold-once")
+COLD = ("api-cold-many", "api-cold-timing", "api-cold-once")
 EXPERIMENT = "api/forest"
 
 

@@ -234,7 +234,7 @@ async def test_a_cancelled_call_is_cancelled() -> None:
     """Cancellation is neither a timeout nor an upstream error, and the connection is closed."""
     async with scripted(HANG) as server, client(server.url) as mlflow:
         task = asyncio.create_task(mlflow.get_registered_model("wine"))
-        await server.asked.wait()
+        await server.responded.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
