@@ -41,7 +41,7 @@ def descriptors() -> Iterator[None]:
 
 
 def memory(gateway: Process) -> int:
-    """Return the bytes of anonymous memory of the process; the number of file pages depends on other processes."""
+    """Return the bytes of anonymous memory of the process; its file pages depend on other processes."""
     for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) * 1024
