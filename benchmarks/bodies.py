@@ -21,7 +21,7 @@ SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """So many rows, in both forms."""
+    """Return `rows` rows, in both forms."""
 
     rows: int
     forms: dict[Form, bytes]

@@ -27,12 +27,12 @@ class Driven:
         return len(self.times) / self.seconds
 
     def percentile(self, percent: int) -> float:
-        """The milliseconds within which so many of a hundred requests were answered."""
+        """Return the latency in milliseconds at a percentile."""
         return sorted(self.times)[len(self.times) * percent // 100] * 1e3
 
 
 async def drive(url: str, body: bytes, *, connections: int, seconds: float) -> Driven:
-    """Send `body` over so many connections until the time is up and what was sent is answered."""
+    """Send `body` over `connections` until the time is up, and wait for the answers."""
     address = urlsplit(url)
     head = (
         f"POST {address.path or '/'} HTTP/1.1\r\nHost: {address.netloc}\r\n"
@@ -59,7 +59,7 @@ async def _ask(port: int, request: bytes, ends: float, driven: Driven) -> None:
 
 
 async def _answered(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bool:
-    """Read one answer; whether it is a 2xx. Raises RuntimeError where its end cannot be told."""
+    """Read one answer; whether it is a 2xx. Raises RuntimeError if its length is unknown."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += await _some(loop, connection)

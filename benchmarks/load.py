@@ -1,4 +1,4 @@
-"""Sends the same body over so many connections for so long: by wrk where it is, else by ourselves."""
+"""Send one body over many connections for some seconds: by wrk if installed, else by the bundled driver."""
 
 from __future__ import annotations
 

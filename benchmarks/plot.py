@@ -64,7 +64,7 @@ def _line(results: Results, contender: str) -> list[tuple[int, float]]:
 
 
 def _colour(one: Contender) -> str:
-    """By its place in the whole table, so that it is the same whoever is left out."""
+    """By its place in the whole table, so that it stays the same if a contender is left out."""
     alike = [other.name for other in CONTENDERS if other.role == one.role]
     colours = _COLOURS.get(one.role, _OTHERS)
     return colours[alike.index(one.name) % len(colours)]

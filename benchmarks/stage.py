@@ -43,7 +43,7 @@ class Stage:
         return self._folder / "models" / model
 
     def body(self, rows: int) -> Body:
-        """A body of so many rows."""
+        """Return a body of this number of rows."""
         if rows not in self._bodies:
             split = orjson.loads((self._folder / "rows.json").read_bytes())
             self._bodies[rows] = Body.of(split["columns"], split["data"], rows=rows)
@@ -82,7 +82,7 @@ class Stage:
         )
 
     def grow(self, models: int) -> None:
-        """Have so many registered models, by copies of one in the database of the stopped server."""
+        """Register this number of models, as copies of one in the database of the stopped server."""
         with closing(sqlite3.connect(self._database)) as database, database:
             (there,) = database.execute("SELECT count(*) FROM registered_models").fetchone()
             names = [(f"grown-{number:05}",) for number in range(there, models)]

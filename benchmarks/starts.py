@@ -99,7 +99,7 @@ def mlserver(**batching: float) -> Start:
 
 
 def litserve(*, batch: int = 1, seconds: float = 0.0) -> Start:
-    """LitServe with a small API of ours; `batch` requests at most are merged, `seconds` are waited."""
+    """LitServe with a small API; `batch` requests at most are merged, `seconds` are waited."""
 
     @contextmanager
     def start(

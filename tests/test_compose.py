@@ -20,7 +20,7 @@ def test_every_setting_of_the_gateway_can_be_set_in_the_compose_file() -> None:
 
 
 def test_the_compose_file_has_no_secret_and_no_default_for_one() -> None:
-    """Whoever starts it chooses the secrets: a value given here would be everybody's."""
+    """The operator chooses the secrets: a value given here would be the same in every installation."""
     given = [
         (name, value) for service in COMPOSE["services"].values() for name, value in _environment(service)
     ]

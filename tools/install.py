@@ -76,7 +76,7 @@ def make(venv: Path) -> None:
 
 
 def install(venv: Path, lock: Path, *, project: bool, uv: bool) -> None:
-    """Everything in the lock file, then the project itself, by uv where it can be had, else by pip."""
+    """Everything in the lock file, then the project itself, by uv if it can be installed, else by pip."""
     python = str(venv / "bin" / "python")
     if uv and have_uv(venv, python):
         # compiled now, in parallel, as pip does: mlflow's first import takes seconds otherwise

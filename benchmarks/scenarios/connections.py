@@ -23,5 +23,5 @@ def run(bench: Bench) -> None:
 
 
 def case(connections: int) -> str:
-    """The case of so many connections, by name."""
+    """Return the name of the case with this number of connections."""
     return f"1 row x {connections}"

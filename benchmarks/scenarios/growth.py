@@ -36,7 +36,7 @@ def sizes(*, quick: bool) -> tuple[int, ...]:
 
 
 def case(models: int, how: str) -> str:
-    """The case of so many models, asked in such a way, by name."""
+    """Return the name of the case with this number of models and kind of reference."""
     return f"{models} models, {how}"
 
 

@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 1.0
 
 
 def run(bench: Bench) -> None:
-    """Each contender alone, without the MLflow server, so that nobody else shares its pages."""
+    """Each contender alone, without the MLflow server, so that no other process shares its pages."""
     bench.clear()
     known = {"ours"} if bench.options.quick else {"ours", "mlflow", "other"}
     for one in bench.contenders():

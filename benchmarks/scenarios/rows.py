@@ -47,7 +47,7 @@ def run(bench: Bench) -> None:
 
 
 def case(rows: int, connections: int) -> str:
-    """The case of such bodies over so many connections, by name."""
+    """Return the name of the case with these bodies and connections."""
     return f"{rows} rows x {connections}"
 
 

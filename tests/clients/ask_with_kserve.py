@@ -41,7 +41,7 @@ async def health(client: Client) -> None:
 @check
 async def model_ready(client: Client) -> None:
     assert await client.rest.is_model_ready(client.url, "v2-pairs")
-    assert not await client.rest.is_model_ready(client.url, "nobody")
+    assert not await client.rest.is_model_ready(client.url, "unknown")
 
 
 @check
@@ -84,11 +84,11 @@ async def parameters(client: Client) -> None:
 async def errors(client: Client) -> None:
     said = ""
     try:
-        await client.infer("nobody", given("x", "FP64", np.array([1.0]), binary=False))
+        await client.infer("unknown", given("x", "FP64", np.array([1.0]), binary=False))
     except httpx.HTTPStatusError as error:
         said = f"{error.response.status_code} {error}"
     assert said.startswith("404"), said
-    assert "nobody" in said
+    assert "unknown" in said
 
 
 if __name__ == "__main__":

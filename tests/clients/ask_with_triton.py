@@ -75,7 +75,7 @@ def metadata(client: Any) -> None:
 def model_ready(client: Any) -> None:
     assert client.is_model_ready("v2-pairs")
     assert client.is_model_ready("api-sums", "@champion")
-    assert not client.is_model_ready("nobody")
+    assert not client.is_model_ready("unknown")
 
 
 @check
@@ -96,7 +96,7 @@ def unload(client: Any) -> None:
 
 @check
 def load_what_is_not_there(client: Any) -> None:
-    assert "404" in refused(lambda: client.load_model("nobody"))
+    assert "404" in refused(lambda: client.load_model("unknown"))
     assert "400" in refused(lambda: client.load_model("v2-pairs", config="{}"))
 
 

@@ -21,7 +21,7 @@ class Artifact:
     """A logged model: where it is, and what it answers.
 
     A `plane` answers p·a + q·b + c with `weights` p, q and c, so that an answer tells which model gave it;
-    `commands` does what it is told.
+    `commands` follows the commands in its input.
     """
 
     label: str

@@ -46,7 +46,7 @@ class Tallies:
 
 
 class Asking:
-    """One door to the gateway for everybody who asks."""
+    """A client of the gateway that all askers share."""
 
     def __init__(self, stage: Stage, registry: Registry, *, meanings: Meanings, ledger: Ledger) -> None:
         self.url = URL(stage.gateway.url)

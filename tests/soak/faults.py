@@ -41,7 +41,7 @@ async def segfault(scene: Scene) -> float | None:
 
 
 async def kill_any(scene: Scene) -> float | None:
-    """Any worker dies, whoever's it is."""
+    """Kill any worker, of any model."""
     found = measure.workers(scene.stage.gateway.pid)
     if found:
         scene.ledger.died("", at=monotonic())
@@ -83,7 +83,7 @@ async def oversleep(scene: Scene) -> float | None:
 
 
 async def upstream(scene: Scene) -> float | None:
-    """MLflow fails in some way: only what nobody knows yet cannot be had."""
+    """Make MLflow fail in some way: only models that are not cached become unavailable."""
     front = scene.stage.front
     if front.fault:
         return None
@@ -154,7 +154,7 @@ async def lose_folder(scene: Scene) -> float | None:
 
 
 async def kill_template(scene: Scene) -> float | None:
-    """The template dies and takes all workers with it: whoever waits may run out of time."""
+    """Kill the fork server, and all workers with it: waiting requests may time out."""
     pid = measure.template(scene.stage.gateway.pid)
     if pid is None:
         return None
@@ -215,7 +215,7 @@ async def _hurt(scene: Scene, kind: str, how: Callable[..., str | None]) -> floa
     if model is None:
         return None
     scene.window(kind, {424}, seconds=scene.options.patience, model=model, forgets=True, quiet=1.0)
-    # It is found when that very version is loaded, however late, and then its files have to be had.
+    # It is found when that very version is loaded, however late, and then its files are downloaded again.
     # Right answers of the model's other versions say nothing of that.
     scene.window(f"{kind}, not found yet", set(), seconds=inf, model=model, forgets=True, quiet=inf)
     return await _unloaded(scene, model)

@@ -36,7 +36,7 @@ def remove_file(cache: Path, rng: Random) -> str | None:
 
 
 def remove_least_used(cache: Path, rng: Random) -> str | None:
-    """Remove the folder that nobody has used for the longest time; the model's name."""
+    """Remove the least recently used folder, and return the model's name."""
     folders = _folders(cache)
     if not folders:
         return None

@@ -39,7 +39,7 @@ class Window:
     """A fault that explains these statuses for requests that it overlaps.
 
     It concerns the models in `names`, or all where that is empty; where `unknown_only`, then only
-    references that nobody could answer from memory; one that `forgets` makes these models such. It ends
+    references that no cache could answer; one that `forgets` makes these models such. It ends
     at `until`, and for a model that was rightly answered before that with the end of this answer, where
     its request was made `quiet` seconds after the fault began, or later.
     """

@@ -14,9 +14,9 @@ ABSENT = ""
 
 @dataclass(slots=True)
 class Span:
-    """A version with an artifact of this label (none of both where there is nothing to be had), and when.
+    """A version with an artifact of this label (neither if there is nothing to serve), and when.
 
-    `until` is when nobody may answer so any more who is asked later.
+    `until`: requests sent later must not get this answer.
     """
 
     version: str
@@ -74,6 +74,6 @@ class Meanings:
         return all(span.until <= now for span in self._spans[name, ref][:-1])
 
     def known(self, name: str, ref: str) -> bool:
-        """Whether it was answered in its present meaning, so that nobody need be asked for it again."""
+        """Whether it was answered in its present meaning, so that it need not be asked for again."""
         spans = self._spans.get((name, ref))
         return bool(spans) and spans is not None and spans[-1].answered

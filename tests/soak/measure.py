@@ -63,7 +63,7 @@ async def measured(stage: Stage) -> Measured:
 
 
 async def settled(stage: Stage, *, wanted: Measured | None = None) -> Measured:
-    """A look once every model is unloaded, nobody is connected, and nothing changes any more.
+    """A look once every model is unloaded, no client is connected, and nothing changes any more.
 
     Where it is not as `wanted` it is looked at again, for a while.
     """
@@ -117,14 +117,14 @@ def _session(pid: int) -> int:
 
 
 def _look(gateway: int, tasks: int | None) -> Measured:
-    everybody = [gateway, *descendants(gateway)]
+    processes = [gateway, *descendants(gateway)]
     pss = 0
-    for pid in everybody:
+    for pid in processes:
         with suppress(psutil.Error):
             pss += psutil.Process(pid).memory_full_info().pss
     process = psutil.Process(gateway)
     kinds = _descriptors(gateway)
-    return Measured(len(everybody) - 1, kinds.total(), tasks, pss, process.memory_info().rss, kinds)
+    return Measured(len(processes) - 1, kinds.total(), tasks, pss, process.memory_info().rss, kinds)
 
 
 def _descriptors(pid: int) -> Counter[str]:

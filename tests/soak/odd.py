@@ -47,7 +47,7 @@ class Odd:
 
     async def _stranger(self, model: Model, ref: str) -> None:
         """There is no such model."""
-        await self._expect(Question("soak-nobody", ref, expected=frozenset({404})), b'{"inputs": [1]}')
+        await self._expect(Question("soak-unknown", ref, expected=frozenset({404})), b'{"inputs": [1]}')
 
     async def _oversize(self, model: Model, ref: str) -> None:
         """Refused by its size; who goes on sending may find the connection closed before it reads so."""

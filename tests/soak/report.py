@@ -40,7 +40,7 @@ class Outcome:
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """Return one line for a person who watches."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 

@@ -62,7 +62,7 @@ class Scene:
         return self.ledger.open(window)
 
     async def pid(self, model: Model) -> int | None:
-        """The process of a model that does what it is told; None where it does not say."""
+        """Return the process id of the `commands` model's worker, or None if it does not answer."""
         asked = Question(model.name, "latest", words=("x",))
         body, headers = asked.message()
         with self.asking.counted(asked):

@@ -1,4 +1,4 @@
-"""Proves what an answer may have come from while references come to mean something else."""
+"""Proves which versions may answer while a reference changes its version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def versions(meanings: Meanings, began: float, ended: float) -> list[str]:
 
 
 def test_before_and_after_a_change() -> None:
-    """Both may answer until the new one did; whoever asks after that gets nothing else."""
+    """Both may answer until the new version did; later requests get only the new version."""
     meanings = Meanings(patience=30)
     assert meanings.change("m", "@live", version="1", label="a", at=0)
     assert not meanings.change("m", "@live", version="1", label="a", at=1)
@@ -26,7 +26,7 @@ def test_before_and_after_a_change() -> None:
 
 
 def test_patience() -> None:
-    """The old meaning is not answered for ever, even where nobody was answered by the new one."""
+    """The old meaning is not answered for ever, even if the new version answered no request."""
     meanings = Meanings(patience=30)
     meanings.change("m", "@live", version="1", label="a", at=0)
     meanings.change("m", "@live", version="2", label="b", at=10)

@@ -171,7 +171,7 @@ class ConnectionMonitor:
                 "Closed %d slow connections: %d bytes of unsent responses exceed the limit",
                 closed,
                 sum(sizes),
-                extra={"event": "connections_closed", "reason": "unsent", "connections": closed},
+                extra={"event": "connections_closed", "reason": "send_buffer", "connections": closed},
             )
 
     def _close_idle_excess(self, count: int) -> None:

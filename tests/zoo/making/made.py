@@ -1,4 +1,4 @@
-"""A trained model with all that MLflow's `log_model` is told of it."""
+"""A trained model with all arguments of MLflow's `log_model`."""
 
 from __future__ import annotations
 
