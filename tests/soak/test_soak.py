@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_short_soak(tmp_path: Path) -> None:
     """Nothing is left behind and every answer is right or explained; the gateway has more time than usual."""

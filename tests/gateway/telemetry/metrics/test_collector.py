@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.metrics.gauges import GaugeSample
 
-REJECTIONS = next(spec for spec in COUNTER_SPECS if spec.name == "queue_refusals")
+REJECTIONS = next(spec for spec in COUNTER_SPECS if spec.name == "queue_rejections")
 PREDICT = RouteKey("POST", "/x", predicts=True)
 KEY = ModelKey("a", "1", "")
 
