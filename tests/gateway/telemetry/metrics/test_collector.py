@@ -61,12 +61,12 @@ async def test_every_process_answers_for_all() -> None:
     await one.page()
     for page in (await two.page(), await one.page()):
         assert page["gateway_queue_rejections_total", "a,1"] == 3
-        assert page["gateway_http_requests_total", "POST,/x,200"] == 3
-        assert page["gateway_predictions_total", "a,200,1"] == 3
+        assert page["gateway_http_requests_total", "200,POST,/x"] == 3
+        assert page["gateway_predictions_total", "200,a,1"] == 3
         assert page["gateway_process_starts_total", ""] == 2
-        assert page["gateway_prediction_duration_seconds_bucket", "0.001,2xx"] == 1
-        assert page["gateway_prediction_duration_seconds_bucket", "0.0025,2xx"] == 2
-        assert page["gateway_prediction_duration_seconds_bucket", "60.0,2xx"] == 2
+        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.001"] == 1
+        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.0025"] == 2
+        assert page["gateway_prediction_duration_seconds_bucket", "2xx,60.0"] == 2
         assert page["gateway_prediction_duration_seconds_count", "2xx"] == 3
         assert page["gateway_prediction_duration_seconds_sum", "2xx"] == 1.5
         assert (page["gateway_ready", "1"], page["gateway_ready", "2"]) == (1, 0)
