@@ -48,6 +48,7 @@ async def test_requests_in_flight_are_answered(
     assert await asyncio.to_thread(gateway.left) == []
 
 
+@pytest.mark.slow
 async def test_a_response_during_the_drain_closes_its_connection(
     client: aiohttp.ClientSession, start: Start, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ async def test_a_response_during_the_drain_closes_its_connection(
     assert await gateway.exit_status() == 0
 
 
+@pytest.mark.slow
 async def test_the_drain_has_an_end(client: aiohttp.ClientSession, start: Start) -> None:
     """A request that takes longer than the drain time is aborted, and the log has the number of these."""
     gateway = start(GATEWAY_DRAIN_SECONDS="0.5")
@@ -102,6 +104,7 @@ async def test_a_stream_in_flight(
     assert await asyncio.to_thread(gateway.left) == []
 
 
+@pytest.mark.slow
 async def test_a_second_signal_ends_the_drain(client: aiohttp.ClientSession, start: Start) -> None:
     """It aborts the requests in flight: the gateway exits with status 1, and no process is left."""
     gateway = start(GATEWAY_DRAIN_SECONDS="1000")
@@ -136,6 +139,7 @@ async def test_a_port_in_use(start: Start) -> None:
     assert await asyncio.to_thread(second.left) == []
 
 
+@pytest.mark.slow
 async def test_the_log_is_json_and_the_worker_sees_no_secret(
     client: aiohttp.ClientSession, start: Start
 ) -> None:

@@ -45,7 +45,7 @@ def test_a_recovered_model() -> None:
 
 
 def test_only_what_is_not_known() -> None:
-    """An MLflow outage explains no failure that a cache could prevent, unless the cache was harmed meanwhile."""
+    """An MLflow outage explains no failure that an intact cache would prevent."""
     book = ledger()
     fault = book.open(window(503))
     fault.unknown_only = True

@@ -44,6 +44,7 @@ print("exit statuses", [os.wait()[1] for child in range(8)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_tables_are_decoded_after_a_fork() -> None:
     """Only OpenBLAS and an allocator, which handle forks, have threads; eight forks decode every format."""

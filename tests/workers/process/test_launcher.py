@@ -88,6 +88,7 @@ async def test_a_start_that_is_cancelled_ends(
             await task
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_forkserver")
 async def test_a_fork_server_that_hangs_is_killed(source: ModelSource, executor: ThreadPoolExecutor) -> None:
     """The start fails after the fork's time, not the load's, and the next start has another fork server."""

@@ -78,6 +78,7 @@ async def predict_sums(pool: Pool) -> bytes:
     return bytes((await pool.predict(SUMS, Job(models.body(a=[1.0], b=[2.0])))).body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preload", ["lean", "none"])
 async def test_a_fork_that_fails(files: Lookup, forks: Forks, preload: Preload) -> None:
     """The load fails for lack of resources, can be repeated at once, and affects nothing else."""
@@ -99,6 +100,7 @@ async def test_a_fork_that_fails(files: Lookup, forks: Forks, preload: Preload) 
         assert pool._slots.loaded[SUMS].group.pids == workers
 
 
+@pytest.mark.slow
 async def test_a_replacement_that_cannot_be_forked(files: Lookup, forks: Forks) -> None:
     """It is tried again until a process can be started, and the waiting request is answered then."""
     async with opened_with_switch() as pool:
@@ -110,6 +112,7 @@ async def test_a_replacement_that_cannot_be_forked(files: Lookup, forks: Forks) 
         assert await predict_sums(pool) == b"[3.0]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"x"])
 async def test_a_client_that_leaves_before_its_fork(opened: Opened, files: Lookup, sent: bytes) -> None:
     """A connection that ends before it has sent its descriptors ends nothing else."""

@@ -76,6 +76,7 @@ async def predict(pool: Pool, name: str, job: Job) -> Any:
     return orjson.loads((await pool.predict(key(name), job)).body)
 
 
+@pytest.mark.slow
 async def test_predictions_do_not_depend_on_the_preload(
     files: Lookup, regression: Path, preload: Preload
 ) -> None:

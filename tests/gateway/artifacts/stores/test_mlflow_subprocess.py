@@ -83,6 +83,7 @@ async def test_a_full_disk_is_reported_as_such(harness: CacheHarness, uri: str, 
     await cache.close()
 
 
+@pytest.mark.slow
 async def test_one_file_is_read_alone(store: MlflowSubprocessStore, uri: str) -> None:
     """None if MLflow lists none, an error over the limit; concurrent reads have a process each."""
     found, absent, large = await asyncio.gather(
@@ -96,6 +97,7 @@ async def test_one_file_is_read_alone(store: MlflowSubprocessStore, uri: str) ->
     assert isinstance(large, BadUpstreamResponse)
 
 
+@pytest.mark.slow
 async def test_a_failed_download_is_reported(
     store: MlflowSubprocessStore, uri: str, *, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
