@@ -69,15 +69,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
     artifacts = ArtifactCache(settings, mlflow, counters=counters)
-    worker_environment = environment.worker_environment(
-        settings.environment, threads=threads_per_worker(settings)
-    )
-    pool = Pool(
-        CurrentPoolLimits(current),
-        environment=worker_environment,
-        counters=counters,
-        preload=settings.preload,
-    )
+    pool = _create_pool(current, counters)
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
@@ -98,13 +90,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         counters=counters,
         log_throttle=log_throttle,
         in_flight=in_flight,
-        connections=ConnectionMonitor(
-            in_flight,
-            max_connections=lambda: descriptors.max_connections(workers=max_workers(current.value)),
-            stalled_seconds=settings.idle_connection_seconds,
-            max_unsent_bytes=settings.body_memory_bytes,
-            counters=counters,
-        ),
+        connections=_create_connection_monitor(current, in_flight, counters=counters),
         body_memory=BodyMemoryLimit(settings.body_memory_bytes, counters=counters),
         mlflow=mlflow,
         catalog=catalog,
@@ -124,6 +110,31 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         openapi=openapi.build_document(),
     )
     return components
+
+
+def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
+    settings = current.value
+    return Pool(
+        CurrentPoolLimits(current),
+        environment=environment.worker_environment(
+            settings.environment, threads=threads_per_worker(settings)
+        ),
+        counters=counters,
+        preload=settings.preload,
+    )
+
+
+def _create_connection_monitor(
+    current: CurrentSettings, in_flight: InFlightRequests, *, counters: Counters
+) -> ConnectionMonitor:
+    settings = current.value
+    return ConnectionMonitor(
+        in_flight,
+        max_connections=lambda: descriptors.max_connections(workers=max_workers(current.value)),
+        stalled_seconds=settings.idle_connection_seconds,
+        max_unsent_bytes=settings.body_memory_bytes,
+        counters=counters,
+    )
 
 
 async def _run_components(app: web.Application) -> AsyncIterator[None]:

@@ -73,6 +73,24 @@ def run(
             hang_seconds=2 * hang_seconds,
         )
         return server.run(settings, context)
+    return _supervise(
+        settings,
+        listener_sets,
+        announce=announce,
+        read_settings=read_settings,
+        hang_seconds=hang_seconds,
+    )
+
+
+def _supervise(
+    settings: Settings,
+    listener_sets: Sequence[Sequence[socket.socket]],
+    *,
+    announce: Callable[[str], None] | None,
+    read_settings: Callable[[], Settings] | None,
+    hang_seconds: float,
+) -> int:
+    """Run several gateway processes until all have ended, and return the exit status."""
     environment.disable_process_inspection()
     gc.freeze()  # a collection in a gateway process would write to every page that it shares with the others
     with signal_pipe(HANDLED_SIGNALS if read_settings is not None else STOP_SIGNALS) as pipe:
