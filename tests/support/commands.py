@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -26,15 +27,26 @@ def gateway(
     *arguments: str, cwd: Path, extra: Mapping[str, str] | None = None, within: float = PATIENCE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run the command, and return its status and output."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=environment(extra),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
+    with own_tempdir() as temporary:
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=environment(temporary | dict(extra or {})),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+
+
+@contextmanager
+def own_tempdir() -> Iterator[dict[str, str]]:
+    """Yield the variable that names a temporary folder of one gateway's own, with a short path.
+
+    A gateway removes, and logs, what killed gateways left in their common folder: those of other tests too.
+    """
+    with tempfile.TemporaryDirectory(prefix="t", ignore_cleanup_errors=True) as folder:
+        yield {"TMPDIR": folder}
 
 
 class Running:
@@ -105,21 +117,22 @@ class Running:
 @contextmanager
 def running(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Run the command while the context lasts, and end it with SIGTERM if it still runs then."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=environment(extra),
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    command = Running(process)
-    try:
-        yield command
-    finally:
-        if process.poll() is None:
-            command.end()
-        command.close()
+    with own_tempdir() as temporary:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=environment(temporary | dict(extra or {})),
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        command = Running(process)
+        try:
+            yield command
+        finally:
+            if process.poll() is None:
+                command.end()
+            command.close()
 
 
 def descendants(pid: int) -> set[int]:

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.support.commands import descendants, parent
+from tests.support.commands import descendants, own_tempdir, parent
 from tests.support.mlflow_server import environment
 from tests.support.waiting import until
 
@@ -43,10 +43,12 @@ class Process:
         That line is the address, or empty if the program ended. `preexec` runs in the new process before it.
         """
         self._log = folder / "gateway.log"
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(own_tempdir())
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [str(python), str(_PROGRAMS / f"{program}.py")],
-                env=environment(values),
+                env=environment(temporary | values),
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -143,3 +145,4 @@ class Process:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._stack.close()
