@@ -61,14 +61,16 @@ class VersionRollover:
         self._catalog = catalog
         self._pool = pool
         self._ensure_loaded = ensure_loaded
-        self._served: LRUCache[ModelRef, Resolution] = LRUCache(_MAX_REFS)
+        self._served: dict[ModelRef, Resolution] = {}  # no LRUCache, which hashes the ref four times a request
         self._pending: LRUCache[ModelRef, _Pending] = LRUCache(_MAX_REFS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def select(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         """Return the resolution to serve for `ref`, which MLflow resolves to `resolution` now."""
+        if type(ref.selector) is Number:
+            return resolution
         served = self._served.get(ref)
-        if served is resolution or type(ref.selector) is Number:
+        if served is resolution:
             return resolution
         if served is None or self._may_switch(served, resolution):
             return self._switch(ref, resolution)
@@ -90,8 +92,10 @@ class VersionRollover:
     def _switch(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         if (pending := self._pending.get(ref)) is not None and pending.task is None:
             del self._pending[ref]
-        before = self._served.get(ref)
+        before = self._served.pop(ref, None)
         self._served[ref] = resolution
+        if len(self._served) > _MAX_REFS:
+            del self._served[next(iter(self._served))]
         if before is not None and before.version.key != resolution.version.key:
             self._pool.counters.increment(VERSION_SWITCHES, "switched")
             version = resolution.version.version

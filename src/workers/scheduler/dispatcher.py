@@ -102,7 +102,7 @@ class Dispatcher:
         """
         pending = self._queue.put(request)
         self.last_used = self._loop.time()
-        if not self.slots:
+        if not self.slots.serving:
             self._demand.set()
         if not self._dispatch_scheduled:
             self._schedule_dispatch()

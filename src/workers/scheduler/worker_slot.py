@@ -69,19 +69,19 @@ class WorkerSlots:
         """`on_timeout` is called with a slot whose worker does not reply to a batch in time."""
         self._timeout_seconds = timeout_seconds
         self._on_timeout = on_timeout
-        self._serving: list[WorkerSlot] = []
+        self.serving: list[WorkerSlot] = []
         self._crashed: set[WorkerSlot] = set()
 
     def __len__(self) -> int:
-        return len(self._serving)
+        return len(self.serving)
 
     def __iter__(self) -> Iterator[WorkerSlot]:
-        return iter(self._serving)
+        return iter(self.serving)
 
     @property
     def busy(self) -> bool:
         """Whether any worker runs a batch or holds a stream, or crashed with a batch that is not settled."""
-        return bool(self._crashed) or any(slot.busy for slot in self._serving)
+        return bool(self._crashed) or any(slot.busy for slot in self.serving)
 
     @property
     def running(self) -> int:
@@ -90,13 +90,13 @@ class WorkerSlots:
 
     def add(self, slot: WorkerSlot) -> None:
         """Let a worker serve."""
-        self._serving.append(slot)
+        self.serving.append(slot)
 
     def remove(self, worker: ProcessWorker) -> WorkerSlot | None:
         """Remove and return the slot of a worker that ended; None if it has none."""
-        slot = next((slot for slot in self._serving if slot.worker is worker), None)
+        slot = next((slot for slot in self.serving if slot.worker is worker), None)
         if slot is not None:
-            self._serving.remove(slot)
+            self.serving.remove(slot)
             if slot.batches:
                 self._crashed.add(slot)
         return slot
@@ -118,14 +118,14 @@ class WorkerSlots:
         """Return the slot with the fewest batches that may be given one more; None if there is none."""
         free = [
             slot
-            for slot in self._serving
+            for slot in self.serving
             if slot.stream_id is None and len(slot.batches) < max_in_flight and slot.worker.connected
         ]
         return min(free, key=_batch_count, default=None)
 
     def find_stream(self, stream_id: int) -> WorkerSlot | None:
         """Return the slot of the worker that holds a stream; None if the stream is over."""
-        return next((slot for slot in self._serving if slot.stream_id == stream_id), None)
+        return next((slot for slot in self.serving if slot.stream_id == stream_id), None)
 
     def reject_all(self, error: Exception) -> None:
         """Answer every request that the workers were given with `error`."""
@@ -134,12 +134,12 @@ class WorkerSlots:
 
     async def end_workers(self) -> None:
         """Kill the busy workers and close the others; return when all have ended."""
-        ends = [slot.worker.kill() if slot.busy else slot.worker.close() for slot in self._serving]
+        ends = [slot.worker.kill() if slot.busy else slot.worker.close() for slot in self.serving]
         await asyncio.gather(*ends)
-        self._serving.clear()
+        self.serving.clear()
 
     def _batches(self) -> list[list[PendingRequest]]:
-        return [batch for slot in (*self._serving, *self._crashed) for batch in slot.batches]
+        return [batch for slot in (*self.serving, *self._crashed) for batch in slot.batches]
 
 
 def _batch_count(slot: WorkerSlot) -> int:
