@@ -61,7 +61,7 @@ class VersionRollover:
         self._catalog = catalog
         self._pool = pool
         self._ensure_loaded = ensure_loaded
-        self._served: dict[ModelRef, Resolution] = {}  # no LRUCache, which hashes the ref four times a request
+        self._served: dict[ModelRef, Resolution] = {}  # an LRUCache hashes the ref four times
         self._pending: LRUCache[ModelRef, _Pending] = LRUCache(_MAX_REFS)
         self._tasks: set[asyncio.Task[None]] = set()
 
