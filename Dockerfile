@@ -51,7 +51,7 @@ RUN pip --python /opt/venv/bin/python install --no-deps --no-build-isolation --n
 
 
 FROM base AS gateway
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="model-invocation-endpoint" \
       org.opencontainers.image.description="An HTTP gateway in front of an MLflow server: every model there is callable by URL" \
