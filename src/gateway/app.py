@@ -27,8 +27,9 @@ from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
 from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings
-from gateway.settings.capacity import CurrentPoolLimits, max_workers, threads_per_worker
-from gateway.system import descriptors, environment
+from gateway.settings.capacity import CurrentPoolLimits, max_workers
+from gateway.settings.worker_environment import worker_environment
+from gateway.system import descriptors
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -116,9 +117,7 @@ def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
     settings = current.value
     return Pool(
         CurrentPoolLimits(current),
-        environment=environment.worker_environment(
-            settings.environment, threads=threads_per_worker(settings)
-        ),
+        environment=worker_environment(settings),
         counters=counters,
         preload=settings.preload,
     )

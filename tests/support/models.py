@@ -18,6 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import mlflow
 import mlflow.pyfunc
 import mlflow.sklearn
 import pandas as pd
@@ -144,6 +145,29 @@ class _Touches:
         return open, (self.file, "w")
 
 
+class Reads(PythonModel):
+    """A model that reads another model and a prompt from the MLflow server, and reports what it may do."""
+
+    def load_context(self, context: Any) -> None:
+        mlflow.set_experiment("api-training")
+        self.inner = mlflow.pyfunc.load_model("models:/api-tens/1")
+        self.prompt = mlflow.genai.load_prompt("prompts:/api-prompt/1").template
+
+    @mlflow.trace
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        try:
+            mlflow.set_experiment("api-new")
+            refusal = ""
+        except mlflow.MlflowException as error:
+            refusal = error.message
+        return {
+            "inner": self.inner.predict(model_input).tolist(),
+            "prompt": self.prompt,
+            "refusal": refusal,
+            "environment": dict(os.environ),
+        }
+
+
 class Commands(PythonModel):
     """A model that runs the commands in the cells of column `do`, in order.
 
@@ -214,8 +238,10 @@ class Commands(PythonModel):
 
     def do_lifeline(self, rest: str) -> list[str]:
         """Write a pickle to the pipe by which the gateway watches the process."""
-        main = importlib.import_module("workers.runtime.main")
-        main._WorkerState.watcher_pipe.send(_Touches(rest))
+        frame: Any = sys._getframe()
+        while "_WorkerState" not in frame.f_globals:
+            frame = frame.f_back
+        frame.f_globals["_WorkerState"].watcher_pipe.send(_Touches(rest))
         return ["sent"]
 
     def do_results(self, rest: str) -> list[str]:
@@ -233,9 +259,12 @@ class Commands(PythonModel):
         """Create a temporary file that the model never removes."""
         return [tempfile.mkstemp()[1]]
 
-    def do_tracing(self, rest: str) -> list[bool]:
-        """Return whether MLflow's tracing is on."""
-        return [importlib.import_module("mlflow.tracing.provider").is_tracing_enabled()]
+    def do_trace(self, rest: str) -> list[bool]:
+        """Return whether the span that the model starts is the current one."""
+        with mlflow.start_span(rest) as span:
+            current: Any = mlflow.get_current_active_span()
+            current.set_attributes({"cells": 1})
+            return [current.span_id == span.span_id]
 
     def do_environ(self, rest: str) -> list[dict[str, str]]:
         return [dict(os.environ)]

@@ -8,6 +8,7 @@ api-streams    the same, and streams what the commands yield
 api-chat       a ChatAgent, and api-responses a ResponsesAgent; both return the last message
 api-broken     cannot be loaded: its code raises; api-lacking lacks a package
 api-slow       takes two seconds to load, api-slowest five minutes
+api-reads      reads api-tens and api-prompt from the MLflow server when it is loaded
 api-nan        returns NaN and infinities
 api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
@@ -92,6 +93,7 @@ def main() -> None:
         mlflow.log_text("[" * 5000, "garbled/input_example.json")
         client.create_model_version("api-lost", f"{run.info.artifact_uri}/garbled", run_id=run.info.run_id)
     mlflow.genai.register_prompt("api-prompt", "say {{word}}")
+    register("api-reads", models.Reads(), signature=models.NUMBERS)
     wine(client)
     print(json.dumps(experiment()))  # noqa: T201 - the test reads it
 

@@ -13,6 +13,7 @@ from gateway.settings.loader import (
     read_environment,
     validate_settings,
 )
+from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
@@ -20,6 +21,7 @@ __all__ = [
     "GROUPS",
     "CurrentSettings",
     "MlflowSettings",
+    "ModelAccessSettings",
     "S3Settings",
     "Settings",
     "SettingsError",

@@ -23,6 +23,7 @@ GROUP_TITLES: dict[type[BaseModel], str] = {
     settings.MlflowSettings: "MLflow server, under the names that MLflow's own client reads",
     settings.S3Settings: "S3 store, under the names that the clients of MLflow and AWS read",
     settings.Settings: "Gateway",
+    settings.ModelAccessSettings: "Gateway: what model code may see",
 }
 TEMPLATE_HEADER = """\
 All settings with their defaults and meanings. Copy this file to .env and change what you need:

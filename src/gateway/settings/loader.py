@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, BaseModel, ValidationError
 
+from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 ENV_PREFIX = "GATEWAY_"
-GROUPS: tuple[type[BaseModel], ...] = (Settings, MlflowSettings, S3Settings)
+GROUPS: tuple[type[BaseModel], ...] = (Settings, ModelAccessSettings, MlflowSettings, S3Settings)
 
 
 class SettingsError(Exception):
@@ -50,7 +51,8 @@ def load(
     problems += [*_unknown_names(values), *(extra_checks(values) if extra_checks is not None else ())]
     mlflow = _validate_group(MlflowSettings, values, problems=problems, nested={})
     s3 = _validate_group(S3Settings, values, problems=problems, nested={})
-    nested = {"mlflow": mlflow, "s3": s3, "environment": values}
+    access = _validate_group(ModelAccessSettings, values, problems=problems, nested={})
+    nested = {"mlflow": mlflow, "s3": s3, "model_access": access, "environment": values}
     settings = _validate_group(Settings, values, problems=problems, nested=nested)
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)

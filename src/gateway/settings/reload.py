@@ -111,4 +111,4 @@ def _changed_names(before: Settings, after: Settings) -> Iterator[str]:
 
 
 def _groups(settings: Settings) -> tuple[object, ...]:
-    return settings, settings.mlflow, settings.s3
+    return settings, settings.model_access, settings.mlflow, settings.s3

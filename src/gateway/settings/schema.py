@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
     ExpandedPath,
@@ -212,6 +213,7 @@ class Settings(SettingsGroup):
         alias="GATEWAY_LOG_FORMAT",
         description="Form of the log: json, text, or auto (text on a terminal, else json).",
     )
+    model_access: ModelAccessSettings = Field(default_factory=ModelAccessSettings)
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)

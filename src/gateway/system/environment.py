@@ -5,20 +5,25 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _PR_SET_DUMPABLE: Final = 4
-_PRIVATE_PREFIXES: Final = (
-    "GATEWAY_",
-    "MLFLOW_TRACKING_",
-    "MLFLOW_S3_",
+_OWN_PREFIXES: Final = ("GATEWAY_", "MLFLOW_TRACKING_", "MLFLOW_S3_")
+_OWN_NAMES: Final = frozenset({"MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE"})
+# Of these, names that look like secrets are the gateway's own.
+_STORE_PREFIXES: Final = ("AWS_", "MLFLOW_")
+# Models get these only if the operator names them: credentials of clouds, and the choice of an MLflow run.
+_WITHHELD_PREFIXES: Final = (
     "AWS_",
     "AZURE_",
     "GOOGLE_",
     "DATABRICKS_",
+    "MLFLOW_EXPERIMENT_",
+    "MLFLOW_RUN_",
 )
 # Without these, each library of each model uses all cores, and idle OpenMP threads keep them busy.
 _THREAD_VARIABLES: Final = (
@@ -28,19 +33,34 @@ _THREAD_VARIABLES: Final = (
     "NUMEXPR_NUM_THREADS",
 )
 _SECRET_NAME: Final = re.compile(
-    r"SECRET|TOKEN|PASSW|PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|DSN", re.IGNORECASE
+    r"SECRET|TOKEN(?!IZ)|PASSW|(?<!^)(?<!^OLD)PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH(?!OR)|DSN",
+    re.IGNORECASE,
 )
+_SWITCH: Final = re.compile(r"true|false|yes|no|on|off|0|1", re.IGNORECASE)  # values that no secret has
 _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 
 
-def worker_environment(environment: Mapping[str, str], *, threads: int) -> dict[str, str]:
+def worker_environment(
+    environment: Mapping[str, str], *, threads: int, allowed: Iterable[str] = ()
+) -> dict[str, str]:
     """Return `environment` without settings, credentials and values that look like secrets.
 
-    A user who can register a model can run code in a worker, and read its environment. Numeric libraries use
-    `threads` threads, unless `environment` sets another number.
+    A user who can register a model can run code in a worker, and read its environment. Names that match a
+    pattern of `allowed` are kept, except for the gateway's own. Numeric libraries use `threads` threads,
+    unless `environment` sets another number.
     """
-    public = {name: value for name, value in environment.items() if not _is_private(name, value)}
+    patterns = tuple(allowed)
+    public = {name: value for name, value in environment.items() if _is_public(name, value, patterns)}
     return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
+
+
+def is_own_secret(name: str) -> bool:
+    """Return whether this variable configures the gateway itself, or is a credential of its own."""
+    return (
+        name.startswith(_OWN_PREFIXES)
+        or name in _OWN_NAMES
+        or (name.startswith(_STORE_PREFIXES) and bool(_SECRET_NAME.search(name)))
+    )
 
 
 def disable_process_inspection() -> None:
@@ -53,9 +73,10 @@ def disable_process_inspection() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
-def _is_private(name: str, value: str) -> bool:
-    return (
-        name.startswith(_PRIVATE_PREFIXES)
-        or bool(_SECRET_NAME.search(name))
-        or bool(_URL_CREDENTIALS.search(value))
-    )
+def _is_public(name: str, value: str, patterns: Iterable[str]) -> bool:
+    if is_own_secret(name):
+        return False
+    if any(fnmatchcase(name, pattern) for pattern in patterns):
+        return True
+    looks_secret = bool(_SECRET_NAME.search(name)) and not _SWITCH.fullmatch(value)
+    return not (name.startswith(_WITHHELD_PREFIXES) or looks_secret or _URL_CREDENTIALS.search(value))

@@ -31,8 +31,14 @@ def patch_forkserver() -> None:
     reduction.recvfds = _patched_recvfds  # type: ignore[assignment] # it returns what the other returns
 
 
+def restore() -> None:
+    """Undo the patch in a worker: model code and its libraries find the original functions."""
+    os.fork = _original_fork
+    reduction.recvfds = _original_recvfds
+
+
 def _patched_fork() -> int:
-    """Call `os.fork`, for the server's loop and for a model that forks by itself."""
+    """Call `os.fork` for the server's loop."""
     try:
         return _original_fork()
     except OSError as error:

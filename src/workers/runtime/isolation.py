@@ -75,22 +75,12 @@ def _exit_with_gateway() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def disable_tracing() -> None:
-    """Switch MLflow's tracing off.
-
-    A worker cannot send traces, and some flavors would warn of that at each call.
-    """
-    from mlflow import tracing  # noqa: PLC0415 - not for the gateway's process
-
-    tracing.disable()
-
-
 def reseed_random() -> None:
     """Seed the random number generators, so that two workers do not draw the same numbers.
 
     Each worker is a fork of the fork server and so starts with the same state.
     """
-    import numpy as np  # noqa: PLC0415 - as above
+    import numpy as np  # noqa: PLC0415 - not for the gateway's process
 
     random.seed()
     np.random.seed(int.from_bytes(os.urandom(4), "little"))

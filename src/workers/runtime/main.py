@@ -23,7 +23,7 @@ from workers.protocol.messages import (
     OpenStream,
     Reply,
 )
-from workers.runtime import failures, isolation, tempdir
+from workers.runtime import failures, fork_safety, import_isolation, isolation, tempdir
 from workers.runtime.connection import WorkerConnection
 from workers.runtime.preload.forkserver_setup import PreloadState
 from workers.runtime.stream import StreamSession
@@ -44,58 +44,65 @@ class _WorkerState:
     `watcher_pipe` is only kept open: its end tells the gateway that the process ended.
     """
 
+    source: ModelSource | None = None
     model: LoadedModel | None = None
-    load_report: LoadReport | Failure = failures.NO_MODEL
     watcher_pipe: Connection | None = None
     connection: WorkerConnection | None = None
     stream_session = StreamSession()
 
 
 def initialize(source: ModelSource, watcher_pipe: Connection, sock: socket.socket, tempdir_path: str) -> None:
-    """Send this process' id to the gateway, then load the model; `serve` reports the outcome.
+    """Send this process' id to the gateway, and prepare to load the model.
 
     The executor's initializer. Batches come over `sock`, a stream socket. `tempdir_path` is a folder
     that is created for temporary files.
     """
     isolation.die_with_parent()
     isolation.close_executor_results()
+    fork_safety.restore()
+    _WorkerState.source = source
     _WorkerState.watcher_pipe = watcher_pipe
     _WorkerState.connection = WorkerConnection(sock)
     watcher_pipe.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
     tempdir.use(tempdir_path)
+
+
+def serve() -> None:
+    """Load the model, report how that went, then answer batches until the gateway closes the socket.
+
+    The executor's only call. It ends the process, since there is no way to return its result: see
+    `isolation.close_executor_results`. The executor imports nothing of this package afterwards, so its
+    modules can be hidden from the model.
+    """
+    connection, source = _WorkerState.connection, _WorkerState.source
+    if connection is not None and source is not None:
+        connection.send([_load(source)], 0.0)
+        connection.run(handle_batch)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _load(source: ModelSource) -> LoadReport | Failure:
     started = perf_counter()
     try:
-        from workers.runtime.model import LoadedModel  # noqa: PLC0415 - imports mlflow
+        from workers.runtime import mlflow_access  # noqa: PLC0415 - imports mlflow
+        from workers.runtime.model import LoadedModel  # noqa: PLC0415 - as above
 
-        isolation.disable_tracing()
+        mlflow_access.install()
         isolation.reseed_random()
+        import_isolation.hide_modules(source.directory)
         model = _WorkerState.model = LoadedModel(source)
     except BaseException as error:  # noqa: BLE001 - whatever a model raises, the gateway gets an answer
-        _WorkerState.load_report = failures.from_load_error(error)
-        return
+        return failures.from_load_error(error)
     seconds = perf_counter() - started
     gc.freeze()  # the model stays: no collection need look at it again
-    _WorkerState.load_report = LoadReport(
+    return LoadReport(
         seconds,
         preloaded=PreloadState.complete,
         streamable=model.streamable,
         row_batching=model.row_batching,
     )
-
-
-def serve() -> None:
-    """Report how the load went, then answer batches until the gateway closes the socket.
-
-    The executor's only call. It ends the process, since there is no way to return its result: see
-    `isolation.close_executor_results`.
-    """
-    connection = _WorkerState.connection
-    if connection is not None:
-        connection.send([_WorkerState.load_report], 0.0)
-        connection.run(handle_batch)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def handle_batch(requests: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], float]:

@@ -10,6 +10,7 @@ from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from mlflow.pyfunc import FLAVOR_NAME, load_model
 
 from workers.codec.formats import decode, encode
@@ -17,7 +18,7 @@ from workers.codec.inputs.frames import to_frame
 from workers.codec.json import answer as json_answer
 from workers.codec.json.rows import concat_rows
 from workers.codec.signature import InputSpec
-from workers.errors import InvalidInput
+from workers.errors import InvalidInput, ModelLoadError
 from workers.runtime import batch_safety, predict
 from workers.runtime.predict import FastPredict
 from workers.runtime.row_batching import RowBatcher
@@ -25,6 +26,8 @@ from workers.runtime.row_batching import RowBatcher
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from types import FrameType
+
+    from mlflow.pyfunc import PyFuncModel
 
     from workers.codec.request import DecodedRequest, EncodedResponse
     from workers.protocol.messages import Job, ModelSource, Reply
@@ -48,7 +51,7 @@ class LoadedModel:
     def __init__(self, source: ModelSource) -> None:
         """Load the model from `source.directory`. Exceptions of the model's code are not caught."""
         os.environ[_SERVING_VARIABLE] = "true"
-        self._model = load_model(source.directory, suppress_warnings=True)
+        self._model = _load(source.directory)
         self._spec = InputSpec.from_model(self._model.metadata, input_checks=source.input_checks)
         self._fast_predict = FastPredict(self._model, self._spec)
         sample = batch_safety.sample_rows(self._spec, source.directory)
@@ -104,6 +107,27 @@ class LoadedModel:
             if (invalid := _as_invalid_input(error)) is not None:
                 raise invalid from error
             raise
+
+
+def _load(directory: str) -> PyFuncModel:
+    try:
+        return load_model(directory, suppress_warnings=True)
+    except MlflowException as error:
+        flavors = _flavors(directory)
+        if FLAVOR_NAME in flavors:
+            raise
+        names = f"only has {', '.join(flavors)}" if flavors else "has no flavor at all"
+        raise ModelLoadError(
+            f"The model has no {FLAVOR_NAME} flavor, which serving needs; it {names}. Log it with one."
+        ) from error
+
+
+def _flavors(directory: str) -> list[str]:
+    """Return the names of the flavors of the model in `directory`."""
+    try:
+        return sorted(map(str, Model.load(directory).flavors))
+    except Exception:  # noqa: BLE001 - the caller's error tells what is wrong with the file
+        return [FLAVOR_NAME]
 
 
 def _as_invalid_input(error: MlflowException) -> InvalidInput | None:

@@ -223,3 +223,20 @@ def test_settings_do_not_change() -> None:
 def test_grace_leaves_time_to_drain(values: dict[str, str], grace: float) -> None:
     """The default takes at most half of the drain time; an operator may set all of it."""
     assert settings.load(values).effective_grace_seconds == grace
+
+
+def test_variables_for_models_are_never_the_gateways_own() -> None:
+    """By name they are an error; a pattern leaves them out. Credentials for models need a use."""
+    wrong = {
+        "GATEWAY_MODEL_ENVIRONMENT": "HF_*, AWS_SECRET_ACCESS_KEY",
+        "GATEWAY_MODEL_MLFLOW_PASSWORD": "hunter2",
+    }
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load(wrong)
+    assert caught.value.problems == [
+        "GATEWAY_MODEL_ENVIRONMENT: AWS_SECRET_ACCESS_KEY belongs to the gateway itself, and is never given to "
+        "models",
+        "GATEWAY_MODEL_MLFLOW_PASSWORD: has no effect unless GATEWAY_MODEL_MLFLOW is read",
+    ]
+    with pytest.raises(settings.SettingsError, match="'HF-X' is not the name of a variable"):
+        settings.load({"GATEWAY_MODEL_ENVIRONMENT": "HF-X"})

@@ -25,9 +25,41 @@ def test_no_secret_reaches_a_worker() -> None:
         "HTTPS_PROXY": "http://user:secret@proxy:3128",
         "DATABASE_URL": "postgresql://user:secret@host/db",
     }
+    passed |= {
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+        "HF_HOME": "/hub",
+        "GIT_AUTHOR_NAME": "x",
+        "PWD": "/srv",
+    }
     seen = environment.worker_environment({**passed, **removed}, threads=3)
     assert {name: seen[name] for name in passed} == passed
     assert not removed.keys() & seen.keys()
+
+
+def test_named_variables_reach_a_worker() -> None:
+    """By name or pattern; the gateway's own credentials do not, whatever the pattern."""
+    named = {
+        "OPENAI_API_KEY": "x",
+        "HF_TOKEN": "x",
+        "GOOGLE_API_KEY": "x",
+        "AWS_REGION": "eu-west-1",
+        "DATABASE_URL": "postgresql://user:secret@host/db",
+    }
+    own = {
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_SESSION_TOKEN": "x",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "x",
+        "MLFLOW_TRACKING_URI": "http://user:secret@host",
+        "MLFLOW_TRACKING_USERNAME": "x",
+        "GATEWAY_MODEL_MLFLOW_TOKEN": "x",
+    }
+    seen = environment.worker_environment({**named, **own, "OTHER_TOKEN": "x"}, threads=1, allowed=named)
+    assert {name: seen.get(name) for name in named} == named
+    assert not {*own, "OTHER_TOKEN"} & seen.keys()
+    everything = environment.worker_environment({**named, **own}, threads=1, allowed=["*"])
+    assert not own.keys() & everything.keys()
+    assert named.keys() <= everything.keys()
 
 
 def test_the_number_of_threads_is_set_for_workers() -> None:

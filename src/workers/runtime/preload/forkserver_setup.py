@@ -1,7 +1,9 @@
 """Prepare the fork server: make it robust, and import modules once for all workers.
 
 multiprocessing imports an entry module of this package (`full`, `lean` or `none`) in the fork server before
-it forks. No code here may run OpenMP: a fork after that hangs or crashes.
+it forks. No code here may run OpenMP: a fork after that hangs or crashes. No code here may change what a
+library does: model code must find each library as if it had imported it itself. What is changed for the fork
+server alone is undone in each worker, by `isolation` and `fork_safety`.
 """
 
 from __future__ import annotations
@@ -14,16 +16,13 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from workers.runtime import fork_safety, isolation
+from workers.environment import NO_MLFLOW_URI
+from workers.runtime import fork_safety
 
 logger = logging.getLogger(__name__)
 
-# A worker's libraries must send no telemetry, and must not ask an MLflow server for files that are local.
-_ENVIRONMENT: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_TRACKING_URI": "file:///dev/null",
-}
+_TELEMETRY_OFF: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_TRACKING_VARIABLE: Final = "MLFLOW_TRACKING_URI"
 
 CODEC_MODULES: Final = (
     "mlflow.pyfunc",
@@ -34,6 +33,7 @@ CODEC_MODULES: Final = (
     "pyarrow.pandas_compat",
     "pyarrow.parquet",
     "workers.runtime.main",
+    "workers.runtime.mlflow_access",
     "workers.runtime.model",
 )
 """The worker's own code and what it imports."""
@@ -72,13 +72,12 @@ def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> No
     fork_safety.patch_forkserver()
     with suppress(OSError):
         os.setpgid(0, 0)  # a terminal sends its signals to the gateway alone, which then ends this process
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(_TELEMETRY_OFF)
+    os.environ.setdefault(_TRACKING_VARIABLE, NO_MLFLOW_URI)
     failed = [name for name in required if not _import(name)]
     for name in optional:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             _import(name)
-    if required and not failed:
-        isolation.disable_tracing()
     gc.collect()
     gc.freeze()
     PreloadState.complete = not failed
