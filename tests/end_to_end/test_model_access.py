@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a fork server of its own each
 
+FOR_MODELS, GATEWAYS_OWN = "for models", "hunter2"
 SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "hunter2",
-    "OPENAI_API_KEY": "for models",
+    "AWS_SECRET_ACCESS_KEY": GATEWAYS_OWN,
+    "OPENAI_API_KEY": FOR_MODELS,
     "OTHER_API_KEY": "not for models",
-    "HF_TOKEN": "for models",
+    "HF_TOKEN": FOR_MODELS,
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HOME": "/models/hub",
 }
@@ -36,15 +37,13 @@ async def ask(client: aiohttp.ClientSession, url: str) -> tuple[int, Any]:
 async def test_a_model_may_read_if_the_operator_says_so(
     start: Start, client: aiohttp.ClientSession, mlflow_server: MlflowServer
 ) -> None:
-    """It loads another model and a prompt, with credentials of its own. It writes nothing, not even traces."""
+    """It loads another model and a prompt, with credentials of its own. It writes nothing, no traces."""
     process = start(
         preload="lean",
         GATEWAY_MODEL_MLFLOW="read",
-        GATEWAY_MODEL_MLFLOW_TOKEN="of the models",
         GATEWAY_MODEL_ENVIRONMENT="OPENAI_API_KEY, HF_*",
         MLFLOW_TRACKING_USERNAME="gateway",
-        MLFLOW_TRACKING_PASSWORD="hunter2",
-        **SECRETS,
+        **SECRETS | {"GATEWAY_MODEL_MLFLOW_TOKEN": FOR_MODELS, "MLFLOW_TRACKING_PASSWORD": GATEWAYS_OWN},
     )
     status, answer = await ask(client, process.url)
     assert status == 200, answer
@@ -53,12 +52,12 @@ async def test_a_model_may_read_if_the_operator_says_so(
     assert "models can only read from MLflow here" in seen["refusal"]
     environment = seen["environment"]
     assert environment["MLFLOW_TRACKING_URI"] == mlflow_server.url
-    assert environment["MLFLOW_TRACKING_TOKEN"] == "of the models"
-    assert environment["OPENAI_API_KEY"] == environment["HF_TOKEN"] == "for models"
+    assert environment["MLFLOW_TRACKING_TOKEN"] == FOR_MODELS
+    assert environment["OPENAI_API_KEY"] == environment["HF_TOKEN"] == FOR_MODELS
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
     assert environment["HF_HOME"] == "/models/hub"
     assert "OTHER_API_KEY" not in environment
-    assert "hunter2" not in environment.values()
+    assert GATEWAYS_OWN not in environment.values()
     assert await stored_traces(client, mlflow_server) == []
 
 

@@ -52,9 +52,9 @@ class _DiscardedTraces:
         trace_info.tags[TraceTagKey.SPANS_LOCATION] = SpansLocation.TRACKING_STORE.value
         return trace_info
 
-    def log_spans(self, location: str, spans: Any, tracking_uri: str | None = None) -> NoReturn:
-        """Raise NotImplementedError, as stores without spans do: MLflow then stops calling this."""
-        raise NotImplementedError
+    def log_spans(self, location: str, spans: list[Any], tracking_uri: str | None = None) -> list[Any]:
+        """Return `spans` as if they were stored."""
+        return spans
 
     def link_prompts_to_trace(self, *args: Any, **options: Any) -> None:
         """Do nothing: there is no trace."""

@@ -233,9 +233,9 @@ def test_variables_for_models_are_never_the_gateways_own() -> None:
     }
     with pytest.raises(settings.SettingsError) as caught:
         settings.load(wrong)
+    own = "AWS_SECRET_ACCESS_KEY belongs to the gateway itself, and is never given to models"
     assert caught.value.problems == [
-        "GATEWAY_MODEL_ENVIRONMENT: AWS_SECRET_ACCESS_KEY belongs to the gateway itself, and is never given to "
-        "models",
+        f"GATEWAY_MODEL_ENVIRONMENT: {own}",
         "GATEWAY_MODEL_MLFLOW_PASSWORD: has no effect unless GATEWAY_MODEL_MLFLOW is read",
     ]
     with pytest.raises(settings.SettingsError, match="'HF-X' is not the name of a variable"):
