@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.api.malformed import MAX_HEADER_BYTES, MAX_REQUEST_LINE_BYTES
+
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
@@ -25,6 +27,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "keepalive_timeout": settings.idle_connection_seconds,
         "lingering_time": _LINGERING_SECONDS,
         "logger": server_log,
+        "max_field_size": MAX_HEADER_BYTES,
+        "max_line_size": MAX_REQUEST_LINE_BYTES,
     }
 
 

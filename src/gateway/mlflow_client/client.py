@@ -10,6 +10,7 @@ from gateway.errors import BadUpstreamResponse
 from gateway.mlflow_client import records
 from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quote_path
 from gateway.mlflow_client.auth import create_ssl_context, load_credentials, parse_tracking_url
+from gateway.mlflow_client.proxy import choose_proxy
 from gateway.mlflow_client.transport import Json, Transport
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ class MlflowClient:
         if self._settings.workspace:
             headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
         return Transport(
-            url, headers=headers, tls=context, timeout=self._settings.request_timeout, connections=connections
+            url,
+            headers=headers,
+            tls=context,
+            timeout=self._settings.request_timeout,
+            connections=connections,
+            proxy=choose_proxy(self._settings, url),
         )
 
     async def open(self) -> Self:

@@ -41,6 +41,7 @@ class Transport:
         tls: ssl.SSLContext,
         timeout: float,
         connections: int,
+        proxy: URL | None = None,
         circuit_breaker: CircuitBreaker | None = None,
     ) -> None:
         self._base = str(base.with_user(None)).rstrip("/")
@@ -48,6 +49,8 @@ class Transport:
         self._tls = tls
         self._timeout = timeout
         self._connections = connections
+        self._proxy = proxy.with_user(None) if proxy is not None else None
+        self._proxy_headers = _proxy_headers(proxy)
         self._circuit_breaker = circuit_breaker or CircuitBreaker(timeout)
         self._session: aiohttp.ClientSession | None = None
 
@@ -155,9 +158,18 @@ class Transport:
             url.with_query(params) if params else url,
             data=None if body is None else orjson.dumps(body),
             headers=all_headers,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
             # A redirect would send the credentials to another address.
             allow_redirects=False,
         )
+
+
+def _proxy_headers(proxy: URL | None) -> Mapping[str, str] | None:
+    """Return the credentials of a proxy's address; aiohttp sends them as Proxy-Authorization."""
+    if proxy is None or not proxy.user:
+        return None
+    return {"Authorization": aiohttp.encode_basic_auth(proxy.user, proxy.password or "", encoding="utf-8")}
 
 
 async def _sleep_before_retry(delay: float | None) -> None:

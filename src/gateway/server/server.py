@@ -17,6 +17,7 @@ from aiohttp import web
 
 from gateway import app
 from gateway.api.keys import COMPONENTS
+from gateway.api.malformed import GatewayRunner
 from gateway.api.server_options import server_options
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
@@ -116,7 +117,7 @@ class Server:
         install_exception_handler(self._components.counters)
         signals = SignalEvents(handle_sighup=self._context.read_settings is not None)
         options = server_options(self._settings.value)
-        runner = web.AppRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
+        runner = GatewayRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
         postpone = partial(self._watchdog.set_deadline, self._context.hang_seconds)
         try:
             with self._context.heartbeat.beating(on_beat=postpone):

@@ -54,6 +54,21 @@ class MlflowSettings(SettingsGroup):
         alias="MLFLOW_HTTP_REQUEST_TIMEOUT",
         description="Longest time for one call to MLflow, in seconds.",
     )
+    http_proxy: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("HTTP_PROXY", "http_proxy"),
+        description="HTTP proxy for an http address of the MLflow server.",
+    )
+    https_proxy: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("HTTPS_PROXY", "https_proxy"),
+        description="HTTP proxy for an https address of the MLflow server.",
+    )
+    no_proxy: str = Field(
+        "",
+        validation_alias=AliasChoices("NO_PROXY", "no_proxy"),
+        description="Hosts, domains and networks that need no proxy, comma-separated. Loopback never does.",
+    )
 
 
 class S3Settings(SettingsGroup):

@@ -40,12 +40,12 @@ async def read_job(request: web.Request, *, streaming: bool = False) -> Job:
 
 async def read_body(request: web.Request) -> bytes:
     """Return the decompressed body; raises HttpError as `read_job` does."""
-    encoding = request.headers.get("Content-Encoding")
+    encoding = _content_encoding(request)
     if encoding is not None and not decompression.is_supported(encoding):
         name = _sanitize_header(encoding)
         message = f"The Content-Encoding {name} is not supported; use gzip, deflate, br or zstd."
         raise HttpError(415, "INVALID_PARAMETER_VALUE", message=message)
-    return await _read_decoded(request)
+    return await _read_decoded(request, encoding)
 
 
 async def handle_expect_continue(request: web.Request) -> None:
@@ -56,9 +56,16 @@ async def handle_expect_continue(request: web.Request) -> None:
         request.writer.output_size = 0  # aiohttp must not take this for the start of the response
 
 
-async def _read_decoded(request: web.Request) -> bytes:
+def _content_encoding(request: web.Request) -> str | None:
+    """Return the encodings of all Content-Encoding headers that change the body; None if none does."""
+    if "Content-Encoding" not in request.headers:
+        return None
+    names = [name.strip() for name in ",".join(request.headers.getall("Content-Encoding")).split(",")]
+    return ", ".join(name for name in names if name and name.lower() != "identity") or None
+
+
+async def _read_decoded(request: web.Request, encoding: str | None) -> bytes:
     limit = request.client_max_size
-    encoding = request.headers.get("Content-Encoding")
     try:
         if (request.content_length or 0) > limit:
             raise decompression.BodyTooLarge

@@ -35,8 +35,7 @@ async def compress_response(request: web.Request, response: web.StreamResponse) 
 
     A stream, a small body, and a body that compression would not shrink stay as they are.
     """
-    accept_encoding = request.headers.get("Accept-Encoding")
-    if accept_encoding is None or not isinstance(response, web.Response):
+    if "Accept-Encoding" not in request.headers or not isinstance(response, web.Response):
         return response
     body = response.body
     if (
@@ -48,7 +47,7 @@ async def compress_response(request: web.Request, response: web.StreamResponse) 
     if "Content-Encoding" in response.headers or request.method == "HEAD":
         return response
     response.headers.add("Vary", "Accept-Encoding")
-    if (encoding := choose_encoding(accept_encoding)) is None:
+    if (encoding := choose_encoding(",".join(request.headers.getall("Accept-Encoding")))) is None:
         return response
     compress = _COMPRESSORS[encoding]
     compressed = compress(body) if len(body) < _THREAD_MIN_BYTES else await asyncio.to_thread(compress, body)

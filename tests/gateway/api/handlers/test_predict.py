@@ -122,6 +122,7 @@ async def test_an_invalid_body(gateway: Gateway, body: bytes) -> None:
         ({"Content-Type": "application/json; charset=latin-1"}, BODY, 415),
         ({"Content-Encoding": "compress"}, BODY, 415),
         ({"Content-Encoding": "gzip"}, BODY, 400),
+        ({"Content-Encoding": "gzip, br"}, BODY, 415),
         ({"Content-Encoding": "gzip"}, gzip.compress(BODY, mtime=0)[:-4], 400),
         ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 50_000_000, mtime=0), 413),
         ({}, b" " * 1_000_001, 413),
@@ -141,6 +142,8 @@ async def test_unsupported_requests(
     ("headers", "body"),
     [
         ({"Content-Encoding": "gzip"}, gzip.compress(BODY, mtime=0)),
+        ({"Content-Encoding": "identity, gzip"}, gzip.compress(BODY, mtime=0)),
+        ({"Content-Encoding": ""}, BODY),
         ({"Content-Type": "Application/JSON; charset=UTF-8"}, BODY),
         ({"Accept": "text/html, */*;q=0.1"}, BODY),
         ({"Expect": "100-continue"}, BODY),
@@ -150,6 +153,17 @@ async def test_supported_requests(gateway: Gateway, headers: dict[str, str], bod
     """Compressed bodies, types with a charset and broad Accept headers work."""
     status, answer = await invoke(gateway, "/model/api-sums/2/invocation", body, **headers)
     assert (status, answer) == (200, VERSION_2)
+
+
+async def test_repeated_encodings(gateway: Gateway) -> None:
+    """Headers that occur twice mean the list of both."""
+    headers = [("Content-Encoding", "identity"), ("Content-Encoding", "gzip"), ("Content-Type", "text/csv")]
+    accepted = [("Accept-Encoding", "x"), ("Accept-Encoding", "gzip")]
+    rows = b"a,b\n" + b"1,2\n" * 1000
+    url = "/model/api-sums/2/invocation"
+    async with gateway.post(url, data=gzip.compress(rows), headers=headers + accepted) as answer:
+        assert (answer.status, answer.headers.get("Content-Encoding")) == (200, "gzip")
+        assert len((await answer.json())["predictions"]) == 1000
 
 
 async def test_no_content_type_is_json(gateway: Gateway) -> None:
