@@ -27,7 +27,8 @@ does not occur. MLflow's server has no Arrow and no Open Inference, so these are
 itself. The test's own tables generate this page (`python -m tests.zoo.page`).
 
 With `GATEWAY_INPUT_CHECKS=mlflow`, or a version's tag `gateway.input_checks`, the gateway reads inputs as
-MLflow does. The first three tables then do not apply; the same tests prove it.
+MLflow does. The first three tables then do not apply; the same tests prove it. A tag is read when the
+version is loaded: to apply a change, unload it (`POST /v2/repository/models/{name}/unload`).
 
 ## In every answer
 

@@ -19,7 +19,7 @@ def parse_requirements(data: bytes) -> tuple[str, ...]:
 
     Leave out options and credentials in URLs, because an index URL often contains a password.
     """
-    text = data.decode("utf-8", "replace").replace("\\\r\n", "").replace("\\\n", "")
+    text = data.decode("utf-8-sig", "replace").replace("\\\r\n", "").replace("\\\n", "")
     lines = (_COMMENT.sub("", line).strip() for line in text.splitlines())
     return tuple(
         _USERINFO.sub("//", line.split(" --")[0].strip())

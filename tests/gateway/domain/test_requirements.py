@@ -45,6 +45,7 @@ def test_credentials_are_removed(data: bytes, line: str) -> None:
 def test_a_file_that_is_not_utf8_is_parsed() -> None:
     """Invalid bytes are replaced."""
     assert requirements.parse_requirements(b"caf\xe9==1\n") == ("caf\ufffd==1",)
+    assert requirements.parse_requirements(b"\xef\xbb\xbfnumpy\r\n") == ("numpy",)  # a byte order mark
 
 
 @pytest.mark.parametrize(
