@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.protocol import framing
-from workers.protocol.messages import Failure, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import LoadReport, WorkerReply, WorkerRequest
 
 _MAX_SEND_PARTS = 512  # the kernel takes 1024 in one call
+_MAX_JOINED_BYTES = 2**20  # to copy smaller frames is faster than to send them in parts
 
 
 class WorkerConnection:
@@ -25,13 +25,21 @@ class WorkerConnection:
 
     def send(self, replies: Iterable[WorkerReply | LoadReport], seconds: float) -> None:
         """Send replies. Raises OSError if the gateway has ended."""
-        parts = framing.encode_replies(_replace_oversized(list(replies)), seconds)
-        if len(parts) > _MAX_SEND_PARTS:
+        parts = framing.encode_replies(replies, seconds)
+        if len(parts) > _MAX_SEND_PARTS and sum(map(len, parts)) <= _MAX_JOINED_BYTES:
             parts = [b"".join(parts)]
-        size = sum(map(len, parts))
+        for start in range(0, len(parts), _MAX_SEND_PARTS):
+            self._send_parts(parts[start : start + _MAX_SEND_PARTS])
+
+    def _send_parts(self, parts: list[bytes]) -> None:
+        """Send parts without copying them, since there may be no memory for a copy."""
         sent = self._socket.sendmsg(parts)
-        if sent < size:
-            self._socket.sendall(memoryview(b"".join(parts))[sent:])
+        if sent == sum(map(len, parts)):
+            return
+        for part in parts:
+            if sent < len(part):
+                self._socket.sendall(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
 
     def run(
         self, handler: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
@@ -62,13 +70,3 @@ class WorkerConnection:
             more = self._socket.recv(size - len(data), socket.MSG_WAITALL)
             data = data + more if more else b""
         return data or None
-
-
-def _replace_oversized(replies: list[WorkerReply | LoadReport]) -> list[WorkerReply | LoadReport]:
-    """Replace the largest replies by failures if the frame would be larger than the gateway accepts."""
-    sizes = [len(reply.body) if type(reply) is Reply else 0 for reply in replies]
-    if sum(sizes) <= framing.MAX_BYTES:
-        return replies
-    share = framing.MAX_BYTES // len(replies)
-    failure = Failure("answer", f"The model's answer is larger than {share} bytes.")
-    return [failure if size > share else reply for reply, size in zip(replies, sizes, strict=True)]
