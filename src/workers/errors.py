@@ -7,7 +7,6 @@ WorkerError
 ├── StreamingNotSupported     the model cannot answer in chunks            (client)
 ├── ModelError                the model's own code raised                  (model)
 ├── ModelLoadError            the model cannot be loaded here              (model)
-├── MlflowAccessDenied        the model used MLflow's client               (operator)
 ├── WorkerCrashed             the worker process ended during the request  (model)
 ├── PredictionTimeout         no answer before the deadline                (model)
 ├── QueueFull                 too many requests wait for this version      (load)
@@ -76,10 +75,6 @@ class ModelLoadError(WorkerError):
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
         self.log = log
-
-
-class MlflowAccessDenied(WorkerError):
-    """The model asked MLflow for something that the settings do not let models do. The client gets this."""
 
 
 class WorkerCrashed(WorkerError):

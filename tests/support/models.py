@@ -79,6 +79,14 @@ class Echo(PythonModel):
         return model_input
 
 
+class Cells(PythonModel):
+    """A model that returns the cells of its input, and how pandas holds them."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        columns = {name: list(model_input[name]) for name in model_input.columns}
+        return [columns, [str(dtype) for dtype in model_input.dtypes]]
+
+
 class Params(PythonModel):
     """A model that returns its params."""
 

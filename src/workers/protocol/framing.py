@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from workers.protocol import failure_body
 from workers.protocol.messages import (
     MEDIA_TYPES,
     Chunk,
     CloseStream,
     Failure,
-    InputProblem,
     Job,
     LoadReport,
     NextChunk,
@@ -47,6 +47,7 @@ _JOB, _OPEN_STREAM, _NEXT_CHUNK, _CLOSE_STREAM = range(4)
 _STREAM_KINDS = frozenset({_NEXT_CHUNK, _CLOSE_STREAM})
 _REPLY, _CHUNK, _STREAM_END, _FAILURE, _LOAD_REPORT = range(5)
 _NO_JSON_LENGTH = -1
+_MAX_REASON_CHARS = 2_000
 
 
 class ProtocolError(Exception):
@@ -106,27 +107,52 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
 
 
 def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) -> list[bytes]:
-    """Return the replies' frame in parts."""
+    """Return the replies' frame in parts.
+
+    A reply that cannot be encoded, or is too large for the frame, is replaced by a failure: nothing that
+    a model does to one reply affects the others.
+    """
     entries: list[bytes] = []
     bodies: list[bytes] = []
     for reply in replies:
-        if type(reply) is Reply:
-            body, reply_seconds, wrapped, content_type, length = reply
-            json_length = _NO_JSON_LENGTH if length is None else length
-            entry = (_REPLY, wrapped, _MEDIA_TYPE_CODES[content_type], json_length, reply_seconds, len(body))
-        elif isinstance(reply, Failure):
-            body = _encode_failure(reply)
-            entry = (_FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(body))
-        elif isinstance(reply, Chunk):
-            body = reply.body or b""
-            kind = _STREAM_END if reply.body is None else _CHUNK
-            entry = (kind, False, 0, _NO_JSON_LENGTH, reply.seconds, len(body))
-        elif isinstance(reply, LoadReport):
-            body = _encode_load_report(reply)
-            entry = (_LOAD_REPORT, False, 0, _NO_JSON_LENGTH, reply.seconds, len(body))
-        entries.append(_REPLY_ENTRY.pack(*entry))
+        try:
+            entry, body = _encode_reply(reply)
+        except BaseException:  # noqa: BLE001 - whatever it was, the request gets an answer
+            entry, body = _UNWRITABLE
+        entries.append(entry)
         bodies.append(body)
-    return [HEADER.pack(len(entries), sum(map(len, bodies)), seconds), *entries, *bodies]
+    size = sum(map(len, bodies))
+    if size > MAX_BYTES:
+        _replace_oversized(entries, bodies)
+        size = sum(map(len, bodies))
+    return [HEADER.pack(len(entries), size, seconds), *entries, *bodies]
+
+
+def _encode_reply(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
+    """Return a reply's entry and body. Raises any exception if a field is of another type."""
+    if type(reply) is Reply:
+        body, seconds, wrapped, content_type, length = reply
+        json_length = _NO_JSON_LENGTH if length is None else length
+        code = _MEDIA_TYPE_CODES[content_type]
+        return _REPLY_ENTRY.pack(_REPLY, wrapped, code, json_length, seconds, len(body)), body
+    seconds = 0.0
+    if isinstance(reply, Failure):
+        kind, body = _FAILURE, failure_body.encode(reply)
+    elif isinstance(reply, Chunk):
+        body, seconds = reply.body or b"", reply.seconds
+        kind = _CHUNK if reply.body is not None else _STREAM_END
+    elif isinstance(reply, LoadReport):
+        kind, body, seconds = _LOAD_REPORT, _encode_load_report(reply), reply.seconds
+    return _REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body)), body
+
+
+def _replace_oversized(entries: list[bytes], bodies: list[bytes]) -> None:
+    """Replace the largest bodies by failures, so that the gateway accepts the frame."""
+    share = MAX_BYTES // len(bodies)
+    failure = Failure("answer", f"The model's answer is larger than {share} bytes.")
+    for number, body in enumerate(bodies):
+        if len(body) > share:
+            entries[number], bodies[number] = _encode_reply(failure)
 
 
 def decode_replies(entries: bytes, bodies: bytes) -> tuple[WorkerReply | LoadReport, ...]:
@@ -145,7 +171,7 @@ def decode_replies(entries: bytes, bodies: bytes) -> tuple[WorkerReply | LoadRep
                 json_length = None if length == _NO_JSON_LENGTH else length
                 replies.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], json_length))
             elif kind == _FAILURE:
-                replies.append(_decode_failure(body))
+                replies.append(failure_body.decode(body))
             elif kind in {_CHUNK, _STREAM_END}:
                 replies.append(Chunk(None if kind == _STREAM_END else body, seconds))
             elif kind == _LOAD_REPORT:
@@ -168,44 +194,11 @@ def _media_type(code: int) -> str:
     return MEDIA_TYPES[code] if code != _UNKNOWN_MEDIA_TYPE else ""
 
 
-def _replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot encode, by question marks."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _encode_failure(failure: Failure) -> bytes:
-    texts = {name: _replace_surrogates(getattr(failure, name)) for name in _FAILURE_TEXTS}
-    details = [
-        [
-            problem.row,
-            None if problem.column is None else _replace_surrogates(problem.column),
-            _replace_surrogates(problem.reason),
-        ]
-        for problem in failure.details
-    ]
-    return orjson.dumps({**texts, "details": details})
-
-
-def _decode_failure(body: bytes) -> Failure:
-    fields = orjson.loads(body)
-    if not isinstance(fields, dict):
-        raise ProtocolError("a failure is not an object")
-    details = tuple(_decode_input_problem(*problem) for problem in fields.pop("details"))
-    are_texts = all(isinstance(fields[name], str) for name in _FAILURE_TEXTS)
-    if not are_texts or fields["kind"] not in _FAILURE_KINDS:
-        raise ProtocolError("a failure is not valid")
-    return Failure(details=details, **fields)
-
-
-def _decode_input_problem(row: object, column: object, reason: object) -> InputProblem:
-    if isinstance(row, int | None) and isinstance(column, str | None) and isinstance(reason, str):
-        return InputProblem(row, column, reason)
-    raise ProtocolError("an input problem is not valid")
-
-
 def _encode_load_report(report: LoadReport) -> bytes:
     enabled, reason = report.row_batching
-    return orjson.dumps([report.preloaded, report.streamable, enabled, _replace_surrogates(reason)])
+    return orjson.dumps(
+        [report.preloaded, report.streamable, enabled, failure_body.to_text(reason, _MAX_REASON_CHARS)]
+    )
 
 
 def _decode_load_report(body: bytes, seconds: float) -> LoadReport:
@@ -216,11 +209,10 @@ def _decode_load_report(body: bytes, seconds: float) -> LoadReport:
     return LoadReport(seconds, preloaded, streamable, RowBatching(enabled, reason))
 
 
-_FAILURE_TEXTS = ("kind", "message", "exception", "text", "log")
-_FAILURE_KINDS = frozenset({"input", "type", "answer", "model", "load"})
 _REQUEST_KINDS: dict[type, int] = {
     Job: _JOB,
     OpenStream: _OPEN_STREAM,
     NextChunk: _NEXT_CHUNK,
     CloseStream: _CLOSE_STREAM,
 }
+_UNWRITABLE = _encode_reply(Failure("model", "The model's answer could not be sent."))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.protocol import framing
-from workers.protocol.messages import Failure, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import LoadReport, WorkerReply, WorkerRequest
 
 _MAX_SEND_PARTS = 512  # the kernel takes 1024 in one call
+_MAX_JOINED_BYTES = 2**20  # to copy smaller frames is faster than to send them in parts
 
 
 class WorkerConnection:
@@ -22,16 +23,36 @@ class WorkerConnection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._inherited = False
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        """Close the copy of the socket in a process that the model has forked."""
+        self._inherited = True
+        self._socket.close()
 
     def send(self, replies: Iterable[WorkerReply | LoadReport], seconds: float) -> None:
-        """Send replies. Raises OSError if the gateway has ended."""
-        parts = framing.encode_replies(_replace_oversized(list(replies)), seconds)
-        if len(parts) > _MAX_SEND_PARTS:
+        """Send replies. Raises OSError if the gateway has ended.
+
+        A process that the model has forked ends here: its parent answers.
+        """
+        if self._inherited:
+            os._exit(0)
+        parts = framing.encode_replies(replies, seconds)
+        if len(parts) > _MAX_SEND_PARTS and sum(map(len, parts)) <= _MAX_JOINED_BYTES:
             parts = [b"".join(parts)]
-        size = sum(map(len, parts))
+        for start in range(0, len(parts), _MAX_SEND_PARTS):
+            self._send_parts(parts[start : start + _MAX_SEND_PARTS])
+
+    def _send_parts(self, parts: list[bytes]) -> None:
+        """Send parts without copying them, since there may be no memory for a copy."""
         sent = self._socket.sendmsg(parts)
-        if sent < size:
-            self._socket.sendall(memoryview(b"".join(parts))[sent:])
+        if sent == sum(map(len, parts)):
+            return
+        for part in parts:
+            if sent < len(part):
+                self._socket.sendall(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
 
     def run(
         self, handler: Callable[[tuple[WorkerRequest, ...]], tuple[tuple[WorkerReply, ...], float]]
@@ -62,13 +83,3 @@ class WorkerConnection:
             more = self._socket.recv(size - len(data), socket.MSG_WAITALL)
             data = data + more if more else b""
         return data or None
-
-
-def _replace_oversized(replies: list[WorkerReply | LoadReport]) -> list[WorkerReply | LoadReport]:
-    """Replace the largest replies by failures if the frame would be larger than the gateway accepts."""
-    sizes = [len(reply.body) if type(reply) is Reply else 0 for reply in replies]
-    if sum(sizes) <= framing.MAX_BYTES:
-        return replies
-    share = framing.MAX_BYTES // len(replies)
-    failure = Failure("answer", f"The model's answer is larger than {share} bytes.")
-    return [failure if size > share else reply for reply, size in zip(replies, sizes, strict=True)]

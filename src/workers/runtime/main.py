@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -78,8 +79,9 @@ def serve() -> None:
     if connection is not None and source is not None:
         connection.send([_load(source)], 0.0)
         connection.run(handle_batch)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the model may have closed or replaced it
+            stream.flush()
     os._exit(0)
 
 
@@ -124,7 +126,12 @@ def _predict_batch(jobs: tuple[Any, ...]) -> tuple[WorkerReply, ...]:
 def _predict_merged(jobs: tuple[Job, ...]) -> dict[int, Reply]:
     """Return the replies to jobs that one call of the model answers, by number; the others run alone."""
     model = _WorkerState.model
-    return model.predict_merged(jobs) if model is not None and len(jobs) > 1 else {}
+    if model is None or len(jobs) < 2:
+        return {}
+    try:
+        return model.predict_merged(jobs)
+    except BaseException:  # noqa: BLE001 - alone, each job gets its own answer
+        return {}
 
 
 def _predict(job: Job) -> Reply | Failure:

@@ -23,7 +23,7 @@ from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 from mlflow.utils.credentials import get_default_host_creds
 
 from workers.environment import NO_MLFLOW_URI
-from workers.errors import MlflowAccessDenied
+from workers.runtime.failures import MlflowAccessDenied
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import traceback
 from contextlib import closing, contextmanager
-from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from mlflow.exceptions import MlflowException
@@ -18,29 +16,21 @@ from workers.codec.inputs.frames import to_frame
 from workers.codec.json import answer as json_answer
 from workers.codec.json.rows import concat_rows
 from workers.codec.signature import InputSpec
-from workers.errors import InvalidInput, ModelLoadError
+from workers.errors import ModelLoadError
 from workers.runtime import batch_safety, predict
+from workers.runtime.input_judges import as_invalid_input
 from workers.runtime.predict import FastPredict
 from workers.runtime.row_batching import RowBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from types import FrameType
 
     from mlflow.pyfunc import PyFuncModel
 
     from workers.codec.request import DecodedRequest, EncodedResponse
     from workers.protocol.messages import Job, ModelSource, Reply
 
-# MLflow's functions that validate the input. An exception raised in them is the client's fault, one raised
-# anywhere else is the model's.
-_MLFLOW_VALIDATORS = frozenset(
-    {"_validate_prediction_input", "_enforce_params_schema", "_validate_model_input", "_convert_input"}
-)
-_TYPE_HINT_MODULE = "mlflow.pyfunc.utils.data_validation"  # its wrapper of `predict` raises validation errors
-_OWN_PACKAGE = "workers."
 _GC_PAUSE_MIN_BYTES = 64 * 1024
-_STREAM_FUNCTION = "_predict_stream"  # raises by itself only if the input is not a single one
 # Without it MLflow does not parse datetimes and bytes for models with type hints. Its server sets it too.
 _SERVING_VARIABLE = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
@@ -81,8 +71,8 @@ class LoadedModel:
                     chunk = next(chunks)
                 except StopIteration:
                     return
-                except MlflowException as error:  # MLflow validates the input with the first chunk
-                    if (invalid := _as_invalid_input(error)) is not None:
+                except Exception as error:  # MLflow validates the input with the first chunk
+                    if (invalid := as_invalid_input(error)) is not None:
                         raise invalid from error
                     raise
                 yield json_answer.to_json(chunk)
@@ -103,8 +93,8 @@ class LoadedModel:
     def _call_model(self, request: DecodedRequest) -> Any:
         try:
             return self._fast_predict(request.data, request.params)
-        except MlflowException as error:
-            if (invalid := _as_invalid_input(error)) is not None:
+        except Exception as error:
+            if (invalid := as_invalid_input(error)) is not None:
                 raise invalid from error
             raise
 
@@ -130,23 +120,6 @@ def _flavors(directory: str) -> list[str]:
         return [FLAVOR_NAME]
 
 
-def _as_invalid_input(error: MlflowException) -> InvalidInput | None:
-    """Return the error for the client if MLflow rejected the input before any code of the model ran."""
-    trace = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    frames = list(dropwhile(lambda frame: _module_name(frame).startswith(_OWN_PACKAGE), trace))
-    modules = list(map(_module_name, frames))
-    functions = [frame.f_code.co_name for frame in frames]
-    mlflow_depth = len(list(takewhile(lambda module: module.startswith("mlflow."), modules)))
-    raised_by_mlflow = mlflow_depth == len(frames)
-    if raised_by_mlflow and functions[-1:] == [_STREAM_FUNCTION]:
-        return InvalidInput("A stream takes a single input; the body has several or none.")
-    if not _MLFLOW_VALIDATORS.isdisjoint(functions[:mlflow_depth]) or (
-        raised_by_mlflow and modules[-1:] == [_TYPE_HINT_MODULE]
-    ):
-        return InvalidInput("The input does not fit the model's signature; GET the version to see it.")
-    return None
-
-
 @contextmanager
 def _gc_paused(size: int) -> Iterator[None]:
     """Pause the garbage collector while a large body is decoded.
@@ -161,7 +134,3 @@ def _gc_paused(size: int) -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _module_name(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__"))

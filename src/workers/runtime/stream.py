@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.errors import ModelError
@@ -33,7 +34,8 @@ class StreamSession:
             self._close(request.stream_id)
             return Chunk(None)
         if isinstance(request, OpenStream):
-            self._close(self._stream_id)
+            with suppress(BaseException):  # how an earlier stream ends does not concern this one
+                self._close(self._stream_id)
             self._stream_id, self._chunks = request.stream_id, open_stream(request.job)
         if self._chunks is None or request.stream_id != self._stream_id:
             raise ModelError("The worker has no such stream.")

@@ -193,6 +193,23 @@ async def test_a_prediction_that_needs_mlflow_says_so(opened: Opened, tmp_path: 
         assert await predict(pool, "asks", ADD) == ["caught"]
 
 
+@pytest.mark.parametrize("end", ["return ['child']", "raise ValueError"])
+async def test_a_forked_copy_of_a_worker_answers_nothing(opened: Opened, tmp_path: Path, end: str) -> None:
+    """Whatever a child process of `predict` returns or raises, the parent's answer counts."""
+    code = f"""
+        import os
+
+        class Model(PythonModel):
+            def predict(self, context, model_input, params=None):
+                if not (child := os.fork()):
+                    {end}
+                os.waitpid(child, 0)
+                return [os.getpid()]
+    """
+    first, second = await answer(opened, save_code(tmp_path / "forks", code), ADD, ADD)
+    assert first == second
+
+
 async def test_a_model_without_the_python_function_flavor(opened: Opened, tmp_path: Path) -> None:
     """The error names what it has and what is missing."""
     files = save_code(tmp_path / "native", "")

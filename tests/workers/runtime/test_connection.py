@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from tests.support.frames import split
 from tests.support.sockets import echo
 from workers.protocol import framing
-from workers.protocol.messages import Failure, Job, LoadReport, Reply
+from workers.protocol.messages import Chunk, Failure, Job, LoadReport, Reply
 from workers.runtime.connection import WorkerConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from workers.protocol.messages import WorkerReply, WorkerRequest
 
@@ -129,11 +130,28 @@ def test_many_replies_in_one_batch(pair: Pair) -> None:
     assert framing.decode_replies(entries, bodies) == replies
 
 
-def test_a_reply_that_is_too_large_becomes_a_failure(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_frame_is_sent_in_pieces(pair: Pair) -> None:
+    """More parts than the kernel takes in one call, and more bytes than are worth a copy."""
+    near, far = pair
+    replies = tuple(Reply(b"%04d" % number * 500, 0.0) for number in range(1000))
+    frames: list[bytes] = []
+    reader = threading.Thread(target=lambda: frames.append(received(near)))
+    reader.start()
+    WorkerConnection(far).send(replies, 0.0)
+    far.shutdown(socket.SHUT_WR)
+    reader.join()
+    _, entries, bodies = split(frames, of_requests=False)
+    assert framing.decode_replies(entries, bodies) == replies
+
+
+@pytest.mark.parametrize("make_large", [lambda: Reply(b"x" * 90, 0.5), lambda: Chunk(b"x" * 90, 0.5)])
+def test_a_reply_that_is_too_large_becomes_a_failure(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, make_large: Callable[[], WorkerReply]
+) -> None:
     """The gateway would close the connection because of it; the other replies of the batch are sent."""
     near, far = pair
     monkeypatch.setattr(framing, "MAX_BYTES", 100)
-    WorkerConnection(far).send([Reply(b"x" * 90, 0.5), Reply(b"y" * 40, 0.5)], 1.0)
+    WorkerConnection(far).send([make_large(), Reply(b"y" * 40, 0.5)], 1.0)
     far.shutdown(socket.SHUT_WR)
     _, entries, bodies = split([received(near)], of_requests=False)
     large, small = framing.decode_replies(entries, bodies)

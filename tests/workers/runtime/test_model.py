@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from sklearn.linear_model import LinearRegression
 
 from tests.support import models
@@ -159,3 +159,46 @@ def test_predictions_that_cannot_be_json(tmp_path: Path) -> None:
     model = loaded(tmp_path, models.Returns(models.Sums))
     with pytest.raises(ModelError, match="type"):
         predict(model, {"inputs": [1]})
+
+
+QUESTION = {"role": "user", "content": "q"}
+CHECKS: tuple[InputChecks, ...] = ("strict", "mlflow")
+ANY_MESSAGES = Schema([ColSpec(AnyType(), "messages"), ColSpec(DataType.double, "t", required=False)])
+
+
+@pytest.mark.parametrize(
+    ("document", "rows"),
+    [
+        ({"messages": [QUESTION]}, [QUESTION]),
+        ({"messages": [QUESTION, QUESTION]}, [QUESTION, QUESTION]),
+        ({"messages": [QUESTION, QUESTION], "t": 0.5}, [QUESTION, QUESTION]),
+        ({"messages": [1, 2]}, [1, 2]),
+        ({"messages": ["a", 1]}, ["a", 1]),
+        ({"messages": ["a", "b"]}, [["a", "b"]]),
+        ({"messages": ["a", "b"], "t": 0.5}, [["a", "b"]]),
+        ({"messages": [], "t": 0.5}, [[]]),
+        ({"messages": "text"}, ["text"]),
+        ({"messages": None}, [None]),
+        ({"messages": [[QUESTION]]}, [[QUESTION]]),
+        ({"inputs": {"messages": [QUESTION, QUESTION], "t": 0.5}}, [QUESTION, QUESTION]),
+    ],
+)
+def test_chats_of_any_type(tmp_path: Path, document: dict[str, Any], rows: list[Any]) -> None:
+    """A column of any type has a row for each message, and what is no list stands in all: as in MLflow."""
+    signature = ModelSignature(inputs=ANY_MESSAGES)
+    strict, by_mlflow = (
+        loaded(tmp_path / checks, models.Cells(), signature, checks=checks) for checks in CHECKS
+    )
+    assert predict(strict, document) == predict(by_mlflow, document)
+    assert predict(strict, document)[0]["messages"] == rows
+
+
+def test_chats_whose_lists_differ_in_length(tmp_path: Path) -> None:
+    """They are rejected, as is a table that would be far larger than its body."""
+    model = loaded(tmp_path, models.Cells(), ModelSignature(inputs=ANY_MESSAGES))
+    for document in (
+        {"messages": [QUESTION, QUESTION], "t": [0.5]},
+        {"inputs": {"messages": [QUESTION] * 1001, **{f"x{number}": 1 for number in range(1000)}}},
+    ):
+        with pytest.raises(InvalidInput, match="one length"):
+            predict(model, document)

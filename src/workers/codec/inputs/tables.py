@@ -11,6 +11,7 @@ from workers.protocol.messages import InputProblem
 
 _MAX_CELLS_PER_VALUE = 16  # cells of a table of records for each value that was sent
 _MIN_CELL_LIMIT = 100_000  # cells that such a table may have in any case
+_MAX_REPEATED_CELLS = 1_000_000  # of values that stand in every row
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,20 @@ def require_objects(payload: list[object], *, what: str) -> list[Mapping[str, ob
 
 
 def from_mapping(payload: Mapping[str, object], *, what: str) -> Table:
-    """Return the table of `{column: [values]}`; a value that is no list is one row. Raises InvalidInput."""
-    columns = {name: value if isinstance(value, list) else [value] for name, value in payload.items()}
-    lengths = {len(value) for value in columns.values()}
-    if len(lengths) != 1:
+    """Return the table of `{column: [values]}`. Raises InvalidInput.
+
+    A value that is no list stands in every row, as in MLflow; if there are no lists, in the only one.
+    """
+    lengths = {len(value) for value in payload.values() if isinstance(value, list)} or {1}
+    length = min(lengths)
+    repeated = sum(not isinstance(value, list) for value in payload.values())
+    too_many = length > 1 and repeated * length > _MAX_REPEATED_CELLS
+    if len(lengths) > 1 or too_many or (repeated and not length):
         raise InvalidInput(f"The columns of {what} are not all of one length.")
-    return Table(tuple(columns), tuple(columns.values()), lengths.pop())
+    columns = {
+        name: value if isinstance(value, list) else [value] * length for name, value in payload.items()
+    }
+    return Table(tuple(columns), tuple(columns.values()), length)
 
 
 def from_rows(payload: list[object], *, what: str) -> Table:

@@ -138,7 +138,10 @@ def _decode_unified_llm(document: dict[str, Any], spec: InputSpec) -> DecodedReq
 
 
 def _llm_to_input(data: dict[str, Any], spec: InputSpec) -> object:
-    """Return the body as one row if the signature names columns; a list of texts stays a list."""
+    """Return the body as a frame if the signature names columns; a list of texts stays a list.
+
+    It has one row, or one for each entry of the lists in columns of any type, as `inputs` has.
+    """
     if spec.type_hinted or not spec.has_column_names:
         return data
     text_lists = {
@@ -147,7 +150,7 @@ def _llm_to_input(data: dict[str, Any], spec: InputSpec) -> object:
         if column.type == DataType.string and _is_text_list(data.get(str(column.name)))
     }
     row = {name: value[0] if name in text_lists else value for name, value in data.items()}
-    frame = to_frame(tables.from_records([row], what="the body"), spec)
+    frame = to_frame(_mapping_to_table(row, spec, "the body"), spec)
     return data if text_lists else frame
 
 

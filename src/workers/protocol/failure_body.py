@@ -1,0 +1,84 @@
+"""A failure as JSON of a bounded size: its texts may be a model's own, of any length and any characters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from operator import index
+from typing import TYPE_CHECKING
+
+import orjson
+
+from workers.protocol.messages import Failure, InputProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_BYTES = 2**18
+"""The size of one failure. As many as one frame can have are not larger than a frame may be."""
+_MAX_CHARS = {"kind": 20, "message": 4_000, "exception": 200, "text": 2_000, "log": 20_000}
+_MAX_NAME_CHARS = 200
+_MAX_REASON_CHARS = 500
+_MAX_DETAILS = 100
+_FEW_DETAILS = 5
+_MAX_ROW = 2**53
+_KINDS = frozenset({"input", "type", "answer", "model", "load"})
+
+
+def encode(failure: Failure) -> bytes:
+    """Return a failure as JSON. Its texts are shortened; a text, name or row of another type is left out."""
+    body = _encode(failure)
+    if len(body) > MAX_BYTES:
+        body = _encode(replace(failure, log="", details=tuple(failure.details)[:_FEW_DETAILS]))
+    return body
+
+
+def decode(body: bytes) -> Failure:
+    """Return the failure of a body. Raises ValueError, KeyError or TypeError if it is not valid."""
+    if len(body) > MAX_BYTES:
+        raise ValueError("a failure is too large")
+    fields = orjson.loads(body)
+    if not isinstance(fields, dict):
+        raise TypeError("a failure is not an object")
+    details = tuple(_decode_problem(*problem) for problem in fields.pop("details"))
+    are_texts = all(isinstance(fields[name], str) for name in _MAX_CHARS)
+    if not are_texts or fields["kind"] not in _KINDS:
+        raise ValueError("a failure is not valid")
+    return Failure(details=details, **fields)
+
+
+def to_text(value: object, max_chars: int) -> str:
+    """Return the start of a text that UTF-8 can encode: lone surrogates become question marks."""
+    text = str.__str__(value) if isinstance(value, str) else ""  # without a class that a model gave it
+    return text[:max_chars].encode("utf-8", "replace").decode()
+
+
+def _encode(failure: Failure) -> bytes:
+    fields: dict[str, object] = {
+        name: to_text(getattr(failure, name), max_chars) for name, max_chars in _MAX_CHARS.items()
+    }
+    return orjson.dumps({**fields, "details": list(_encode_problems(failure.details))})
+
+
+def _encode_problems(problems: tuple[InputProblem, ...]) -> Iterable[list[object]]:
+    for problem in tuple(problems)[:_MAX_DETAILS]:
+        column = None if problem.column is None else to_text(_name(problem.column), _MAX_NAME_CHARS)
+        yield [_encode_row(problem.row), column, to_text(problem.reason, _MAX_REASON_CHARS)]
+
+
+def _name(column: object) -> str:
+    """Return a column's name; pandas names them by integers, and by whatever else can be a key."""
+    return column if isinstance(column, str) else str(column)
+
+
+def _encode_row(row: object) -> int | None:
+    try:
+        number = index(row)  # type: ignore[arg-type] # TypeError: no number
+    except TypeError:
+        return None
+    return number if abs(number) <= _MAX_ROW else None
+
+
+def _decode_problem(row: object, column: object, reason: object) -> InputProblem:
+    if isinstance(row, int | None) and isinstance(column, str | None) and isinstance(reason, str):
+        return InputProblem(row, column, reason)
+    raise TypeError("an input problem is not valid")
