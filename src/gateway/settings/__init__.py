@@ -14,6 +14,7 @@ from gateway.settings.loader import (
     validate_settings,
 )
 from gateway.settings.schema import Settings
+from gateway.settings.service_links import find_service_links
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "SettingsError",
     "aliases",
     "env_names",
+    "find_service_links",
     "load",
     "read_environment",
     "validate_settings",
