@@ -1,4 +1,4 @@
-"""Proves that variables of Kubernetes' Services are told from settings, by their names and values."""
+"""Proves that variables of Kubernetes' Services are distinguished from settings by name and value."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_no_response_leads_out_of_the_prefix(gateway: Gateway, path: str) 
 async def stripping_proxy(gateway: Gateway, prefix: str) -> AsyncIterator[str]:
     """Run a proxy that serves the gateway below `prefix`, and nothing else; yield the URL of that."""
 
-    async def forward(request: web.Request) -> web.Response:
+    async def forward(request: web.BaseRequest) -> web.Response:
         if not request.raw_path.startswith(f"{prefix}/"):
             return web.Response(status=404, text="not below the prefix")
         path = request.raw_path.removeprefix(prefix)
