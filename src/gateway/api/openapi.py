@@ -28,6 +28,11 @@ def build_document() -> bytes:
     return orjson.dumps(document)
 
 
+def with_server(document: bytes, url: str) -> bytes:
+    """Return the document with the URL of its server, which may be relative to the document's own."""
+    return b'{"servers":%b,%b' % (orjson.dumps([{"url": url}]), document.removeprefix(b"{"))
+
+
 def _read_yaml(name: str) -> dict[str, Any]:
     text = resources.files("gateway.api").joinpath(name).read_bytes()
     document: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)

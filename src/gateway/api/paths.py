@@ -24,6 +24,15 @@ def get_model_name(request: web.Request) -> str:
     return name
 
 
+def get_relative_root(request: web.Request) -> str:
+    """Return the relative URL that leads from the request's URL to the gateway's root.
+
+    An absolute one would be wrong behind a proxy that serves the gateway below a prefix, and strips that.
+    """
+    folders = request.rel_url.raw_path.count("/") - 1
+    return "/".join([".."] * folders) or "."
+
+
 def _is_utf8(raw_path: str) -> bool:
     """Return whether a path's percent-encoded bytes are UTF-8; others stay encoded in `match_info`."""
     try:

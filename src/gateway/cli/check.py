@@ -22,9 +22,13 @@ from gateway.errors import (
     VersionNotServable,
 )
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
+from gateway.server.addresses import ListenError
+from gateway.server.listeners import open_listeners
 from gateway.settings import CurrentSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from gateway.domain.models import Model, ModelVersion
     from gateway.settings import Settings
 
@@ -59,9 +63,35 @@ class CheckResult:
 def run_checks(settings: Settings) -> int:
     """Print the result of every check; return 1 if one failed, else 0."""
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the results say it all
-    results = [_check_cache_folder(settings.cache_dir), *asyncio.run(_check_upstreams(settings))]
+    results = [
+        *_check_service_links(settings.service_links),
+        _check_addresses(settings.hosts),
+        _check_cache_folder(settings.cache_dir),
+        *asyncio.run(_check_upstreams(settings)),
+    ]
     sys.stdout.write("".join(f"{result}\n" for result in results))
     return 0 if all(result.ok for result in results) else 1
+
+
+def _check_service_links(names: Sequence[str]) -> Iterator[CheckResult]:
+    """Yield a result if Kubernetes has set variables that look like settings."""
+    if names:
+        text = f"ignored {len(names)} variables that Kubernetes set for Services: {', '.join(names)}"
+        fix = "set enableServiceLinks: false in the pod's spec"
+        yield CheckResult("settings", ok=True, text=text, fix=fix)
+
+
+def _check_addresses(hosts: Sequence[str]) -> CheckResult:
+    """Check that this machine has the addresses; on any port, because a gateway may be running."""
+    subject, text = "addresses", ", ".join(hosts)
+    try:
+        (listeners,) = open_listeners(hosts, 0, count=1)
+    except ListenError as error:
+        fix = "set GATEWAY_HOST to addresses of this machine" if error.misconfigured else ""
+        return CheckResult(subject, ok=False, text=str(error.strerror), fix=fix)
+    for listener in listeners:
+        listener.close()
+    return CheckResult(subject, ok=True, text=f"{text} can be listened on")
 
 
 def _check_cache_folder(folder: Path) -> CheckResult:

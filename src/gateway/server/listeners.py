@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from gateway.server.addresses import Address, ListenError, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,27 +19,59 @@ _KEEPALIVE_IDLE_SECONDS: Final = 30
 _KEEPALIVE_INTERVAL_SECONDS: Final = 10
 _KEEPALIVE_PROBES: Final = 3
 _USER_TIMEOUT_MILLISECONDS: Final = 90_000
+_ATTEMPTS_WITH_ANY_PORT: Final = 20
 
 
 def open_listeners(
-    host: str, port: int, *, count: int, keepalive_idle: int = _KEEPALIVE_IDLE_SECONDS
+    hosts: Sequence[str], port: int, *, count: int, keepalive_idle: int = _KEEPALIVE_IDLE_SECONDS
 ) -> list[list[socket.socket]]:
-    """Open `count` sets of listening sockets, each with one socket for every address of `host`.
+    """Open `count` sets of listening sockets, each with one socket for every address of `hosts`.
 
     The kernel spreads new connections over the sets. All listen on one port; the kernel chooses it if `port`
-    is 0. A silent client is probed after `keepalive_idle` seconds. Raise OSError if an address is in use.
+    is 0. A silent client is probed after `keepalive_idle` seconds. Raise ListenError if an address cannot be
+    listened on. A name may have addresses that this machine does not have, if it has another one.
     """
+    addresses = resolve(hosts)
+    attempts = _ATTEMPTS_WITH_ANY_PORT if port == 0 else 1
+    while True:
+        try:
+            return _open_sets(addresses, port, count=count, keepalive_idle=keepalive_idle)
+        except ListenError as error:  # a port that is free on one address may be in use on the next
+            attempts -= 1
+            if error.errno != errno.EADDRINUSE or not attempts:
+                raise
+
+
+def _open_sets(
+    addresses: Sequence[Address], port: int, *, count: int, keepalive_idle: int
+) -> list[list[socket.socket]]:
     sets: list[list[socket.socket]] = [[] for _ in range(count)]
+    served: set[str] = set()
+    missing: dict[str, ListenError] = {}
     with ExitStack() as undo:
-        for family, address in _resolve(host, port):
-            opened = _open_on_one_port(
-                family, (address[0], port, *address[2:]), count=count, keepalive_idle=keepalive_idle
-            )
+        for address in addresses:
+            try:
+                opened = _open_on_one_port(address, port, count=count, keepalive_idle=keepalive_idle)
+            except OSError as error:
+                failure = ListenError.from_os_error(error, host=address.host, port=port)
+                if not (address.is_from_name and failure.misconfigured):
+                    raise failure from error
+                missing[address.host] = failure
+                continue
+            served.add(address.host)
             for row, listener in zip(sets, opened, strict=True):
                 row.append(undo.enter_context(listener))
             port = opened[0].getsockname()[1]
+        for failure in (missing[host] for host in missing.keys() - served):
+            raise failure
         undo.pop_all()
     return sets
+
+
+def urls(sockets: Sequence[socket.socket]) -> list[str]:
+    """Return the base URLs that the sockets serve, in their order."""
+    names = [each.getsockname()[:2] for each in sockets]
+    return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in names]
 
 
 def has_pending_connections(sockets: Sequence[socket.socket]) -> bool:
@@ -54,39 +89,32 @@ def stop_listening(sockets: Sequence[socket.socket]) -> None:
             each.shutdown(socket.SHUT_RD)
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
-    """Return the addresses that asyncio listens on for `host`."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-
-
-def _open_on_one_port(
-    family: socket.AddressFamily, address: Any, *, count: int, keepalive_idle: int
-) -> list[socket.socket]:
+def _open_on_one_port(address: Address, port: int, *, count: int, keepalive_idle: int) -> list[socket.socket]:
     """Open `count` sockets on one address; the kernel chooses their port if it is 0."""
     if count == 1:
-        return [_open(family, address, shared=False, keepalive_idle=keepalive_idle)]
+        return [_open(address, port, shared=False, keepalive_idle=keepalive_idle)]
     # With SO_REUSEPORT from the start, two gateways of one user would share a port unnoticed. The claim
     # itself serves no clients: a socket that chose its own port loses it when it stops listening.
-    with ExitStack() as undo, _open(family, address, shared=False, keepalive_idle=keepalive_idle) as claim:
+    with ExitStack() as undo, _open(address, port, shared=False, keepalive_idle=keepalive_idle) as claim:
         claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = claim.getsockname()[1]
         opened = [
-            undo.enter_context(_open(family, claim.getsockname(), shared=True, keepalive_idle=keepalive_idle))
+            undo.enter_context(_open(address, port, shared=True, keepalive_idle=keepalive_idle))
             for _ in range(count)
         ]
         undo.pop_all()
     return opened
 
 
-def _open(family: socket.AddressFamily, address: Any, *, shared: bool, keepalive_idle: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def _open(address: Address, port: int, *, shared: bool, keepalive_idle: int) -> socket.socket:
+    listener = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if address.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not address.dual_stack))
         _enable_keepalive(listener, keepalive_idle)
-        listener.bind(address)
+        listener.bind(address.with_port(port))
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

@@ -21,8 +21,8 @@ from gateway.api.malformed import GatewayRunner
 from gateway.api.server_options import server_options
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
+from gateway.server import listeners
 from gateway.server.heartbeat import Heartbeat
-from gateway.server.listeners import BACKLOG
 from gateway.server.shutdown import GracefulShutdown
 from gateway.server.signals import SignalEvents
 from gateway.server.watchdog import SHUTDOWN_HUNG, Watchdog
@@ -164,12 +164,13 @@ class Server:
     async def _listen(self, runner: web.AppRunner) -> None:
         """Accept connections, and announce the address."""
         for listener in self._context.listeners:
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        address = _base_url(runner)
-        logger.info("Listening on %s", address, extra={"event": "listening", "address": address})
+            await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
+        urls = listeners.urls(self._context.listeners)
+        extra = {"event": "listening", "address": urls[0], "addresses": urls}
+        logger.info("Listening on %s", ", ".join(urls), extra=extra)
         _tune_gc()
         if self._context.announce is not None:
-            self._context.announce(address)
+            self._context.announce(urls[0])
 
     async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Serve until a signal, or until no worker can be started; drain, and return the exit status."""
@@ -239,8 +240,3 @@ def _tune_gc() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-
-
-def _base_url(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

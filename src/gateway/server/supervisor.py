@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from gateway.server import listeners, server
+from gateway.server.addresses import ListenError
 from gateway.server.process import GatewayProcess
 from gateway.server.process_slot import ProcessSlot
 from gateway.server.server import ProcessContext
@@ -33,7 +34,9 @@ logger = logging.getLogger(__name__)
 _EXIT_SECONDS: Final = 10.0  # for what a process does after its drain
 _HANG_SECONDS: Final = 30.0
 _HEARTBEAT_CHECKS: Final = 6  # within that time
-_PERMANENT_FAILURES: Final = (1, 2)  # it cannot listen; wrong settings, or a cache that cannot be used
+_EXIT_FAILURE: Final = 1  # it cannot listen
+_EXIT_MISCONFIGURED: Final = 2  # wrong settings, or a cache that cannot be used
+_PERMANENT_FAILURES: Final = (_EXIT_FAILURE, _EXIT_MISCONFIGURED)
 
 
 def run(
@@ -54,17 +57,12 @@ def run(
     if read_settings is not None:  # until a handler is installed, SIGHUP would end the process
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
+    _log_service_links(settings)
     try:
-        listener_sets = listeners.open_listeners(settings.host, settings.port, count=settings.processes)
-    except OSError as error:
-        logger.error(
-            "Cannot listen on %s port %d: %s",
-            settings.host,
-            settings.port,
-            error.strerror,
-            extra={"event": "listen_failed"},
-        )
-        return 1
+        listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
+    except ListenError as error:
+        logger.error("Cannot listen on %s", error.strerror, extra={"event": "listen_failed"})
+        return _EXIT_MISCONFIGURED if error.misconfigured else _EXIT_FAILURE
     if settings.processes == 1:
         context = ProcessContext(
             listeners=listener_sets[0],
@@ -80,6 +78,17 @@ def run(
         read_settings=read_settings,
         hang_seconds=hang_seconds,
     )
+
+
+def _log_service_links(settings: Settings) -> None:
+    if names := settings.service_links:
+        logger.warning(
+            "Ignored %d variables that Kubernetes set for Services, not this pod (%s): "
+            "set enableServiceLinks: false in its spec",
+            len(names),
+            ", ".join(names),
+            extra={"event": "service_links_ignored", "names": names},
+        )
 
 
 def _supervise(
@@ -237,11 +246,12 @@ class Supervisor:
         addresses = [slot.process.address for slot in self._slots if slot.process and slot.process.address]
         if not self._announced and len(addresses) == len(self._slots):
             self._announced = True
+            urls = listeners.urls(self._listener_sets[0])
             logger.info(
                 "All %d processes listen on %s",
                 len(addresses),
-                addresses[0],
-                extra={"event": "all_processes_listening", "address": addresses[0]},
+                ", ".join(urls),
+                extra={"event": "all_processes_listening", "address": urls[0], "addresses": urls},
             )
             if self._announce is not None:
                 self._announce(addresses[0])

@@ -15,6 +15,7 @@ from gateway.settings.loader import (
 )
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
+from gateway.settings.service_links import find_service_links
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SettingsError",
     "aliases",
     "env_names",
+    "find_service_links",
     "load",
     "read_environment",
     "validate_settings",

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
+from gateway.settings.service_links import find_service_links
 from gateway.settings.upstream import MlflowSettings, S3Settings
 
 if TYPE_CHECKING:
@@ -44,15 +45,23 @@ def load(
 
     An empty value counts as not set. Raise SettingsError with every unknown `GATEWAY_*` name, every invalid
     value, every line of `env_file` that cannot be parsed, and every problem that `extra_checks` reports of
-    the values.
+    the values. What Kubernetes sets for Services is left out, and named in `service_links`.
     """
     from_file, problems = _read_env_file(env_file)
     values = _merge(from_file, environ)
+    links = sorted(name for name in find_service_links(values) if name.startswith(ENV_PREFIX))
+    values = {name: value for name, value in values.items() if name not in links}
     problems += [*_unknown_names(values), *(extra_checks(values) if extra_checks is not None else ())]
     mlflow = _validate_group(MlflowSettings, values, problems=problems, nested={})
     s3 = _validate_group(S3Settings, values, problems=problems, nested={})
     access = _validate_group(ModelAccessSettings, values, problems=problems, nested={})
-    nested = {"mlflow": mlflow, "s3": s3, "model_access": access, "environment": values}
+    nested = {
+        "mlflow": mlflow,
+        "s3": s3,
+        "model_access": access,
+        "environment": values,
+        "service_links": tuple(links),
+    }
     settings = _validate_group(Settings, values, problems=problems, nested=nested)
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)
@@ -116,7 +125,10 @@ def _line_number(original: Original) -> int:
 
 
 def _merge(from_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in {**from_file, **environ}.items() if value != ""}
+    """Return both without empty values; `environ` wins, except by what Kubernetes sets for Services."""
+    unasked = {name: environ[name] for name in find_service_links(environ)}
+    chosen = {name: value for name, value in environ.items() if name not in unasked}
+    return {name: value for name, value in {**unasked, **from_file, **chosen}.items() if value != ""}
 
 
 def _unknown_names(values: Mapping[str, str]) -> Iterator[str]:

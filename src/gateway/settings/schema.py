@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
     ExpandedPath,
+    Hosts,
     NonNegativeSeconds,
     PinnedRefs,
     PositiveInt,
@@ -27,18 +28,21 @@ from workers.limits import Preload
 class Settings(SettingsGroup):
     """The gateway's own settings, with those of MLflow's and AWS's clients as parts.
 
-    `environment` has the names and values that the settings were read from.
+    `environment` has the names and values that the settings were read from. `service_links` names the
+    variables that Kubernetes set for Services, which are left out there.
     """
 
-    host: str = Field(
-        "127.0.0.1",
+    hosts: Hosts = Field(
+        ("127.0.0.1",),
         alias="GATEWAY_HOST",
-        min_length=1,
-        description="Address to listen on. 0.0.0.0 listens on all interfaces, as in the container image.",
+        description="Addresses or host names to listen on, comma-separated. 0.0.0.0 listens on all "
+        "interfaces, as in the container image; :: also, by IPv6 and IPv4. If an IPv4 address is listed "
+        "too, :: is IPv6 only.",
     )
     port: int = Field(
         8080,
-        alias="GATEWAY_PORT",
+        # The second name cannot be a service link, which would hide the port of the image's environment.
+        validation_alias=AliasChoices("GATEWAY_PORT", "GATEWAY_PORT_DEFAULT"),
         ge=0,
         le=65535,
         description="TCP port to listen on; 80 in the container image. 0: any free port.",
@@ -217,6 +221,7 @@ class Settings(SettingsGroup):
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
+    service_links: tuple[str, ...] = ()
 
     @property
     def loaded_models_per_process(self) -> int:

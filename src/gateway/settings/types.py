@@ -37,6 +37,16 @@ def _check_schemes(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _check_hosts(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not words:
+        raise ValueError("names no address")
+    hosts = [word[1:-1] if word.startswith("[") and word.endswith("]") else word for word in words]
+    for host in hosts:
+        if re.search(r"[\s/\[\]]", host) or host.count(":") == 1:
+            raise ValueError(f"{host!r} is not an address or a name without a port, which is GATEWAY_PORT")
+    return tuple(dict.fromkeys(hosts))
+
+
 def _check_absolute(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if not Path(word).is_absolute():
@@ -52,6 +62,7 @@ def default_cache_folder() -> Path:
 
 ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
+Hosts = Annotated[CommaSeparated, AfterValidator(_check_hosts)]
 UriSchemes = Annotated[CommaSeparated, AfterValidator(_check_schemes)]
 AbsoluteFolders = Annotated[CommaSeparated, AfterValidator(_check_absolute)]
 PinnedRefs = Annotated[tuple[refs.ModelRef, ...], BeforeValidator(_parse_pinned)]

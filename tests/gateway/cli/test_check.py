@@ -30,7 +30,8 @@ def run_check(url: str, cache: Path, **values: str) -> int:
 def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the server's version and the number of models, reads a file, and creates the cache folder."""
     assert run_check(demo.mlflow, tmp_path / "new") == 0
-    cache, mlflow, store = capsys.readouterr().out.splitlines()
+    addresses, cache, mlflow, store = capsys.readouterr().out.splitlines()
+    assert addresses.split() == ["addresses", "OK", "127.0.0.1", "can", "be", "listened", "on"]
     assert cache.split()[:3] == ["cache", "folder", "OK"]
     assert "version 3." in mlflow
     assert "3 models" in mlflow
@@ -55,6 +56,20 @@ def test_nothing_but_the_results_is_printed(tmp_path: Path) -> None:
     extra = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CACHE_DIR": str(tmp_path)}
     done = gateway("check", cwd=tmp_path, extra=extra)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_service_links_and_a_foreign_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Variables of Kubernetes are no failure, but have a fix; an address of another machine is one."""
+    links = {"GATEWAY_PORT": "tcp://10.0.0.1:80", "GATEWAY_HOST": "192.0.2.250"}
+    assert run_check("http://127.0.0.1:9", tmp_path, **links) == 1
+    output = capsys.readouterr().out
+    assert (
+        "settings         OK      ignored 1 variables that Kubernetes set for Services: GATEWAY_PORT"
+        in output
+    )
+    assert "fix: set enableServiceLinks: false" in output
+    assert "addresses        failed  192.0.2.250: GATEWAY_HOST names an address" in output
+    assert "fix: set GATEWAY_HOST" in output
 
 
 def test_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def test_a_process_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> N
 
 def test_clients_do_not_wait_for_a_process_that_starts_late() -> None:
     """After a delay of more than half a second its sockets do not listen: other processes get the clients."""
-    ((listener,),) = listeners.open_listeners("127.0.0.1", 0, count=1)
+    ((listener,),) = listeners.open_listeners(["127.0.0.1"], 0, count=1)
     with listener:
         slot = ProcessSlot(1, [listener])
         listening = []

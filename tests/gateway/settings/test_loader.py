@@ -16,7 +16,7 @@ PINS = "wine@champion, forest/2"
 def test_defaults_are_the_documented_ones() -> None:
     """If nothing is set: loopback, port 8080, and the documented limits."""
     loaded = settings.load({})
-    assert (loaded.host, loaded.port) == ("127.0.0.1", 8080)
+    assert (loaded.hosts, loaded.port) == (("127.0.0.1",), 8080)
     assert (loaded.workers_per_model, loaded.max_loaded_models, loaded.idle_seconds) == (1, 20, 900)
     assert (loaded.processes, loaded.preload) == (1, "full")
     assert (loaded.cache_max_bytes, loaded.max_body_bytes) == (20 * 2**30, 64 * 2**20)
@@ -35,7 +35,7 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("GATEWAY_PORT=1\nGATEWAY_HOST=0.0.0.0\nGATEWAY_MAX_QUEUE=\n# GATEWAY_IDLE_SECONDS=3\n")
     loaded = settings.load({"GATEWAY_PORT": "2", "GATEWAY_LOG_LEVEL": ""}, env_file=file)
-    assert (loaded.port, loaded.host, loaded.max_queue) == (2, "0.0.0.0", 1024)  # noqa: S104 - never listened on here
+    assert (loaded.port, loaded.hosts, loaded.max_queue) == (2, ("0.0.0.0",), 1024)  # noqa: S104 - never listened on here
     assert (loaded.log_level, loaded.idle_seconds) == ("info", 900)
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
 def test_names_of_other_programs_are_ignored() -> None:
     """`port` or `host` in the environment belong to other programs; so does an unknown MLflow name."""
     loaded = settings.load({"port": "1", "host": "example", "environment": "x", "MLFLOW_FUTURE": "1"})
-    assert (loaded.port, loaded.host) == (8080, "127.0.0.1")
+    assert (loaded.port, loaded.hosts) == (8080, ("127.0.0.1",))
 
 
 def test_pinned_models_are_parsed() -> None:
@@ -159,6 +159,36 @@ def test_several_processes_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.load({"GATEWAY_PROCESSES": "1"}).processes == 1
     with pytest.raises(settings.SettingsError, match="only Linux spreads connections"):
         settings.load({"GATEWAY_PROCESSES": "2"})
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("::", ("::",)),
+        (" 127.0.0.1 , ::1,127.0.0.1 ", ("127.0.0.1", "::1")),
+        ("[::1],localhost", ("::1", "localhost")),
+    ],
+)
+def test_several_hosts(text: str, hosts: tuple[str, ...]) -> None:
+    """They are comma-separated, each counts once, and an IPv6 address may have its brackets."""
+    assert settings.load({"GATEWAY_HOST": text}).hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "text", [",", "127.0.0.1:80", "[::1]:80", "http://127.0.0.1", "127.0.0.1 ::1", "localhost:http", "[::1"]
+)
+def test_what_is_no_host(text: str) -> None:
+    """A port, a URL, a list without commas."""
+    with pytest.raises(settings.SettingsError, match=r"^GATEWAY_HOST: "):
+        settings.load({"GATEWAY_HOST": text})
+
+
+def test_the_second_name_of_the_port() -> None:
+    """It is read if the first one is not set, or is a service link."""
+    image = {"GATEWAY_PORT_DEFAULT": "80"}
+    assert settings.load(image).port == 80
+    assert settings.load({**image, "GATEWAY_PORT": "tcp://10.0.0.1:9000"}).port == 80
+    assert settings.load({**image, "GATEWAY_PORT": "81"}).port == 81
 
 
 def test_files_need_a_root() -> None:

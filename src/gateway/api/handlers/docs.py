@@ -10,6 +10,8 @@ from typing import Final
 from aiohttp import web
 
 from gateway.api.keys import COMPONENTS
+from gateway.api.openapi import with_server
+from gateway.api.paths import get_relative_root
 from gateway.errors import NotFound
 
 _PAGE_FOLDER: Final = Path(__file__).parents[1] / "docs_page"
@@ -28,7 +30,8 @@ _SECURITY_HEADERS: Final = {
 
 async def openapi(request: web.Request) -> web.Response:
     """GET /openapi.json: the OpenAPI 3.1 document of all routes."""
-    return web.Response(body=request.app[COMPONENTS].openapi, content_type="application/json")
+    body = with_server(request.app[COMPONENTS].openapi, get_relative_root(request))
+    return web.Response(body=body, content_type="application/json")
 
 
 async def page(request: web.Request) -> web.Response:

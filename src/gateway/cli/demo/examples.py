@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 WINE = {"alcohol": 13.2, "flavanoids": 2.8, "color_intensity": 4.4, "proline": 1050}
@@ -27,7 +28,7 @@ def example_calls(base: str) -> list[tuple[str, str]]:
 
 
 def _get(url: str) -> str:
-    return f"curl -s {url}"
+    return f"curl -s {shlex.quote(url)}"  # a shell may take the brackets of an IPv6 address as a pattern
 
 
 def _post(url: str, row: dict[str, Any]) -> str:

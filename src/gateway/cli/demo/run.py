@@ -100,11 +100,14 @@ def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -
     own = {name: value for name, value in values.items() if not name.startswith("MLFLOW_")}
     own.setdefault("GATEWAY_CACHE_DIR", str(folder.path / "cache"))
     own.setdefault("GATEWAY_GRACE_SECONDS", "0")  # no load balancer is in front
-    own.setdefault("GATEWAY_PORT", str(DEFAULT_PORT if server.is_free(DEFAULT_PORT) else 0))
+    if "GATEWAY_PORT" not in own.keys() - settings.find_service_links(own):
+        own["GATEWAY_PORT"] = str(DEFAULT_PORT if server.is_free(DEFAULT_PORT) else 0)
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
 def _print_ready(base: str, *, url: str, steps: ProgressSteps) -> None:
+    # An address of all interfaces is none to connect to, except on some systems.
+    base = base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//localhost:")
     steps.report(f"ready: the gateway at {base}, MLflow at {url}")
     calls = "".join(f"\n# {text}\n{line}\n" for text, line in example_calls(base))
     sys.stdout.write(f"{calls}\nRead and try every call in a browser: {base}/docs\nTo stop: Ctrl-C\n")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import RawTestServer
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # its stubs would serve this test alone
 from openapi_spec_validator import validate
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.gateways import Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -74,6 +81,54 @@ async def test_responses_are_as_described(gateway: Gateway) -> None:
         schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
         async with gateway.get(path) as answer:
             Draft202012Validator(schema).validate(await answer.json())
+
+
+@pytest.mark.parametrize("prefix", ["", "/ml", "/ml/gateway"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/openapi.json", "/openapi.json/"])
+async def test_behind_a_proxy_that_strips_a_prefix(gateway: Gateway, prefix: str, path: str) -> None:
+    """The page leads to the document, and that to every route, all below the prefix."""
+    async with stripping_proxy(gateway, prefix) as root:
+        url = f"{root}{path}"
+        async with ClientSession() as client:
+            if path.startswith("/docs"):
+                page = await read(client, url)
+                (link,) = re.findall(r'data-document="([^"]+)"', page.decode())
+                url = urljoin(url, link)
+            (server,) = json.loads(await read(client, url))["servers"]
+            assert not urlsplit(server["url"]).netloc
+            base = urljoin(url, server["url"])
+            assert base == f"{root}/"
+            assert json.loads(await read(client, base.rstrip("/") + "/health/live")) == {"live": True}
+
+
+@pytest.mark.parametrize("path", ["/model/", "/model/api-sums/", "/health/live/", "/v2/", "/docs/"])
+async def test_no_response_leads_out_of_the_prefix(gateway: Gateway, path: str) -> None:
+    """A slash at the end is no redirect, and no header has a URL."""
+    async with gateway.get(path, allow_redirects=False) as answer:
+        assert answer.status == 200
+        assert not answer.headers.keys() & {"Location", "Content-Location", "Link", "Refresh"}
+
+
+@asynccontextmanager
+async def stripping_proxy(gateway: Gateway, prefix: str) -> AsyncIterator[str]:
+    """Run a proxy that serves the gateway below `prefix`, and nothing else; yield the URL of that."""
+
+    async def forward(request: web.BaseRequest) -> web.Response:
+        if not request.raw_path.startswith(f"{prefix}/"):
+            return web.Response(status=404, text="not below the prefix")
+        path = request.raw_path.removeprefix(prefix)
+        async with gateway.request(request.method, path, data=await request.read()) as answer:
+            body = await answer.read()
+            return web.Response(status=answer.status, body=body, content_type=answer.content_type)
+
+    async with RawTestServer(forward) as server:
+        yield str(server.make_url(prefix or "/")).rstrip("/")
+
+
+async def read(client: ClientSession, url: str) -> bytes:
+    async with client.get(url) as answer:
+        assert answer.status == 200, url
+        return await answer.read()
 
 
 @pytest.mark.parametrize(("path", "base"), [("/docs", ""), ("/docs/", "../")])

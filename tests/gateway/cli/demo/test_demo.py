@@ -54,6 +54,22 @@ def test_data_is_in_its_folder(demo: Demo) -> None:
     assert [entry.name for entry in demo.folder.parent.iterdir()] == ["demo-data"]
 
 
+@pytest.mark.slow
+def test_beside_a_service_named_gateway(demo: Demo, tmp_path: Path) -> None:
+    """What Kubernetes sets is not the port; on all interfaces, the printed calls name an address to call."""
+    shutil.copytree(demo.folder, tmp_path / "demo-data")
+    extra = {"GATEWAY_PORT": "tcp://10.0.0.1:80", "MLFLOW_PORT": "tcp://10.0.0.2:80", "GATEWAY_HOST": "::"}
+    extra["GATEWAY_PRELOAD"] = "none"
+    with running("demo", "--mlflow-port", "0", cwd=tmp_path, extra=extra) as command:
+        base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
+        command.wait_for("To stop: ")
+        assert base.startswith("http://localhost:")
+        line = example_calls(base)[0][1]
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+        assert '"wine"' in done.stdout
+        assert command.end() == 0
+
+
 def test_one_demo_per_folder(demo: Demo) -> None:
     """A second demo in the same folder does not start, and says what to do."""
     done = gateway("demo", "--folder", str(demo.folder), cwd=demo.folder.parent)
