@@ -41,12 +41,16 @@ def create_experiment(server: MlflowServer, *, runs: int) -> tuple[str, list[str
     return name, [create_run(server, experiment_id, start=number)["run_id"] for number in range(1, runs + 1)]
 
 
-def create_run(server: MlflowServer, experiment_id: str, *, start: int = 1) -> dict[str, Any]:
+def create_run(
+    server: MlflowServer, experiment_id: str, *, start: int = 1, **metrics: float
+) -> dict[str, Any]:
     """Create a finished run that has a model; return MLflow's record of it."""
     body = {"experiment_id": experiment_id, "start_time": 1_700_000_000_000 + start}
     info: dict[str, Any] = server.call("runs/create", body)["run"]["info"]
     tag = {"run_id": info["run_id"], "key": "mlflow.log-model.history", "value": _HISTORY}
     server.call("runs/set-tag", tag)
+    for key, value in metrics.items():
+        log_metric(server, info["run_id"], key, value)
     server.call("runs/update", {"run_id": info["run_id"], "status": "FINISHED"})
     return info
 
