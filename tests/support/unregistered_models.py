@@ -1,7 +1,7 @@
 """Log models that no registry knows, by the means that MLflow's client has. A script; it prints their ids.
 
-api-unregistered  an experiment: one run with a model that `log_artifacts` saved (a + b, times 7), and one model
-                  logged without a run (a + b, times 8)
+api-unregistered  an experiment: one run with a model that `log_artifacts` saved (a + b, times 7), and one
+                  model logged without a run (a + b, times 8)
 """
 
 from __future__ import annotations

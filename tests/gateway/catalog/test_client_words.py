@@ -1,4 +1,4 @@
-"""Proves that MLflow's rejection of a client's words is told as the client's error."""
+"""Proves that words of a client that MLflow rejects are an error of the client, not of MLflow."""
 
 from __future__ import annotations
 

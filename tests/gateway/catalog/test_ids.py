@@ -61,7 +61,9 @@ async def test_a_model_without_a_run(writable_catalog: Catalog, mlflow_server: M
     page = await writable_catalog.list_models(max_results=10, page_token=None, name_contains=name)
     assert [(each.name, each.latest) for each in page.models] == [(name, None)]
     for selector in (Latest(), Best()):
-        with pytest.raises(NotFound, match="has no version. A model logged without a run is reached by its id"):
+        with pytest.raises(
+            NotFound, match=r"has no version\. A model logged without a run is reached by its id"
+        ):
             await writable_catalog.resolve(ModelRef(name, selector))
 
 
@@ -129,7 +131,7 @@ async def test_an_id_must_belong_to_the_name(writable_catalog: Catalog, mlflow_s
     registered = unique_name("model")
     mlflow_server.call("registered-models/create", {"name": registered})
     create_model_version(mlflow_server, registered, model)
-    strangers = [
+    strangers: list[tuple[str, ModelId | RunId]] = [
         (name, ModelId(model["model_id"])),
         (other, RunId(run_id)),
         (registered, RunId(run_id)),

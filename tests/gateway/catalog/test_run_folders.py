@@ -43,9 +43,7 @@ class Saved:
     def run(self, *paths: str, status: str = "FINISHED", **metrics: float) -> str:
         """Create a run with files at `paths`; return its id."""
         self._runs += 1
-        info = create_plain_run(
-            self._server, self.experiment_id, start=self._runs, status=status, **metrics
-        )
+        info = create_plain_run(self._server, self.experiment_id, start=self._runs, status=status, **metrics)
         for path in paths:
             put_artifact(self._server, f"{info['artifact_uri']}/{path}")
         return str(info["run_id"])
@@ -111,7 +109,7 @@ async def test_no_model_among_the_artifacts(
     with pytest.raises(VersionNotServable, match="has no model"):
         await writable_catalog.resolve(saved.ref(Number(1)))
     for selector in (Latest(), Best()):
-        with pytest.raises(VersionNotServable, match="No version of .* is READY"):
+        with pytest.raises(VersionNotServable, match=r"No version of .* is READY"):
             await writable_catalog.resolve(saved.ref(selector))
 
 
@@ -160,7 +158,9 @@ async def test_a_model_that_is_saved_later_is_found(mlflow_server: MlflowServer,
         async with MlflowClient(settings.mlflow) as client:
             folders = RunFolders(client, absent_seconds=0, found_seconds=0)
             assert await folders.find(run_id) == ""
-            put_artifact(mlflow_server, f"mlflow-artifacts:/{saved.experiment_id}/{run_id}/artifacts/m/MLmodel")
+            put_artifact(
+                mlflow_server, f"mlflow-artifacts:/{saved.experiment_id}/{run_id}/artifacts/m/MLmodel"
+            )
             assert await folders.find(run_id) == folders.known(run_id) == f"runs:/{run_id}/m"
             proxy.fault = "away"
             assert await folders.find(run_id) == f"runs:/{run_id}/m"
@@ -195,9 +195,7 @@ async def test_latest_and_best_find_saved_models(mlflow_server: MlflowServer, sa
         assert [version.status for version in details.versions][-3:] == ["READY", "FINISHED", "READY"]
 
 
-async def test_a_known_model_wins_over_worse_saved_ones(
-    mlflow_server: MlflowServer, saved: Saved
-) -> None:
+async def test_a_known_model_wins_over_worse_saved_ones(mlflow_server: MlflowServer, saved: Saved) -> None:
     """Artifacts are listed only of runs that would be chosen if they had a model."""
     saved.run("model/MLmodel", rmse=0.9)
     saved.run("model/MLmodel", rmse=0.2)
