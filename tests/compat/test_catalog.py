@@ -10,10 +10,11 @@ import pytest
 from gateway.catalog import Catalog
 from gateway.catalog.locations import resolve_uri
 from gateway.domain.models import BestChoice
-from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
-from gateway.errors import ArtifactsNotFound, VersionNotServable
+from gateway.domain.refs import Alias, Best, Latest, ModelId, ModelRef, Number, RunId
+from gateway.errors import ArtifactsNotFound, NotFound, VersionNotServable
 from gateway.mlflow_client import EndpointNotFound, MlflowClient
 from gateway.settings import CurrentSettings, load
+from tests.support.mlflow_records import create_empty_experiment, create_plain_run, put_artifact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,3 +120,27 @@ async def test_a_model_of_mlflow_3_is_gone(client: MlflowClient) -> None:
     """A source copied from a newer server leads nowhere here."""
     with pytest.raises(ArtifactsNotFound):
         await resolve_uri(client, "models:/m-0123456789abcdef")
+
+
+async def test_ids_of_runs_and_of_no_model(catalog: Catalog, ids: Any) -> None:
+    """A run's id stands where its number does; no model has an id, and none is logged without a run."""
+    run_ids = ids["forest"]["runs"]
+    by_id = (await catalog.resolve(ModelRef("forest", RunId(run_ids[0])))).version
+    assert by_id.key == (await catalog.resolve(ModelRef("forest", Number(1)))).version.key
+    found = (await catalog.resolve(ModelRef("wine", RunId(ids["wine"]["runs"][1])))).version
+    assert found.version == "2"
+    for name in ("forest", "wine"):
+        with pytest.raises(NotFound, match="this id"):
+            await catalog.resolve(ModelRef(name, ModelId("m-0123456789abcdef")))
+    assert (await catalog.get_model("forest")).without_run == ()
+
+
+async def test_a_model_among_a_runs_artifacts(
+    catalog: Catalog, mlflow2_server: MlflowServer, ids: Any
+) -> None:
+    """MLflow 2 has no record of a model that `log_artifacts` saved either."""
+    name, experiment_id = create_empty_experiment(mlflow2_server)
+    run = create_plain_run(mlflow2_server, experiment_id)
+    put_artifact(mlflow2_server, f"{run['artifact_uri']}/model/MLmodel")
+    version = (await catalog.resolve(ModelRef(name, Latest()))).version
+    assert (version.version, version.uri) == ("1", f"runs:/{run['run_id']}/model")

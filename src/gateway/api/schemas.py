@@ -40,7 +40,12 @@ def model_json(model: Model) -> JsonObject:
 def model_details_json(details: ModelDetails) -> JsonObject:
     """Return a model with its versions, newest first."""
     versions = [version_json(version) for version in details.versions]
-    return {**model_json(details.model), "best": _best_json(details.best), "versions": versions}
+    document = {**model_json(details.model), "best": _best_json(details.best), "versions": versions}
+    if details.model.source == "experiment":
+        document["models_without_run"] = [
+            {**version_json(version), "logged_name": version.logged_name} for version in details.without_run
+        ]
+    return document
 
 
 def version_json(version: ModelVersion) -> JsonObject:

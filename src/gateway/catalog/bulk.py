@@ -10,9 +10,9 @@ from gateway.errors import NotFound
 from gateway.mlflow_client import EndpointNotFound, RequestRejected, all_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from gateway.mlflow_client import LoggedModel, MlflowClient, Page, Run, Version
+    from gateway.mlflow_client import LoggedModel, MlflowClient, Page, Run
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -93,28 +93,6 @@ async def _search_logged_models_by_id(
         # The search of early MLflow 3 servers does not support IN: the caller fetches one by one.
         return {}
     return {model.model_id: model for models in found for model in models or ()}
-
-
-async def version_metrics(
-    client: MlflowClient, versions: Sequence[Version]
-) -> dict[str, Mapping[str, float]]:
-    """Return the metrics of registered versions, keyed by version number.
-
-    A metric of the logged model takes precedence over the same metric of its run. The run's other
-    metrics are included, because MLflow links only metrics logged before the model to it. They are
-    left out if the run has several models.
-    """
-    runs = await runs_by_id(client, (version.run_id for version in versions))
-    experiment_ids = {run.experiment_id for run in runs.values()}
-    logged = await logged_models_by_id(client, (version.model_id for version in versions), experiment_ids)
-    found: dict[str, Mapping[str, float]] = {}
-    for version in versions:
-        run, model = runs.get(version.run_id), logged.get(version.model_id)
-        own = model.metrics if model is not None else {}
-        run_is_shared = run is not None and len(run.outputs) > 1
-        others = run.metrics if run is not None and not (own and run_is_shared) else {}
-        found[version.version] = {**others, **own}
-    return found
 
 
 async def gather_bounded(call: Callable[[A], Awaitable[T]], arguments: Sequence[A]) -> list[T | None]:

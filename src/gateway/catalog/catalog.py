@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -10,15 +9,17 @@ from typing import TYPE_CHECKING, Final
 from gateway.catalog import best, listing, locations
 from gateway.catalog.availability import UpstreamAvailability
 from gateway.catalog.cache import StaleLog, StaleWhileRevalidateCache
+from gateway.catalog.metrics import MetricReader
+from gateway.catalog.readers import Readers
+from gateway.catalog.run_folders import RunFolders
 from gateway.catalog.run_reader import RunReader
 from gateway.catalog.sources import VersionSource, find_source
-from gateway.catalog.versions import READY, require_artifacts, require_ready
+from gateway.catalog.versions import require_artifacts, require_ready
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.domain.models import BestChoice, ModelDetails, Resolution, RunDetails
-from gateway.domain.refs import Alias, Best, Latest, ModelRef, Number
+from gateway.domain.refs import Alias, Best, Latest, ModelId, ModelRef, Number, RunId
 from gateway.errors import (
     BadUpstreamResponse,
-    BestMetricUndecided,
     NotFound,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -28,7 +29,7 @@ from gateway.mlflow_client import RequestRejected
 from workers.metrics import Counters, CounterSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from gateway.domain.models import ModelPage, ModelVersion
@@ -50,7 +51,8 @@ class Catalog:
         self._client = client
         self._settings = settings
         # Two readers, so that resolving a version never waits for a list of models.
-        self._run_reader, self._listing_run_reader = RunReader(client), RunReader(client)
+        self._readers = Readers(RunReader(client), MetricReader(client), RunFolders(client))
+        self._listing_readers = replace(self._readers, runs=RunReader(client))
         self._model_flight: SingleFlight[str] = SingleFlight()
         self._counters = counters or Counters()
         self._stale_log = StaleLog()
@@ -100,7 +102,7 @@ class Catalog:
         with self._mlflow_call():
             return await listing.list_models(
                 self._client,
-                runs=self._listing_run_reader,
+                readers=self._listing_readers,
                 max_results=max_results,
                 page_token=page_token,
                 name_contains=name_contains,
@@ -115,14 +117,15 @@ class Catalog:
 
     async def _get_model(self, name: str) -> ModelDetails:
         with self._mlflow_call():
-            source = await find_source(self._client, name, runs=self._listing_run_reader)
-            versions = await source.list_versions()
-        return await asyncio.to_thread(_build_details, source, versions, self._preferences(source))
+            source = await find_source(self._client, name, readers=self._listing_readers)
+            return await source.describe(self._preferences(source))
 
     async def get_version(self, ref: ModelRef) -> ModelVersion:
         """Return the version that `ref` resolves to, whatever its status, with aliases and metrics."""
         with self._mlflow_call():
-            source = await find_source(self._client, ref.name, runs=self._listing_run_reader)
+            source = await find_source(self._client, ref.name, readers=self._listing_readers)
+            if isinstance(ref.selector, ModelId | RunId):
+                return await source.get_by_id(ref.selector, metrics=True)
             number = await self._resolve_number(source, ref)
             return await source.get_version(number, metrics=True)
 
@@ -159,8 +162,9 @@ class Catalog:
         """Cancel the running lookups; leave the MLflow client open."""
         await self._cache.close()
         await self._model_flight.close()
-        for runs in (self._run_reader, self._listing_run_reader):
-            await runs.close()
+        await self._readers.folders.close()
+        for readers in (self._readers, self._listing_readers):
+            await readers.runs.close()
 
     @contextmanager
     def _mlflow_call(self) -> Iterator[None]:
@@ -180,12 +184,14 @@ class Catalog:
 
     async def _resolve_upstream(self, ref: ModelRef) -> Resolution:
         with self._mlflow_call():
-            source = await find_source(self._client, ref.name, runs=self._run_reader)
+            source = await find_source(self._client, ref.name, readers=self._readers)
             if isinstance(ref.selector, Best):
                 choice, version = await self._resolve_best(source, ref.selector)
                 return Resolution(require_ready(version), choice)
             if isinstance(ref.selector, Latest):
                 return Resolution(require_ready(await self._resolve_latest(source)))
+            if isinstance(ref.selector, ModelId | RunId):
+                return Resolution(require_ready(await source.get_by_id(ref.selector)))
             return Resolution(
                 require_ready(await source.get_version(await self._resolve_number(source, ref)))
             )
@@ -197,46 +203,29 @@ class Catalog:
             return _resolve_alias(source, ref.selector.name)
         if isinstance(ref.selector, Latest):
             return (await self._resolve_latest(source)).version
-        choice, _ = await self._resolve_best(source, ref.selector)
-        return choice.version
+        if isinstance(ref.selector, Best):
+            return (await self._choose_best(source, ref.selector)).version
+        raise AssertionError  # an id has no number
 
     async def _resolve_latest(self, source: VersionSource) -> ModelVersion:
         version = await source.latest_ready()
         if version is None:
-            raise await _no_ready_version_error(source)
+            raise VersionNotServable(await source.no_ready_version_message())
         return version
 
     async def _resolve_best(self, source: VersionSource, selector: Best) -> tuple[BestChoice, ModelVersion]:
-        extremes = await source.extremes()
-        if extremes is None:
-            raise await _no_ready_version_error(source)
-        choice = best.choose_from_extremes(extremes, selector, preferences=self._preferences(source))
+        choice = await self._choose_best(source, selector)
         return choice, await source.get_version(choice.version, metrics=True)
+
+    async def _choose_best(self, source: VersionSource, selector: Best) -> BestChoice:
+        choice = await source.best(selector, self._preferences(source))
+        if choice is None:
+            raise VersionNotServable(await source.no_ready_version_message())
+        return choice
 
     def _preferences(self, source: VersionSource) -> tuple[best.Preference, best.Preference]:
         settings = self._settings.value
         return source.preference, best.Preference(settings.best_metric, settings.best_order)
-
-
-def _build_details(
-    source: VersionSource, versions: list[ModelVersion], preferences: Iterable[best.Preference]
-) -> ModelDetails:
-    ready = _ready_versions(versions)
-    try:
-        choice = best.choose_from_versions(ready, Best(), preferences=preferences) if ready else None
-    except BestMetricUndecided:
-        choice = None
-    return ModelDetails(source.to_model(ready[0].version if ready else None), tuple(versions), choice)
-
-
-def _ready_versions(versions: list[ModelVersion]) -> list[ModelVersion]:
-    return [version for version in versions if version.status == READY and version.uri]
-
-
-async def _no_ready_version_error(source: VersionSource) -> NotFound | VersionNotServable:
-    if await source.has_versions():
-        return VersionNotServable(f"No version of {source.name!r} is READY.")
-    return NotFound(f"{source.name!r} has no version.")
 
 
 def _validate_number(source: VersionSource, number: int) -> str:

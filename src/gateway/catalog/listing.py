@@ -5,11 +5,12 @@ from __future__ import annotations
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from gateway.catalog import bulk, filters
+from gateway.catalog import bulk, client_words, filters
+from gateway.catalog.client_words import is_possible_token, is_storable
 from gateway.catalog.experiments import experiment_to_model
+from gateway.catalog.logged_models import models_without_run
 from gateway.catalog.registered_models import RegisteredModelSource
 from gateway.catalog.versions import is_prompt
 from gateway.domain.models import ModelPage
@@ -19,6 +20,7 @@ from gateway.mlflow_client import RequestRejected, all_pages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.catalog.readers import Readers
     from gateway.catalog.run_index import RunIndex
     from gateway.catalog.run_reader import RunReader
     from gateway.domain.models import Model
@@ -30,6 +32,7 @@ _STAGES: dict[str, Stage] = {"registry": "registry", "experiment": "experiment"}
 _MAX_PAGES = 10
 _PAGE_SIZE = 1000
 _WRONG_PAGE = "page_token was not issued by this server."
+_WRONG_FILTER = "MLflow cannot search for this filter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +55,37 @@ class PageToken:
             stage, _, token = urlsafe_b64decode(text.encode("ascii")).decode().partition("\n")
         except (binascii.Error, ValueError):
             stage, token = "", ""
-        if stage not in _STAGES:
+        if stage not in _STAGES or not is_possible_token(token):
             raise BadRequest(_WRONG_PAGE)
         return cls(_STAGES[stage], token)
 
 
 async def list_models(
-    client: MlflowClient, *, runs: RunReader, max_results: int, page_token: str | None, name_contains: str
+    client: MlflowClient, *, readers: Readers, max_results: int, page_token: str | None, name_contains: str
 ) -> ModelPage:
     """Return at most `max_results` models whose name contains `name_contains`, starting at `page_token`.
 
     `latest` of an experiment with too many runs is None.
     """
     position: PageToken | None = PageToken.decode(page_token)
+    if not is_storable(name_contains):
+        return ModelPage(())
     models: list[Model] = []
     for _ in range(_MAX_PAGES):
         if position is None or len(models) >= max_results:
             break
         current = position
-        list_page = _list_registered if current.stage == "registry" else partial(_list_experiments, runs=runs)
+        list_page = _list_registered if current.stage == "registry" else _list_experiments
         try:
             found, position = await list_page(
-                client, current.mlflow_token, limit=max_results - len(models), contains=name_contains
+                client,
+                current.mlflow_token,
+                limit=max_results - len(models),
+                contains=name_contains,
+                readers=readers,
             )
         except RequestRejected as error:
-            if page_token and error.code == "INVALID_PARAMETER_VALUE":
-                raise BadRequest(_WRONG_PAGE) from error
+            await _blame_client(client, error, page_token=page_token, name_contains=name_contains)
             raise
         models += found
         if position == current:
@@ -85,37 +93,53 @@ async def list_models(
     return ModelPage(tuple(models), position.encode() if position else None)
 
 
+async def _blame_client(
+    client: MlflowClient, error: RequestRejected, *, page_token: str | None, name_contains: str
+) -> None:
+    """Raise BadRequest if MLflow rejected the client's page token or filter."""
+    if not page_token and not name_contains:
+        return
+    if await client_words.are_at_fault(error, lambda: client.search_registered_models(max_results=1)):
+        raise BadRequest(_WRONG_PAGE if page_token else _WRONG_FILTER) from error
+
+
 async def _list_registered(
-    client: MlflowClient, token: str, *, limit: int, contains: str
+    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers
 ) -> tuple[list[Model], PageToken | None]:
     found = await client.search_registered_models(
         filters.name_contains(contains), max_results=limit, token=token
     )
     records = [record for record in found.items if contains in record.name and not is_prompt(record.tags)]
     models = await bulk.gather_bounded(
-        lambda record: RegisteredModelSource(client, record).to_model_with_latest(), records
+        lambda record: RegisteredModelSource(client, record, readers=readers).to_model_with_latest(), records
     )
     next_position = PageToken("registry", found.token) if found.token else PageToken("experiment")
     return [model for model in models if model is not None], next_position
 
 
 async def _list_experiments(
-    client: MlflowClient, token: str, *, limit: int, contains: str, runs: RunReader
+    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers
 ) -> tuple[list[Model], PageToken | None]:
     found = await client.search_experiments(filters.name_contains(contains), max_results=limit, token=token)
     records = [record for record in found.items if contains in record.name]
     registered = await _registered_names(client, contains) if records else frozenset()
     experiments = [record for record in records if record.name not in registered]
-    models = await _experiments_with_runs(runs, experiments)
+    models = await _experiments_with_models(client, experiments, readers.runs)
     return models, PageToken("experiment", found.token) if found.token else None
 
 
-async def _experiments_with_runs(runs: RunReader, experiments: Sequence[Experiment]) -> list[Model]:
-    indexes = await runs.read_indexes([experiment.experiment_id for experiment in experiments])
+async def _experiments_with_models(
+    client: MlflowClient, experiments: Sequence[Experiment], runs: RunReader
+) -> list[Model]:
+    """Return the experiments that have runs, or logged models without a run."""
+    ids = [experiment.experiment_id for experiment in experiments]
+    indexes = await runs.read_indexes(ids)
+    rest = [experiment_id for experiment_id in ids if experiment_id not in indexes]
+    others = {model.experiment_id for model in await models_without_run(client, rest)} if rest else set()
     return [
-        experiment_to_model(experiment, _latest_number(indexes[experiment.experiment_id]))
+        experiment_to_model(experiment, _latest_number(indexes.get(experiment.experiment_id)))
         for experiment in experiments
-        if experiment.experiment_id in indexes
+        if experiment.experiment_id in indexes.keys() | others
     ]
 
 

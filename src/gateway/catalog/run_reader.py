@@ -139,4 +139,5 @@ def _too_many_error(max_runs: int) -> TooManyRuns:
 def _strip_run(run: Run) -> Run:
     # Interned, because each response would otherwise hold its own copy of the metric names.
     metrics = {intern(name): value for name, value in run.metrics.items()}
-    return replace(run, name="", artifact_uri="", params={}, metrics=metrics, tags=visible_tags(run.tags))
+    tags = visible_tags(run.tags)
+    return replace(run, name="", artifact_uri="", params={}, metrics=metrics, tags=tags, points={})

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.catalog import client_words
 from gateway.catalog.experiments import ExperimentSource
 from gateway.catalog.registered_models import RegisteredModelSource
 from gateway.catalog.versions import is_prompt
 from gateway.domain.refs import quote_name
 from gateway.errors import NotFound, VersionNotServable
+from gateway.mlflow_client import RequestRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from gateway.catalog.best import MetricExtremes, Preference
-    from gateway.catalog.run_reader import RunReader
-    from gateway.domain.models import Model, ModelVersion
+    from gateway.catalog.best import Preference
+    from gateway.catalog.readers import Readers
+    from gateway.domain.models import BestChoice, ModelDetails, ModelVersion
+    from gateway.domain.refs import Best, ModelId, RunId
     from gateway.mlflow_client import MlflowClient, RegisteredModel
 
 
@@ -29,32 +32,34 @@ class VersionSource(Protocol):
     async def get_version(self, number: str, *, metrics: bool = False) -> ModelVersion:
         """Return the version with this number, whatever its status; raise NotFound if there is none."""
 
+    async def get_by_id(self, selector: ModelId | RunId, *, metrics: bool = False) -> ModelVersion:
+        """Return the version of this logged model or run, whatever its status; raise NotFound."""
+
     async def latest_ready(self) -> ModelVersion | None:
         """Return the newest READY version, or None."""
 
-    async def list_versions(self) -> list[ModelVersion]:
-        """Return all versions with their metrics, newest first."""
+    async def best(self, selector: Best, preferences: Iterable[Preference]) -> BestChoice | None:
+        """Return the best READY version, None if no version is READY; raise BestMetricUndecided."""
 
-    async def extremes(self) -> MetricExtremes[int] | None:
-        """Return the extremes of the READY versions' metrics by number, or None if no version is READY."""
+    async def describe(self, preferences: Iterable[Preference]) -> ModelDetails:
+        """Return the model with all its versions and their metrics, newest first."""
 
-    async def has_versions(self) -> bool:
-        """Return whether there is a version of any status."""
-
-    def to_model(self, latest: str | None) -> Model:
-        """Return the model, with `latest` as the number of its newest READY version."""
+    async def no_ready_version_message(self) -> str:
+        """Return why neither `latest` nor `best` exists, if there are versions; else raise NotFound."""
 
 
-async def find_source(client: MlflowClient, name: str, *, runs: RunReader) -> VersionSource:
-    """Return the source for `name`; `runs` reads the runs of an experiment.
+async def find_source(client: MlflowClient, name: str, *, readers: Readers) -> VersionSource:
+    """Return the source for `name`.
 
     Raise NotFound if `name` is neither a registered model nor an experiment, and VersionNotServable if it
     is a prompt.
     """
+    if not client_words.is_storable(name):
+        raise NotFound("There is no such model: its name is not valid text.")
     record = await _find_registered_model(client, name)
     if record is not None and not is_prompt(record.tags):
-        return RegisteredModelSource(client, record)
-    experiment = await _find_experiment(client, name, runs)
+        return RegisteredModelSource(client, record, readers=readers)
+    experiment = await _find_experiment(client, name, readers)
     if experiment is not None:
         return experiment
     if record is not None:
@@ -70,11 +75,19 @@ async def _find_registered_model(client: MlflowClient, name: str) -> RegisteredM
         return await client.get_registered_model(name)
     except NotFound:
         return None
+    except RequestRejected as error:
+        if await client_words.are_at_fault(error, lambda: client.search_registered_models(max_results=1)):
+            return None
+        raise
 
 
-async def _find_experiment(client: MlflowClient, name: str, runs: RunReader) -> ExperimentSource | None:
+async def _find_experiment(client: MlflowClient, name: str, readers: Readers) -> ExperimentSource | None:
     try:
         experiment = await client.get_experiment_by_name(name)
     except NotFound:
         return None
-    return ExperimentSource(client, experiment, runs=runs) if experiment.active else None
+    except RequestRejected as error:
+        if await client_words.are_at_fault(error, lambda: client.search_experiments(max_results=1)):
+            return None
+        raise
+    return ExperimentSource(client, experiment, readers=readers) if experiment.active else None

@@ -12,9 +12,10 @@ from gateway.errors import VersionNotServable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mlflow_client import Run, Version
+    from gateway.mlflow_client import LoggedModel, Run, Version
 
 READY = "READY"
+DELETED = "DELETED"
 DESCRIPTION_TAG = "mlflow.note.content"
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 _MAX_TIMESTAMP_MS = 253_402_300_799_000
@@ -60,12 +61,16 @@ def from_registered_version(
     )
 
 
-def from_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVersion:
-    """Convert run `number` of the experiment `name`; `model_id` is the id of its MLflow 3 model, if any."""
-    uri = f"models:/{model_id}" if model_id else _logged_uri(run)
+def from_run(name: str, version: str, run: Run, *, model_id: str = "", folder: str = "") -> ModelVersion:
+    """Convert the run that is `version` of the experiment `name`.
+
+    `model_id` is the id of its MLflow 3 model, if any. `folder` is the URI of a model among its artifacts,
+    which counts if MLflow knows no model of the run.
+    """
+    uri = f"models:/{model_id}" if model_id else _logged_uri(run) or folder
     return ModelVersion(
         name=name,
-        version=str(number),
+        version=version,
         source="experiment",
         status=_status(run, uri),
         uri=uri,
@@ -77,6 +82,27 @@ def from_run(name: str, number: int, run: Run, *, model_id: str = "") -> ModelVe
         metrics=run.metrics,
         created=to_datetime(run.started),
         updated=to_datetime(run.ended),
+    )
+
+
+def from_logged_model(name: str, model: LoggedModel, metrics: Mapping[str, float]) -> ModelVersion:
+    """Convert a logged model of the experiment `name` that is no numbered version; its id is its version."""
+    uri = "" if model.external else f"models:/{model.model_id}"
+    return ModelVersion(
+        name=name,
+        version=model.model_id,
+        source="experiment",
+        status=model.status,
+        uri=uri,
+        fingerprint=fingerprint(uri, model.model_id, model.created),
+        run_id=model.run_id,
+        model_id=model.model_id,
+        logged_name=model.name,
+        description=model.tags.get(DESCRIPTION_TAG, ""),
+        tags=user_tags(model.tags),
+        metrics=metrics,
+        created=to_datetime(model.created),
+        updated=to_datetime(model.updated),
     )
 
 
@@ -97,6 +123,11 @@ def is_ready(run: Run) -> bool:
     return run.active and run.status == "FINISHED" and bool(run.outputs or run.logged_models)
 
 
+def is_undecided(run: Run) -> bool:
+    """Return whether the run is READY only if a model is found among its artifacts."""
+    return run.active and run.status == "FINISHED" and not (run.outputs or run.logged_models)
+
+
 def _logged_uri(run: Run) -> str:
     if not run.logged_models:
         return ""
@@ -107,13 +138,13 @@ def _logged_uri(run: Run) -> str:
 
 def _status(run: Run, uri: str) -> str:
     if not run.active:
-        return "DELETED"
+        return DELETED
     return READY if run.status == "FINISHED" and uri else run.status
 
 
 def require_ready(version: ModelVersion) -> ModelVersion:
     """Return the version if it can be served; raise VersionNotServable with the reason if not."""
-    if version.status == "DELETED":
+    if version.status == DELETED:
         raise VersionNotServable(f"{_describe(version)} is a deleted run.")
     if require_artifacts(version).status != READY:
         raise VersionNotServable(f"{_describe(version)} is not READY: its status is {version.status}.")

@@ -29,12 +29,13 @@ class BestChoice:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model, or one run of an experiment.
+    """One version of a registered model, or one run or logged model of an experiment.
 
-    `status` of a registered version is MLflow's: READY, PENDING_REGISTRATION or FAILED_REGISTRATION. A run
-    is READY if it finished with a model, else it has its own status or DELETED. `uri` is MLflow's location
-    of the files (`models:/…`, `runs:/…` or a store's URI), empty if there is no model. `model_id` is the id
-    of the logged model of MLflow 3. Times are in UTC.
+    `version` is a number, or the id of a run or logged model that has none. `status` of a registered version
+    is MLflow's: READY, PENDING_REGISTRATION or FAILED_REGISTRATION. A run is READY if it finished with a
+    model, else it has its own status or DELETED. `uri` is MLflow's location of the files (`models:/…`,
+    `runs:/…` or a store's URI), empty if there is no model. `model_id` is the id of the logged model of
+    MLflow 3; `logged_name` is its own name if it is not a numbered version. Times are in UTC.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelVersion:
     fingerprint: str
     run_id: str = ""
     model_id: str = ""
+    logged_name: str = ""
     stage: str = "None"
     description: str = ""
     aliases: tuple[str, ...] = ()
@@ -92,11 +94,15 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """A model with all its versions, newest first, and its best version."""
+    """A model with all its versions, newest first, and its best version.
+
+    `without_run` has the newest logged models of an experiment that no run produced.
+    """
 
     model: Model
     versions: tuple[ModelVersion, ...]
     best: BestChoice | None = None
+    without_run: tuple[ModelVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gateway.errors import BadRequest, NotFound
 
@@ -15,8 +15,11 @@ MAX_QUOTED_LENGTH = 256
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_MODEL_ID = re.compile(r"m-[A-Za-z0-9_-]{1,126}")
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 _PINNED = re.compile(
-    r"(?P<name>.+?)(?:/(?P<version>[1-9][0-9]{0,17}|latest|best)|/?(?P<alias>@[A-Za-z0-9_-]{1,255}))"
+    r"(?P<name>.+?)(?:/(?P<version>[1-9][0-9]{0,17}|latest|best|m-[A-Za-z0-9_-]{1,126}|[0-9a-f]{32})"
+    r"|/?(?P<alias>@[A-Za-z0-9_-]{1,255}))"
 )
 
 
@@ -24,6 +27,7 @@ _PINNED = re.compile(
 class Number:
     """A selector of the version with this number."""
 
+    fixed: ClassVar[bool] = True
     value: int
 
 
@@ -31,11 +35,14 @@ class Number:
 class Latest:
     """A selector of the newest READY version."""
 
+    fixed: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True)
 class Best:
     """A selector of the best READY version; None for `metric` leaves the choice to tags and settings."""
 
+    fixed: ClassVar[bool] = False
     metric: str | None = None
     order: Order | None = None
 
@@ -44,10 +51,28 @@ class Best:
 class Alias:
     """A selector of the version that this alias points to."""
 
+    fixed: ClassVar[bool] = False
     name: str
 
 
-Selector = Number | Latest | Best | Alias
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """A selector of the version with the files of this logged model of MLflow 3."""
+
+    fixed: ClassVar[bool] = True
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunId:
+    """A selector of the version that this run produced."""
+
+    fixed: ClassVar[bool] = True
+    value: str
+
+
+Selector = Number | Latest | Best | Alias | ModelId | RunId
+"""A selector is `fixed` if it names one version, which no other version ever replaces."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ class ModelRef:
 
 @lru_cache(maxsize=4096)
 def parse_selector(text: str, *, metric: str | None = None, order: str | None = None) -> Selector:
-    """Parse a selector: a number, `latest`, `best` or `@alias`.
+    """Parse a selector: a number, `latest`, `best`, `@alias`, a logged model's id or a run's id.
 
     MLflow accepts `01` and `+1` for 1. Here a version has only one spelling, because it becomes part of
     cache keys. Raise NotFound, or BadRequest for a wrong `order`.
@@ -80,7 +105,14 @@ def parse_selector(text: str, *, metric: str | None = None, order: str | None = 
         return Number(int(text))
     if text.startswith("@") and _ALIAS.fullmatch(text[1:]):
         return Alias(text[1:])
-    raise NotFound("No such version: a version is a number such as 3, latest, best or @alias.")
+    if _MODEL_ID.fullmatch(text):
+        return ModelId(text)
+    if _RUN_ID.fullmatch(text):
+        return RunId(text)
+    raise NotFound(
+        "No such version: a version is a number such as 3, latest, best, @alias, "
+        "the id of a logged model (m-…) or the id of a run."
+    )
 
 
 def _parse_order(text: str | None) -> Order | None:
@@ -92,13 +124,13 @@ def _parse_order(text: str | None) -> Order | None:
 
 
 def parse_pinned(text: str) -> ModelRef:
-    """Parse one entry of `GATEWAY_PINNED_MODELS`: `name@alias`, `name/number`, `name/latest`, `name/best`.
+    """Parse one entry of `GATEWAY_PINNED_MODELS`: `name@alias`, or `name/` and any other selector.
 
     Raise ValueError with the valid forms.
     """
     match = _PINNED.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not name@alias, name/number, name/latest or name/best")
+        raise ValueError(f"{text!r} is not name@alias, name/number, name/latest, name/best or name/id")
     return ModelRef(match["name"], parse_selector(match["version"] or match["alias"]))
 
 
@@ -110,7 +142,7 @@ def quote_name(name: str) -> str:
 def format_ref(ref: ModelRef) -> str:
     """Return the ref in the form of `GATEWAY_PINNED_MODELS`."""
     match ref.selector:
-        case Number(value):
+        case Number(value) | ModelId(value) | RunId(value):
             return f"{ref.name}/{value}"
         case Alias(name):
             return f"{ref.name}@{name}"

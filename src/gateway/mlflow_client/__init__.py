@@ -1,9 +1,11 @@
 """MLflow's REST API as typed coroutines; only this package sees its JSON and aiohttp's client errors."""
 
-from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream
+from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, RunFolder
 from gateway.mlflow_client.auth import parse_tracking_url
-from gateway.mlflow_client.client import MlflowClient, all_pages
+from gateway.mlflow_client.client import MlflowClient
 from gateway.mlflow_client.errors import EndpointNotFound, RequestRejected
+from gateway.mlflow_client.metric_points import MetricPoint
+from gateway.mlflow_client.paging import all_pages
 from gateway.mlflow_client.records import Experiment, LoggedModel, Page, RegisteredModel, Run, Version
 
 __all__ = [
@@ -12,11 +14,13 @@ __all__ = [
     "EndpointNotFound",
     "Experiment",
     "LoggedModel",
+    "MetricPoint",
     "MlflowClient",
     "Page",
     "RegisteredModel",
     "RequestRejected",
     "Run",
+    "RunFolder",
     "Version",
     "all_pages",
     "parse_tracking_url",

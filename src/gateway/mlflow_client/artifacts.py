@@ -9,10 +9,13 @@ from urllib.parse import quote
 import aiohttp
 
 from gateway.errors import BadUpstreamResponse
+from gateway.mlflow_client import json_fields
 from gateway.mlflow_client.errors import translate_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from gateway.mlflow_client.json_fields import Json
 
 CHUNK_BYTES = 1 << 20
 
@@ -24,6 +27,17 @@ class ArtifactEntry:
     path: str
     is_dir: bool
     size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder among a run's artifacts: the store's URI of the root, and the folder's direct entries.
+
+    The entries' paths are relative to the root.
+    """
+
+    root_uri: str
+    entries: tuple[ArtifactEntry, ...]
 
 
 class ArtifactStream:
@@ -54,3 +68,24 @@ def quote_path(path: str) -> str:
     if any(segment in {"", ".", ".."} or "\\" in segment or "\0" in segment for segment in segments):
         raise BadUpstreamResponse("An artifact's path leads out of its folder.")
     return "/".join(quote(segment, safe="") for segment in segments)
+
+
+def parse_entries(response: Json) -> list[ArtifactEntry]:
+    """Parse a list of files and folders; leave out entries without a path."""
+    return [
+        ArtifactEntry(item["path"], item.get("is_dir") is True, _parse_size(item))
+        for item in json_fields.get_objects(response, "files")
+        if isinstance(item.get("path"), str)
+    ]
+
+
+def parse_run_folder(response: Json) -> RunFolder:
+    """Parse a folder among a run's artifacts."""
+    return RunFolder(json_fields.get_text(response, "root_uri"), tuple(parse_entries(response)))
+
+
+def _parse_size(item: Json) -> int | None:
+    size = item.get("file_size")
+    if isinstance(size, str) and size.isascii() and size.isdigit():
+        return int(size)
+    return size if isinstance(size, int) else None

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self
 
-from gateway.errors import BadUpstreamResponse
-from gateway.mlflow_client import records
-from gateway.mlflow_client.artifacts import ArtifactEntry, ArtifactStream, quote_path
+from gateway.errors import NotFound
+from gateway.mlflow_client import metric_points, records
+from gateway.mlflow_client.artifacts import (
+    ArtifactEntry,
+    ArtifactStream,
+    RunFolder,
+    parse_entries,
+    parse_run_folder,
+    quote_path,
+)
 from gateway.mlflow_client.auth import create_ssl_context, load_credentials, parse_tracking_url
 from gateway.mlflow_client.proxy import choose_proxy
 from gateway.mlflow_client.transport import Json, Transport
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
     from yarl import URL
 
+    from gateway.mlflow_client.metric_points import MetricPoint
     from gateway.mlflow_client.records import Experiment, LoggedModel, Page, RegisteredModel, Run, Version
     from gateway.settings import MlflowSettings
 
-T = TypeVar("T")
 RunView = Literal["ACTIVE_ONLY", "ALL"]
 
-MAX_PAGES = 1000
 _API = "/api/2.0/mlflow"
 _ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
 _CREDENTIALS_FILE = Path(".mlflow") / "credentials"
 _API_CONNECTIONS = 32
 _DOWNLOAD_CONNECTIONS = 32
+_MAX_HISTORY = 25_000
+_MODEL_ID = re.compile(r"m-[A-Za-z0-9_-]{1,126}")
 
 
 class MlflowClient:
@@ -201,10 +210,21 @@ class MlflowClient:
             parse=lambda response: records.parse_page(response, "runs", records.parse_run),
         )
 
+    async def get_metric_history(self, run_id: str, key: str) -> tuple[MetricPoint, ...]:
+        """Return the points of one metric of a run, at most 25,000."""
+        params = {"run_id": run_id, "metric_key": key, "max_results": str(_MAX_HISTORY)}
+        return await self._tracking.get(
+            f"{_API}/metrics/get-history",
+            params,
+            parse=lambda response: tuple(metric_points.parse_points(response)),
+        )
+
     async def get_logged_model(self, model_id: str) -> LoggedModel:
         """Return one logged model; raise EndpointNotFound if the server is an MLflow 2."""
+        if not _MODEL_ID.fullmatch(model_id):
+            raise NotFound("MLflow has no model with such an id.")
         return await self._tracking.get(
-            f"{_API}/logged-models/{quote_path(model_id)}",
+            f"{_API}/logged-models/{model_id}",
             parse=lambda response: records.parse_object(response, "model", records.parse_logged_model),
         )
 
@@ -222,10 +242,15 @@ class MlflowClient:
 
     # --- artifacts through the server
 
+    async def list_run_artifacts(self, run_id: str, path: str) -> RunFolder:
+        """Return the folder `path` among the artifacts of a run; empty if it does not exist."""
+        params = _drop_empty({"run_id": run_id, "path": path})
+        return await self._artifacts.get(f"{_API}/artifacts/list", params, parse=parse_run_folder)
+
     async def list_artifacts(self, path: str) -> list[ArtifactEntry]:
         """Return the direct entries of the folder `path` in the server's store; none if it does not exist."""
         params = {"path": path.strip("/")} if path.strip("/") else None
-        return await self._artifacts.get(_ARTIFACTS_API, params, parse=_parse_artifacts)
+        return await self._artifacts.get(_ARTIFACTS_API, params, parse=parse_entries)
 
     @asynccontextmanager
     async def stream_artifact(self, path: str) -> AsyncIterator[ArtifactStream]:
@@ -236,37 +261,3 @@ class MlflowClient:
 
 def _drop_empty(params: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
-
-
-def _parse_artifacts(response: Json) -> list[ArtifactEntry]:
-    return [
-        ArtifactEntry(item["path"], item.get("is_dir") is True, _parse_size(item))
-        for item in records.get_entries(response, "files")
-        if isinstance(item.get("path"), str)
-    ]
-
-
-def _parse_size(item: Json) -> int | None:
-    size = item.get("file_size")
-    if isinstance(size, str) and size.isascii() and size.isdigit():
-        return int(size)
-    return size if isinstance(size, int) else None
-
-
-async def all_pages(page: Callable[[str], Awaitable[Page[T]]]) -> list[T]:
-    """Return the items of all pages of a search; `page` fetches the page for a token.
-
-    Raise BadUpstreamResponse if a token repeats, or if there are more than MAX_PAGES pages.
-    """
-    found: list[T] = []
-    token, seen = "", set[str]()
-    for _ in range(MAX_PAGES):
-        current = await page(token)
-        found += current.items
-        token = current.token
-        if not token:
-            return found
-        if token in seen:
-            break
-        seen.add(token)
-    raise BadUpstreamResponse("MLflow's list of results does not end.")

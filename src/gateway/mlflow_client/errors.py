@@ -15,6 +15,8 @@ from gateway.errors import BadUpstreamResponse, GatewayError, NotFound, Upstream
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
 """The statuses after which a retry of the same request may succeed."""
 
+_TOO_LONG_STATUSES = frozenset({414, 431})
+_INVALID_STATUSES = frozenset({400, 422})
 _NOT_FOUND_CODES = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 _CREDENTIALS = (
     "MLflow does not accept the gateway's credentials (401): set MLFLOW_TRACKING_USERNAME and "
@@ -37,11 +39,15 @@ _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class RequestRejected(BadUpstreamResponse):
-    """MLflow rejected the request; `code` is MLflow's error code, for example INVALID_PARAMETER_VALUE."""
+    """MLflow rejected the request; `code` is MLflow's error code, for example INVALID_PARAMETER_VALUE.
 
-    def __init__(self, message: str, *, code: str) -> None:
+    `invalid` is True if it rejected the parameters, not, for example, the gateway's account.
+    """
+
+    def __init__(self, message: str, *, code: str, invalid: bool = True) -> None:
         super().__init__(message)
         self.code = code
+        self.invalid = invalid
 
 
 class EndpointNotFound(BadUpstreamResponse):
@@ -55,15 +61,22 @@ def error_for_response(status: int, *, media_type: str, body: bytes) -> GatewayE
     code = _error_code(body) if media_type == "application/json" else ""
     if code and status != 401:
         return _error_for_code(status, code)
-    if status == 404:
-        return EndpointNotFound(
-            "The server does not have this endpoint: MLFLOW_TRACKING_URI must name an MLflow server."
-        )
+    if status in {404, *_TOO_LONG_STATUSES}:
+        return _error_for_address(status)
     if media_type in _HTML_TYPES and status not in {401, *RETRYABLE_STATUSES} - {502}:
         return BadUpstreamResponse(f"MLflow, or a proxy in front of it, answered with a web page ({status}).")
     if b"serve-artifacts" in body:
         return BadUpstreamResponse(_ARTIFACTS_NOT_SERVED)
     return BadUpstreamResponse(_HOST) if b"Invalid Host" in body else _error_for_status(status)
+
+
+def _error_for_address(status: int) -> GatewayError:
+    if status in _TOO_LONG_STATUSES:
+        text = f"The request is too long for MLflow, or for a proxy in front of it ({status})."
+        return RequestRejected(text, code="TOO_LONG")
+    return EndpointNotFound(
+        "The server does not have this endpoint: MLFLOW_TRACKING_URI must name an MLflow server."
+    )
 
 
 def _error_code(body: bytes) -> str:
@@ -81,7 +94,8 @@ def _error_for_code(status: int, code: str) -> GatewayError:
     if code == "ENDPOINT_NOT_FOUND":
         return EndpointNotFound("The MLflow server does not have this endpoint.")
     if status < 500 and status != 429:
-        return RequestRejected(f"MLflow rejected the request ({status} {code}).", code=code)
+        text = f"MLflow rejected the request ({status} {code})."
+        return RequestRejected(text, code=code, invalid=status in _INVALID_STATUSES)
     return _error_for_status(status)
 
 

@@ -10,17 +10,6 @@ from gateway.errors import BadUpstreamResponse
 Json = dict[str, Any]
 
 
-def get_metrics(data: Json) -> dict[str, float]:
-    """Return the last value of each metric; MLflow writes NaN as text and infinity as the largest double."""
-    newest: dict[str, tuple[int, int, float]] = {}
-    for entry in get_objects(data, "metrics"):
-        key, value = get_text(entry, "key"), to_float(entry.get("value"))
-        point = (get_integer(entry, "step"), get_integer(entry, "timestamp"), value)
-        if key not in newest or newest[key][:2] <= point[:2]:
-            newest[key] = point
-    return {key: point[2] for key, point in newest.items()}
-
-
 def to_float(value: object) -> float:
     """Return `value` as a float, NaN if it is not a number."""
     try:

@@ -6,20 +6,23 @@ required: without one, parsing raises BadUpstreamResponse.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
-from gateway.mlflow_client import json_fields
+from gateway.mlflow_client import json_fields, metric_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from gateway.mlflow_client.metric_points import MetricPoint
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 _HISTORY_TAG = "mlflow.log-model.history"
+_EXTERNAL_TAG = "mlflow.model.isExternal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,10 @@ class RunLoggedModel:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run; `outputs` has the ids of its MLflow 3 models, `logged_models` its MLflow 2 models."""
+    """A run; `outputs` has the ids of its MLflow 3 models, `logged_models` its MLflow 2 models.
+
+    `points` has the times and steps of `metrics`.
+    """
 
     run_id: str
     experiment_id: str
@@ -98,20 +104,32 @@ class Run:
     tags: Mapping[str, str]
     outputs: tuple[str, ...]
     logged_models: tuple[RunLoggedModel, ...]
+    points: Mapping[str, MetricPoint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedModel:
-    """A logged model of MLflow 3; `ready` is False until all its files are uploaded."""
+    """A logged model of MLflow 3; `status` is READY once all its files are uploaded.
+
+    `run_id` is empty if it was logged outside of a run. `external` is True if MLflow has no files of it.
+    """
 
     model_id: str
     experiment_id: str
     name: str
     run_id: str
     artifact_uri: str
-    ready: bool
+    status: str
     created: int
-    metrics: Mapping[str, float]
+    points: Mapping[str, MetricPoint]
+    updated: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether all files are uploaded."""
+        return self.status == "READY"
 
 
 def parse_version(item: Json) -> Version:
@@ -178,6 +196,7 @@ def parse_run(item: Json) -> Run:
         json_fields.get_text(entry, "model_id")
         for entry in json_fields.get_objects(json_fields.get_object(item, "outputs"), "model_outputs")
     )
+    points = metric_points.newest_of_run(data)
     return Run(
         run_id=json_fields.get_text(info, "run_id") or json_fields.required_text(info, "run_uuid"),
         experiment_id=json_fields.required_text(info, "experiment_id"),
@@ -188,10 +207,11 @@ def parse_run(item: Json) -> Run:
         ended=json_fields.get_integer(info, "end_time"),
         artifact_uri=json_fields.get_text(info, "artifact_uri"),
         params=json_fields.get_key_values(data, "params"),
-        metrics=json_fields.get_metrics(data),
+        metrics={key: point.value for key, point in points.items()},
         tags=tags,
         outputs=tuple(dict.fromkeys(model_id for model_id in outputs if model_id)),
         logged_models=tuple(_parse_history(tags.get(_HISTORY_TAG, ""))),
+        points=points,
     )
 
 
@@ -211,15 +231,20 @@ def _parse_history(text: str) -> Iterator[RunLoggedModel]:
 def parse_logged_model(item: Json) -> LoggedModel:
     """Parse a `model` object of the logged-models endpoints."""
     info = json_fields.get_object(item, "info")
+    tags = json_fields.get_key_values(info, "tags")
+    status = json_fields.get_text(info, "status").removeprefix("LOGGED_MODEL_")
     return LoggedModel(
         model_id=json_fields.required_text(info, "model_id"),
         experiment_id=json_fields.get_text(info, "experiment_id"),
         name=json_fields.get_text(info, "name"),
         run_id=json_fields.get_text(info, "source_run_id"),
         artifact_uri=json_fields.get_text(info, "artifact_uri"),
-        ready=json_fields.get_text(info, "status") in {"", "READY", "LOGGED_MODEL_READY"},
+        status=status or "READY",
         created=json_fields.get_integer(info, "creation_timestamp_ms"),
-        metrics=json_fields.get_metrics(json_fields.get_object(item, "data")),
+        points=metric_points.newest_of_model(json_fields.get_object(item, "data")),
+        updated=json_fields.get_integer(info, "last_updated_timestamp_ms"),
+        tags=tags,
+        external=tags.get(_EXTERNAL_TAG, "").lower() == "true",
     )
 
 
@@ -234,8 +259,3 @@ def parse_page(response: Json, key: str, parse: Callable[[Json], T]) -> Page[T]:
 def parse_object(response: Json, key: str, parse: Callable[[Json], T]) -> T:
     """Parse the object at `key`."""
     return parse(json_fields.get_object(response, key))
-
-
-def get_entries(response: Json, key: str) -> list[Json]:
-    """Return the objects of the list at `key`."""
-    return json_fields.get_objects(response, key)

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from gateway.catalog.versions import require_ready
 from gateway.concurrency.singleflight import SingleFlightClosed
-from gateway.domain.refs import ModelRef, Number, format_ref
+from gateway.domain.refs import ModelRef, format_ref, parse_selector
 from gateway.errors import INTERNAL_ERRORS, GatewayError, NotFound, VersionNotServable
 from workers.errors import WorkerError
 from workers.metrics import CounterSpec
@@ -51,7 +51,7 @@ class VersionRollover:
     """A switch from the old to the new version of a ref, without a request that waits or fails for it.
 
     The old version is served as long as it is loaded and exists in MLflow, and the new one is not loaded
-    yet or fails to load. A version number is never redirected: recreated in MLflow, it is another model.
+    yet or fails to load. A version number or an id is never redirected: recreated, it is another model.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class VersionRollover:
 
     def select(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         """Return the resolution to serve for `ref`, which MLflow resolves to `resolution` now."""
-        if type(ref.selector) is Number:
+        if ref.selector.fixed:
             return resolution
         served = self._served.get(ref)
         if served is resolution:
@@ -149,7 +149,7 @@ class VersionRollover:
 
     async def _still_exists(self, version: ModelVersion) -> bool:
         """Return whether the version is still READY in MLflow: neither deleted nor recreated."""
-        ref = ModelRef(version.name, Number(int(version.version)))
+        ref = ModelRef(version.name, parse_selector(version.version))
         try:
             return require_ready(await self._catalog.get_version(ref)).key == version.key
         except (NotFound, VersionNotServable):

@@ -89,7 +89,7 @@ class Settings(SettingsGroup):
         (),
         alias="GATEWAY_PINNED_MODELS",
         description="Models to load before the gateway is ready, and to keep loaded, comma-separated, by "
-        "version number or alias: `wine@champion, forest/2`.",
+        "version number, alias, or id of a logged model or run: `wine@champion, forest/2`.",
     )
     cache_dir: ExpandedPath = Field(
         default_factory=default_cache_folder,

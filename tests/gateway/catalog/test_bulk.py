@@ -36,8 +36,8 @@ async def test_without_logged_models_the_runs_metrics_count(proxy: FaultyProxy) 
 
 
 async def test_a_rejected_request_is_a_response(proxy: FaultyProxy) -> None:
-    """MLflow's own 400 is an upstream error for the client, but MLflow does not count as unavailable."""
-    proxy.refused = "registered-models/get"
+    """A 400 that any words get is an upstream error, but MLflow does not count as unavailable."""
+    proxy.refused = "registered-models"
     async with opened(proxy.url) as catalog:
         with pytest.raises(BadUpstreamResponse, match="400 INVALID_PARAMETER_VALUE"):
             await catalog.resolve(ModelRef("wine", Number(1)))

@@ -8,8 +8,10 @@ from gateway.domain.refs import (
     Alias,
     Best,
     Latest,
+    ModelId,
     ModelRef,
     Number,
+    RunId,
     Selector,
     format_ref,
     parse_pinned,
@@ -28,6 +30,9 @@ from gateway.errors import BadRequest, NotFound
         ("@champion", Alias("champion")),
         ("@5", Alias("5")),
         ("@a_b-C", Alias("a_b-C")),
+        ("m-0a1b", ModelId("m-0a1b")),
+        ("f65f40190f854eaeb3b38d9962274331", RunId("f65f40190f854eaeb3b38d9962274331")),
+        ("1" * 32, RunId("1" * 32)),
     ],
 )
 def test_each_valid_spelling_is_parsed(text: str, expected: Selector) -> None:
@@ -54,6 +59,13 @@ def test_each_valid_spelling_is_parsed(text: str, expected: Selector) -> None:
         "@a b",
         "@ä",
         "v1",
+        "m-",
+        "M-0a1b",
+        "m-a b",
+        "m-ä",
+        "m-" + "x" * 127,
+        "f65f40190f854eaeb3b38d996227433",
+        "F65F40190F854EAEB3B38D9962274331",
     ],
 )
 def test_every_other_spelling_is_not_found(text: str) -> None:
@@ -79,6 +91,10 @@ def test_best_carries_metric_and_order() -> None:
         ("a/b/latest", ModelRef("a/b", Latest())),
         (" my model/best ", ModelRef("my model", Best())),
         ("a@b@c", ModelRef("a@b", Alias("c"))),
+        ("forest/m-0a1b", ModelRef("forest", ModelId("m-0a1b"))),
+        ("a/m-b/m-0a1b", ModelRef("a/m-b", ModelId("m-0a1b"))),
+        ("a/m-b/latest", ModelRef("a/m-b", Latest())),
+        ("forest/" + "0" * 32, ModelRef("forest", RunId("0" * 32))),
     ],
 )
 def test_a_pinned_model_is_a_name_and_a_version(text: str, expected: ModelRef) -> None:
@@ -86,7 +102,9 @@ def test_a_pinned_model_is_a_name_and_a_version(text: str, expected: ModelRef) -
     assert parse_pinned(text) == expected
 
 
-@pytest.mark.parametrize("selector", [Number(3), Latest(), Best(), Alias("champion")])
+@pytest.mark.parametrize(
+    "selector", [Number(3), Latest(), Best(), Alias("champion"), ModelId("m-1"), RunId("0" * 32)]
+)
 def test_a_formatted_ref_can_be_parsed(selector: Selector) -> None:
     """So a message about a pinned model names it in the form of the setting."""
     ref = ModelRef("my wine/x", selector)

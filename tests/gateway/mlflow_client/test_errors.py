@@ -45,6 +45,8 @@ def page(status: int) -> bytes:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         ),
         (page(404), EndpointNotFound, "MLFLOW_TRACKING_URI"),
+        (page(414), RequestRejected, "too long for MLflow"),
+        (page(431), RequestRejected, "too long for MLflow"),
         (page(200), BadUpstreamResponse, "not JSON"),
         (answer(401, b'{"error_code": "UNAUTHENTICATED"}'), BadUpstreamResponse, "MLFLOW_TRACKING_TOKEN"),
         (

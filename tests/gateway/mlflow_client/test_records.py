@@ -31,6 +31,37 @@ def test_the_last_value_of_a_metric_counts() -> None:
     assert all(math.isnan(metrics[key]) for key in ("n", "odd", "text"))
 
 
+def test_the_newest_value_of_a_models_metric_counts() -> None:
+    """By time first, since the steps of several runs cannot be compared; then by step."""
+    points = [
+        {"key": "a", "value": 3.0, "step": 1, "timestamp": 9, "run_id": "two"},
+        {"key": "a", "value": 2.0, "step": 2, "timestamp": 1, "run_id": "one"},
+        {"key": "b", "value": 1.0, "step": 2, "timestamp": 1},
+        {"key": "b", "value": 2.0, "step": 1, "timestamp": 1},
+    ]
+    model = records.parse_logged_model({"info": {"model_id": "m-1"}, "data": {"metrics": points}})
+    assert {key: (point.value, point.run_id) for key, point in model.points.items()} == {
+        "a": (3.0, "two"),
+        "b": (1.0, ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "ready"),
+    [
+        ("LOGGED_MODEL_READY", "READY", True),
+        ("READY", "READY", True),
+        ("", "READY", True),
+        ("LOGGED_MODEL_PENDING", "PENDING", False),
+        ("LOGGED_MODEL_UPLOAD_FAILED", "UPLOAD_FAILED", False),
+    ],
+)
+def test_the_status_of_a_logged_model(text: str, status: str, *, ready: bool) -> None:
+    """Without MLflow's prefix; a server that has no status only knows finished models."""
+    model = records.parse_logged_model({"info": {"model_id": "m-1", "status": text}})
+    assert (model.status, model.ready) == (status, ready)
+
+
 def test_integers_may_be_texts_and_ids_integers() -> None:
     """Protobuf's JSON has 64-bit integers as text; some servers write ids as numbers."""
     found = run()

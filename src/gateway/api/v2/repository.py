@@ -77,7 +77,9 @@ async def unload(request: web.Request) -> web.Response:
 
 async def _resolve_version(request: web.Request, text: object) -> ModelVersion:
     if isinstance(text, bool) or not isinstance(text, str | int):
-        raise _invalid_parameter("version must be a number, latest, best or @alias.")
+        raise _invalid_parameter(
+            "version must be a number, latest, best, @alias, or the id of a logged model or run."
+        )
     ref = ModelRef(get_model_name(request), parse_selector(str(text)))
     catalog = request.app[COMPONENTS].catalog
     return (catalog.resolve_cached(ref) or await catalog.resolve(ref)).version
