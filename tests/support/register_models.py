@@ -8,6 +8,7 @@ api-streams    the same, and streams what the commands yield
 api-chat       a ChatAgent, and api-responses a ResponsesAgent; both return the last message
 api-broken     cannot be loaded: its code raises; api-lacking lacks a package
 api-slow       takes two seconds to load, api-slowest five minutes
+api-numbered   scikit-learn, fitted on an array: the signature calls its columns 0 and 1
 api-nan        returns NaN and infinities
 api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
@@ -20,12 +21,14 @@ import sys
 from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, Schema
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -93,6 +96,7 @@ def main() -> None:
         client.create_model_version("api-lost", f"{run.info.artifact_uri}/garbled", run_id=run.info.run_id)
     mlflow.genai.register_prompt("api-prompt", "say {{word}}")
     wine(client)
+    numbered()
     print(json.dumps(experiment()))  # noqa: T201 - the test reads it
 
 
@@ -141,6 +145,21 @@ def wine(client: MlflowClient) -> None:
             registered_model_name="api-wine",
         )
     client.set_registered_model_alias("api-wine", "champion", "1")
+
+
+def numbered() -> None:
+    """Register api-numbered, which predicts x0 + 2 x1."""
+    array = np.array([[1.0, 2.0], [3.0, 5.0], [4.0, 1.0]])
+    estimator = LinearRegression().fit(array, array @ [1.0, 2.0])
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=infer_signature(pd.DataFrame(array), pd.DataFrame(estimator.predict(array))),
+            pip_requirements=["mlflow", "scikit-learn"],
+            serialization_format="cloudpickle",
+            registered_model_name="api-numbered",
+        )
 
 
 def experiment() -> list[str]:

@@ -174,8 +174,19 @@ def _replace_surrogates(text: str) -> str:
 
 
 def _encode_failure(failure: Failure) -> bytes:
-    texts = {name: _replace_surrogates(getattr(failure, name)) for name in _FAILURE_TEXTS}
-    details = [
+    """Return the failure as JSON, without its details if one is not of its type.
+
+    An exception here would end the worker, and with it the other requests of the batch.
+    """
+    texts = {name: _replace_surrogates(str(getattr(failure, name))) for name in _FAILURE_TEXTS}
+    try:
+        return orjson.dumps({**texts, "details": _encode_details(failure)})
+    except (AttributeError, TypeError, ValueError):
+        return orjson.dumps({**texts, "details": []})
+
+
+def _encode_details(failure: Failure) -> list[list[object]]:
+    return [
         [
             problem.row,
             None if problem.column is None else _replace_surrogates(problem.column),
@@ -183,7 +194,6 @@ def _encode_failure(failure: Failure) -> bytes:
         ]
         for problem in failure.details
     ]
-    return orjson.dumps({**texts, "details": details})
 
 
 def _decode_failure(body: bytes) -> Failure:

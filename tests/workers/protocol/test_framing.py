@@ -241,3 +241,11 @@ def test_valid_entries_built_by_hand_are_decoded(body: bytes) -> None:
     report = orjson.dumps([True, False, True, "why"])
     load_report = LoadReport(0.0, preloaded=True, row_batching=RowBatching(True, "why"))
     assert framing.decode_replies(entry(LOAD_REPORT, len(report)), report) == (load_report,)
+
+
+@pytest.mark.parametrize("problem", [InputProblem(0, 0, "x"), InputProblem(2**70, "a", "x"), None])  # type: ignore[arg-type] # the point
+def test_a_failure_that_is_not_valid_is_sent_without_its_details(problem: Any) -> None:
+    """An exception while a reply is encoded would end the worker, and with it all requests of the batch."""
+    failure = Failure("input", "m", (problem,))
+    reply = Reply(b"[1]", 0.5)
+    assert roundtrip(failure, reply) == (Failure("input", "m"), reply)
