@@ -26,7 +26,9 @@ def test_the_compose_file_has_no_secret_and_no_default_for_one() -> None:
         (name, value) for service in COMPOSE["services"].values() for name, value in _environment(service)
     ]
     secret = [
-        (name, value) for name, value in given if "PASSWORD" in name or "SECRET" in name or "KEY_ID" in name
+        (name, value)
+        for name, value in given
+        if value and ("PASSWORD" in name or "SECRET" in name or "KEY_ID" in name)
     ]
     assert secret
     assert all(":?" in value for _, value in secret)

@@ -202,8 +202,23 @@ class RaisesAtLoad(PythonModel):
 
 def raise_named(name: str) -> None:
     """Raise the error with this name; nothing if there is none."""
+    globals().update(_classes_of_worker())
     if (create := {**ERRORS, **REFUSALS, **LOAD_ERRORS}.get(name)) is not None:
         raise create()
+
+
+def _classes_of_worker() -> dict[str, Any]:
+    """Return the errors that this worker itself knows: a model that imports them gets copies."""
+    frame: Any = sys._getframe()
+    while frame is not None and "failures" not in frame.f_globals:
+        frame = frame.f_back
+    names = (
+        InvalidInput.__name__,
+        ModelError.__name__,
+        NotAcceptable.__name__,
+        UnsupportedMediaType.__name__,
+    )
+    return {name: getattr(frame.f_globals["failures"], name) for name in names} if frame else {}
 
 
 LOAD_ERRORS: dict[str, Callable[[], BaseException]] = {

@@ -9,6 +9,7 @@ api-chat       a ChatAgent, and api-responses a ResponsesAgent; both return the 
 api-broken     cannot be loaded: its code raises; api-lacking lacks a package
 api-slow       takes two seconds to load, api-slowest five minutes
 api-reads      reads api-tens and api-prompt from the MLflow server when it is loaded
+api-numbered   scikit-learn, fitted on an array: the signature calls its columns 0 and 1
 api-nan        returns NaN and infinities
 api-wine       four columns, real scikit-learn, with requirements, an input example, @champion
 api/forest     an experiment: two runs with a model, one without
@@ -21,12 +22,14 @@ import sys
 from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, Schema
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -95,6 +98,7 @@ def main() -> None:
     mlflow.genai.register_prompt("api-prompt", "say {{word}}")
     register("api-reads", models.Reads(), signature=models.NUMBERS)
     wine(client)
+    numbered()
     print(json.dumps(experiment()))  # noqa: T201 - the test reads it
 
 
@@ -143,6 +147,21 @@ def wine(client: MlflowClient) -> None:
             registered_model_name="api-wine",
         )
     client.set_registered_model_alias("api-wine", "champion", "1")
+
+
+def numbered() -> None:
+    """Register api-numbered, which predicts x0 + 2 x1."""
+    array = np.array([[1.0, 2.0], [3.0, 5.0], [4.0, 1.0]])
+    estimator = LinearRegression().fit(array, array @ [1.0, 2.0])
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=infer_signature(pd.DataFrame(array), pd.DataFrame(estimator.predict(array))),
+            pip_requirements=["mlflow", "scikit-learn"],
+            serialization_format="cloudpickle",
+            registered_model_name="api-numbered",
+        )
 
 
 def experiment() -> list[str]:

@@ -101,7 +101,7 @@ def _parquet(sample: Sample) -> Any:
 
     if not isinstance(sample, Table):
         return ABSENT
-    columns = {name: list(cells) for name, cells in sample.columns.items()}
+    columns = {str(name): list(cells) for name, cells in sample.columns.items()}
     columns |= {name: times(columns[name]) for name in sample.times}
     try:
         table = pa.table(columns)

@@ -17,7 +17,7 @@ class Table:
     base64 of in Arrow and Open Inference.
     """
 
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[Any, Sequence[Any]]  # by name: text, or a number in `dataframe_split` alone
     times: tuple[str, ...] = ()
     octets: tuple[str, ...] = ()
 

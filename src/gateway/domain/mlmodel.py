@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 1 << 20
 _MAX_DEPTH: Final = 32
+_MAX_INTEGER: Final = 2.0**63
 _START_EVENTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _END_EVENTS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
@@ -91,5 +93,25 @@ def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:
     try:
         parsed: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if "NaN" not in text and "Infinity" not in text:
+            raise InvalidMlmodel(f"the signature's {part} are not JSON") from error
+        return _parse_non_finite(text, part)
+    return parsed
+
+
+def _parse_non_finite(text: str, part: str) -> object:
+    """Parse what MLflow writes for a name or default that is NaN or infinite: null stands for it here.
+
+    The result must be what orjson can write: other numbers are doubles, as where orjson parses.
+    """
+    try:
+        parsed: object = json.loads(text, parse_constant=lambda _: None, parse_int=_parse_int)
+        orjson.dumps(parsed)
+    except (ValueError, RecursionError, TypeError) as error:
         raise InvalidMlmodel(f"the signature's {part} are not JSON") from error
     return parsed
+
+
+def _parse_int(digits: str) -> float:
+    number = float(digits)
+    return int(digits) if abs(number) < _MAX_INTEGER else number

@@ -16,7 +16,7 @@ from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.codec.signature import InputSpec
 from workers.codec.v2 import answer as v2_answer
 from workers.codec.v2 import body as v2_body
-from workers.errors import UnsupportedMediaType
+from workers.errors import InvalidInput, UnsupportedMediaType
 from workers.protocol.messages import ARROW, CSV, JSON, OPEN_INFERENCE, PARQUET, Job
 
 
@@ -39,6 +39,8 @@ FORMATS: dict[str, Format] = {
 def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     """Decode the job's body by its content type. Raises UnsupportedMediaType and InvalidInput."""
     body_format = FORMATS.get(job.content_type)
+    if spec.names_error is not None:
+        raise InvalidInput(spec.names_error)
     if body_format is None:
         raise UnsupportedMediaType(f"The body's type is not known; it can be {', '.join(FORMATS)}.")
     return body_format.decode(job, spec)

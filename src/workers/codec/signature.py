@@ -11,6 +11,7 @@ import pandas as pd
 from mlflow.models import Model
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, ParamSchema, Schema
 
+from workers.codec import labels
 from workers.protocol.messages import InputChecks
 
 NUMERIC_DTYPES: dict[Any, np.dtype[Any]] = {
@@ -25,7 +26,8 @@ NUMERIC_DTYPES: dict[Any, np.dtype[Any]] = {
 class Column:
     """A column of a signature; `name` is None if the signature names no columns.
 
-    `type` is MLflow's: a DataType, or an Array, Object, Map or AnyType.
+    `name` is text even if the signature has a number there, as `infer_signature` writes for the columns of
+    `pd.DataFrame(array)`. `type` is MLflow's: a DataType, or an Array, Object, Map or AnyType.
     """
 
     name: str | None
@@ -54,23 +56,32 @@ class InputSpec:
     matches_mlflow: bool  # MLflow's own enforcement changes nothing in a frame that fits
     null_keeps_dtype: bool  # a null changes no column's dtype
     all_numeric: bool  # every column has a name and holds numbers
-    column_names: pd.Index[Any]
+    column_names: pd.Index[Any]  # what a complete frame's columns are called; may hold numbers
+    number_names: dict[float, str]  # number → text, for the names that are numbers in the signature
+    names_rows: bool  # the names are 0, 1, …, as pandas calls the columns of rows without names
+    names_error: str | None  # why no body can name all the columns or tensors
 
     @classmethod
     def from_model(cls, metadata: Model, *, input_checks: InputChecks) -> InputSpec:
         """Compile the signature in a model's metadata."""
         schema = metadata.get_input_schema()
         schema = schema if schema is not None and schema.inputs else None
+        own_names = [spec.name for spec in (schema.inputs if schema else ()) if spec.name is not None]
         columns = _compile_columns(schema)
         known = columns or ()
         type_hinted = bool(metadata._is_signature_from_type_hint())  # noqa: SLF001 - as MLflow's own server asks
         strict = input_checks == "strict" and not type_hinted and bool(known)
+        params = metadata.get_params_schema()
+        matches_mlflow = strict and all(isinstance(column.type, DataType) for column in known)
         names = [column.name for column in known if column.name is not None]
+        names_error = None
+        if input_checks == "strict" and not type_hinted:
+            names_error = labels.names_error(own_names, enforced=params is not None or not matches_mlflow)
         return cls(
             metadata=metadata,
             input_checks=input_checks,
             schema=schema,
-            params=metadata.get_params_schema(),
+            params=params,
             columns=columns,
             type_hinted=type_hinted,
             has_column_names=bool(names),
@@ -79,16 +90,25 @@ class InputSpec:
             single_object_column=len(known) == 1
             and known[0].name is None
             and isinstance(known[0].type, Object | Map | AnyType),
-            matches_mlflow=strict and all(isinstance(column.type, DataType) for column in known),
-            all_numeric=strict and len(names) == len(known) and all(map(_is_numeric, known)),
+            matches_mlflow=matches_mlflow and names_error is None,
+            all_numeric=strict
+            and names_error is None
+            and len(names) == len(known)
+            and all(map(_is_numeric, known)),
             null_keeps_dtype=all(column.type != DataType.string for column in known),
-            column_names=pd.Index(names),
+            column_names=labels.to_index(own_names) if columns is not None else pd.Index([]),
+            number_names={name: str(name) for name in own_names if labels.is_number(name)},
+            names_rows=labels.are_positions(own_names),
+            names_error=names_error,
         )
 
-    def to_column_index(self, names: Sequence[str | int]) -> pd.Index[Any]:
+    def to_column_index(self, names: Sequence[str | float]) -> pd.Index[Any]:
         """Return the columns of a frame with these names; the same object for each complete frame."""
         if self.has_column_names and len(names) == len(self.column_names):
             return self.column_names
+        if self.has_column_names and self.number_names:
+            given = set(names)
+            return labels.to_index([name for name in self.column_names if str(name) in given])
         numbered = list(names) == list(range(len(names)))
         return pd.RangeIndex(len(names)) if numbered else pd.Index(list(names))
 
@@ -97,7 +117,7 @@ def _compile_columns(schema: Schema | None) -> tuple[Column, ...] | None:
     if schema is None or schema.is_tensor_spec():
         return None
     return tuple(
-        Column(spec.name, spec.type, bool(spec.required))
+        Column(None if spec.name is None else str(spec.name), spec.type, bool(spec.required))
         for spec in schema.inputs
         if isinstance(spec, ColSpec)
     )

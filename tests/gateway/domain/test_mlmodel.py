@@ -85,3 +85,25 @@ def test_deep_nesting_does_not_crash_the_process(text: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "rejected\n"), done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('[{"name": "p", "default": NaN}]', [{"name": "p", "default": None}]),
+        ("[-Infinity, Infinity, 1.5, 2]", [None, None, 1.5, 2]),
+        ("[NaN, 18446744073709551617]", [None, 2.0**64]),
+        ("[NaN, %s]" % ("9" * 400), [None, float("inf")]),
+    ],
+)
+def test_numbers_that_are_not_finite(written: str, read: object) -> None:
+    """MLflow writes them for such names and defaults; the rest of the signature is read."""
+    signature = mlmodel.parse_mlmodel(f"signature: {{params: '{written}'}}".encode()).signature
+    assert signature == Signature(params=read)
+
+
+@pytest.mark.parametrize("written", ["[NaN", '[NaN, "\\ud800"]', "[" * 5000 + "NaN", "[1NaN]"])
+def test_what_is_no_json_beside_them(written: str) -> None:
+    """It is an invalid file, and nothing that cannot be written as JSON."""
+    with pytest.raises(InvalidMlmodel):
+        mlmodel.parse_mlmodel(f"signature: {{params: '{written}'}}".encode())

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow.models.utils import _enforce_schema
+from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import Array, ColSpec, DataType, Object, ParamSchema, ParamSpec, Property, Schema
 from pandas.testing import assert_frame_equal
 
@@ -25,6 +26,7 @@ from tests.support.codec.specs import (
     model_input,
 )
 from workers.codec import formats
+from workers.codec.json.rows import parse_rows
 from workers.protocol.messages import CONTENT_TYPES, OPEN_INFERENCE, Job
 
 TABLE = columns((DataType.double, "a"), (DataType.string, "b"))
@@ -168,3 +170,62 @@ def test_mlflows_own_numbers() -> None:
     assert decode(b'{"inputs": [36893488147419103233]}', None, checks="mlflow").data.tolist() == [2**65 + 1]
     decode_error({"dataframe_records": [{"x": SENTINEL}]}, column(DataType.long), checks="mlflow")
     decode_error({"inputs": [1]}, MIXED)
+
+
+IGNORED: dict[str, Any] = {
+    "client_request_id": "a",
+    "databricks_options": {"return_trace": True},
+    "model": "m",
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}},
+        {"dataframe_records": [{"a": 1, "b": 2}]},
+        {"instances": [{"a": 1, "b": 2}]},
+        {"inputs": {"a": [1], "b": [2]}},
+        {"columns": ["a", "b"], "data": [[1, 2]]},
+        {"format": "tf-inputs", "inputs": {"a": [1], "b": [2]}},
+        {"record": [{"a": 1, "b": 2}], "params": None},
+    ],
+    ids=lambda body: next(iter(body)),
+)
+def test_keys_for_other_servers(body: dict[str, Any]) -> None:
+    """Keys that clients add for other servers are ignored beside the data, as in MLflow's server."""
+    schema = columns((DataType.long, "a"), (DataType.long, "b"))
+    alone, beside = model_input(body, schema), model_input({**IGNORED, **body}, schema)
+    pd.testing.assert_frame_equal(beside, alone)
+    for name in ("Model", "models", "stream", "client_request_ids"):
+        assert repr(name) in str(decode_error({**body, name: 1}, schema))
+
+
+def test_rows_with_keys_for_other_servers() -> None:
+    """Such a body can share a call of the model with others."""
+    body = {**IGNORED, "dataframe_split": {"columns": ["a"], "data": [[1]]}}
+    assert parse_rows(Job(json_body(body)), input_spec(columns((DataType.long, "a")))) is not None
+    body["params"] = {"p": 1}
+    assert parse_rows(Job(json_body(body)), input_spec(columns((DataType.long, "a")))) is None
+
+
+def test_keys_for_other_servers_in_unified_llm_bodies() -> None:
+    """The model gets them where MLflow's server passes them: in the body, as a param, or as a column."""
+    body = {"messages": HELLO, **IGNORED}
+    assert decode(body, None).data == body
+    params = ParamSchema([ParamSpec("model", DataType.string, "x")])
+    request = decode(body, None, params=params)
+    assert request.params == {"model": "m"}
+    assert request.data == {name: value for name, value in body.items() if name != "model"}
+    server = scoring_server._parse_json_data(dict(body), input_spec(None, params=params).metadata, None)
+    assert (request.data, request.params) == (server.data, server.params)
+
+
+def test_keys_for_other_servers_beside_a_signature_of_messages() -> None:
+    """A column of that name gets the value; without one it is dropped, as MLflow drops it."""
+    body = {"messages": HELLO, **IGNORED}
+    messages = ColSpec(Array(MESSAGE), "messages")
+    assert list(model_input(body, Schema([messages])).columns) == ["messages"]
+    frame = model_input(body, Schema([messages, ColSpec(DataType.string, "model")]))
+    assert frame["model"].tolist() == ["m"]
+    assert "not a column" in str(decode_error({**body, "other": 1}, Schema([messages])))

@@ -6,6 +6,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import mlflow.pyfunc
 import mlflow.sklearn
 import numpy as np
 import pandas as pd
@@ -202,3 +203,44 @@ def test_chats_whose_lists_differ_in_length(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInput, match="one length"):
             predict(model, document)
+
+
+@pytest.mark.parametrize("params", [None, ParamSchema([ParamSpec("p", DataType.long, 1)])])
+def test_columns_named_by_numbers(tmp_path: Path, params: ParamSchema | None) -> None:
+    """A model that was fitted on an array in a frame predicts for each spelling of its columns' names.
+
+    With params in the signature, MLflow checks the frame again.
+    """
+    array = np.random.default_rng(4).random((6, 2))
+    estimator = LinearRegression().fit(array, array.sum(axis=1))
+    inputs = infer_signature(pd.DataFrame(array)).inputs
+    signature = ModelSignature(inputs, params=params) if params else ModelSignature(inputs)
+    mlflow.sklearn.save_model(
+        estimator, tmp_path / "model", signature=signature, serialization_format="cloudpickle"
+    )
+    model = LoadedModel(ModelSource(ModelKey("m", "1", "f"), str(tmp_path / "model")))
+    expected = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame(array)).tolist()
+    for body in (
+        {"dataframe_split": {"columns": [0, 1], "data": array.tolist()}},
+        {"dataframe_split": {"columns": ["0", "1"], "data": array.tolist()}},
+        {"dataframe_records": [{"0": a, "1": b} for a, b in array.tolist()]},
+        {"instances": array.tolist()},
+    ):
+        assert predict(model, body) == expected
+    with pytest.raises(InvalidInput, match="column '2'"):
+        predict(model, {"dataframe_records": [{"0": 1, "1": 2, "2": 3}]})
+
+
+@pytest.mark.parametrize("checks", ["strict", "mlflow"])
+@pytest.mark.parametrize("names", ["[true, false]", '[NaN, "a"]', '[["a", 1], "b"]', '[0, "0"]', "[1, 0]"])
+def test_names_that_mlflow_writes_and_cannot_read(tmp_path: Path, names: str, checks: InputChecks) -> None:
+    """Such a model can be loaded; a body is answered or rejected, and nothing else is raised."""
+    specs = [{"type": "double", "name": name, "required": True} for name in json.loads(names)]
+    inputs = Schema.from_json(json.dumps(specs))
+    signature = ModelSignature(inputs=inputs, params=ParamSchema([ParamSpec("p", DataType.long, 1)]))
+    model = loaded(tmp_path, models.Returns([1.5]), signature, checks=checks)
+    for body in ({"instances": [[1, 2]]}, {"dataframe_split": {"columns": [0, 1], "data": [[1, 2]]}}):
+        try:
+            assert predict(model, body) == [1.5]
+        except InvalidInput:
+            continue

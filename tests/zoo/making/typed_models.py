@@ -10,7 +10,7 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 import pydantic
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import (
     AnyType,
@@ -66,6 +66,13 @@ class Tells(PythonModel):
                 for name, cells in model_input.items()
             },
         }
+
+
+class TellsNames(Tells):
+    """Answers the names of the columns with their types, and what it received."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        return {"names": list(map(told, model_input.columns)), **super().predict(context, model_input)}
 
 
 class TellsParams(PythonModel):
@@ -164,6 +171,9 @@ def _tells(signature: ModelSignature | None) -> Made:
 MAKERS: dict[str, Callable[[], Made]] = {
     **{name: partial(_tells, signature) for name, signature in SIGNATURES.items()},
     "unsigned": partial(_tells, None),
+    "numbered-columns": lambda: Made(
+        "pyfunc", TellsNames(), infer_signature(pd.DataFrame(np.array([[1.5, 2.5]])))
+    ),
     "params": lambda: Made("pyfunc", TellsParams(), ModelSignature(columns(value="double"), params=PARAMS)),
     "hinted-things": lambda: Made("pyfunc", TellsThings()),
     "hinted-texts": lambda: Made("pyfunc", TellsTexts()),

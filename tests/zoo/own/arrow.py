@@ -51,7 +51,7 @@ def _columns(said: Said) -> dict[str, list[Any]]:
         if len(set(map(len, sample.values.values()))) > 1:
             raise CannotSay("Arrow columns are all of one length")
         return {name: list(cells) for name, cells in sample.values.items()}
-    columns = {name: list(cells) for name, cells in sample.columns.items()}
+    columns = {str(name): list(cells) for name, cells in sample.columns.items()}
     columns |= {name: times(columns[name]) for name in sample.times}
     return columns | {name: octets(columns[name]) for name in sample.octets}
 

@@ -35,6 +35,8 @@ def said(probe: Probe) -> Said:
     if not isinstance(probe.sample, Document):
         return Said(probe.sample, probe.params, reference)
     body = dict(probe.sample.body)
+    if "messages" not in body:
+        raise CannotSay("the probe is about the keys of a JSON body")
     return Said(Table({"messages": [body.pop("messages")]}), body, reference)
 
 

@@ -73,7 +73,7 @@ def _parameters(said: Said) -> dict[str, Any]:
 def _inputs(said: Said) -> list[Input]:
     sample = said.sample
     if isinstance(sample, Table):
-        return [_column(name, list(cells), sample) for name, cells in sample.columns.items()]
+        return [_column(str(name), list(cells), sample) for name, cells in sample.columns.items()]
     if isinstance(sample, Tensors):
         return [_array(name, values) for name, values in sample.values.items()]
     if isinstance(sample, Tensor):

@@ -56,6 +56,12 @@ UNNAMED = (
     ),
     Probe("fraction", Tensor([[1.5, 2.5]])),
 )
+NUMBERED = (
+    Probe("by number", Table({0: [1.5, 2], 1: [0.5, 3]}), forms=("dataframe_split",)),
+    Probe("by text", Table({"0": [1.5, 2], "1": [0.5, 3]}), like=Table({0: [1.5, 2], 1: [0.5, 3]})),
+    Probe("rows", Tensor([[1.5, 0.5], [2, 3]])),
+    Probe("one column too few", Tensor([[1.5]])),
+)
 UNSIGNED = (
     Probe("rows", Table({"a": [1, 2], "b": [0.5, 2.5], "c": ["x", "y"], "d": [True, False]})),
     Probe(
@@ -148,6 +154,18 @@ PARAMS = (
     params("number for a text", name=5),
     params("unknown", other=1),
     params("null", count=None),
+    Probe("key unknown", Document({"dataframe_records": [{"value": 1.5}], "other": 1})),
+    Probe(
+        "keys for other servers",
+        Document(
+            {
+                "dataframe_records": [{"value": 1.5}],
+                "client_request_id": "a",
+                "databricks_options": {"return_trace": True},
+                "model": "m",
+            }
+        ),
+    ),
 )
 THINGS = (
     Probe("fits", Plain([{"name": "a", "size": 1.5, "tags": ["t"]}, {"name": "b", "size": 2}])),
@@ -173,6 +191,7 @@ CHAT = (
 ENTRIES = (
     Entry("optional-columns", OPTIONALS),
     Entry("unnamed-columns", UNNAMED),
+    Entry("numbered-columns", NUMBERED),
     *TENSORS,
     Entry("unsigned", UNSIGNED),
     Entry("params", PARAMS),

@@ -8,6 +8,7 @@ from tests.zoo.forms import JSON_FORMS
 from tests.zoo.samples import Entry, Plain, Probe, Table
 
 LIMIT = 2**53
+NAN, INFINITY = float("nan"), float("inf")
 
 
 def cells(name: str, *values: Any, forms: tuple[str, ...] = (), like: tuple[Any, ...] = ()) -> Probe:
@@ -29,11 +30,17 @@ def octets(name: str, *values: str) -> Probe:
     return Probe(name, table, like=table)
 
 
+def nan() -> Probe:
+    """One column `value` of NaN, in the JSON forms that are about JSON alone."""
+    return cells("NaN", NAN, forms=("dataframe_records", "instances", "inputs"))
+
+
 BOOLEAN = (
     cells("fits", True, False),
     cells("text", "true", "false"),
     cells("numbers", 1, 0),
     cells("null", True, None),
+    nan(),
 )
 INTEGER = (
     cells("fits", 1, -2, 2**31 - 1),
@@ -47,6 +54,7 @@ INTEGER = (
 LONG = (
     cells("fits", 1, -2, 2**63 - 1),
     cells("beyond", 2**63),
+    nan(),
     cells("decimals that are whole", 2.0, 3.0),
     cells("fraction", 2.7, 1.0),
     cells("exact beside a decimal", 2.0, LIMIT + 1, like=(2, LIMIT + 1)),
@@ -58,12 +66,14 @@ FLOAT = (
     cells("fits", 0.5, 0.1, None),
     cells("whole numbers", 1, 2),
     cells("beyond", 1e300),
+    cells("NaN and infinities", NAN, INFINITY, -INFINITY),
     cells("digits as text", "0.5"),
 )
 DOUBLE = (
     cells("fits", 0.5, 0.1, None),
     cells("whole numbers", 1, 2),
     cells("large whole number", LIMIT + 1, 0.5),
+    cells("NaN and infinities", NAN, INFINITY, -INFINITY),
     cells("digits as text", "1.5"),
     cells("text", "x"),
     cells("booleans", True, False),
@@ -74,11 +84,13 @@ STRING = (
     cells("numbers", 5, 6, forms=JSON_FORMS),
     cells("mixed", "a", 5, forms=JSON_FORMS),
     cells("digits", "007", "1e3"),
+    nan(),
     cells("names of nothing", "NA", "null", "nan"),
 )
 BINARY = (
     octets("fits", "YWI=", "AAEC"),
     octets("no base64", "a!"),
+    nan(),
     cells("numbers", 5),
 )
 DATETIME = (
@@ -97,6 +109,12 @@ DATETIME = (
     ),
     cells("numbers", 1704164645),
     times("null", "2024-01-02", None),
+    times("lower case", "2024-01-02t12:30:00", like=("2024-01-02T12:30:00",)),
+    nan(),
+    cells("year", "2024", forms=JSON_FORMS),
+    cells("month", "2024-01", forms=JSON_FORMS),
+    cells("slashes", "01/02/2024", forms=JSON_FORMS),
+    cells("empty text", "", forms=JSON_FORMS),
     cells("no time", "soon"),
     cells("no such day", "2024-02-30"),
 )

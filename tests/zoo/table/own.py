@@ -27,6 +27,12 @@ OTHERWISE: tuple[Otherwise, ...] = (
         ("unnamed-columns/columns with names/v2_json", "unnamed-columns/columns with names/v2_binary"),
     ),
     Otherwise(
+        "columns that are named by numbers are inputs of these names in Open Inference",
+        400,
+        "",
+        ("numbered-columns/rows/v2_json", "numbered-columns/rows/v2_binary"),
+    ),
+    Otherwise(
         "without signature an Arrow body is a frame, whatever else its columns could be",
         200,
         "like",
@@ -64,6 +70,8 @@ CANNOT: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "torch-layer/too narrow",
                 "unnamed-columns/rows",
                 "unnamed-columns/fraction",
+                "numbered-columns/rows",
+                "numbered-columns/one column too few",
                 "tensor-unnamed/array",
                 "tensor-unnamed/whole numbers",
                 "tensor-unnamed/too narrow",
@@ -103,6 +111,15 @@ CANNOT: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ),
     ),
     "the cells stand for no bytes": (("arrow v2_json v2_binary", ("type-binary/no base64",)),),
+    "the probe is about dataframe_records and instances and inputs alone": (
+        (
+            "arrow v2_json v2_binary",
+            tuple(f"type-{kind}/NaN" for kind in ("boolean", "long", "string", "binary", "datetime")),
+        ),
+    ),
+    "the probe is about the keys of a JSON body": (
+        ("arrow v2_json v2_binary", ("params/key unknown", "params/keys for other servers")),
+    ),
     "the probe is about instances alone": (
         ("arrow v2_json v2_binary", ("type-array/fits instances", "unsigned/null in records")),
     ),

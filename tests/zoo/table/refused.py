@@ -128,6 +128,33 @@ REFUSED = (
         cases=(f"sk-pipeline/days as numbers: {JSON}", f"type-datetime/numbers: {JSON}"),
     ),
     _refused(
+        "Times that are not whole, or not in ISO 8601",
+        there="reads `2024` and `2024-01` as their first day, `01/02/2024` as January 2nd, and an empty "
+        "text as missing",
+        here="400",
+        why="the day is a guess; null says that a time is missing",
+        reason="not an ISO 8601 date",
+        cases=(
+            f"type-datetime/year: {JSON}",
+            f"type-datetime/month: {JSON}",
+            f"type-datetime/slashes: {FRAMES}",
+            f"type-datetime/empty text: {JSON}",
+        ),
+    ),
+    _refused(
+        "NaN and infinities where no float is",
+        there="makes true of them, texts or numbers in a text column, bytes, or missing times",
+        here="400 naming column and row; columns and arrays of floats take them",
+        why="they are numbers; null says that a value is missing",
+        reason="not a",
+        cases=(
+            f"type-boolean/NaN: dataframe_records {ARRAYS}",
+            f"type-string/NaN: dataframe_records {ARRAYS}",
+            f"type-binary/NaN: {ARRAYS}",
+            "type-datetime/NaN: dataframe_records",
+        ),
+    ),
+    _refused(
         "Binary data that is none",
         there="gives the model the text's own characters, or the number's, as bytes or as text",
         here="400",
@@ -148,9 +175,9 @@ REFUSED = (
         cases=("type-boolean/null: csv", "type-integer/null: csv", "type-long/null: csv"),
     ),
     _refused(
-        "Unknown columns, names and parameters",
+        "Unknown columns, names, parameters and keys",
         there="drops them",
-        here="400 naming them",
+        here="400 naming them; only `client_request_id`, `databricks_options` and `model` are ignored",
         why="a misspelt optional column or parameter would silently not count",
         reason="",
         cases=(
@@ -158,6 +185,7 @@ REFUSED = (
             "unnamed-columns/one column too many",
             "tensor-named/name unknown",
             "params/unknown",
+            "params/key unknown",
         ),
     ),
     _refused(

@@ -59,7 +59,7 @@ def _tensor(spec: Mapping[str, object], default_name: str) -> JsonObject:
             _COLUMN_DATATYPES.get(kind, _FALLBACK_DATATYPE) if isinstance(kind, str) else _FALLBACK_DATATYPE
         )
     return {
-        "name": name if isinstance(name, str) else default_name,
+        "name": default_name if name is None else str(name),  # a number where a frame had no names
         "datatype": datatype,
         "shape": shape,
         "parameters": {"content_type": content_type},

@@ -67,7 +67,7 @@ def _convert(table: Table, spec: InputSpec) -> Any:
 
 def _arrays_by_name(table: Table, specs: list[TensorSpec]) -> dict[str, Array] | None:
     """Return one array per column, or None if a column does not hold numbers."""
-    known = {spec.name: spec for spec in specs}
+    known = {str(spec.name): spec for spec in specs}
     arrays: dict[str, Array] = {}
     for name, column in zip(table.names or (), table.columns, strict=True):
         array = _column_to_array(column, known.get(str(name)))

@@ -53,8 +53,9 @@ def _to_model_input(body: bytes, spec: InputSpec) -> Any:
         return _infer_frame(body, parsed)
     if spec.columns is not None:
         return to_frame(_to_table(parsed, [csv_cells.keep_text] * parsed.num_columns), spec)
-    kinds = {tensor.name: tensor.type.kind for tensor in tensors.tensor_specs(spec)}
-    unnamed = kinds.get(None)
+    specs = tensors.tensor_specs(spec)
+    kinds = {str(tensor.name): tensor.type.kind for tensor in specs}
+    unnamed = specs[0].type.kind if specs[0].name is None else None
     parsers = [
         _CELL_PARSERS.get(unnamed or kinds.get(name) or "O", csv_cells.keep_text)
         for name in parsed.column_names

@@ -112,8 +112,9 @@ def parse_boolean(text: str | None) -> object:
 
 
 def parse_decimal(text: str | None) -> object:
-    """Return a cell as `parse_number` does, but NaN as None."""
-    return None if text and text.strip(" ").lower() == "nan" else parse_number(text)
+    """Return a cell as `parse_number` does, but NaN and infinities as floats."""
+    number = parse_number(text)
+    return _NON_FINITE.get(number.strip(" ").lower(), number) if isinstance(number, str) else number
 
 
 def _strip(text: str | None) -> object:

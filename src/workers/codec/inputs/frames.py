@@ -12,12 +12,12 @@ from mlflow.types.schema import DataType
 from workers.codec.input_errors import invalid_input, shorten
 from workers.codec.inputs.columns import ColumnMismatch, convert_column
 from workers.codec.inputs.inferred import infer_series, would_lose_precision
-from workers.codec.inputs.tables import Table
+from workers.codec.inputs.tables import Table, names_to_text
 from workers.codec.signature import Column, InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-SelectedColumns = list[tuple[str | int, Column, Sequence[object]]]
+SelectedColumns = list[tuple[str | float, Column, Sequence[object]]]
 
 # MLflow's frames cannot hold null in these either: an optional column of nulls alone is omitted.
 _NOT_NULLABLE = (DataType.boolean, DataType.integer, DataType.long)
@@ -30,8 +30,10 @@ def to_frame(table: Table, spec: InputSpec) -> pd.DataFrame:
     """
     if spec.columns is None:
         return _infer_frame(table)
-    select = _select_by_name if spec.has_column_names else _select_by_position
-    selected = select(table, spec.columns)
+    if spec.has_column_names:
+        selected = _select_by_name(table, spec.columns, spec)
+    else:
+        selected = _select_by_position(table, spec.columns)
     names = [name for name, _, _ in selected]
     return build_frame(
         _convert_columns(selected), row_index(table.index, table.num_rows), spec.to_column_index(names)
@@ -64,14 +66,20 @@ def _infer_frame(table: Table) -> pd.DataFrame:
     return frame
 
 
-def _select_by_name(table: Table, columns: Sequence[Column]) -> SelectedColumns:
+def _select_by_name(table: Table, columns: Sequence[Column], spec: InputSpec) -> SelectedColumns:
     names = table.names
     if names is None and len(columns) == 1 and len(table.columns) == 1:
         names = (str(columns[0].name),)
+    if names is None and spec.names_rows:
+        names = tuple(map(str, range(len(table.columns))))
     if names is None:
         raise InvalidInput("The model's signature names its columns, so the body must name them too.")
-    _check_column_names(names, columns)
-    values: Mapping[str | int, Sequence[object]] = dict(zip(names, table.columns, strict=True))
+    if problems := _name_problems(names, columns):
+        names = names_to_text(names, spec)
+        problems = _name_problems(names, columns)
+    if problems:
+        raise invalid_input(problems)
+    values: Mapping[str | float, Sequence[object]] = dict(zip(names, table.columns, strict=True))
     return [
         (str(column.name), column, values[str(column.name)])
         for column in columns
@@ -79,7 +87,7 @@ def _select_by_name(table: Table, columns: Sequence[Column]) -> SelectedColumns:
     ]
 
 
-def _check_column_names(names: Sequence[str | int], columns: Sequence[Column]) -> None:
+def _name_problems(names: Sequence[str | float], columns: Sequence[Column]) -> list[InputProblem]:
     known, given = {column.name for column in columns}, set(names)
     problems = [
         InputProblem(None, shorten(name), "not a column of the signature")
@@ -91,8 +99,7 @@ def _check_column_names(names: Sequence[str | int], columns: Sequence[Column]) -
         for column in columns
         if column.required and column.name not in given
     ]
-    if problems:
-        raise invalid_input(problems)
+    return problems
 
 
 def _is_omitted(column: Column, values: Sequence[object]) -> bool:

@@ -64,11 +64,20 @@ def _infer_array(payload: object, *, what: str) -> np.ndarray[Any, Any]:
     mixed = bool in types and len(types) > 1  # numpy makes numbers of booleans beside numbers
     try:
         array = np.array(payload, dtype=object if mixed else None)
-        return array if array.tolist() == payload else np.array(payload, dtype=object)
+        unchanged = array.tolist() == payload or _equal_but_for_nan(array, leaves)
+        return array if unchanged else np.array(payload, dtype=object)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidInput(
             f"The values of {what} do not form an array: rows differ in length or depth."
         ) from error
+
+
+def _equal_but_for_nan(array: np.ndarray[Any, Any], leaves: Sequence[object]) -> bool:
+    """Return whether the leaves have the array's values; NaN is not equal to itself."""
+    if array.dtype.kind != "f":
+        return False
+    pairs = zip(array.ravel().tolist(), leaves, strict=True)
+    return all(ours == sent or (ours != ours and sent != sent) for ours, sent in pairs)  # noqa: PLR0124 - only NaN differs from itself
 
 
 def _is_exact_double(value: int) -> bool:

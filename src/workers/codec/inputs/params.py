@@ -80,6 +80,10 @@ def _convert_exactly(value: object, spec: ParamSpec, *, path: str) -> object:
 
 
 def _to_naive_datetime(text: str, parsed: Any) -> str:
-    """Return the text as it came, so that a date stays a date; a time with a zone is converted to UTC."""
+    """Return the text as it came, so that a date stays a date; a time with a zone is converted to UTC.
+
+    MLflow parses the text again, and takes upper case only.
+    """
+    text = text.upper()
     has_zone = text.endswith("Z") or "+" in text or "-" in text[10:]
     return str(parsed.isoformat()) if has_zone else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ CellErrors = list[tuple[int, str]]  # positions, and the reasons why the values 
 _DOUBLE_MAX = float(np.finfo(np.float64).max)
 _NONE_TYPE = type(None)
 _DATETIME_PATTERN = re.compile(
-    r"\d{4}(-\d{2}-\d{2}|\d{4})([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)? ?(Z|[+-]\d{2}(:?\d{2})?)?)?",
+    r"\d{4}(-\d{2}-\d{2}|\d{4})([Tt ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)? ?([Zz]|[+-]\d{2}(:?\d{2})?)?)?",
     re.ASCII,
 )
 
@@ -76,6 +77,8 @@ def integer_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"not a number, expected {name}"
         if isinstance(value, float):
+            if not math.isfinite(value):
+                return f"NaN or infinite, which {name} cannot be"
             if abs(value) >= FRACTIONLESS_FROM and not isinstance(value, NonIntegralFloat):
                 return "a decimal of 2^52 or more, which may have been rounded; write it as an integer"
             if not value.is_integer():
@@ -97,7 +100,7 @@ def float_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"not a number, expected {name}"
-        if abs(value) > _DOUBLE_MAX or not np.isfinite(_cast_unchecked(np.float64(value), dtype)):
+        if _is_beyond(value, dtype):
             return f"beyond the range of {name}"
         if not _is_exact_double(value):
             return (
@@ -112,7 +115,7 @@ def float_converter(dtype: np.dtype[Any], name: str) -> ScalarConverter:
         if dtype == doubles.dtype:
             return doubles
         narrow: Array = _cast_unchecked(doubles, dtype)
-        if np.isinf(narrow).any():
+        if (infinite := np.isinf(narrow)).any() and np.isfinite(doubles[infinite]).any():
             raise OverflowError
         return narrow
 
@@ -125,6 +128,13 @@ def _is_exact_double(value: object) -> bool:
         or -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER
         or int(float(value)) == value
     )
+
+
+def _is_beyond(value: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether a finite number becomes infinite in the dtype."""
+    if value != value or abs(value) == math.inf:  # noqa: PLR0124 - only NaN differs from itself
+        return False
+    return abs(value) > _DOUBLE_MAX or not np.isfinite(_cast_unchecked(np.float64(value), dtype))
 
 
 def _cast_unchecked(doubles: Any, dtype: np.dtype[Any]) -> Any:
@@ -189,7 +199,11 @@ def _build_datetimes(values: Values) -> pd.Series:
         value is None or (isinstance(value, str) and _DATETIME_PATTERN.fullmatch(value)) for value in values
     ):
         raise ValueError
-    parsed = pd.to_datetime(pd.Series(list(values), dtype=object), format="ISO8601", utc=True)
+    texts = pd.Series(list(values), dtype=object)
+    try:
+        parsed = pd.to_datetime(texts, format="ISO8601", utc=True)
+    except ValueError:  # pandas does not take the lower case that RFC 3339 allows
+        parsed = pd.to_datetime(texts.str.upper(), format="ISO8601", utc=True)
     return parsed.dt.tz_localize(None).dt.as_unit("ns")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
+from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
@@ -18,11 +21,11 @@ _MAX_REPEATED_CELLS = 1_000_000  # of values that stand in every row
 class Table:
     """A table of columns with JSON values, each of `num_rows` length.
 
-    `names` is None if the body has no names. A name is a string, or an integer as pandas writes the columns
+    `names` is None if the body has no names. A name is a string, or a number as pandas writes the columns
     of a frame without names.
     """
 
-    names: tuple[str | int, ...] | None
+    names: tuple[str | float, ...] | None
     columns: tuple[Sequence[object], ...]
     num_rows: int
     index: Sequence[object] | None = None
@@ -126,12 +129,28 @@ def _check_rows(payload: object, *, what: str = "data") -> list[list[object]]:
     return payload
 
 
-def _check_names(payload: object) -> tuple[str | int, ...]:
-    if not isinstance(payload, list) or not {str, int}.issuperset(map(type, payload)):
+def names_to_text(names: Sequence[str | float], spec: InputSpec) -> tuple[str, ...]:
+    """Return the names as text, a number as the signature has it. Raises InvalidInput for duplicates."""
+    numbers = spec.number_names
+    texts = tuple(name if isinstance(name, str) else numbers.get(name, str(name)) for name in names)
+    if len(set(texts)) != len(texts):
+        raise InvalidInput("columns names one column twice: once as a number, once as a string.")
+    return texts
+
+
+def _check_names(payload: object) -> tuple[str | float, ...]:
+    if not isinstance(payload, list) or not _are_names(payload):
         raise InvalidInput("columns must be a list of strings.")
     if len(set(payload)) != len(payload):
         raise InvalidInput("columns names one column twice.")
     return tuple(payload)
+
+
+def _are_names(payload: list[Any]) -> bool:
+    types = set(map(type, payload))
+    if types <= {str, int}:
+        return True
+    return types <= {str, int, float} and all(map(math.isfinite, (n for n in payload if type(n) is float)))
 
 
 def _check_index(payload: object, num_rows: int) -> Sequence[object] | None:

@@ -21,7 +21,7 @@ from workers.codec.inputs.scalars import (
     float_converter,
     integer_converter,
 )
-from workers.codec.inputs.tables import Table
+from workers.codec.inputs.tables import Table, names_to_text
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
@@ -67,7 +67,8 @@ def to_tensors(payload: object, spec: InputSpec, *, what: str) -> Any:
         problems += [InputProblem(None, name, "missing") for name in named.keys() - payload.keys()]
         if problems:
             raise invalid_input(problems)
-        return {name: _to_tensor(payload[name], tensor, what=name) for name, tensor in named.items()}
+        arrays = {name: _to_tensor(payload[name], tensor, what=name) for name, tensor in named.items()}
+        return {named[name].name: array for name, array in arrays.items()}
     if len(tensors) != 1:
         raise InvalidInput(f"{what} must be an object with one array per input of the signature.")
     return _to_tensor(payload, tensors[0], what=what)
@@ -85,10 +86,8 @@ def table_to_tensors(table: Table, spec: InputSpec) -> Any:
     """Return columns of scalars or flat lists as the signature's tensors. Raises InvalidInput."""
     tensors = tensor_specs(spec)
     if table.names is not None and tensors[0].name is not None:
-        columns = dict(zip(map(str, table.names), table.columns, strict=True))
-        if len(columns) != len(table.names):
-            raise InvalidInput("columns names one column twice: once as a number, once as a string.")
-        by_name = {tensor.name: tensor for tensor in tensors}
+        columns = dict(zip(names_to_text(table.names, spec), table.columns, strict=True))
+        by_name = {str(tensor.name): tensor for tensor in tensors}
         payload: object = {name: _fold_rows(cells, by_name.get(name)) for name, cells in columns.items()}
     elif len(table.columns) == 1:
         payload = _fold_rows(table.columns[0], tensors[0])

@@ -14,6 +14,7 @@ from workers.codec.inputs.frames import to_frame
 from workers.codec.inputs.params import param_names, validate_params
 from workers.codec.json import fast_numbers, legacy
 from workers.codec.json import text as json_text
+from workers.codec.json.legacy import IGNORED_KEYS
 from workers.codec.request import DecodedRequest
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
@@ -50,7 +51,7 @@ def _find_form(document: dict[str, Any]) -> str:
     forms = [form for form in _FORMS if form in document]
     if len(forms) != 1:
         raise InvalidInput(_EXPECTED_BODY)
-    if unknown := sorted(set(document) - {forms[0], "params"}):
+    if unknown := sorted(set(document) - {forms[0], "params"} - IGNORED_KEYS):
         raise InvalidInput(f"{_EXPECTED_BODY} It also has {unknown[0][:100]!r}.")
     return forms[0]
 
@@ -149,7 +150,12 @@ def _llm_to_input(data: dict[str, Any], spec: InputSpec) -> object:
         for column in spec.columns or ()
         if column.type == DataType.string and _is_text_list(data.get(str(column.name)))
     }
-    row = {name: value[0] if name in text_lists else value for name, value in data.items()}
+    known = _known_columns(spec) or ()
+    row = {
+        name: value[0] if name in text_lists else value
+        for name, value in data.items()
+        if name in known or name not in IGNORED_KEYS
+    }
     frame = to_frame(_mapping_to_table(row, spec, "the body"), spec)
     return data if text_lists else frame
 

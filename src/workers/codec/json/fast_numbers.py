@@ -57,7 +57,7 @@ def read_numeric_frame(body: bytes, spec: InputSpec) -> pd.DataFrame | None:
     parsed = _parse_numbers(body, spec)
     if parsed is None or not (np.abs(parsed.rows) < FRACTIONLESS_FROM).all():
         return None
-    order = [parsed.names.index(name) for name in spec.column_names]
+    order = [parsed.names.index(str(column.name)) for column in spec.columns or ()]
     dtypes = [NUMERIC_DTYPES[column.type] for column in spec.columns or ()]
     index = row_index(parsed.labels, len(parsed.rows))
     if {*dtypes} == {_DOUBLE}:
@@ -81,7 +81,10 @@ def _parse_numbers(body: bytes, spec: InputSpec) -> _ParsedMatrix | None:
         num_rows, width = len(split["data"]), len(spec.column_names)
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError):
         return None  # not JSON, or of another form
-    if len(names) != width or {*map(type, names)} != {str} or {*names} != {*spec.column_names}:
+    types = {*map(type, names)}  # integers are the columns of a frame without names
+    names = list(map(str, names))
+    known = {column.name for column in spec.columns or ()}
+    if len(names) != width or types not in ({str}, {int}) or {*names} != known:
         return None
     if labels is not None and (len(labels) != num_rows or {*map(type, labels)} != {int}):
         return None

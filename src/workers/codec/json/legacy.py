@@ -13,6 +13,8 @@ _FORMATS = {
     "tf-instances": ("instances", "instances"),
     "tf-inputs": ("inputs", "inputs"),
 }
+IGNORED_KEYS = frozenset({"client_request_id", "databricks_options", "model"})
+"""What clients add beside the data for other servers; MLflow's server ignores every unknown key."""
 _SPLIT_KEYS = frozenset({"columns", "data", "index"})
 
 

@@ -47,7 +47,11 @@ def parse_rows(job: Job, spec: InputSpec) -> Rows | None:
         document = legacy.to_mlflow_form(json_text.parse_json(body))
     except InvalidInput:
         return None
-    if not isinstance(document, dict) or len(document) != 1:
+    if not isinstance(document, dict):
+        return None
+    if len(document) != 1:
+        document = {key: value for key, value in document.items() if key not in legacy.IGNORED_KEYS}
+    if len(document) != 1:
         return None
     ((form, payload),) = document.items()
     parsed = _split_rows(payload) if form == "dataframe_split" else _record_rows(form, payload)
@@ -67,6 +71,8 @@ def _split_rows(payload: object) -> Rows | None:
         return None
     names: Any = payload.get("columns")
     rows: Any = payload.get("data")
+    if not _is_list_of(names, str) and _is_list_of(names, int):  # a frame without names
+        names = list(map(str, names))
     if not _is_list_of(names, str) or not _is_list_of(rows, list):
         return None
     if not _is_default_index(payload.get("index"), len(rows)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.types.schema import DataType
+from mlflow.types.schema import DataType, TensorSpec
 
 from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
 from workers.codec.inputs import tables
@@ -70,18 +70,24 @@ def _tensors_to_frame(tensors: Tensors, spec: InputSpec) -> object:
     keep_names = spec.has_column_names or spec.columns is None
     names = tuple(tensor.name for tensor, _ in columns) if keep_names else None
     if spec.schema is None or spec.input_checks == "mlflow":
-        return _untyped_frame(values, names)
+        return _untyped_frame(values, _own_names(names, spec))
     table = tables.Table(names, tuple(values), tensors[0].num_rows if tensors else 0)
     if spec.columns is not None:
         return to_frame(table, spec)
     return table_to_tensors(replace(table, columns=tuple(map(_to_list, values))), spec)
 
 
-def _untyped_frame(columns: list[Any], names: tuple[str, ...] | None) -> pd.DataFrame:
+def _own_names(names: tuple[str, ...] | None, spec: InputSpec) -> list[Any] | None:
+    """Return the names as the signature has them, which MLflow's own checks look for: it may have numbers."""
+    numbers = {text: number for number, text in spec.number_names.items()}
+    return None if names is None else [numbers.get(name, name) for name in names]
+
+
+def _untyped_frame(columns: list[Any], names: list[Any] | None) -> pd.DataFrame:
     series = [cells if isinstance(cells, np.ndarray) else infer_series(cells) for cells in columns]
     frame = pd.DataFrame(dict(enumerate(series)), copy=False)
     if names is not None:
-        frame.columns = pd.Index(list(names))
+        frame.columns = pd.Index(names)
     return frame
 
 
@@ -158,7 +164,7 @@ def _decode_dict(tensors: Tensors, spec: InputSpec) -> object:
         return _tensors_to_frame(tensors, spec)
     arrays = {tensor.name: _to_array(tensor, spec) for tensor in tensors}
     if spec.schema is None or spec.input_checks == "mlflow":
-        return arrays
+        return dict(zip(_own_names(tuple(arrays), spec) or (), arrays.values(), strict=True))
     fitted = {name: _drop_extra_dimension(array, name, spec) for name, array in arrays.items()}
     return to_tensors(fitted, spec, what="inputs")
 
@@ -208,13 +214,17 @@ def _to_array(tensor: Tensor, spec: InputSpec) -> Array:
 
 def _drop_extra_dimension(array: Array, name: str, spec: InputSpec) -> Array:
     """Return the array without the last dimension of 1 that MLServer's clients add to lists."""
-    ranks = {len(tensor.shape) for tensor in tensor_specs(spec) if tensor.name in {None, name}}
+    ranks = {len(tensor.shape) for tensor in tensor_specs(spec) if _is_called(tensor, name)}
     return array[..., 0] if ranks == {array.ndim - 1} and array.shape[-1] == 1 else array
+
+
+def _is_called(expected: TensorSpec, name: str) -> bool:
+    return expected.name is None or str(expected.name) == name
 
 
 def _accepts_datetimes(tensor: Tensor, spec: InputSpec) -> bool:
     if spec.schema is None or any(
-        expected.type.kind == "M" for expected in tensor_specs(spec) if expected.name in {None, tensor.name}
+        expected.type.kind == "M" for expected in tensor_specs(spec) if _is_called(expected, tensor.name)
     ):
         return True
     raise InvalidInput(f"{shorten(tensor.name)!r}: parameters.unit is for datetimes.")

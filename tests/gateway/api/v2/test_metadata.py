@@ -96,3 +96,11 @@ def test_odd_signatures(outputs_: object) -> None:
     document: Any = metadata.model_metadata("m", ["1"], Signature(outputs=outputs_))
     assert all(output["datatype"] == "BYTES" for output in document["outputs"])
     assert metadata.model_metadata("m", ["1"], None)["inputs"] == []
+
+
+@pytest.mark.parametrize(("name", "text"), [(0, "0"), (1, "1"), (0.5, "0.5"), ("", "")])
+def test_names_that_are_not_usual(name: Any, text: str) -> None:
+    """A number is a name as text, as the worker reads and writes it."""
+    schema = Schema([ColSpec(DataType.double, name)])
+    assert [each["name"] for each in outputs(schema)] == [text]
+    assert encoded_json(np.array([1.5]), outputs=schema)["outputs"][0]["name"] == text
