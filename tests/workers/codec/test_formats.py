@@ -175,6 +175,7 @@ def test_mlflows_own_numbers() -> None:
 IGNORED: dict[str, Any] = {
     "client_request_id": "a",
     "databricks_options": {"return_trace": True},
+    "signature_name": "serving_default",
     "model": "m",
 }
 

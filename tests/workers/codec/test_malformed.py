@@ -58,7 +58,6 @@ MALFORMED: list[Any] = [
     b'{"inputs": [' + b"9" * 5000 + b"]}",
     b'{"inputs": ["\xff\xfe"]}',
     b'{"inputs": ["\\ud800"]}',
-    '{"inputs": [1.5]}'.encode("utf-16"),
     b"[" * 100_000,
     b"[" * 100_000 + b"NaN",
     b"NaN",

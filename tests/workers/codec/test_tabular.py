@@ -273,6 +273,8 @@ def test_cells_of_csv_that_do_not_fit(mlflow_type: Any, cell: str, reason: str) 
             [math.nan, math.inf, -math.inf, 1.5, math.nan],
         ),
         (DataType.float, ["inf", "0.1"], [math.inf, float(np.float32(0.1))]),
+        (DataType.double, ["inf", "1e5", "+inf"], [math.inf, 1e5, math.inf]),
+        (DataType.double, ["-inf", "+1", ".5", "1e-7"], [-math.inf, 1.0, 0.5, 1e-7]),
         (DataType.boolean, ["True", "FALSE", " true"], [True, False, True]),
         (DataType.double, ["0.1", "1.7976931348623157e308", "5e-324"], [0.1, 1.7976931348623157e308, 5e-324]),
     ],

@@ -177,7 +177,8 @@ REFUSED = (
     _refused(
         "Unknown columns, names, parameters and keys",
         there="drops them",
-        here="400 naming them; only `client_request_id`, `databricks_options` and `model` are ignored",
+        here="400 naming them; only `client_request_id`, `databricks_options`, `model` and `signature_name` "
+        "are ignored",
         why="a misspelt optional column or parameter would silently not count",
         reason="",
         cases=(

@@ -25,7 +25,11 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _SHORT_INTEGERS: Final = r"^-?[0-9]{1,18}$"
 _DECIMALS: Final = r"^-?([0-9]{1,15}|[0-9]+\.[0-9]+([eE][+-]?[0-9]+)?)$"
-_NON_FINITE: Final = {"nan": np.nan, "inf": np.inf, "infinity": np.inf, "-inf": -np.inf, "-infinity": -np.inf}
+_NON_FINITE: Final = {
+    "nan": np.nan,
+    **dict.fromkeys(("inf", "infinity", "+inf", "+infinity"), np.inf),
+    **dict.fromkeys(("-inf", "-infinity"), -np.inf),
+}
 _MAX_EXPONENT_DIGITS: Final = 1000  # of a longer exponent only the sign matters
 _OVERFLOW: Final = 10**400  # replaces a number beyond the range of a double
 _BOOLEANS: Final = {"true": True, "false": False}

@@ -13,7 +13,7 @@ _FORMATS = {
     "tf-instances": ("instances", "instances"),
     "tf-inputs": ("inputs", "inputs"),
 }
-IGNORED_KEYS = frozenset({"client_request_id", "databricks_options", "model"})
+IGNORED_KEYS = frozenset({"client_request_id", "databricks_options", "model", "signature_name"})
 """What clients add beside the data for other servers; MLflow's server ignores every unknown key."""
 _SPLIT_KEYS = frozenset({"columns", "data", "index"})
 

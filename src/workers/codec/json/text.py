@@ -22,11 +22,14 @@ _STRING_OR_NON_FINITE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?I
 def parse_json(body: bytes) -> object:
     """Parse JSON; NaN, Infinity and -Infinity are numbers, as Python's encoder writes them.
 
+    A byte order mark, UTF-16 and UTF-32 are understood, as programs for Windows write them.
     Raises InvalidInput if the body is not JSON, or is nested too deeply.
     """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if (text := _to_utf8(body)) is not None:
+            return parse_json(text)
         if b"NaN" not in body and b"Infinity" not in body:
             raise InvalidInput(f"The body is not valid JSON: {error}.") from error
         return _parse_non_finite(body)
@@ -43,6 +46,18 @@ def parse_json_like_mlflow(body: bytes) -> object:
         raise InvalidInput("The body is not valid JSON, or a number in it is too long.") from error
     except RecursionError as error:
         raise InvalidInput("The body is nested too deeply.") from error
+
+
+def _to_utf8(body: bytes) -> bytes | None:
+    """Return a body in another encoding, or with a byte order mark, as plain UTF-8; None if it is that."""
+    encoding = json.detect_encoding(body)
+    if encoding == "utf-8":
+        return None
+    try:
+        text = body.decode(encoding).encode()
+    except UnicodeError:
+        return None
+    return text if text[:1].isascii() else None  # another byte order mark is no JSON
 
 
 def _parse_non_finite(body: bytes) -> object:

@@ -158,7 +158,7 @@ def test_other_signatures_take_the_exact_path(schema: Any) -> None:
 
 
 def test_a_byte_order_mark_takes_the_exact_path() -> None:
-    """JSON allows no byte order mark, so the exact path rejects it."""
+    """Only the exact path knows it."""
     body = large_body(["a", "b,[", "c"], [[1, 2, 3]])
     assert decode_fast(b"\xef\xbb\xbf" + body, DOUBLES) is None
 
