@@ -175,11 +175,28 @@ REFUSALS: dict[str, Callable[[], BaseException]] = {
 """The gateway's own errors, of which each must keep its kind."""
 
 
+class Unencodable:
+    """A prediction that raises an error when it is written."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def toarray(self) -> Any:
+        """Raise the error, as a sparse matrix for which there is no memory does."""
+        raise_named(self._name)
+
+
 class Raises(PythonModel):
-    """A model that raises the error that a cell names; otherwise it returns its process id."""
+    """A model that raises the error that a cell names, or returns a prediction that does.
+
+    Otherwise it returns its process id.
+    """
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-        raise_named(str(model_input["do"].iloc[0]))
+        verb, _, name = str(model_input["do"].iloc[0]).partition(" ")
+        if verb == "encode":
+            return Unencodable(name)
+        raise_named(verb)
         return [os.getpid()]
 
     def predict_stream(self, context: Any, model_input: dict[str, str], params: Any = None) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
+import itertools
 import os
 import pathlib
 import random
@@ -216,6 +217,15 @@ class Commands(PythonModel):
 
     def do_say(self, rest: str) -> list[str]:
         return [rest]
+
+    def do_endless(self, rest: str) -> Iterator[Any]:
+        """Return an iterator without end."""
+        return itertools.repeat(0)
+
+    def do_stall(self, rest: str) -> Iterator[Any]:
+        """Return an iterator that never yields its second item."""
+        yield 0
+        time.sleep(300)
 
     def do_segfault(self, rest: str) -> None:
         ctypes.string_at(0)

@@ -6,7 +6,12 @@ import base64
 import dataclasses
 import datetime
 import decimal
+import enum
+import fractions
 import math
+import pathlib
+import uuid
+from collections.abc import Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,13 +75,17 @@ FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (float, _number),
     (pd.DataFrame | pd.Series, _records),
     (np.ndarray | pd.Index | list | tuple, _items),
+    (Iterator | KeysView | ValuesView, lambda value: _items(list(value))),
     (dict, _object),
     (set, lambda value: _items(sorted(value))),
     (np.datetime64, _datetime64),
     (np.timedelta64 | datetime.timedelta, lambda value: pd.Timedelta(value).isoformat()),
     (datetime.date | datetime.time, lambda value: value.isoformat()),
     (bytes | bytearray, lambda value: base64.b64encode(value).decode()),
-    (decimal.Decimal, float),
+    (decimal.Decimal | fractions.Fraction, float),
+    (enum.Enum, lambda value: plain(value.value)),
+    (uuid.UUID | pathlib.PurePath, str),
+    (pd.Period, lambda value: str(value).replace(" ", "T")),
     (complex, lambda value: [value.real, value.imag]),
     (np.generic, lambda value: plain(value.item())),
     (pydantic.BaseModel, lambda value: plain(value.model_dump())),

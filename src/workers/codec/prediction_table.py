@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workers.codec.plain import period_to_iso, to_plain, to_plain_items
 from workers.errors import NotAcceptable
 
 
@@ -17,11 +18,11 @@ def predictions_to_frame(predictions: object, media_type: str) -> pd.DataFrame:
     objects. Columns without names are called 0, 1, …, as in JSON. Raises NotAcceptable for other predictions
     and for duplicate column names.
     """
-    table = _to_frame(predictions)
+    table = _to_frame(to_plain(predictions))
     if table is None:
         problem = f"The model's answer ({type(predictions).__name__}) is not a table"
         raise NotAcceptable(f"{problem}, so it cannot be sent as {media_type}; JSON is available.")
-    frame = table.set_axis([str(name) for name in table.columns], axis=1)
+    frame = _write_periods(table).set_axis([str(name) for name in table.columns], axis=1)
     if not frame.columns.is_unique:
         problem = "The model's answer names one column twice"
         raise NotAcceptable(f"{problem}, so it cannot be sent as {media_type}; JSON is available.")
@@ -33,12 +34,21 @@ def _to_frame(predictions: object) -> pd.DataFrame | None:
         return predictions
     if isinstance(predictions, pd.Series):
         return pd.DataFrame(predictions)
-    if hasattr(predictions, "toarray"):  # scipy's sparse matrices
-        predictions = np.asarray(predictions.toarray())
     if isinstance(predictions, np.ndarray):
         is_table = predictions.ndim in {1, 2} and not predictions.dtype.names
         return pd.DataFrame(predictions) if is_table else None
-    return _list_to_frame(predictions) if isinstance(predictions, list) else None
+    return _list_to_frame(to_plain_items(predictions)) if isinstance(predictions, list | tuple) else None
+
+
+def _write_periods(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its periods as text, since Arrow would write their numbers."""
+    periods = [at for at, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.PeriodDtype)]
+    if not periods:
+        return frame
+    columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
+    for at in periods:
+        columns[at] = columns[at].astype(object).map(period_to_iso, na_action="ignore")
+    return pd.concat(columns, axis=1)
 
 
 def _list_to_frame(values: list[Any]) -> pd.DataFrame | None:

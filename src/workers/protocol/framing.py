@@ -116,7 +116,13 @@ def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) 
     bodies: list[bytes] = []
     for reply in replies:
         try:
-            entry, body = _encode_reply(reply)
+            if type(reply) is Reply:
+                body, reply_seconds, wrapped, content_type, length = reply
+                json_length = _NO_JSON_LENGTH if length is None else length
+                code = _MEDIA_TYPE_CODES[content_type]
+                entry = _REPLY_ENTRY.pack(_REPLY, wrapped, code, json_length, reply_seconds, len(body))
+            else:
+                entry, body = _encode_other(reply)
         except BaseException:  # noqa: BLE001 - whatever it was, the request gets an answer
             entry, body = _UNWRITABLE
         entries.append(entry)
@@ -128,13 +134,8 @@ def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) 
     return [HEADER.pack(len(entries), size, seconds), *entries, *bodies]
 
 
-def _encode_reply(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
-    """Return a reply's entry and body. Raises any exception if a field is of another type."""
-    if type(reply) is Reply:
-        body, seconds, wrapped, content_type, length = reply
-        json_length = _NO_JSON_LENGTH if length is None else length
-        code = _MEDIA_TYPE_CODES[content_type]
-        return _REPLY_ENTRY.pack(_REPLY, wrapped, code, json_length, seconds, len(body)), body
+def _encode_other(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
+    """Return the entry and body of all but a `Reply`. Raises any exception if a field is of another type."""
     seconds = 0.0
     if isinstance(reply, Failure):
         kind, body = _FAILURE, failure_body.encode(reply)
@@ -152,7 +153,7 @@ def _replace_oversized(entries: list[bytes], bodies: list[bytes]) -> None:
     failure = Failure("answer", f"The model's answer is larger than {share} bytes.")
     for number, body in enumerate(bodies):
         if len(body) > share:
-            entries[number], bodies[number] = _encode_reply(failure)
+            entries[number], bodies[number] = _encode_other(failure)
 
 
 def decode_replies(entries: bytes, bodies: bytes) -> tuple[WorkerReply | LoadReport, ...]:
@@ -215,4 +216,4 @@ _REQUEST_KINDS: dict[type, int] = {
     NextChunk: _NEXT_CHUNK,
     CloseStream: _CLOSE_STREAM,
 }
-_UNWRITABLE = _encode_reply(Failure("model", "The model's answer could not be sent."))
+_UNWRITABLE = _encode_other(Failure("model", "The model's answer could not be sent."))

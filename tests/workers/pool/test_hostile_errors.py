@@ -34,10 +34,15 @@ def named(error: str) -> Job:
     return Job(models.body(do=[error]))
 
 
-async def test_no_error_ends_the_process(opened: Opened, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wanted", [WANTED, {f"encode {name}": ModelError for name in ERRORS}], ids=["predict", "encode"]
+)
+async def test_no_error_ends_the_process(
+    opened: Opened, tmp_path: Path, wanted: dict[str, type[Exception]]
+) -> None:
     """Each request gets its error, the requests beside it their answers, all from one process."""
     folder = models.save(tmp_path / "m", Raises(), signature=models.COMMANDS)
-    names = ["none", *(name for each in WANTED for name in (each, "none"))]
+    names = ["none", *(name for each in wanted for name in (each, "none"))]
     async with opened() as pool:
         await load(pool, Files(RAISES, folder))
         replies = await asyncio.gather(
@@ -46,7 +51,7 @@ async def test_no_error_ends_the_process(opened: Opened, tmp_path: Path) -> None
         bodies = {reply.body for reply in replies if not isinstance(reply, BaseException)}
         assert len(bodies) == 1
         errors = dict(zip(names, replies, strict=True))
-        assert {name: type(error) for name, error in errors.items() if name != "none"} == WANTED
+        assert {name: type(error) for name, error in errors.items() if name != "none"} == wanted
 
 
 async def test_no_error_of_a_stream_ends_the_process(opened: Opened, tmp_path: Path) -> None:

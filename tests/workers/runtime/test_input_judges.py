@@ -43,7 +43,7 @@ def said(text: str, role: str = "user") -> dict[str, str]:
 
 
 NO_CHATS = [
-    chat({"role": "no-such-role"}),
+    chat({"role": "guest"}),
     chat({"role": 5, "content": "q"}),
     chat({"content": "q"}),
     chat("text"),
@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
         judged.Responses,
         {"input": [said("q")]},
         [
-            {"input": [{"role": "no-such-role"}]},
+            {"input": [{"role": "guest"}]},
             {"input": ["text"]},
             {"input": None},
             {"input": 5},

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
+import fractions
+import pathlib
 import sys
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +44,12 @@ class Place:
 
     city: str
     code: int
+
+
+class Size(enum.Enum):
+    """One of a few."""
+
+    SMALL = "s"
 
 
 class Odd:
@@ -126,6 +136,17 @@ def answers() -> dict[str, Any]:
         "complex": 1 + 2j,
         "object": [Odd()],
         "generator": (number for number in (1, 2)),
+        "map": map(float, [1, 2]),
+        "zip": zip([1, 2], ["a", "b"], strict=True),
+        "dict keys": {"b": 1, "a": 2}.keys(),
+        "dict values": {"b": 1, "a": 2}.values(),
+        "period": pd.Period("2024-01", "M"),
+        "index of periods": pd.period_range("2024-01", periods=2, freq="M"),
+        "frame of periods": pd.DataFrame({"p": pd.period_range("2024-01-02 03:00", periods=2, freq="h")}),
+        "fraction": fractions.Fraction(1, 4),
+        "uuid": uuid.UUID(int=1),
+        "path": pathlib.PurePosixPath("a/b"),
+        "enum": [Size.SMALL],
         "raises": ValueError("weights are in /secret/place"),
         "raises of MLflow": "mlflow",
     }

@@ -80,6 +80,17 @@ lone surrogate
 complex
 object
 generator
+map
+zip
+dict keys
+dict values
+period
+index of periods
+frame of periods
+fraction
+uuid
+path
+enum
 raises
 raises of MLflow
 """.strip().splitlines()

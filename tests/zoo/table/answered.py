@@ -75,9 +75,11 @@ ANSWERS = (
     Difference(
         "What Python's encoder does not know",
         "500 without JSON: timedelta, Decimal, set, complex, NA, sparse matrix, dataclass, Index, "
-        "a frame in a dict, keys that are no text",
+        "a frame in a dict, keys that are no text, iterators and views of dicts, periods, fractions, UUIDs, "
+        "paths, enums, tensors, tables of Arrow and polars",
         "ISO 8601 durations, exact numbers, sorted lists, pairs, null, nested lists, objects, lists, "
-        "records, keys as text",
+        "records, keys as text, lists, ISO 8601 (quarters as 2024Q1), numbers, texts, texts, their values, "
+        "nested lists, records",
         "each has an obvious form",
         server=500,
         gateway=200,
@@ -101,6 +103,18 @@ ANSWERS = (
                 "sparse matrix",
                 "dataclass",
                 "complex",
+                "generator",
+                "map",
+                "zip",
+                "dict keys",
+                "dict values",
+                "period",
+                "index of periods",
+                "frame of periods",
+                "fraction",
+                "uuid",
+                "path",
+                "enum",
             )
         ),
     ),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from pyarrow import ipc
 
+from workers.codec.plain import to_plain_items
 from workers.codec.prediction_table import predictions_to_frame
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW
+
+_NOT_REPRESENTABLE = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
@@ -26,12 +31,24 @@ def predictions_to_table(predictions: object, media_type: str) -> pa.Table:
     """Return the predictions as an Arrow table. Raises NotAcceptable if Arrow cannot hold them."""
     frame = predictions_to_frame(predictions, media_type)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pyarrow calls deprecated functions of pandas for zoned times
-            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        return _to_table(frame)
+    except _NOT_REPRESENTABLE:  # objects of types that Arrow lacks
+        plain = {name: _to_plain_column(frame[name]) for name in frame.columns}
+    try:
+        return _to_table(pd.DataFrame(plain))
+    except _NOT_REPRESENTABLE as error:
         raise not_representable(media_type) from error
+
+
+def _to_table(frame: pd.DataFrame) -> pa.Table:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pyarrow calls deprecated functions of pandas for zoned times
+        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
     return table.replace_schema_metadata(None)
+
+
+def _to_plain_column(column: pd.Series[Any]) -> pd.Series[Any]:
+    return pd.Series(to_plain_items(list(column)), dtype=object) if column.dtype == object else column
 
 
 def not_representable(media_type: str) -> NotAcceptable:

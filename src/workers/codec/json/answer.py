@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime
 import decimal
 import enum
@@ -12,7 +11,6 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import singledispatch
 from itertools import accumulate, pairwise
 from typing import Any
@@ -20,9 +18,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pandas as pd
-from pydantic import BaseModel
 
 from workers.codec.input_errors import shorten
+from workers.codec.plain import take_all, to_plain
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import ModelError
 
@@ -49,6 +47,8 @@ def to_json(predictions: object) -> bytes:
     except TypeError as error:
         if isinstance(error.__cause__, ModelError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, _SingleUse) and isinstance(predictions, Iterator):
+            return to_json(take_all(predictions))
     try:
         return orjson.dumps(_to_serializable_slow(predictions))
     except (RecursionError, orjson.JSONEncodeError):
@@ -73,15 +73,19 @@ def _is_masked(array: Array) -> bool:
     return isinstance(array, np.ma.MaskedArray)
 
 
+class _SingleUse(Exception):
+    """An iterator was found that may be consumed only once, so orjson must not be given it again."""
+
+
 @singledispatch
 def _to_serializable(value: object) -> object:
     """Return `value`, the outermost level of it, as a type that orjson writes."""
     if value is pd.NA or value is pd.NaT:
         return None
-    if hasattr(value, "toarray"):  # scipy's sparse matrices; scipy need not be installed
-        return _array(np.asarray(value.toarray()))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Iterator):
+        raise _SingleUse
+    if (plain := to_plain(value)) is not value:
+        return plain
     name = type(value).__name__
     raise ModelError(f"The model returned a value of type {name}, which has no JSON form.", exception=name)
 
@@ -97,7 +101,6 @@ _to_serializable.register(uuid.UUID, str)
 _to_serializable.register(complex, lambda value: [value.real, value.imag])
 _to_serializable.register(datetime.date, lambda value: value.isoformat())
 _to_serializable.register(datetime.time, lambda value: value.isoformat())
-_to_serializable.register(BaseModel, lambda value: value.model_dump())
 _to_serializable.register(pd.Index, list)
 _to_serializable.register(pd.api.extensions.ExtensionArray, list)
 _to_serializable.register(type(pd.NaT), lambda _: None)
@@ -106,7 +109,9 @@ _to_serializable.register(type(pd.NaT), lambda _: None)
 @_to_serializable.register(bytes)
 @_to_serializable.register(bytearray)
 @_to_serializable.register(memoryview)
-def _encode_base64(value: bytes | bytearray | memoryview) -> str:
+def _encode_base64(value: bytes | bytearray | memoryview) -> object:
+    if isinstance(value, memoryview) and value.format not in {"B", "b", "c"}:
+        return value.tolist()
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
@@ -115,14 +120,6 @@ def _decimal(value: decimal.Decimal) -> object:
     if not value.is_finite():
         return None
     return orjson.Fragment(format(value, "E" if abs(value.adjusted()) > 30 else "f"))
-
-
-@_to_serializable.register
-def _set(values: AbstractSet) -> list[Any]:  # type: ignore[type-arg] # singledispatch takes no parameters
-    try:
-        return sorted(values)
-    except TypeError:
-        return list(values)
 
 
 @_to_serializable.register(np.ndarray)
@@ -233,7 +230,7 @@ def _to_serializable_slow(value: object) -> object:
         return {key: _to_serializable_slow(item) for key, item in _stringify_keys(value).items()}
     if isinstance(value, list | tuple):
         return [_to_serializable_slow(item) for item in value]
-    return _to_serializable_slow(_to_serializable(value))
+    return _to_serializable_slow(take_all(value) if isinstance(value, Iterator) else _to_serializable(value))
 
 
 def _replace_surrogates(key: str) -> str:

@@ -14,6 +14,7 @@ from mlflow.types.schema import Schema
 
 from workers.codec.input_errors import MAX_DETAILS, shorten
 from workers.codec.json import answer as json_answer
+from workers.codec.plain import to_plain
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.codec.v2 import tensors as v2_tensors
 from workers.codec.v2.body import OutputOptions
@@ -56,6 +57,7 @@ def _output_names(schema: Schema | None) -> list[str]:
 def _to_outputs(predictions: object, schema: Schema | None) -> tuple[str, dict[str, OutputTensor]]:
     """Return the tensors by name, and MLServer's content type for all of them together."""
     names = _output_names(schema)
+    predictions = to_plain(predictions)
     if isinstance(predictions, pd.DataFrame):
         return "pd", _columns_to_outputs(predictions, schema, names)
     if isinstance(predictions, Mapping) and all(isinstance(name, str) for name in predictions):

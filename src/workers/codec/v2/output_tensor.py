@@ -14,6 +14,7 @@ import pandas as pd
 from workers.codec.inputs.arrays import MAX_EXACT_INTEGER
 from workers.codec.inputs.tensors import flatten
 from workers.codec.json import answer as json_answer
+from workers.codec.plain import to_plain, to_plain_items
 from workers.codec.v2.tensors import BYTES, DTYPES
 from workers.errors import InvalidInput
 
@@ -34,12 +35,11 @@ class OutputTensor:
 
 def to_output_tensor(value: object) -> OutputTensor:
     """Return an array, a Series, a list or a single value as a tensor. Raises ModelError for other types."""
-    if hasattr(value, "toarray"):  # scipy's sparse matrices; scipy need not be installed
-        value = value.toarray()
+    value = to_plain(value)
     if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         value = _to_numpy(value)
     if isinstance(value, list | tuple):
-        return _list_to_tensor(list(value))
+        return _list_to_tensor(to_plain_items(value))
     if isinstance(value, np.generic):
         value = np.asarray(value)
     return _array_to_tensor(value) if isinstance(value, np.ndarray) else _leaves_to_tensor((), [value])
@@ -47,7 +47,7 @@ def to_output_tensor(value: object) -> OutputTensor:
 
 def _array_to_tensor(array: Array) -> OutputTensor:
     if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "biufmM":
-        return _leaves_to_tensor(array.shape, array.ravel().tolist())
+        return _leaves_to_tensor(array.shape, to_plain_items(array.ravel().tolist()))
     if array.dtype.kind in "mM":
         return _leaves_to_tensor(array.shape, list(array.ravel()))
     if array.dtype.newbyteorder("=") not in _DATATYPES:  # a long double, which JSON has as a double too
@@ -147,7 +147,7 @@ def _to_iso(value: Any) -> str:
 
 # Content type, the Python types that it is for, and their encoding
 _TEXT_FORMATS: tuple[tuple[str, tuple[type, ...], Callable[[Any], Any]], ...] = (
-    ("str", (str,), str),
+    ("str", (str,), str.__str__),
     ("base64", (bytes, bytearray), bytes),
     ("datetime", (datetime.date, np.datetime64), _to_iso),
     ("str", (datetime.timedelta, np.timedelta64), json_answer.duration_to_iso),
