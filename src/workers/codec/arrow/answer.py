@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from typing import Final
 
+import pandas as pd
 import pyarrow as pa
 from pyarrow import ipc
 
+from workers.codec.arrow import answer_columns
 from workers.codec.prediction_table import predictions_to_frame
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW
+
+_CONVERSION_ERRORS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
@@ -26,17 +31,27 @@ def predictions_to_table(predictions: object, media_type: str) -> pa.Table:
     """Return the predictions as an Arrow table. Raises NotAcceptable if Arrow cannot hold them."""
     frame = predictions_to_frame(predictions, media_type)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pyarrow calls deprecated functions of pandas for zoned times
-            table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        try:
+            table = _to_table(frame)
+        except _CONVERSION_ERRORS:
+            table = _to_table(answer_columns.to_plain_dtypes(frame))
+    except _CONVERSION_ERRORS as error:
         raise not_representable(media_type) from error
-    return table.replace_schema_metadata(None)
+    if answer_columns.changes_values(frame, table):
+        raise not_representable(media_type)
+    return table
 
 
 def not_representable(media_type: str) -> NotAcceptable:
     """Return the error for predictions that the media type cannot hold."""
     return NotAcceptable(
         f"A column of the model's answer holds values of several types, or of a type that {media_type} does "
-        "not have; JSON is available."
+        "not have or would round; JSON is available."
     )
+
+
+def _to_table(frame: pd.DataFrame) -> pa.Table:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pyarrow calls deprecated functions of pandas for zoned times
+        table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+    return table.replace_schema_metadata(None)
