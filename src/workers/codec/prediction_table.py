@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from workers.errors import NotAcceptable
+
+_NULL_TYPES: Final = frozenset({type(None), type(pd.NA)})
 
 
 def predictions_to_frame(predictions: object, media_type: str) -> pd.DataFrame:
@@ -36,14 +40,72 @@ def _to_frame(predictions: object) -> pd.DataFrame | None:
     if hasattr(predictions, "toarray"):  # scipy's sparse matrices
         predictions = np.asarray(predictions.toarray())
     if isinstance(predictions, np.ndarray):
-        is_table = predictions.ndim in {1, 2} and not predictions.dtype.names
-        return pd.DataFrame(predictions) if is_table else None
+        if predictions.ndim not in {1, 2} or predictions.dtype.names:
+            return None
+        if isinstance(predictions, np.ma.MaskedArray):
+            return _masked_to_frame(predictions)
+        return pd.DataFrame(predictions)
     return _list_to_frame(predictions) if isinstance(predictions, list) else None
 
 
 def _list_to_frame(values: list[Any]) -> pd.DataFrame | None:
-    if values and all(isinstance(value, dict) for value in values):
-        flat = not any(isinstance(item, dict | list) for value in values for item in value.values())
-        return pd.DataFrame.from_records(values) if flat else None
-    scalar = not any(isinstance(value, dict | list | tuple | set | np.ndarray) for value in values)
-    return pd.DataFrame({0: pd.Series(values)}) if scalar else None
+    types = set(map(type, values))
+    if types and all(issubclass(kind, dict) for kind in types):
+        items = set(map(type, chain.from_iterable(record.values() for record in values)))
+        flat = not any(issubclass(kind, dict | list) for kind in items)
+        return _records_to_frame(values, items) if flat else None
+    if any(issubclass(kind, dict | list | tuple | set | np.ndarray) for kind in types):
+        return None
+    return pd.DataFrame({0: _correct_integers(pd.Series(values), values, types)})
+
+
+def _records_to_frame(records: list[dict[Any, Any]], types: set[type]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(records)
+    if len(records) == 1 or not any(map(_is_integer_type, types)):
+        return frame
+    for position, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
+        if dtype.kind in "fc":
+            values = [record.get(name) for record in records]
+            column = _correct_integers(frame.iloc[:, position], values, set(map(type, values)))
+            frame.isetitem(position, column.array)
+    return frame
+
+
+def _correct_integers(inferred: pd.Series[Any], values: list[Any], types: set[type]) -> pd.Series[Any]:
+    """Return the inferred column, or another if pandas made decimals of integers.
+
+    Integers beside nulls stay integers. Beside decimals they become such, unless that rounds one.
+    """
+    if len(types) == 1 or inferred.dtype.kind not in "fc":
+        return inferred
+    integers = set(filter(_is_integer_type, types))
+    if integers and types - integers <= _NULL_TYPES:
+        return _to_nullable_integers(values)
+    rounded = any(
+        type(value) in integers and number != int(value)
+        for value, number in zip(values, inferred.tolist(), strict=True)
+    )
+    return pd.Series(values, dtype=object) if rounded else inferred
+
+
+def _is_integer_type(kind: type) -> bool:
+    return kind is int or (issubclass(kind, np.integer) and not issubclass(kind, np.timedelta64))
+
+
+def _to_nullable_integers(values: list[Any]) -> pd.Series[Any]:
+    mask = np.array([type(value) in _NULL_TYPES for value in values])
+    numbers = [0 if null else int(value) for value, null in zip(values, mask.tolist(), strict=True)]
+    for dtype in (np.int64, np.uint64):
+        with suppress(OverflowError):
+            return pd.Series(pd.arrays.IntegerArray(np.array(numbers, dtype), mask))
+    return pd.Series(values, dtype=object)
+
+
+def _masked_to_frame(array: np.ma.MaskedArray[Any, Any]) -> pd.DataFrame:
+    """Return a masked array as a frame; pandas itself would make decimals of integers."""
+    if array.dtype.kind not in "iu" or not np.ma.is_masked(array):
+        return pd.DataFrame(array)
+    matrix = array.reshape(len(array), -1)
+    data, mask = np.ascontiguousarray(matrix.data, array.dtype.newbyteorder("=")), np.ma.getmaskarray(matrix)
+    columns = range(matrix.shape[1])
+    return pd.DataFrame({at: pd.arrays.IntegerArray(data[:, at], mask[:, at]) for at in columns})
