@@ -7,8 +7,10 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import pandas as pd
 
+from workers.codec.json import answer as json_answer
 from workers.errors import NotAcceptable
 
 _NULL_TYPES: Final = frozenset({type(None), type(pd.NA)})
@@ -25,11 +27,18 @@ def predictions_to_frame(predictions: object, media_type: str) -> pd.DataFrame:
     if table is None:
         problem = f"The model's answer ({type(predictions).__name__}) is not a table"
         raise NotAcceptable(f"{problem}, so it cannot be sent as {media_type}; JSON is available.")
-    frame = table.set_axis([str(name) for name in table.columns], axis=1)
+    frame = table.set_axis([_name_to_text(name) for name in table.columns], axis=1)
     if not frame.columns.is_unique:
         problem = "The model's answer names one column twice"
         raise NotAcceptable(f"{problem}, so it cannot be sent as {media_type}; JSON is available.")
     return frame.reset_index(drop=True)
+
+
+def _name_to_text(name: object) -> str:
+    """Return a column's name as JSON has it."""
+    if isinstance(name, str) or type(name) is int:
+        return str(name)
+    return str(next(iter(orjson.loads(json_answer.to_json({name: None})))))
 
 
 def _to_frame(predictions: object) -> pd.DataFrame | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyarrow import ipc, parquet
 from scipy import sparse
 
 from workers.codec import formats
+from workers.codec.json.answer import to_json
 from workers.codec.request import DecodedRequest
 from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW, CSV, PARQUET, Job
@@ -91,6 +93,19 @@ def test_types_that_arrow_lacks(cells: list[Any], accept: str) -> None:
     """Columns of several types and of types that Arrow lacks raise the same error."""
     with pytest.raises(NotAcceptable, match="JSON is available"):
         encode_body(pd.DataFrame({"x": pd.Series(cells, dtype=object)}), accept)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [pd.Timestamp("2024-01-02"), None, True, 1.5, NAN, ("a", "b"), np.int64(5), datetime.date(2024, 1, 2)],
+)
+def test_names_of_columns(label: object) -> None:
+    """A name that is no text has the text of JSON in every format."""
+    frame = pd.DataFrame([[1]], columns=pd.Index([label], dtype=object, tupleize_cols=False))
+    name = next(iter(json.loads(to_json(frame))[0]))
+    assert pd.read_csv(io.BytesIO(encode_body(frame, CSV))).columns.tolist() == [name]
+    for accept in (ARROW, PARQUET):
+        assert _columns(frame, accept) == {name: [1]}
 
 
 def test_types_are_kept() -> None:

@@ -83,7 +83,7 @@ def _is_null(value: object) -> bool:
 
 
 def _kind(value: object) -> object:
-    """Return what Arrow's types tell apart: dates, times with and without zone, durations, bytes and others."""
+    """Return what Arrow's types tell apart: dates, times with and without zone, bytes and others."""
     if isinstance(value, datetime.datetime):
         return _LOSSY if getattr(value, "nanosecond", 0) else ("time", value.tzinfo is None)
     if isinstance(value, datetime.timedelta):
