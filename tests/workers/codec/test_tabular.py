@@ -390,19 +390,6 @@ def test_tensors_of_lists() -> None:
     assert "shape" in str(decode_error(arrow_stream(pa.table({"x": [[1.0], [2.0]]})), ARROW, schema))
 
 
-def test_parquet_written_by_pandas() -> None:
-    """The metadata of pandas is ignored: a stored index is an unknown column."""
-    frame = pd.DataFrame({"x": [1.5, 2.5]}, index=[7, 8])
-    sink = io.BytesIO()
-    frame.to_parquet(sink)
-    assert "__index_level_0__" in str(decode_error(sink.getvalue(), PARQUET, column(DataType.double)))
-    sink = io.BytesIO()
-    frame.reset_index(drop=True).to_parquet(sink)
-    assert_frame_equal(
-        model_input(sink.getvalue(), PARQUET, column(DataType.double)), frame.reset_index(drop=True)
-    )
-
-
 def test_without_signature() -> None:
     """The frame has pandas' dtypes; integers that a null would round stay exact; zoned times become UTC."""
     table = pa.table({

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
 from pyarrow import ipc
 
+from workers.codec.arrow import answer_columns
 from workers.codec.plain import to_plain_items
 from workers.codec.prediction_table import predictions_to_frame
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import NotAcceptable
 from workers.protocol.messages import ARROW
 
-_NOT_REPRESENTABLE = (pa.ArrowException, TypeError, ValueError, OverflowError)
+_CONVERSION_ERRORS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def encode(predictions: object, request: DecodedRequest) -> EncodedResponse:
@@ -31,13 +32,21 @@ def predictions_to_table(predictions: object, media_type: str) -> pa.Table:
     """Return the predictions as an Arrow table. Raises NotAcceptable if Arrow cannot hold them."""
     frame = predictions_to_frame(predictions, media_type)
     try:
-        return _to_table(frame)
-    except _NOT_REPRESENTABLE:  # objects of types that Arrow lacks
-        plain = {name: _to_plain_column(frame[name]) for name in frame.columns}
-    try:
-        return _to_table(pd.DataFrame(plain))
-    except _NOT_REPRESENTABLE as error:
+        table = _convert(frame)
+    except _CONVERSION_ERRORS as error:
         raise not_representable(media_type) from error
+    if answer_columns.changes_values(frame, table):
+        raise not_representable(media_type)
+    return table
+
+
+def _convert(frame: pd.DataFrame) -> pa.Table:
+    """Return the frame as a table; a second time with plain values if Arrow lacks a type of the frame's."""
+    try:
+        return _to_table(frame)
+    except _CONVERSION_ERRORS:
+        plain = answer_columns.to_plain_dtypes(frame)
+    return _to_table(pd.DataFrame({name: _to_plain_column(plain[name]) for name in plain.columns}))
 
 
 def _to_table(frame: pd.DataFrame) -> pa.Table:
@@ -55,5 +64,5 @@ def not_representable(media_type: str) -> NotAcceptable:
     """Return the error for predictions that the media type cannot hold."""
     return NotAcceptable(
         f"A column of the model's answer holds values of several types, or of a type that {media_type} does "
-        "not have; JSON is available."
+        "not have or would round; JSON is available."
     )

@@ -33,9 +33,16 @@ def _read_table(body: bytes, *, max_bytes: int) -> pa.Table:
     try:
         if decompressed_size(body) > max_bytes:
             raise size_limits.too_large_error(max_bytes)
-        with ipc.open_stream(pa.BufferReader(body), options=ipc.IpcReadOptions(use_threads=False)) as stream:
-            return stream.read_all()
+        source = pa.BufferReader(body)
+        with ipc.open_stream(source, options=ipc.IpcReadOptions(use_threads=False)) as stream:
+            table = stream.read_all()
+        surplus = len(body) - source.tell()
     except InvalidInput:
         raise
     except Exception as error:  # a damaged schema raises any type of exception
         raise InvalidInput("The body is not an Arrow stream, or ends too early.") from error
+    if surplus:
+        raise InvalidInput(
+            f"{surplus} bytes follow the end of the Arrow stream; send one stream in each body."
+        )
+    return table

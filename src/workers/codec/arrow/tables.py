@@ -6,11 +6,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from mlflow.types.schema import TensorSpec
 
 from workers.codec.arrow import size_limits
 from workers.codec.arrow.columns import ArrowColumn
+from workers.codec.arrow.pandas_index import split_index
 from workers.codec.input_errors import invalid_input
 from workers.codec.inputs import tensors
 from workers.codec.inputs.columns import ColumnMismatch
@@ -26,8 +28,8 @@ Array = np.ndarray[Any, Any]
 def to_model_input(table: pa.Table, spec: InputSpec, *, max_bytes: int) -> Any:
     """Return the model's input of a table that is not validated yet. Raises InvalidInput.
 
-    The metadata of the schema is ignored: pandas' index and extension types are plain columns. `max_bytes`
-    limits the size of the decoded values.
+    An index that pandas stored is the frame's, unless the signature names its column. Extension types are
+    plain columns. `max_bytes` limits the size of the decoded values.
     """
     try:
         return _validate_and_convert(table, spec, max_bytes=max_bytes)
@@ -52,7 +54,12 @@ def _validate_and_convert(table: pa.Table, spec: InputSpec, *, max_bytes: int) -
     except pa.ArrowException as error:
         raise InvalidInput("The body's columns are damaged, or hold text that is not UTF-8.") from error
     size_limits.check_decoded_size(table, max_bytes=max_bytes)
-    return _convert(Table(tuple(names), tuple(map(ArrowColumn, table.itercolumns())), table.num_rows), spec)
+    table, index = split_index(table, spec)
+    columns = tuple(map(ArrowColumn, table.itercolumns()))
+    model_input = _convert(Table(tuple(table.column_names), columns, table.num_rows), spec)
+    if index is not None and isinstance(model_input, pd.DataFrame):
+        model_input.index = index
+    return model_input
 
 
 def _convert(table: Table, spec: InputSpec) -> Any:

@@ -20,6 +20,7 @@ import orjson
 import pandas as pd
 
 from workers.codec.input_errors import shorten
+from workers.codec.key_text import key_to_text
 from workers.codec.plain import take_all, to_plain
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import ModelError
@@ -156,7 +157,7 @@ def _series_to_records(series: pd.Series[Any]) -> list[dict[str, object]]:
 
 @_to_serializable.register
 def _frame_to_records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    names = [_key_to_text(name) for name in frame.columns]
+    names = [key_to_text(name) for name in frame.columns]
     _reject_duplicates(names, what="columns are both named")
     if not names:
         return [{} for _ in range(len(frame))]
@@ -186,7 +187,7 @@ def duration_to_iso(value: Any) -> str:
 @_to_serializable.register(Mapping)
 def _stringify_keys(value: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the mapping with its keys as text. Raises ModelError if two keys have the same text."""
-    names = [_replace_surrogates(_key_to_text(key)) for key in value]
+    names = [_replace_surrogates(key_to_text(key)) for key in value]
     _reject_duplicates(names, what="keys of an object are both")
     return dict(zip(names, value.values(), strict=True))
 
@@ -205,17 +206,6 @@ def _dump_scalar(value: str | int) -> str:
         raise ModelError(
             "The model returned an integer of more digits than can be written.", exception="int"
         ) from None
-
-
-def _key_to_text(key: object) -> str:
-    """Return a key as text, as JSON libraries write keys that are not strings."""
-    if isinstance(key, np.generic | enum.Enum):
-        key = key.item() if isinstance(key, np.generic) else key.value
-    if key is None or isinstance(key, bool):
-        return {None: "null", True: "true", False: "false"}[key]
-    if isinstance(key, datetime.date | datetime.time):
-        return key.isoformat()
-    return _dump_scalar(key) if isinstance(key, int) else str(key)
 
 
 def _to_serializable_slow(value: object) -> object:

@@ -14,6 +14,7 @@ from mlflow.types.schema import Schema
 
 from workers.codec.input_errors import MAX_DETAILS, shorten
 from workers.codec.json import answer as json_answer
+from workers.codec.key_text import key_to_text
 from workers.codec.plain import to_plain
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.codec.v2 import tensors as v2_tensors
@@ -61,7 +62,7 @@ def _to_outputs(predictions: object, schema: Schema | None) -> tuple[str, dict[s
     if isinstance(predictions, pd.DataFrame):
         return "pd", _columns_to_outputs(predictions, schema, names)
     if isinstance(predictions, Mapping) and all(isinstance(name, str) for name in predictions):
-        return "dict", {str(name): to_output_tensor(value) for name, value in predictions.items()}
+        return "dict", {key_to_text(name): to_output_tensor(value) for name, value in predictions.items()}
     if len(names) > 1 and isinstance(predictions, np.ndarray) and predictions.shape[1:] == (len(names),):
         columns = zip(names, predictions.T, strict=True)
         return "pd", {name: to_output_tensor(column) for name, column in columns}
@@ -77,7 +78,7 @@ def _columns_to_outputs(
     frame: pd.DataFrame, schema: Schema | None, names: list[str]
 ) -> dict[str, OutputTensor]:
     """Return one tensor per column, numbered if the columns have no names or duplicate ones."""
-    own_names = [str(name) for name in frame.columns]
+    own_names = [key_to_text(name) for name in frame.columns]
     nameless = schema is not None and not schema.has_input_names() and len(names) == len(own_names)
     if nameless or max(Counter(own_names).values(), default=1) > 1:
         own_names = [f"output-{at}" for at in range(len(own_names))]

@@ -258,3 +258,15 @@ def test_columns_without_or_with_equal_names() -> None:
     assert "cannot be read" in str(
         decode_error(arrow_stream(pa.table({"x": fields})), ARROW, column(mlflow_type))
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}, {"use_legacy_format": True}])
+def test_bytes_after_the_end_of_a_stream(options: dict[str, Any]) -> None:
+    """A second stream is not dropped silently; a stream may end with the body instead of a mark."""
+    stream = arrow_stream(pa.table({"x": [1.5, 2.5]}), **options)
+    mark = 4 if "use_legacy_format" in options else 8
+    for body in (stream, stream[:-mark]):
+        assert len(formats.decode(Job(body, ARROW), input_spec(DOUBLE)).data) == 2
+    for surplus in (stream, b"x"):
+        error = decode_error(stream + surplus, ARROW, DOUBLE)
+        assert f"{len(surplus)} bytes follow" in str(error)
