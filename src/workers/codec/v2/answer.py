@@ -58,7 +58,8 @@ def _output_names(schema: Schema | None) -> list[str]:
 def _to_outputs(predictions: object, schema: Schema | None) -> tuple[str, dict[str, OutputTensor]]:
     """Return the tensors by name, and MLServer's content type for all of them together."""
     names = _output_names(schema)
-    predictions = to_plain(predictions)
+    if type(predictions) is not np.ndarray:
+        predictions = to_plain(predictions)
     if isinstance(predictions, pd.DataFrame):
         return "pd", _columns_to_outputs(predictions, schema, names)
     if isinstance(predictions, Mapping) and all(isinstance(name, str) for name in predictions):

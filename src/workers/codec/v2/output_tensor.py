@@ -35,6 +35,8 @@ class OutputTensor:
 
 def to_output_tensor(value: object) -> OutputTensor:
     """Return an array, a Series, a list or a single value as a tensor. Raises ModelError for other types."""
+    if type(value) is np.ndarray:
+        return _array_to_tensor(value)
     value = to_plain(value)
     if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         value = _to_numpy(value)
