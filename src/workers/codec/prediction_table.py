@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import json
 from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-import orjson
 import pandas as pd
 
-from workers.codec.json import answer as json_answer
 from workers.errors import NotAcceptable
 
 _NULL_TYPES: Final = frozenset({type(None), type(pd.NA)})
@@ -35,10 +36,14 @@ def predictions_to_frame(predictions: object, media_type: str) -> pd.DataFrame:
 
 
 def _name_to_text(name: object) -> str:
-    """Return a column's name as JSON has it."""
+    """Return a column's name as JSON answers have it."""
     if isinstance(name, str) or type(name) is int:
         return str(name)
-    return str(next(iter(orjson.loads(json_answer.to_json({name: None})))))
+    if isinstance(name, np.generic | enum.Enum):
+        name = name.item() if isinstance(name, np.generic) else name.value
+    if name is None or isinstance(name, bool):
+        return json.dumps(name)
+    return name.isoformat() if isinstance(name, datetime.date | datetime.time) else str(name)
 
 
 def _to_frame(predictions: object) -> pd.DataFrame | None:
