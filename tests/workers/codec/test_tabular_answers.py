@@ -15,6 +15,7 @@ import pytest
 from pyarrow import ipc, parquet
 from scipy import sparse
 
+from tests.support.codec.predictions import Colour
 from workers.codec import formats
 from workers.codec.json.answer import to_json
 from workers.codec.request import DecodedRequest
@@ -97,7 +98,17 @@ def test_types_that_arrow_lacks(cells: list[Any], accept: str) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    [pd.Timestamp("2024-01-02"), None, True, 1.5, NAN, ("a", "b"), np.int64(5), datetime.date(2024, 1, 2)],
+    [
+        pd.Timestamp("2024-01-02"),
+        None,
+        True,
+        1.5,
+        NAN,
+        ("a", "b"),
+        np.int64(5),
+        datetime.date(2024, 1, 2),
+        Colour.RED,
+    ],
 )
 def test_names_of_columns(label: object) -> None:
     """A name that is no text has the text of JSON in every format."""
