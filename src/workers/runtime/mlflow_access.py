@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mlflow.entities import TraceInfo
     from mlflow.tracking.registry import StoreRegistry
 
+# MLflow builds it when it is first used, which takes milliseconds: here once, in the fork server.
+_MODEL_STORES: Final = _get_store_registry()
 _READING: Final = ("get_", "search_", "list_", "batch_get_", "find_", "query_", "supports_", "filter_")
 _WRITING: Final = frozenset({"get_or_create_user_queue"})  # despite its name
 _ENDING: Final = frozenset({"end_async_logging", "flush_async_logging", "shut_down_async_logging"})
@@ -64,7 +66,7 @@ def install() -> None:
     """Make MLflow use these stores for the addresses that the environment names."""
     for name, registry, read_store, no_store in (
         ("MLFLOW_TRACKING_URI", _tracking_store_registry, _ReadTrackingStore, _NoTrackingStore),
-        ("MLFLOW_REGISTRY_URI", _get_store_registry(), _ReadRegistryStore, _NoRegistryStore),
+        ("MLFLOW_REGISTRY_URI", _MODEL_STORES, _ReadRegistryStore, _NoRegistryStore),
     ):
         uri = os.environ.get(name) or os.environ.get("MLFLOW_TRACKING_URI", NO_MLFLOW_URI)
         registry.register(NO_MLFLOW_URI.partition(":")[0], lambda *_, store=no_store, **__: store())
