@@ -7,16 +7,21 @@ found beside ours.
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from workers.runtime.preload.forkserver_setup import FLAVOR_MODULES, OPTIONAL_CODEC_MODULES
+from workers.runtime.preload.forkserver_setup import (
+    FLAVOR_MODULES,
+    OPTIONAL_CODEC_MODULES,
+    OWN_PACKAGES,
+    PreloadState,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from types import ModuleType
 
-_OWN_PACKAGES: Final = frozenset({"workers", "gateway"})
 _CODE_FOLDER: Final = "code"  # of each model that was logged with `code_paths`
 _PRELOADED_PACKAGES: Final = frozenset(
     name.partition(".")[0] for name in (*FLAVOR_MODULES, *OPTIONAL_CODEC_MODULES, "orjson")
@@ -30,14 +35,17 @@ def hide_modules(directory: str) -> None:
 
     Their functions keep what they have imported. Call it when nothing of this package is left to import.
     """
+    later = islice(reversed(sys.modules), len(sys.modules) - PreloadState.module_count)
+    names = [*PreloadState.modules, *_modules_of(OWN_PACKAGES, later)]
     brought = _PRELOADED_PACKAGES.intersection(_brought_names(Path(directory, _CODE_FOLDER)))
-    for name in list(_modules_of(_OWN_PACKAGES | brought)):
+    if brought:
+        names += _modules_of(brought, sys.modules)
+    for name in names:
         _hidden[name] = sys.modules.pop(name)
 
 
-def _modules_of(packages: Collection[str]) -> Iterator[str]:
-    prefixes = tuple(packages)  # most of the modules are others: one call tells
-    return (name for name in sys.modules if name.startswith(prefixes) and name.partition(".")[0] in packages)
+def _modules_of(packages: Container[str], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.partition(".")[0] in packages]
 
 
 def _brought_names(folder: Path) -> Iterator[str]:

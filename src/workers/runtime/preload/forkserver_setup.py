@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import sys
 from contextlib import suppress
 from typing import Final
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 _TELEMETRY_OFF: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _TRACKING_VARIABLE: Final = "MLFLOW_TRACKING_URI"
 
+OWN_PACKAGES: Final = frozenset({"workers", "gateway"})
 CODEC_MODULES: Final = (
     "mlflow.pyfunc",
     "mlflow.pyfunc.scoring_server",
@@ -58,9 +60,15 @@ FLAVOR_MODULES: Final = (
 
 
 class PreloadState:
-    """A flag that workers, being forks of the fork server, inherit from it."""
+    """What workers, being forks of the fork server, inherit from it.
+
+    `modules` are the modules of this package among the first `module_count` modules of the process. To look
+    for them in a worker would copy the memory of all modules' names.
+    """
 
     complete = False
+    modules: tuple[str, ...] = ()
+    module_count = 0
 
 
 def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> None:
@@ -78,6 +86,8 @@ def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> No
     for name in optional:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             _import(name)
+    PreloadState.modules = tuple(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES)
+    PreloadState.module_count = len(sys.modules)
     gc.collect()
     gc.freeze()
     PreloadState.complete = not failed
