@@ -166,6 +166,12 @@ def period_to_iso(value: pd.Period) -> str:
     return str(value).replace(" ", "T")
 
 
+def datetime_to_iso(value: np.datetime64) -> str:
+    """Return a time as ISO 8601 text; years and months as their first day, as parsers of times want a day."""
+    unit = np.datetime_data(value.dtype)[0]
+    return str(np.datetime_as_string(value, unit="D") if unit in {"Y", "M"} else np.datetime_as_string(value))
+
+
 @to_plain.register
 def _interval(value: pd.Interval) -> dict[str, Any]:
     return {"left": value.left, "right": value.right, "closed": value.closed}

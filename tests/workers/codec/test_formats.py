@@ -27,7 +27,8 @@ from tests.support.codec.specs import (
 )
 from workers.codec import formats
 from workers.codec.json.rows import parse_rows
-from workers.protocol.messages import CONTENT_TYPES, OPEN_INFERENCE, Job
+from workers.errors import InvalidInput
+from workers.protocol.messages import CONTENT_TYPES, CSV, OPEN_INFERENCE, Job
 
 TABLE = columns((DataType.double, "a"), (DataType.string, "b"))
 RECORDS = [{"a": 1.5, "b": "x"}, {"a": 2.5, "b": "y"}]
@@ -230,3 +231,10 @@ def test_keys_for_other_servers_beside_a_signature_of_messages() -> None:
     frame = model_input(body, Schema([messages, ColSpec(DataType.string, "model")]))
     assert frame["model"].tolist() == ["m"]
     assert "not a column" in str(decode_error({**body, "other": 1}, Schema([messages])))
+
+
+def test_an_index_in_csv_is_explained() -> None:
+    """pandas writes a frame's index as a column without a name."""
+    body = b",x\n0,1.5\n"
+    with pytest.raises(InvalidInput, match="index=False"):
+        formats.decode(Job(body, CSV), input_spec(column(DataType.double)))

@@ -270,3 +270,10 @@ def test_a_fraction_beyond_doubles() -> None:
     with pytest.raises(ModelError, match="too large"):
         json_answer.to_json(fractions.Fraction(10**400, 3))
     assert json_answer.to_json(fractions.Fraction(10**400)) == b"1" + b"0" * 400
+
+
+@pytest.mark.parametrize(("unit", "text"), [("Y", "2024-01-01"), ("M", "2024-01-01"), ("D", "2024-01-01")])
+def test_times_without_a_day(unit: str, text: str) -> None:
+    """Parsers of times take no month alone, so it is written as its first day."""
+    months = np.array(["2024-01-01"], dtype=f"M8[{unit}]")
+    assert orjson.loads(json_answer.to_json(months)) == [text]

@@ -21,6 +21,8 @@ SelectedColumns = list[tuple[str | float, Column, Sequence[object]]]
 
 # MLflow's frames cannot hold null in these either: an optional column of nulls alone is omitted.
 _NOT_NULLABLE = (DataType.boolean, DataType.integer, DataType.long)
+_UNKNOWN = "not a column of the signature"
+_UNNAMED = "not a column of the signature; the index of a frame, perhaps: pandas writes it unless index=False"
 
 
 def to_frame(table: Table, spec: InputSpec) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def _select_by_name(table: Table, columns: Sequence[Column], spec: InputSpec) ->
 def _name_problems(names: Sequence[str | float], columns: Sequence[Column]) -> list[InputProblem]:
     known, given = {column.name for column in columns}, set(names)
     problems = [
-        InputProblem(None, shorten(name), "not a column of the signature")
+        InputProblem(None, shorten(name), _UNKNOWN if name != "" else _UNNAMED)
         for name in names
         if name not in known
     ]

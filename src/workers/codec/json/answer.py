@@ -21,7 +21,7 @@ import pandas as pd
 
 from workers.codec.input_errors import shorten
 from workers.codec.key_text import key_to_text
-from workers.codec.plain import take_all, to_plain
+from workers.codec.plain import datetime_to_iso, take_all, to_plain
 from workers.codec.request import DecodedRequest, EncodedResponse
 from workers.errors import ModelError
 
@@ -142,7 +142,7 @@ def _array(array: Array) -> object:
 @_to_serializable.register
 def _scalar(value: np.generic) -> object:
     if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else str(np.datetime_as_string(value))
+        return None if np.isnat(value) else datetime_to_iso(value)
     if isinstance(value, np.timedelta64):
         return None if np.isnat(value) else duration_to_iso(value)
     if isinstance(value, np.inexact):  # `item()` of a long double is a long double

@@ -14,7 +14,7 @@ import pandas as pd
 from workers.codec.inputs.arrays import MAX_EXACT_INTEGER
 from workers.codec.inputs.tensors import flatten
 from workers.codec.json import answer as json_answer
-from workers.codec.plain import to_plain, to_plain_items
+from workers.codec.plain import datetime_to_iso, to_plain, to_plain_items
 from workers.codec.v2.tensors import BYTES, DTYPES
 from workers.errors import InvalidInput
 
@@ -144,7 +144,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _to_iso(value: Any) -> str:
-    return str(np.datetime_as_string(value)) if isinstance(value, np.datetime64) else str(value.isoformat())
+    return datetime_to_iso(value) if isinstance(value, np.datetime64) else str(value.isoformat())
 
 
 # Content type, the Python types that it is for, and their encoding
