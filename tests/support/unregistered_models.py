@@ -1,6 +1,6 @@
 """Log models that no registry knows, by the means that MLflow's client has. A script; it prints their ids.
 
-api-unregistered  an experiment: one run with a model that `log_artifacts` saved (a + b, times 7), and one
+no-registry  an experiment: one run with a model that `log_artifacts` saved (a + b, times 7), and one
                   model logged without a run (a + b, times 8)
 """
 
@@ -14,7 +14,7 @@ import mlflow
 
 from tests.support import models
 
-EXPERIMENT = "api-unregistered"
+EXPERIMENT = "no-registry"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-NAME = "api-unregistered"
+NAME = "no-registry"
 TENSORS = {
     "inputs": [
         {"name": "a", "shape": [1], "datatype": "FP64", "data": [1.0]},
