@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,17 +52,7 @@ def registered(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFac
 
 
 def _register(server: MlflowServer) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.register_models", str(server.folder)],
-        env=environment({"MLFLOW_TRACKING_URI": server.url}),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    found: list[str] = server.module("tests.support.register_models", str(server.folder))
     return found
 
 

@@ -64,6 +64,20 @@ class MlflowServer:
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
+    def module(self, name: str, *arguments: str) -> Any:
+        """Run a module of the tests that uses this server, and return the JSON of its last line of output."""
+        done = subprocess.run(
+            [sys.executable, "-m", name, *arguments],
+            env=environment({"MLFLOW_TRACKING_URI": self.url}),
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process' environment without variables of MLflow, AWS and the gateway, plus `extra`."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from tests.gateway.serving.test_pinned import get_until, is_ready
-from tests.support.gateways import ROOT, Gateway, gateway_at, invoke
-from tests.support.mlflow_server import environment
+from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.shared import once
 
 if TYPE_CHECKING:
@@ -39,17 +35,7 @@ async def ids(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFact
 
 
 def _log(server: MlflowServer) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.unregistered_models"],
-        env=environment({"MLFLOW_TRACKING_URI": server.url}),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return server.module("tests.support.unregistered_models")
 
 
 async def get(gateway: Gateway, path: str) -> tuple[int, Any]:
