@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway import settings
+from gateway.api.keys import COMPONENTS
 from gateway.api.server_options import server_options
 from gateway.app import create_app
 from tests.support.mlflow_server import environment
@@ -33,7 +34,10 @@ async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gate
     """Run the application with the MLflow server at `url`, and yield an HTTP client of it."""
     environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
     chosen = settings.load(environ)
-    server = TestServer(create_app(chosen))
+    app = create_app(chosen)
+    # So that a slow machine cannot end the pause between a failed load and what a test asks about it.
+    app[COMPONENTS].pool._load_backoff._initial_seconds = 60.0
+    server = TestServer(app)
     options = server_options(chosen)
     assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself
     await server.start_server(**options)
