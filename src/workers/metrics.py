@@ -51,6 +51,9 @@ PREDICTIONS_ABANDONED: Final = CounterSpec(
 QUEUE_REJECTIONS: Final = CounterSpec(
     "queue_rejections", "Requests rejected because too many waited for the version.", ("model", "version")
 )
+ORPHANS_ENDED: Final = CounterSpec(
+    "worker_orphans_ended", "Processes that models started and left behind, and that were killed."
+)
 MODEL_LOADS: Final = CounterSpec(
     "model_loads",
     "Loads of a model version by outcome: loaded or failed.",
@@ -68,6 +71,7 @@ COUNTER_SPECS: Final = (
     PREDICTION_RETRIES,
     PREDICTIONS_ABANDONED,
     QUEUE_REJECTIONS,
+    ORPHANS_ENDED,
     MODEL_LOADS,
     MODEL_UNLOADS,
 )

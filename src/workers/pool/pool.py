@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from workers.backoff import Backoff
@@ -17,6 +18,7 @@ from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
 from workers.pool.slots import ModelSlots
 from workers.process.forkserver import ForkServer
+from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -61,7 +63,11 @@ class Pool:
         after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
-        self._forkserver = ForkServer(environment, preload=preload, fork_timeout_seconds=fork_timeout_seconds)
+        self._forkserver = ForkServer(
+            environment,
+            preload=preload,
+            fork_timeout_seconds=fork_timeout_seconds,
+        )
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
         self._slots = ModelSlots(self.counters)
         self._budget = MemoryBudget(limits, forkserver=self._forkserver, groups=self._slots.groups)
@@ -81,8 +87,13 @@ class Pool:
         self._background_tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start the fork server, whose imports continue in its process, and the eviction loops."""
-        self._forkserver.ensure_running()
+        """Start the fork server, whose imports continue in its process, and the eviction loops.
+
+        If it cannot be started now, the first start of a worker says so.
+        """
+        self._forkserver.events = ForkServerLog(self.counters)
+        with suppress(OSError):
+            await asyncio.to_thread(self._forkserver.ensure_running)
         self._start_background(self._evictor.evict_idle_forever, name="evict idle models")
         if self._budget.limit is not None:
             self._start_background(self._evictor.enforce_memory_budget_forever, name="memory budget")
@@ -96,6 +107,7 @@ class Pool:
         await self._slots.close(drain_seconds=drain_seconds)
         shutdown = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
         await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
+        await asyncio.to_thread(self._forkserver.close)
 
     def notify_limits_changed(self) -> None:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""

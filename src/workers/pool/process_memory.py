@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
 _PROC: Final = Path("/proc")
 _SMAPS_ROLLUP: Final = Path("/proc/self/smaps_rollup")
@@ -32,7 +32,6 @@ class MemoryUsage:
 class _Process(NamedTuple):
     pid: int
     parent: int
-    session: int
 
 
 class _ProcessMemory(NamedTuple):
@@ -45,24 +44,40 @@ def is_supported() -> bool:
     return _SMAPS_ROLLUP.exists()
 
 
-def measure_all(forkserver_pid: int | None) -> MemoryUsage:
+def measure_all(
+    forkserver_pid: int | None, forkserver_pss_bytes: Callable[[], int] = lambda: 0
+) -> MemoryUsage:
     """Measure this process, the fork server, and every worker forked from it.
 
-    Each worker leads a session of its own. This takes about 3 ms for each process, so call it in a thread.
+    `forkserver_pss_bytes` asks the fork server, if this process may not measure it.
+
+    A process that a worker started counts as the worker's, whatever session it has started. This takes about
+    3 ms for each process, so call it in a thread.
     """
-    processes = list(_processes())
-    parents = {os.getpid(), forkserver_pid}
-    private = {
-        each.pid: 0 for each in processes if each.parent == forkserver_pid and each.session == each.pid
-    }
+    parents = {process.pid: process.parent for process in _processes()}
+    private = {pid: 0 for pid, parent in parents.items() if parent == forkserver_pid}
     total = 0
-    for process in processes:
-        if process.pid in parents or process.session in private:
-            memory = _read_memory(process.pid)
+    for pid in parents:
+        worker = _ancestor(pid, parents, among=private)
+        if worker is not None or pid in {os.getpid(), forkserver_pid}:
+            memory = _read_memory(pid)
             total += memory.pss_bytes
-            if process.session in private:
-                private[process.session] += memory.private_bytes
+            if pid == forkserver_pid and not memory.pss_bytes:
+                total += forkserver_pss_bytes()
+            if worker is not None:
+                private[worker] += memory.private_bytes
     return MemoryUsage(total, private)
+
+
+def _ancestor(pid: int, parents: Mapping[int, int], *, among: Container[int]) -> int | None:
+    """Return the process itself or the first one above it that is among some; None if there is none."""
+    for _ in parents:  # ids that were used again while they were read may seem to be a ring
+        if pid in among:
+            return pid
+        if pid not in parents:
+            return None
+        pid = parents[pid]
+    return None
 
 
 def private_bytes(pid: int) -> int:
@@ -85,4 +100,4 @@ def _processes() -> Iterator[_Process]:
         if entry.name.isdigit():
             with suppress(OSError, ValueError):
                 fields = (_PROC / entry.name / "stat").read_text().rpartition(")")[2].split()
-                yield _Process(int(entry.name), int(fields[1]), int(fields[3]))
+                yield _Process(int(entry.name), int(fields[1]))

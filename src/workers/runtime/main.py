@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.protocol.messages import (
-    PID_BYTES,
     Chunk,
     CloseStream,
     Failure,
@@ -24,14 +23,13 @@ from workers.protocol.messages import (
     OpenStream,
     Reply,
 )
-from workers.runtime import failures, fork_safety, import_isolation, isolation, tempdir
+from workers.runtime import failures, import_isolation, isolation, tempdir
 from workers.runtime.connection import WorkerConnection
-from workers.runtime.preload.forkserver_setup import PreloadState
+from workers.runtime.preload.setup import PreloadState
 from workers.runtime.stream import StreamSession
 
 if TYPE_CHECKING:
     import socket
-    from multiprocessing.connection import Connection
 
     from workers.protocol.messages import Job, ModelSource, WorkerReply, WorkerRequest
     from workers.runtime.model import LoadedModel
@@ -40,39 +38,34 @@ _STREAM_REQUESTS = (OpenStream, NextChunk, CloseStream)
 
 
 class _WorkerState:
-    """What this process holds for its whole life.
-
-    `watcher_pipe` is only kept open: its end tells the gateway that the process ended.
-    """
+    """What this process holds for its whole life."""
 
     source: ModelSource | None = None
     model: LoadedModel | None = None
-    watcher_pipe: Connection | None = None
     connection: WorkerConnection | None = None
     stream_session = StreamSession()
 
 
-def initialize(source: ModelSource, watcher_pipe: Connection, sock: socket.socket, tempdir_path: str) -> None:
-    """Send this process' id to the gateway, and prepare to load the model.
+def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str) -> None:
+    """Prepare to load the model.
 
     The executor's initializer. Batches come over `sock`, a stream socket. `tempdir_path` is a folder
     that is created for temporary files.
     """
     isolation.die_with_parent()
-    isolation.close_executor_results()
-    fork_safety.restore()
     _WorkerState.source = source
-    _WorkerState.watcher_pipe = watcher_pipe
     _WorkerState.connection = WorkerConnection(sock)
-    watcher_pipe.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
     tempdir.use(tempdir_path)
+    isolation.forget_fork_server()
+    isolation.watch_gateway(sock)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that the gateway logs lines at once
 
 
 def serve() -> None:
     """Load the model, report how that went, then answer batches until the gateway closes the socket.
 
     The executor's only call. It ends the process, since there is no way to return its result: see
-    `isolation.close_executor_results`. The executor imports nothing of this package afterwards, so its
+    `workers.process.executor_context`. The executor imports nothing of this package afterwards, so its
     modules can be hidden from the model.
     """
     connection, source = _WorkerState.connection, _WorkerState.source

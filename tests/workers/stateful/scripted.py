@@ -233,7 +233,7 @@ class ScriptedWorker(ProcessWorker):
         self._forkserver = forkserver
         self.source = source
         self.process = ScriptedProcess(self, child_socket, forkserver=forkserver)
-        self._watcher = cast("ProcessWatcher", self.process)
+        self.watcher = cast("ProcessWatcher", self.process)
         self.load_report = LoadReport(0.0)
 
     def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:

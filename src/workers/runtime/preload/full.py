@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from workers.runtime.preload.forkserver_setup import (
+from workers.runtime.preload.setup import (
     CODEC_MODULES,
     FLAVOR_MODULES,
     OPTIONAL_CODEC_MODULES,
     set_up,
 )
 
-set_up(CODEC_MODULES, OPTIONAL_CODEC_MODULES + FLAVOR_MODULES)
+failed_imports = set_up(CODEC_MODULES, OPTIONAL_CODEC_MODULES + FLAVOR_MODULES)
