@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,16 @@ import pytest
 
 from workers.pool import pool as pools
 from workers.process.forkserver import ForkServer
+from workers.process.order import PickledOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _MAX_SERVERS = 3
+_RESULT = "result: "
 _lock = threading.Lock()
 _running: dict[object, Any] = {}
+_latest: dict[object, SharedForkServer] = {}
 
 
 class SharedForkServer(ForkServer):
@@ -30,6 +35,7 @@ class SharedForkServer(ForkServer):
             server = super()._ensure_running()
             _running.pop(self._key(), None)
             _running[self._key()] = server
+            _latest[self._key()] = self
             while len(_running) > _MAX_SERVERS:
                 _running.pop(next(iter(_running))).close()
             return server
@@ -37,6 +43,10 @@ class SharedForkServer(ForkServer):
     def close(self) -> None:
         """Leave the server to other handles."""
         self._server = None
+
+    def _handle_event(self, message: Mapping[str, Any]) -> None:
+        """Give an event to the handle that used the server last; its first one gets them all."""
+        super(SharedForkServer, _latest[self._key()])._handle_event(message)
 
     def _key(self) -> object:
         environment = dict(os.environ if self._environment is None else self._environment)
@@ -61,3 +71,39 @@ def another_forkserver() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pools, "ForkServer", ForkServer)
         yield
+
+
+class RunningServer(ForkServer):
+    """A fork server of one test, whose processes return what they are asked for."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the JSON of what a function returns in a process that is forked for it. Blocks."""
+        return json.loads(self.output(_print_result, function, *arguments).rpartition(_RESULT)[2])
+
+    def output(self, function: Callable[..., Any], *arguments: Any) -> str:
+        """Return what a function prints in a process that is forked for it. Blocks."""
+        reader, output = os.pipe()
+        try:
+            process = self.start(PickledOrder.of(function, *arguments), output)
+        finally:
+            os.close(output)
+        with os.fdopen(reader, encoding="utf-8") as file:
+            text = file.read()
+        os.close(process.sentinel)
+        if process.pidfd is not None:
+            os.close(process.pidfd)
+        return text
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[RunningServer]:
+    """Yield a fork server of its own, with these options; end it at the end."""
+    server = RunningServer(**options)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _print_result(function: Callable[..., Any], *arguments: Any) -> None:
+    sys.stdout.write(_RESULT + json.dumps(function(*arguments)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
+import io
 import itertools
 import os
 import pathlib
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -144,16 +147,6 @@ class Days(PythonModel):
         return [value.day for value in model_input]
 
 
-class _Touches:
-    """An object that creates a file in the process that unpickles it."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.file, "w")
-
-
 class Reads(PythonModel):
     """A model that reads another model and a prompt from the MLflow server, and reports what it may do."""
 
@@ -254,21 +247,15 @@ class Commands(PythonModel):
             os._exit(0)
         return [child]
 
-    def do_lifeline(self, rest: str) -> list[str]:
-        """Write a pickle to the pipe by which the gateway watches the process."""
-        frame: Any = sys._getframe()
-        while "_WorkerState" not in frame.f_globals:
-            frame = frame.f_back
-        frame.f_globals["_WorkerState"].watcher_pipe.send(_Touches(rest))
-        return ["sent"]
-
-    def do_results(self, rest: str) -> list[str]:
-        """Write a pickle to the executor's queue of results."""
-        frame: Any = sys._getframe()
-        while "result_queue" not in frame.f_locals:
-            frame = frame.f_back
-        frame.f_locals["result_queue"].put(_Touches(rest))
-        return ["sent"]
+    def do_run(self, rest: str) -> list[str]:
+        """Run a program, as a hostile model would, and return what it prints."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            try:
+                exec(rest, {})  # noqa: S102 - the tests send it
+            except BaseException:  # noqa: BLE001 - the test shows it
+                traceback.print_exc(file=output)
+        return [output.getvalue()]
 
     def do_draw(self, rest: str) -> list[float]:
         return [random.random()]  # noqa: S311 - no secret is made of it

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SWEEP_MILLISECONDS: Final = 1_000
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _FAILED_EXIT: Final = 1
@@ -136,6 +137,7 @@ class ForkServerLoop:
         code = _FAILED_EXIT
         try:
             report, output, *received.descriptors = descriptors
+            _end_with_server()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -171,6 +173,16 @@ class ForkServerLoop:
         if count := orphans.end_orphans(self._reports):
             with suppress(OSError):
                 self.report({"ended_orphans": count})
+
+
+def _end_with_server() -> None:
+    """End this process when the fork server ends; start a session, whose processes can be ended as one."""
+    os.setsid()
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:  # the fork server ended before the call
+            os._exit(_FAILED_EXIT)
 
 
 def _ended_child() -> int | None:

@@ -102,7 +102,7 @@ class ForkServer:
     def pid(self) -> int | None:
         """The server's process id; None if it does not run."""
         server = self._server
-        return None if server is None or server.ended else server.process.pid
+        return None if server is None or server.killed else server.process.pid
 
     def start(self, order: PickledOrder, output: int) -> ForkedProcess:
         """Have a process forked that runs the order, with `output` as its standard output and error. Blocks.
@@ -137,7 +137,7 @@ class ForkServer:
     def kill(self) -> None:
         """Kill the server and so all workers; the next start begins another one."""
         if (server := self._server) is not None:
-            server.process.kill()
+            server.kill()
 
     def close(self) -> None:
         """End the server and all processes below it, and wait until they have ended. Blocks."""
@@ -161,8 +161,9 @@ class ForkServer:
                 os.close(process.pidfd)
 
     def _ensure_running(self) -> _RunningServer:
-        if self._server is None or self._server.ended:
-            setup = {"path": sys.path, "preload": self.entry_module}
+        if self._server is None or self._server.killed:
+            own = self._python == sys.executable
+            setup = {"path": sys.path if own else [], "preload": self.entry_module}
             self._server = _RunningServer(self._python, self._environment, setup, self._handle_event)
         return self._server
 
@@ -185,7 +186,9 @@ class _RunningServer:
         setup: Mapping[str, Any],
         on_event: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        self.ended = False
+        self.killed = False
+        self._ended = False
+        self._ready = threading.Event()
         self._on_event = on_event
         self._pending: deque[Future[_Reply]] = deque()
         self._lock = threading.Lock()
@@ -209,7 +212,7 @@ class _RunningServer:
         """Send an order; return the reply to come, or its error. Raises OSError or EOFError."""
         outcome: Future[_Reply] = Future()
         with self._lock:
-            if self.ended:
+            if self._ended:
                 raise EOFError("the fork server has ended")
             self._pending.append(outcome)
             try:
@@ -219,14 +222,21 @@ class _RunningServer:
                 raise EOFError("the fork server has ended") from error
         return outcome
 
+    def kill(self) -> None:
+        """Kill the server and so all workers."""
+        self.killed = True
+        self.process.kill()
+
     def close(self) -> None:
         """Let the server end all processes below it and itself; kill it if it takes too long."""
+        if not self._ready.is_set():
+            self.kill()  # it would import to the end first
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
         try:
             self.process.wait(_EXIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
         self._reader.join()
 
     def _receive(self) -> None:
@@ -234,16 +244,18 @@ class _RunningServer:
         with suppress(EOFError, OSError, ValueError, KeyError):
             while True:
                 self._handle(*_receive_message(self._control))
-        self.process.kill()  # it sent what it should not, or has ended
+        self.kill()  # it sent what it should not, or has ended
         self.process.wait()
         with self._lock:
-            self.ended = True
+            self._ended = True
             pending, self._pending = self._pending, deque()
         self._control.close()
         for outcome in pending:
             outcome.set_exception(EOFError("the fork server has ended"))
 
     def _handle(self, message: dict[str, Any], pidfd: int | None) -> None:
+        if "failed_imports" in message:
+            self._ready.set()
         if "failed_imports" in message or "ended_orphans" in message:
             self._on_event(message)
             return

@@ -17,27 +17,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import socket
 
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _OOM_SCORE_ADJ: Final = "500"  # as if it used half of the machine's memory more
 _AUTHKEY_BYTES: Final = 32
 _EXIT_SECONDS: Final = 10.0  # for a worker to end by itself; the gateway kills it before
 _HANG_UP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
-
-
-def die_with_parent() -> None:
-    """End this process when the fork server ends, which ends with the gateway; start a session.
-
-    The session's process group lets the gateway end what the model started, and keeps a terminal's
-    Ctrl-C away from the worker.
-    """
-    parent = os.getppid()
-    os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the fork server ended before the call
-            os._exit(1)
-        _prefer_for_oom_kill()
 
 
 def forget_fork_server() -> None:
@@ -62,7 +46,7 @@ def watch_gateway(sock: socket.socket) -> None:
     watch.start()
 
 
-def _prefer_for_oom_kill() -> None:
+def prefer_for_oom_kill() -> None:
     """Make the kernel kill a worker sooner than the gateway or the fork server if memory runs out."""
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(_OOM_SCORE_ADJ)

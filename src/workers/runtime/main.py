@@ -52,7 +52,7 @@ def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str) -> N
     The executor's initializer. Batches come over `sock`, a stream socket. `tempdir_path` is a folder
     that is created for temporary files.
     """
-    isolation.die_with_parent()
+    isolation.prefer_for_oom_kill()
     _WorkerState.source = source
     _WorkerState.connection = WorkerConnection(sock)
     tempdir.use(tempdir_path)

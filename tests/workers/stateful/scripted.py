@@ -129,6 +129,10 @@ class ScriptedProcess:
             self.kill_requested = True
             self._loop.call_later(_KILL_SECONDS, self.die)
 
+    def never_started(self) -> None:
+        """Do what a watcher does."""
+        self.die()
+
     def leave_soon(self) -> None:
         """End, unless it has a batch, when it finds its socket closed."""
         self._loop.call_later(_LEAVE_SECONDS, self._leave)
@@ -174,6 +178,7 @@ class ScriptedForkServer(logging.Handler):
         self.started: list[ScriptedProcess] = []
         self.row_batching = True
         self.pid: int | None = None
+        self.events: object = None
         self.fork_timeout_seconds = 60.0
         self.spawn_health = SpawnHealth()
         self.on_exit: Callable[[ScriptedProcess], None] = _noop
@@ -187,9 +192,11 @@ class ScriptedForkServer(logging.Handler):
     def ensure_running(self) -> None:
         """Do nothing: it needs no process."""
 
-    def is_alive(self, pid: int | None) -> bool:
-        """Tell that a fork server that refused a start has ended."""
-        return pid is not self.pid
+    def kill(self) -> None:
+        """Do nothing, as above."""
+
+    def close(self) -> None:
+        """Do nothing, as above."""
 
     def start(self, process: ScriptedProcess) -> None:
         """Start a process as scripted: `good`, `slow`, `fails`, `dies`, `refused` or `exhausted`."""
@@ -261,6 +268,9 @@ class ScriptedSpawn(Spawn):
         self.worker: ScriptedWorker = ScriptedWorker(
             source, child_socket, forkserver=self._scripted, on_exit=on_exit
         )
+
+    def _watch(self, forking: asyncio.Future[None]) -> None:
+        """Do nothing: the process reports its exit by itself."""
 
     def _submit(self) -> None:
         self._scripted.start(self.worker.process)
