@@ -38,7 +38,7 @@ _INITIAL_RESTART_SECONDS: Final = 0.5
 _MAX_RESTART_SECONDS: Final = 30.0
 _RESTART_RESET_SECONDS: Final = 60.0  # a loop that ran this long starts again at the initial delay
 _PROBE_TIMEOUT_SECONDS: Final = 60.0  # for a process that does nothing to start and to end
-_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes
+_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes, and the fork server
 _SPAWN_THREADS: Final = 4  # threads that wait for the fork server
 
 
@@ -93,7 +93,7 @@ class Pool:
         """
         self._forkserver.events = ForkServerLog(self.counters)
         with suppress(OSError):
-            await asyncio.to_thread(self._forkserver.ensure_running)
+            self._forkserver.ensure_running()
         self._start_background(self._evictor.evict_idle_forever, name="evict idle models")
         if self._budget.limit is not None:
             self._start_background(self._evictor.enforce_memory_budget_forever, name="memory budget")
@@ -105,9 +105,8 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._slots.close(drain_seconds=drain_seconds)
-        shutdown = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
+        shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
         await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
-        await asyncio.to_thread(self._forkserver.close)
 
     def notify_limits_changed(self) -> None:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
@@ -198,6 +197,10 @@ class Pool:
             for key, group in groups.items()
         ]
         await asyncio.gather(*map(asyncio.shield, unloads))
+
+    def _end_forkserver(self) -> None:
+        self._spawn_executor.shutdown(cancel_futures=True)
+        self._forkserver.close()
 
     def _group(self, key: ModelKey) -> WorkerGroup:
         entry = self._slots.loaded.get(key)
