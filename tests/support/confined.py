@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 HERE: Final = support.detect()
 """What the kernel of this machine can do."""
-_PATIENCE_SECONDS: Final = 120.0
+_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 300.0
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
@@ -105,6 +106,7 @@ def task(
     return {
         "before": list(before),
         "code": code,
+        "seconds": _SECONDS,
         "names": grounds.names,
         "working": str(grounds.working),
         "environment": folders | dict(environment or {}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
+import sys
 from typing import TYPE_CHECKING, Final
 
 from workers.wall import kernel, landlock, paths, seccomp, support
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _NO_CORE_DUMP: Final = 1  # in bytes. 0 would still have the kernel start a program that takes dumps.
 _TRUNCATE_ABI: Final = 3
+_MULTIPROCESSING: Final = "workers.wall.multiprocessing_pipes"  # not for a process that only downloads
 
 
 def prepare() -> None:
@@ -26,6 +29,8 @@ def prepare() -> None:
     if here.seccomp:
         for network in (True, False):
             _program(here, network=network)
+        if not here.unix_sockets:
+            importlib.import_module(_MULTIPROCESSING)
 
 
 def confine(
@@ -60,6 +65,8 @@ def confine(
         if here.seccomp:
             step = "seccomp"
             seccomp.install(here.machine, _program(here, network=policy.network == "all"))
+            if not here.unix_sockets and "multiprocessing.connection" in sys.modules:
+                importlib.import_module(_MULTIPROCESSING).install()
     except OSError as error:
         path = f" ({error.filename})" if error.filename else ""
         raise WallError(f"The process cannot be confined, {step} failed: {error.strerror}{path}.") from error

@@ -6,14 +6,17 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
 
 def main() -> None:
     """Read the tasks, run each in a child of this process, and print their outcomes."""
-    sys.stdout.write("\n" + json.dumps([in_child(task) for task in json.load(sys.stdin)]) + "\n")
+    for task in json.load(sys.stdin):
+        print(json.dumps(in_child(task)), file=sys.__stdout__, flush=True)
 
 
 def in_child(task: dict[str, Any]) -> dict[str, Any]:
@@ -21,6 +24,7 @@ def in_child(task: dict[str, Any]) -> dict[str, Any]:
     reader, writer = os.pipe()
     if not (child := os.fork()):
         os.close(reader)
+        os.setsid()
         own = os.getpid()
         outcome = outcome_of(task)
         if os.getpid() == own:  # and not a child of the code, which failed there
@@ -29,10 +33,14 @@ def in_child(task: dict[str, Any]) -> dict[str, Any]:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
+        ended = threading.Timer(task["seconds"], os.killpg, [child, signal.SIGKILL])
+        ended.start()
         text = answer.read()
+        ended.cancel()
+        ended.join()
     status = os.waitpid(child, 0)[1]
-    ended = {"value": None, "error": f"ended with status {status}", "text": ""}
-    found: dict[str, Any] = json.loads(text) if text else ended
+    nothing = {"value": None, "error": f"ended with status {status}", "text": ""}
+    found: dict[str, Any] = json.loads(text) if text else nothing
     return found
 
 

@@ -194,7 +194,7 @@ KERNEL: Final = (
     _filtered("a message queue", "return call(240, b'wall-queue', 0o102, 0o600, 0) and call(241, b'wall-queue') == 0"),
     _filtered("watch a folder", "import ctypes\nlib = ctypes.CDLL(None)\nreturn lib.inotify_add_watch(lib.inotify_init1(0), root.encode(), 0x100) >= 0"),
     _filtered("a lease on the own model", "import fcntl, os\nfd = os.open(model + '/MLmodel', os.O_RDONLY)\nfcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\nreturn True"),
-    _filtered("type on a terminal", "import fcntl, os\nm, s = os.openpty()\nos.setsid()\nfcntl.ioctl(s, 0x540E, 0)\nfcntl.ioctl(s, 0x5412, b'x')\nreturn True", anyway=True),
+    _filtered("type on a terminal", "import fcntl, os\nm, s = os.openpty()\nfcntl.ioctl(s, 0x540E, 0)\nfcntl.ioctl(s, 0x5412, b'x')\nreturn True", anyway=True),
 )
 MODES: Final = (
     _filtered("mode of another's file", "import os\nos.chmod(other + '/model.pkl', 0o777)\nreturn os.stat(other + '/model.pkl').st_mode & 0o777 == 0o777"),
