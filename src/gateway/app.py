@@ -26,10 +26,11 @@ from gateway.serving.details import VersionDetailsService
 from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
 from gateway.serving.worker_health import WorkerHealth
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.capacity import CurrentPoolLimits, max_workers
 from gateway.settings.worker_environment import worker_environment
 from gateway.system import descriptors
+from gateway.system.wall import wall_status
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -83,8 +84,15 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     )
     pinned = PinnedModels(catalog, settings=current, predictions=predictions, pool=pool)
     log_throttle, event_loop_lag, request_counters = LogThrottle(), EventLoopLag(), RequestCounters()
+    wall = wall_status(wall_policy(settings))
     gauges = GaugeSources(
-        catalog, pinned, pool, in_flight=in_flight, lag=event_loop_lag, ready=lambda: components.ready
+        catalog,
+        pinned,
+        pool,
+        in_flight=in_flight,
+        lag=event_loop_lag,
+        wall=wall,
+        ready=lambda: components.ready,
     )
     components = Components(
         settings=current,
@@ -103,6 +111,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         details=VersionDetailsService(catalog, artifacts, pool=pool),
         pinned=pinned,
         worker_health=WorkerHealth(pool),
+        wall=wall,
         request_counters=request_counters,
         snapshot_slot=slot,
         event_loop_lag=event_loop_lag,

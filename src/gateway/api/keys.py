@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.serving.service import PredictionService
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
+    from gateway.system.wall import WallStatus
     from gateway.telemetry.log_throttle import LogThrottle
     from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -51,6 +52,7 @@ class Components:
     details: VersionDetailsService
     pinned: PinnedModels
     worker_health: WorkerHealth
+    wall: WallStatus
     request_counters: RequestCounters
     snapshot_slot: SnapshotSlot
     event_loop_lag: EventLoopLag

@@ -24,7 +24,8 @@ from gateway.errors import (
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
 from gateway.server.addresses import ListenError
 from gateway.server.listeners import open_listeners
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
+from gateway.system.wall import WallStatus, wall_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ _FIXES: dict[type[GatewayError], str] = {
     UpstreamUnavailable: "check that it runs, and its address: {address}",
     BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }
+_WALL_FIX = "docs/security.md, Kernels; GATEWAY_WORKER_WALL=auto or require"
 _MLFLOW_SETTINGS = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
 _STORE_SETTINGS = (
     "MLFLOW_S3_ENDPOINT_URL and AWS_ settings for s3, else the MLflow server's own artifact store"
@@ -67,6 +69,7 @@ def run_checks(settings: Settings) -> int:
         *_check_service_links(settings.service_links),
         _check_addresses(settings.hosts),
         _check_cache_folder(settings.cache_dir),
+        _check_wall(wall_status(wall_policy(settings))),
         *asyncio.run(_check_upstreams(settings)),
     ]
     sys.stdout.write("".join(f"{result}\n" for result in results))
@@ -104,6 +107,12 @@ def _check_cache_folder(folder: Path) -> CheckResult:
         fix = "make the folder writable for this user, or set GATEWAY_CACHE_DIR to another"
         return CheckResult("cache folder", ok=False, text=f"{folder}: {error.strerror}", fix=fix)
     return CheckResult("cache folder", ok=True, text=f"{folder} is writable")
+
+
+def _check_wall(wall: WallStatus) -> CheckResult:
+    """Check that workers can be confined; what is missing fails only if the settings require it."""
+    fix = "" if wall.complete else _WALL_FIX
+    return CheckResult("wall", ok=not wall.insufficient, text=wall.text, fix=fix)
 
 
 async def _check_upstreams(settings: Settings) -> list[CheckResult]:

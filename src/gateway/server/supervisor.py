@@ -17,9 +17,10 @@ from gateway.server.process import GatewayProcess
 from gateway.server.process_slot import ProcessSlot
 from gateway.server.server import ProcessContext
 from gateway.server.signals import HANDLED_SIGNALS, STOP_SIGNALS, signal_pipe
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.reload import SettingsReloader
 from gateway.system import environment
+from gateway.system.wall import WallStatus, wall_status
 from gateway.telemetry import logs
 from gateway.telemetry.metrics.shared import SharedSnapshots
 
@@ -58,6 +59,8 @@ def run(
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     _log_service_links(settings)
+    if not _report_wall(wall_status(wall_policy(settings))):
+        return _EXIT_MISCONFIGURED
     try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
     except ListenError as error:
@@ -78,6 +81,24 @@ def run(
         read_settings=read_settings,
         hang_seconds=hang_seconds,
     )
+
+
+def _report_wall(wall: WallStatus) -> bool:
+    """Log how workers are confined; return False if that is less than the settings require."""
+    if wall.insufficient:
+        reasons = "; ".join(wall.support.missing)
+        logger.error(
+            "Cannot start: GATEWAY_WORKER_WALL is require, but %s", reasons, extra={"event": "start_failed"}
+        )
+        return False
+    event = "workers_confined" if wall.complete else "wall_incomplete"
+    logger.log(
+        logging.INFO if wall.complete else logging.WARNING,
+        "%s",
+        wall.text,
+        extra={"event": event, **wall.to_json()},
+    )
+    return True
 
 
 def _log_service_links(settings: Settings) -> None:

@@ -22,7 +22,9 @@ from gateway.settings.types import (
     default_cache_folder,
 )
 from gateway.settings.upstream import MlflowSettings, S3Settings
+from gateway.settings.wall import ReadableFolders, check_readable
 from workers.limits import Preload
+from workers.wall.policy import WallMode, WallNetwork
 
 
 class Settings(SettingsGroup):
@@ -113,6 +115,24 @@ class Settings(SettingsGroup):
         validate_default=True,
         alias="GATEWAY_ARTIFACT_ROOTS",
         description="Folders that models with a `file:` URI may be in: absolute paths, comma-separated.",
+    )
+    worker_wall: WallMode = Field(
+        "auto",
+        alias="GATEWAY_WORKER_WALL",
+        description="How model code is kept from other files and processes. auto: as far as this kernel can, "
+        "which the log says at the start; require: refuse to start if anything is missing; off: not at all.",
+    )
+    worker_network: WallNetwork = Field(
+        "all",
+        alias="GATEWAY_WORKER_NETWORK",
+        description="What model code reaches by network. all: what this machine reaches, itself included; "
+        "none: nothing. Local sockets are closed to it either way.",
+    )
+    worker_readable: ReadableFolders = Field(
+        (),
+        alias="GATEWAY_WORKER_READABLE",
+        description="Folders that model code may read, separated by colons, beside its own files and the "
+        "system's libraries: `/srv/huggingface:/opt/data`. Not the home folder, nor what contains it.",
     )
     catalog_ttl_seconds: Reloadable[NonNegativeSeconds] = Field(
         5,
@@ -279,3 +299,9 @@ class Settings(SettingsGroup):
         if not roots and "file" in info.data.get("artifact_schemes", ()):
             raise ValueError("names no folder, but GATEWAY_ARTIFACT_SCHEMES allows file")
         return roots
+
+    @field_validator("worker_readable")
+    @classmethod
+    def _check_worker_readable(cls, folders: ReadableFolders, info: ValidationInfo) -> ReadableFolders:
+        check_readable(folders, cache_dir=info.data.get("cache_dir"))
+        return folders

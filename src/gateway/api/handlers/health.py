@@ -48,11 +48,12 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def version(request: web.Request) -> web.Response:
-    """GET /version: the versions of the gateway, Python, MLflow, and of the MLflow server if it answers."""
+    """GET /version: the versions of all parts, of the MLflow server if it answers, and the wall around workers."""
     body = {
         "gateway": metadata.version("model-invocation-endpoint"),
         "python": platform.python_version(),
         "mlflow": metadata.version("mlflow"),
+        "wall": request.app[COMPONENTS].wall.to_json(),
         "mlflow_server": await _server_version(request.app[COMPONENTS].mlflow),
     }
     return responses.json_response(body)

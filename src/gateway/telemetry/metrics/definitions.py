@@ -128,6 +128,11 @@ ASYNCIO_TASKS: Final = _gauge(
     "asyncio_tasks",
     "Tasks of the event loop: one for each connection and request, some for each loaded model.",
 )
+WORKER_WALL: Final = _gauge(
+    "worker_wall",
+    "1 if workers are confined completely, by mode, version of Landlock and whether there is seccomp.",
+    ("mode", "landlock", "seccomp"),
+)
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
     "Age of a process' metrics; a process that is dead or stuck has no other gauges after 10 seconds.",
@@ -148,6 +153,7 @@ GAUGES: Final = (
     MEMORY_LIMIT,
     EVENT_LOOP_LAG,
     ASYNCIO_TASKS,
+    WORKER_WALL,
     SNAPSHOT_AGE,
 )
 
