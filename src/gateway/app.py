@@ -129,6 +129,7 @@ def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
         environment=worker_environment(settings),
         counters=counters,
         preload=settings.preload,
+        wall=wall_policy(settings),
     )
 
 

@@ -52,7 +52,8 @@ QUEUE_REJECTIONS: Final = CounterSpec(
     "queue_rejections", "Requests rejected because too many waited for the version.", ("model", "version")
 )
 ORPHANS_ENDED: Final = CounterSpec(
-    "worker_orphans_ended", "Processes that models started and left behind, and that were killed within a second."
+    "worker_orphans_ended",
+    "Processes that models started and left behind, and that were killed within a second.",
 )
 MODEL_LOADS: Final = CounterSpec(
     "model_loads",

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from workers.forkserver import orphans, received, transport
+from workers.wall import confine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +37,10 @@ def run(descriptor: int) -> None:
     order: Mapping[str, Any] = json.loads(body)
     _prepare_process()
     sys.path[:] = [*order["path"], *(path for path in sys.path if path not in order["path"])]
+    failed_imports = _preload(order["preload"])
+    confine.prepare()
     server = ForkServerLoop(control)
-    server.report({"failed_imports": _preload(order["preload"])})
+    server.report({"failed_imports": failed_imports})
     try:
         server.run()
     finally:

@@ -17,7 +17,7 @@ from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
 from workers.pool.slots import ModelSlots
-from workers.process.forkserver import ForkServer
+from workers.process.forkserver import DEFAULT_WALL, ForkServer
 from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import Job, ModelKey, Reply
     from workers.scheduler.worker_group import WorkerGroup
     from workers.spawn_health import SpawnHealth
+    from workers.wall.policy import WallPolicy
 
 _MEASURE_INTERVAL_SECONDS: Final = 5.0
 _TIMEOUT_REPLY_SECONDS: Final = 1.0  # for requests that time out during an unload to get that error
@@ -52,6 +53,7 @@ class Pool:
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
         preload: Preload = "full",
+        wall: WallPolicy = DEFAULT_WALL,
         fork_timeout_seconds: float = 60.0,
         load_retry_seconds: float = INITIAL_RETRY_SECONDS,
         measure_interval_seconds: float = _MEASURE_INTERVAL_SECONDS,
@@ -59,13 +61,14 @@ class Pool:
         """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
-        `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
-        after a version's first failed load. Memory is measured every `measure_interval_seconds`.
+        `wall` confines them. `fork_timeout_seconds` is for the fork server to fork a worker.
+        `load_retry_seconds` is the pause after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
         self._forkserver = ForkServer(
             environment,
             preload=preload,
+            wall=wall,
             fork_timeout_seconds=fork_timeout_seconds,
         )
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")

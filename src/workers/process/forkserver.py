@@ -20,6 +20,7 @@ from workers import forkserver as program
 from workers.forkserver import transport
 from workers.process.order import PickledOrder
 from workers.spawn_health import SpawnHealth
+from workers.wall.policy import WallPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     _Reply = tuple[dict[str, Any], int | None]
 
+DEFAULT_WALL: Final = WallPolicy()
 _PROGRAM: Final = str(Path(program.__file__).parent)
 _ENTRY_PACKAGE: Final = "workers.runtime.preload"
 _PROBE_TIMEOUT_SECONDS: Final = 10.0
@@ -72,13 +74,15 @@ class ForkServer:
         environment: Mapping[str, str] | None = None,
         *,
         preload: Preload = "full",
+        wall: WallPolicy = DEFAULT_WALL,
         python: str = sys.executable,
         fork_timeout_seconds: float = 60.0,
     ) -> None:
         """Set how servers are started. What they tell goes to `events`.
 
         `environment` is the whole environment that workers see; None passes on this process' own.
-        `preload` is what the server imports, and `python` the interpreter that runs it. A fork that takes
+        `preload` is what the server imports, and `python` the interpreter that runs it. `wall` is for the
+        workers that are started, which confine themselves. A fork that takes
         longer than `fork_timeout_seconds`, imports included, ends the server.
         """
         self.fork_timeout_seconds = fork_timeout_seconds
@@ -86,6 +90,7 @@ class ForkServer:
         self.entry_module = f"{_ENTRY_PACKAGE}.{preload}"
         self._environment = None if environment is None else dict(environment)
         self._python = python
+        self.wall = wall
         self.events: ForkServerEvents | None = None
         self._lock = threading.Lock()
         self._server: _RunningServer | None = None

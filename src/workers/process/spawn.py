@@ -53,7 +53,7 @@ class Spawn:
                 1,
                 mp_context=context,
                 initializer=main.initialize,
-                initargs=(source, self._child_socket, self._tempdir),
+                initargs=(source, self._child_socket, self._tempdir, forkserver.wall),
             )
             undo.pop_all()
         self._output = WorkerOutput(output, source.key)

@@ -27,12 +27,15 @@ from workers.runtime import failures, import_isolation, isolation, tempdir
 from workers.runtime.connection import WorkerConnection
 from workers.runtime.preload.setup import PreloadState
 from workers.runtime.stream import StreamSession
+from workers.wall.confine import confine
+from workers.wall.policy import WallError
 
 if TYPE_CHECKING:
     import socket
 
     from workers.protocol.messages import Job, ModelSource, WorkerReply, WorkerRequest
     from workers.runtime.model import LoadedModel
+    from workers.wall.policy import WallPolicy
 
 _STREAM_REQUESTS = (OpenStream, NextChunk, CloseStream)
 
@@ -41,21 +44,26 @@ class _WorkerState:
     """What this process holds for its whole life."""
 
     source: ModelSource | None = None
+    start_failure: Failure | None = None
     model: LoadedModel | None = None
     connection: WorkerConnection | None = None
     stream_session = StreamSession()
 
 
-def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str) -> None:
-    """Prepare to load the model.
+def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str, wall: WallPolicy) -> None:
+    """Prepare to load the model, and confine this process: no code of the model has run before.
 
     The executor's initializer. Batches come over `sock`, a stream socket. `tempdir_path` is a folder
-    that is created for temporary files.
+    that is created for temporary files, the only one that the model may write to.
     """
     isolation.prefer_for_oom_kill()
     _WorkerState.source = source
     _WorkerState.connection = WorkerConnection(sock)
     tempdir.use(tempdir_path)
+    try:
+        confine(wall, read=[source.directory], write=[tempdir_path])
+    except WallError as error:
+        _WorkerState.start_failure = Failure("load", "The worker could not be confined.", log=str(error))
     isolation.forget_fork_server()
     isolation.watch_gateway(sock)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that the gateway logs lines at once
@@ -70,8 +78,9 @@ def serve() -> None:
     """
     connection, source = _WorkerState.connection, _WorkerState.source
     if connection is not None and source is not None:
-        connection.send([_load(source)], 0.0)
-        connection.run(handle_batch)
+        connection.send([_WorkerState.start_failure or _load(source)], 0.0)
+        if _WorkerState.start_failure is None:
+            connection.run(handle_batch)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the model may have closed or replaced it
             stream.flush()

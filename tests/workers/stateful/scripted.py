@@ -15,6 +15,7 @@ from workers.process.worker import ProcessWorker
 from workers.protocol import framing
 from workers.protocol.messages import Failure, LoadReport, RowBatching
 from workers.spawn_health import SpawnHealth
+from workers.wall.policy import WallPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -179,6 +180,7 @@ class ScriptedForkServer(logging.Handler):
         self.row_batching = True
         self.pid: int | None = None
         self.events: object = None
+        self.wall = WallPolicy("off")
         self.fork_timeout_seconds = 60.0
         self.spawn_health = SpawnHealth()
         self.on_exit: Callable[[ScriptedProcess], None] = _noop
