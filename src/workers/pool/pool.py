@@ -62,7 +62,8 @@ class Pool:
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
         `wall` confines them. `fork_timeout_seconds` is for the fork server to fork a worker.
-        `load_retry_seconds` is the pause after a version's first failed load. Memory is measured every `measure_interval_seconds`.
+        `load_retry_seconds` is the pause after a version's first failed load. Memory is measured every
+        `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
         self._forkserver = ForkServer(
