@@ -59,9 +59,9 @@ def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str, wall
     isolation.prefer_for_oom_kill()
     _WorkerState.source = source
     _WorkerState.connection = WorkerConnection(sock)
-    tempdir.use(tempdir_path)
+    writable = [tempdir_path] if tempdir.use(tempdir_path) else []
     try:
-        confine(wall, read=[source.directory], write=[tempdir_path])
+        confine(wall, read=[source.directory], write=writable)
     except WallError as error:
         _WorkerState.start_failure = Failure("load", "The worker could not be confined.", log=str(error))
     isolation.forget_fork_server()
