@@ -1,8 +1,8 @@
 """Let multiprocessing work without sockets in the file system, which a confined process does not get.
 
-Before Landlock 9 (Linux 7.1) the kernel cannot tell a model's own socket from D-Bus' or Docker's. So listeners and
-clients of family AF_UNIX become pairs of named pipes, descriptors are opened again by `/proc` instead of sent,
-and the start method forkserver starts processes as spawn does.
+Before Landlock 9 (Linux 7.1) the kernel cannot tell a model's own socket from D-Bus' or Docker's. So
+listeners and clients of family AF_UNIX become pairs of named pipes, descriptors are opened again by `/proc`
+instead of sent, and the start method forkserver starts processes as spawn does.
 
 This file stands alone: spawned children of a model run it by its path.
 """
@@ -116,7 +116,9 @@ def _connect(address: Any) -> Any:
         doorbell = os.open(address, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), address) from error
+            raise ConnectionRefusedError(
+                errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), address
+            ) from error
         raise
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, doorbell)
@@ -170,7 +172,8 @@ def _receive(conn: Any) -> int:
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(
-                errno.ENXIO, "Sockets cannot be sent to another process of a confined model; pipes and files can."
+                errno.ENXIO,
+                "Sockets cannot be sent to another process of a confined model; pipes and files can.",
             ) from error
         raise
     finally:

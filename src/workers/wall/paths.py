@@ -1,4 +1,4 @@
-"""What every worker may use of the file system: the system's libraries, Python's, devices, and little of `/etc`."""
+"""What every worker may use of the file system: libraries, Python, devices, and little of `/etc`."""
 
 from __future__ import annotations
 
@@ -18,36 +18,44 @@ Rule = tuple[str, int]
 """A path that exists, and the rights on it."""
 
 _LIBRARIES: Final = (
-    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store", "/opt/rocm",
+    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store",
+    "/opt/rocm",
     "/opt/nvidia", "/run/opengl-driver", "/var/cache/fontconfig", "/var/lib/ca-certificates",
 )  # fmt: skip
 # `/proc` of other processes: Landlock denies memory, environment, descriptors and maps. What all users
 # may read of a process (its command line, its state) cannot be told from a child's, and stays readable.
 _KERNEL: Final = (
     "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage",
-    "/sys/kernel/mm/hugepages", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd", "/sys/devices/virtual/kfd",
+    "/sys/kernel/mm/hugepages", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd",
+    "/sys/devices/virtual/kfd",
     "/sys/module/nvidia", "/sys/module/amdgpu",
 )  # fmt: skip
 _CONFIGURATION: Final = (  # of `/etc`; neither /etc/ssl nor /etc/pki as a whole, which hold private keys
-    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version", "fonts",
-    "gai.conf", "group", "host.conf", "hostname", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
+    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version",
+    "fonts",
+    "gai.conf", "group", "host.conf", "hostname", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "localtime",
     "lsb-release", "matplotlibrc", "mime.types", "nsswitch.conf", "os-release", "OpenCL", "passwd",
-    "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "redhat-release",
+    "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols",
+    "redhat-release",
     "resolv.conf", "services", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "timezone", "vulkan",
 )  # fmt: skip
 _RESOLVER: Final = "/etc/resolv.conf"
 _DEVICES: Final = (
-    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd", "/dev/accel", "/dev/dxg",
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd",
+    "/dev/accel", "/dev/dxg",
 )  # fmt: skip
 _DEVICE_PREFIX: Final = "nvidia"
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - names of others cannot be listed there
 _CODE_VARIABLES: Final = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "JAVA_HOME", "SPARK_HOME", "R_HOME")
 _CERTIFICATE_VARIABLES: Final = (
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
     "PYTHONTZPATH", "TZDIR",
 )  # fmt: skip
 _PREFIX_FOLDERS: Final = (  # of a Python installation, also of Conda's
-    "bin", "conda-meta", "etc", "include", "lib", "lib64", "libexec", "nvvm", "pyvenv.cfg", "share", "ssl", "targets",
+    "bin", "conda-meta", "etc", "include", "lib", "lib64", "libexec", "nvvm", "pyvenv.cfg", "share",
+    "ssl", "targets",
 )  # fmt: skip
 _PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".env")
 _MODULE_SUFFIXES: Final = (".py", ".pyc", ".so", ".pth")

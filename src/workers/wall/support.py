@@ -1,4 +1,4 @@
-"""Find out what of the wall this kernel has, and say in plain words what a model can still do without the rest."""
+"""Find out what of the wall this kernel has, and what a model can still do without the rest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_filter_available(machine: str) -> bool:
     return seccomp.is_available(machine)
 
 
-def assess(landlock_abi: int, *, seccomp: bool, machine: str) -> WallSupport:  # noqa: F811 - the same word
+def assess(landlock_abi: int, *, seccomp: bool, machine: str) -> WallSupport:
     """Return what these parts can do, and what is missing."""
     missing = (*_without_landlock(landlock_abi), *_without_filter(landlock_abi, seccomp, machine=machine))
     return WallSupport(landlock_abi, seccomp, machine, missing)
@@ -82,7 +82,7 @@ def _without_filter(abi: int, available: bool, *, machine: str) -> Iterator[str]
     can = ["change modes and owners of that user's files"]
     if abi < landlock.UNIX_SOCKET_ABI:
         can.append("connect to local sockets")
-    if 0 < abi < 3:  # noqa: PLR2004 - the first interface that limits it
+    if 0 < abi < 3:
         can.append("empty that user's files")
     yield (
         f"{why}: a model can {', '.join(can)}, and GATEWAY_WORKER_NETWORK=none stops "

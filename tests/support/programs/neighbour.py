@@ -30,9 +30,11 @@ def main() -> None:
         listener.listen()
         threading.Thread(target=greet, args=(listener,), daemon=True).start()
     memory = SharedMemory(f"wall-{os.getpid()}", create=True, size=64)
+    assert memory.buf is not None
     memory.buf[:6] = b"secret"
     library = ctypes.CDLL(None)
     segment = library.shmget(IPC_PRIVATE_KEY, 4096, 0o1600)
+    secret = ctypes.create_string_buffer(b"secret of the neighbour")
     reader, writer = os.pipe()
     os.write(writer, b"secret")
     found = {
@@ -41,7 +43,7 @@ def main() -> None:
         "pipe": reader,
         "memory": memory.name,
         "key": IPC_PRIVATE_KEY,
-        "address": ctypes.addressof(ctypes.create_string_buffer(b"secret of the neighbour")),
+        "address": ctypes.addressof(secret),
     }
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()
