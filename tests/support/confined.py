@@ -116,14 +116,16 @@ def task(
     }
 
 
-def run_all(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+def run_all(tasks: Sequence[Mapping[str, Any]], *, search_path: Sequence[str] = ()) -> list[Outcome]:
     """Run each task in a process of its own, and return how they went."""
+    path = os.pathsep.join([_ROOT, *search_path])
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         # Files and not pipes: what a task leaves behind would hold these open.
         done = subprocess.run(
             [sys.executable, "-P", "-m", "tests.support.programs.confined"],
             input=json.dumps(tasks),
-            env=os.environ | {"PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join([_ROOT, *search_path]), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=output,
             stderr=errors,
             text=True,
@@ -137,9 +139,9 @@ def run_all(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     return [Outcome(**json.loads(line)) for line in lines]
 
 
-def run(grounds: Grounds, code: str, **options: Any) -> Outcome:
+def run(grounds: Grounds, code: str, *, search_path: Sequence[str] = (), **options: Any) -> Outcome:
     """Run the body of a function in a process of its own, and return how that went; see `task`."""
-    (outcome,) = run_all([task(grounds, code, **options)])
+    (outcome,) = run_all([task(grounds, code, **options)], search_path=search_path)
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""Where libraries of a confined worker keep their caches: in its own temporary folder, as home is out of reach."""
+"""Where libraries of a confined worker keep their caches: in its own temporary folder, and not at home."""
 
 from __future__ import annotations
 

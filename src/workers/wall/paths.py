@@ -80,8 +80,8 @@ def python_rules(
 ) -> Iterator[Rule]:
     """Yield what may be read of Python: `entries` are those of `sys.path`.
 
-    `private` are folders with other things than code, such as the home folder. Neither they nor what is above
-    them is opened as a whole, if Python has them as a prefix or an entry.
+    `private` are folders with other things than code, the working folder first. Neither they nor what is above
+    them is opened as a whole, if Python has them as a prefix or an entry. Of a project only modules are.
     """
     closed = [path.resolve() for path in private]
     for prefix in prefixes:
@@ -95,7 +95,7 @@ def python_rules(
             continue
         if not _contains_any(path, closed) and not _is_project(path):
             yield entry, landlock.READ
-        elif _is_project(path) and not _contains_any(path.parent, closed[1:]):
+        elif _is_project(path) and not _contains_any(path, closed[1:]):
             yield from _modules_of(path)
 
 

@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 def test_home_is_the_temporary_folder() -> None:
     """Home cannot be read, and libraries create folders in it."""
-    changes = confined_variables({"HOME": "/home/gateway", "PATH": "/bin"}, temporary="/tmp/w")
-    assert changes == {"HOME": "/tmp/w"}
+    changes = confined_variables({"HOME": "/home/gateway", "PATH": "/bin"}, temporary="/run/w")
+    assert changes == {"HOME": "/run/w"}
 
 
 def test_readable_data_at_home_is_still_found() -> None:
     """What the operator downloaded to the default place is named, since HOME no longer leads there."""
     changes = confined_variables(
-        {"HOME": "/home/gateway"}, temporary="/tmp/w", readable=["/home/gateway/.cache/huggingface"]
+        {"HOME": "/home/gateway"}, temporary="/run/w", readable=["/home/gateway/.cache/huggingface"]
     )
-    assert changes == {"HOME": "/tmp/w", "HF_HOME": "/home/gateway/.cache/huggingface"}
+    assert changes == {"HOME": "/run/w", "HF_HOME": "/home/gateway/.cache/huggingface"}
 
 
 def test_what_the_operator_set_stays() -> None:
     """A place of data is the operator's choice; one below a readable folder serves as home too."""
     environment = {"HOME": "/srv/models/home", "HF_HOME": "/srv/hf"}
-    assert confined_variables(environment, temporary="/tmp/w", readable=["/srv/models"]) == {}
+    assert confined_variables(environment, temporary="/run/w", readable=["/srv/models"]) == {}
 
 
 def test_caches_of_code_are_not_shared() -> None:
     """A compiled kernel that one model wrote would run in another."""
     environment = {
-        "HOME": "/tmp/w",
-        "TORCHINDUCTOR_CACHE_DIR": "/tmp/shared",
-        "NUMBA_CACHE_DIR": "/tmp/w/numba",
+        "HOME": "/run/w",
+        "TORCHINDUCTOR_CACHE_DIR": "/run/shared",
+        "NUMBA_CACHE_DIR": "/run/w/numba",
     }
-    changes = confined_variables(environment, temporary="/tmp/w", readable=["/tmp/shared"])
-    assert changes == {"TORCHINDUCTOR_CACHE_DIR": "/tmp/w/torchinductor_cache_dir"}
+    changes = confined_variables(environment, temporary="/run/w", readable=["/run/shared"])
+    assert changes == {"TORCHINDUCTOR_CACHE_DIR": "/run/w/torchinductor_cache_dir"}
 
 
 def test_libraries_use_it(grounds: Grounds) -> None:
