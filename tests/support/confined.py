@@ -124,8 +124,7 @@ def run_all(tasks: Sequence[Mapping[str, Any]], *, search_path: Sequence[str] = 
         done = subprocess.run(
             [sys.executable, "-P", "-m", "tests.support.programs.confined"],
             input=json.dumps(tasks),
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join([_ROOT, *search_path]), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=output,
             stderr=errors,
             text=True,

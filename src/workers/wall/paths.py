@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from workers.wall import landlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 Rule = tuple[str, int]
 """A path that exists, and the rights on it."""
@@ -71,8 +70,9 @@ def shared_rules() -> tuple[Rule, ...]:
     rules: dict[str, int] = {}
     for path, access in _all_rules():
         if Path(path).exists():
-            rules[path] = rules.get(path, 0) | access
-    return tuple(rules.items())
+            real = str(Path(path).resolve())
+            rules[real] = rules.get(real, 0) | access
+    return tuple((path, access) for path, access in rules.items() if not _is_covered(path, access, rules))
 
 
 def python_rules(
@@ -80,8 +80,8 @@ def python_rules(
 ) -> Iterator[Rule]:
     """Yield what may be read of Python: `entries` are those of `sys.path`.
 
-    `private` are folders with other things than code, the working folder first. Neither they nor what is above
-    them is opened as a whole, if Python has them as a prefix or an entry. Of a project only modules are.
+    `private` are folders with other things than code, the working folder first. Neither they nor what is
+    above them is opened as a whole, if Python has them as a prefix or an entry. Of a project, modules are.
     """
     closed = [path.resolve() for path in private]
     for prefix in prefixes:
@@ -97,6 +97,11 @@ def python_rules(
             yield entry, landlock.READ
         elif _is_project(path) and not _contains_any(path, closed[1:]):
             yield from _modules_of(path)
+
+
+def _is_covered(path: str, access: int, rules: Mapping[str, int]) -> bool:
+    """Return whether a folder above has a rule that allows as much: each rule takes each worker time."""
+    return any(rules.get(str(above), 0) & access == access for above in Path(path).parents)
 
 
 def _all_rules() -> Iterator[Rule]:
@@ -118,7 +123,8 @@ def _all_rules() -> Iterator[Rule]:
 def _private_folders() -> tuple[Path, ...]:
     """Return the working folder, and then others that hold more than code."""
     home = Path(os.environ.get("HOME") or Path("~").expanduser())
-    return Path.cwd(), home, Path(tempfile.gettempdir()), Path("/etc"), Path("/var"), Path("/run")
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - where others have their files
+    return Path.cwd(), home, temporary, Path("/etc"), Path("/var"), Path("/run")
 
 
 def _contains_any(folder: Path, closed: Iterable[Path]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from workers.wall import kernel, landlock, seccomp
@@ -43,8 +44,9 @@ class WallSupport:
         return self.landlock_abi >= landlock.UNIX_SOCKET_ABI
 
 
+@cache
 def detect() -> WallSupport:
-    """Ask the kernel."""
+    """Ask the kernel, once: forks know the answer."""
     if sys.platform != "linux":
         return assess(0, seccomp=False, machine=sys.platform)
     machine = kernel.machine()

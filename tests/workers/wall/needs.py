@@ -62,9 +62,10 @@ NEEDS: Final = {
     """,
     "files about itself": """
     import os
-    open('/proc/self/status').read(), open('/proc/self/maps').read(), open('/proc/self/cgroup').read(),
-        os.listdir('/proc/self/fd'), os.readlink('/proc/self/exe')
-    return open('/proc/meminfo').read() and open('/proc/cpuinfo').read() and open('/proc/stat').read()
+    files = 'self/status', 'self/maps', 'self/cgroup', 'self/task/self/comm', 'meminfo', 'cpuinfo', 'stat'
+    for name in files:
+        open('/proc/' + name.replace('task/self', f'task/{os.getpid()}')).read()
+    return os.listdir('/proc/self/fd') and os.readlink('/proc/self/exe')
     """,
     "psutil": """
     import psutil, os

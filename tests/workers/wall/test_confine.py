@@ -67,7 +67,8 @@ def test_no_privileges_are_left(grounds: Grounds) -> None:
     """No setuid program gains any, root's capabilities are gone, and the kernel writes no memory image."""
     code = """
     import resource
-    status = dict(line.split() for line in open('/proc/self/status') if line.startswith(('NoN', 'Cap', 'Seccomp:')))
+    wanted = ('NoN', 'Cap', 'Seccomp:')
+    status = dict(line.split() for line in open('/proc/self/status') if line.startswith(wanted))
     return (status['NoNewPrivs:'], int(status['CapEff:'], 16), int(status['CapPrm:'], 16), status['Seccomp:'],
             resource.getrlimit(resource.RLIMIT_CORE)[1] <= 1)
     """
