@@ -14,6 +14,7 @@ import errno
 import multiprocessing.connection
 import multiprocessing.context
 import multiprocessing.reduction
+import multiprocessing.shared_memory
 import multiprocessing.spawn
 import multiprocessing.util
 import os
@@ -23,9 +24,11 @@ from typing import Any, Final
 
 _connection: Any = multiprocessing.connection
 _reduction: Any = multiprocessing.reduction
+_shared_memory: Any = multiprocessing.shared_memory
 _spawn: Any = multiprocessing.spawn
 
 _RECORD_BYTES: Final = 16  # of a client's name in the listener's pipe, which takes it in one piece
+_NAME_CHARACTERS: Final = 64  # of shared memory: all models see one folder, and could guess 32 bits
 _ACKNOWLEDGE: Final = b"A"
 _CONNECT_SECONDS: Final = 20.0
 _IN_CHILD: Final = (
@@ -42,6 +45,7 @@ _command_line: Any = _spawn.get_command_line
 
 def install() -> None:
     """Change multiprocessing in this process; its forks and the processes that it spawns are changed too."""
+    _shared_memory._SHM_SAFE_NAME_LENGTH = _NAME_CHARACTERS  # noqa: SLF001 - no public function sets it
     _connection.SocketListener = _listen
     _connection.SocketClient = _connect
     _reduction.send_handle = _send

@@ -75,6 +75,11 @@ def _without_landlock(abi: int) -> Iterator[str]:
             f"Landlock {abi} does not limit signals (Linux 6.12 does): a model can end or stop processes of "
             "the gateway's user"
         )
+    if 0 < abi < landlock.TCP_ABI:
+        yield (
+            f"Landlock {abi} does not limit ports (Linux 6.7 does): with GATEWAY_WORKER_NETWORK=all a model can "
+            "listen on the gateway's port if GATEWAY_PROCESSES shares it"
+        )
 
 
 def _without_filter(abi: int, available: bool, *, machine: str) -> Iterator[str]:

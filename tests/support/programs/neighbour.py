@@ -29,6 +29,10 @@ def main() -> None:
     for listener in (stream, abstract):
         listener.listen()
         threading.Thread(target=greet, args=(listener,), daemon=True).start()
+    shared = socket.socket()
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(("127.0.0.1", 0))
+    shared.listen()
     memory = SharedMemory(f"wall-{os.getpid()}", create=True, size=64)
     assert memory.buf is not None
     memory.buf[:6] = b"secret"
@@ -40,6 +44,7 @@ def main() -> None:
     found = {
         "pid": os.getpid(),
         "abstract": name,
+        "port": shared.getsockname()[1],
         "pipe": reader,
         "memory": memory.name,
         "key": IPC_PRIVATE_KEY,

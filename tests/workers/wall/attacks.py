@@ -533,6 +533,18 @@ PROCESSES: Final = (
     ),
 )
 SOCKETS: Final = (
+    Attack(
+        "share a neighbour's port",
+        """
+        import socket
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        s.bind(('127.0.0.1', port))
+        s.listen()
+        return True
+        """,
+        abi=4,
+    ),
     _filtered(
         "a socket in the file system",
         """

@@ -179,6 +179,13 @@ NEEDS: Final = {
     m.unlink()
     return r
     """,
+    "shared memory that cannot be guessed": """
+    from multiprocessing.shared_memory import SharedMemory
+    m = SharedMemory(create=True, size=64)
+    m.close()
+    m.unlink()
+    return len(m.name) > 40
+    """,
     "locks": """
     import multiprocessing as mp
     with mp.Lock():
