@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 HERE: Final = support.detect()
 """What the kernel of this machine can do."""
-_SECONDS: Final = 60.0
+_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 300.0
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 
@@ -105,7 +107,7 @@ def task(
     folders = {"HOME": grounds.names["home"], "TMPDIR": str(grounds.temporary)}
     return {
         "before": list(before),
-        "code": code,
+        "code": textwrap.dedent(code).strip("\n"),
         "seconds": _SECONDS,
         "names": grounds.names,
         "working": str(grounds.working),
@@ -114,24 +116,31 @@ def task(
     }
 
 
-def run_all(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+def run_all(tasks: Sequence[Mapping[str, Any]], *, search_path: Sequence[str] = ()) -> list[Outcome]:
     """Run each task in a process of its own, and return how they went."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tests.support.programs.confined"],
-        input=json.dumps(tasks),
-        env=os.environ | {"PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Outcome(**outcome) for outcome in json.loads(done.stdout.splitlines()[-1])]
+    path = os.pathsep.join([_ROOT, *search_path])
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        # Files and not pipes: what a task leaves behind would hold these open.
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tests.support.programs.confined"],
+            input=json.dumps(tasks),
+            env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=output,
+            stderr=errors,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+        output.seek(0)
+        errors.seek(0)
+        assert done.returncode == 0, errors.read()
+        lines = [line for line in output if line.startswith('{"value"')]
+    return [Outcome(**json.loads(line)) for line in lines]
 
 
-def run(grounds: Grounds, code: str, **options: Any) -> Outcome:
+def run(grounds: Grounds, code: str, *, search_path: Sequence[str] = (), **options: Any) -> Outcome:
     """Run the body of a function in a process of its own, and return how that went; see `task`."""
-    (outcome,) = run_all([task(grounds, code, **options)])
+    (outcome,) = run_all([task(grounds, code, **options)], search_path=search_path)
     return outcome
 
 

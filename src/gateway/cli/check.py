@@ -40,7 +40,7 @@ _FIXES: dict[type[GatewayError], str] = {
     UpstreamUnavailable: "check that it runs, and its address: {address}",
     BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }
-_WALL_FIX = "docs/security.md, Kernels; GATEWAY_WORKER_WALL=auto or require"
+_WALL_FIX = "run on Linux 6.12 or later; docs/operations.md, The wall around models, has the table"
 _MLFLOW_SETTINGS = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
 _STORE_SETTINGS = (
     "MLFLOW_S3_ENDPOINT_URL and AWS_ settings for s3, else the MLflow server's own artifact store"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
-from gateway.server import listeners, server
+from gateway.server import confinement, listeners, server
 from gateway.server.addresses import ListenError
 from gateway.server.process import GatewayProcess
 from gateway.server.process_slot import ProcessSlot
@@ -20,7 +20,7 @@ from gateway.server.signals import HANDLED_SIGNALS, STOP_SIGNALS, signal_pipe
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.reload import SettingsReloader
 from gateway.system import environment
-from gateway.system.wall import WallStatus, wall_status
+from gateway.system.wall import wall_status
 from gateway.telemetry import logs
 from gateway.telemetry.metrics.shared import SharedSnapshots
 
@@ -59,7 +59,7 @@ def run(
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     _log_service_links(settings)
-    if not _report_wall(wall_status(wall_policy(settings))):
+    if not confinement.report(wall_status(wall_policy(settings))):
         return _EXIT_MISCONFIGURED
     try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
@@ -81,24 +81,6 @@ def run(
         read_settings=read_settings,
         hang_seconds=hang_seconds,
     )
-
-
-def _report_wall(wall: WallStatus) -> bool:
-    """Log how workers are confined; return False if that is less than the settings require."""
-    if wall.insufficient:
-        reasons = "; ".join(wall.support.missing)
-        logger.error(
-            "Cannot start: GATEWAY_WORKER_WALL is require, but %s", reasons, extra={"event": "start_failed"}
-        )
-        return False
-    event = "workers_confined" if wall.complete else "wall_incomplete"
-    logger.log(
-        logging.INFO if wall.complete else logging.WARNING,
-        "%s",
-        wall.text,
-        extra={"event": event, **wall.to_json()},
-    )
-    return True
 
 
 def _log_service_links(settings: Settings) -> None:

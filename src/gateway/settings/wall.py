@@ -32,13 +32,11 @@ def _check_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     return expanded
 
 
-ReadableFolders = Annotated[
-    tuple[Path, ...], BeforeValidator(_split_folders), AfterValidator(_check_folders)
-]
+ReadableFolders = Annotated[tuple[Path, ...], BeforeValidator(_split_folders), AfterValidator(_check_folders)]
 
 
 def check_readable(folders: tuple[Path, ...], *, cache_dir: Path | None) -> None:
-    """Raise ValueError if a folder would show models what they must not read: secrets, or each other's files."""
+    """Raise ValueError if a folder has what models must not read: secrets, or each other's files."""
     for folder in map(Path.resolve, folders):
         for private, reason in _private_folders(cache_dir):
             if private == folder:

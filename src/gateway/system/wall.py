@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from workers.wall.policy import WallPolicy
     from workers.wall.support import WallSupport
 
-_OFF = "Workers are not confined, because GATEWAY_WORKER_WALL is off: a model can do what the gateway's user can"
+_OFF = (
+    "Workers are not confined, because GATEWAY_WORKER_WALL is off: a model can do what the gateway's user can"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ class WallStatus:
         """The state in one sentence, without its full stop."""
         if self.policy.mode == "off":
             return _OFF
-        parts = f"Workers are confined by {self.support.parts}" if self.support.parts else "Workers are not confined"
+        parts = (
+            f"Workers are confined by {self.support.parts}"
+            if self.support.parts
+            else "Workers are not confined"
+        )
         return "; ".join([parts, *self.support.missing])
 
     @property

@@ -49,7 +49,9 @@ def confine(
         return
     here = here or support.detect()
     if policy.mode == "require" and here.missing:
-        raise WallError(f"Workers cannot be confined as GATEWAY_WORKER_WALL=require demands: {here.missing[0]}.")
+        raise WallError(
+            f"Workers cannot be confined as GATEWAY_WORKER_WALL=require demands: {here.missing[0]}."
+        )
     if not here.landlock_abi and not here.seccomp:
         return
     step = "looking at its threads"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from typing import Any, Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_CAPABILITY_VERSION_3: Final = 0x20080522
+_CAPABILITY_HEADER: Final = struct.pack("<II", 0x20080522, 0)  # version 3, this process
+_NO_CAPABILITIES: Final = bytes(24)
 
 
 def call(number: int, *arguments: Any) -> int:
@@ -30,9 +32,7 @@ def forbid_new_privileges() -> None:
 
 def drop_capabilities() -> None:
     """Give up the capabilities that a process of root has; others have none to lose."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if _libc.capset(header, nothing):
+    if _libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 

@@ -20,7 +20,9 @@ _RESTRICT_SELF: Final = 446
 _CREATE_RULESET_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 _LOG_SAME_EXEC_OFF: Final = 1  # a model could flood the kernel's audit log
-_TCP: Final = 3  # bind and connect
+_RULE_NET_PORT: Final = 2
+_BIND_TCP, _CONNECT_TCP = 1, 2
+_ANY_FREE_PORT: Final = 0
 _SCOPES: Final = 3  # abstract Unix sockets and signals
 
 TCP_ABI: Final = 4
@@ -109,14 +111,21 @@ class Ruleset:
     """A set of rules under construction: what it does not allow is denied once the process is restricted."""
 
     def __init__(self, version: int, *, network: bool) -> None:
-        """Create a ruleset of the interface `version`; without `network` it allows no TCP either."""
+        """Create a ruleset of the interface `version`; without `network` it allows no TCP either.
+
+        With it, a free port of the kernel's choice can be bound. A named port cannot: one that the gateway
+        shares among its processes would bring the model a part of other clients' requests.
+        """
         self._version = version
         self._handled = handled_access(version)
-        tcp = _TCP if version >= TCP_ABI and not network else 0
+        tcp = _BIND_TCP if network else _BIND_TCP | _CONNECT_TCP
         scopes = _SCOPES if version >= SCOPE_ABI else 0
-        attributes = struct.pack("<QQQ", self._handled, tcp, scopes)
+        attributes = struct.pack("<QQQ", self._handled, tcp if version >= TCP_ABI else 0, scopes)
         size = 8 if version < TCP_ABI else 16 if version < SCOPE_ABI else 24
         self._descriptor = kernel.call(_CREATE_RULESET, attributes, size, 0)
+        if network and version >= TCP_ABI:
+            rule = struct.pack("=QQ", _BIND_TCP, _ANY_FREE_PORT)
+            kernel.call(_ADD_RULE, self._descriptor, _RULE_NET_PORT, rule, 0)
 
     def allow(self, path: str, access: int) -> None:
         """Allow `access` to `path` and to what is below it. Raises OSError if there is no such path."""

@@ -1,8 +1,8 @@
 """Let multiprocessing work without sockets in the file system, which a confined process does not get.
 
-Before Landlock 9 (Linux 7.1) the kernel cannot tell a model's own socket from D-Bus' or Docker's. So listeners and
-clients of family AF_UNIX become pairs of named pipes, descriptors are opened again by `/proc` instead of sent,
-and the start method forkserver starts processes as spawn does.
+Before Landlock 9 (Linux 7.1) the kernel cannot tell a model's own socket from D-Bus' or Docker's. So
+listeners and clients of family AF_UNIX become pairs of named pipes, descriptors are opened again by `/proc`
+instead of sent, and the start method forkserver starts processes as spawn does.
 
 This file stands alone: spawned children of a model run it by its path.
 """
@@ -14,6 +14,7 @@ import errno
 import multiprocessing.connection
 import multiprocessing.context
 import multiprocessing.reduction
+import multiprocessing.shared_memory
 import multiprocessing.spawn
 import multiprocessing.util
 import os
@@ -23,9 +24,11 @@ from typing import Any, Final
 
 _connection: Any = multiprocessing.connection
 _reduction: Any = multiprocessing.reduction
+_shared_memory: Any = multiprocessing.shared_memory
 _spawn: Any = multiprocessing.spawn
 
 _RECORD_BYTES: Final = 16  # of a client's name in the listener's pipe, which takes it in one piece
+_NAME_CHARACTERS: Final = 64  # of shared memory: all models see one folder, and could guess 32 bits
 _ACKNOWLEDGE: Final = b"A"
 _CONNECT_SECONDS: Final = 20.0
 _IN_CHILD: Final = (
@@ -42,6 +45,7 @@ _command_line: Any = _spawn.get_command_line
 
 def install() -> None:
     """Change multiprocessing in this process; its forks and the processes that it spawns are changed too."""
+    _shared_memory._SHM_SAFE_NAME_LENGTH = _NAME_CHARACTERS  # noqa: SLF001 - no public function sets it
     _connection.SocketListener = _listen
     _connection.SocketClient = _connect
     _reduction.send_handle = _send
@@ -116,7 +120,9 @@ def _connect(address: Any) -> Any:
         doorbell = os.open(address, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), address) from error
+            raise ConnectionRefusedError(
+                errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED), address
+            ) from error
         raise
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, doorbell)
@@ -170,7 +176,8 @@ def _receive(conn: Any) -> int:
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(
-                errno.ENXIO, "Sockets cannot be sent to another process of a confined model; pipes and files can."
+                errno.ENXIO,
+                "Sockets cannot be sent to another process of a confined model; pipes and files can.",
             ) from error
         raise
     finally:

@@ -1,10 +1,9 @@
-"""What every worker may use of the file system: the system's libraries, Python's, devices, and little of `/etc`."""
+"""What every worker may use of the file system: libraries, Python, devices, and little of `/etc`."""
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,42 +11,50 @@ from typing import TYPE_CHECKING, Final
 from workers.wall import landlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 Rule = tuple[str, int]
 """A path that exists, and the rights on it."""
 
 _LIBRARIES: Final = (
-    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store", "/opt/rocm",
+    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store",
+    "/opt/rocm",
     "/opt/nvidia", "/run/opengl-driver", "/var/cache/fontconfig", "/var/lib/ca-certificates",
 )  # fmt: skip
 # `/proc` of other processes: Landlock denies memory, environment, descriptors and maps. What all users
 # may read of a process (its command line, its state) cannot be told from a child's, and stays readable.
 _KERNEL: Final = (
     "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage",
-    "/sys/kernel/mm/hugepages", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd", "/sys/devices/virtual/kfd",
+    "/sys/kernel/mm/hugepages", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd",
+    "/sys/devices/virtual/kfd",
     "/sys/module/nvidia", "/sys/module/amdgpu",
 )  # fmt: skip
 _CONFIGURATION: Final = (  # of `/etc`; neither /etc/ssl nor /etc/pki as a whole, which hold private keys
-    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version", "fonts",
-    "gai.conf", "group", "host.conf", "hostname", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
+    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version",
+    "fonts",
+    "gai.conf", "group", "host.conf", "hostname", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "localtime",
     "lsb-release", "matplotlibrc", "mime.types", "nsswitch.conf", "os-release", "OpenCL", "passwd",
-    "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "redhat-release",
+    "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols",
+    "redhat-release",
     "resolv.conf", "services", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "timezone", "vulkan",
 )  # fmt: skip
 _RESOLVER: Final = "/etc/resolv.conf"
 _DEVICES: Final = (
-    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd", "/dev/accel", "/dev/dxg",
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd",
+    "/dev/accel", "/dev/dxg",
 )  # fmt: skip
 _DEVICE_PREFIX: Final = "nvidia"
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - names of others cannot be listed there
 _CODE_VARIABLES: Final = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "JAVA_HOME", "SPARK_HOME", "R_HOME")
 _CERTIFICATE_VARIABLES: Final = (
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
     "PYTHONTZPATH", "TZDIR",
 )  # fmt: skip
 _PREFIX_FOLDERS: Final = (  # of a Python installation, also of Conda's
-    "bin", "conda-meta", "etc", "include", "lib", "lib64", "libexec", "nvvm", "pyvenv.cfg", "share", "ssl", "targets",
+    "bin", "conda-meta", "etc", "include", "lib", "lib64", "libexec", "nvvm", "pyvenv.cfg", "share",
+    "ssl", "targets",
 )  # fmt: skip
 _PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".env")
 _MODULE_SUFFIXES: Final = (".py", ".pyc", ".so", ".pth")
@@ -63,8 +70,9 @@ def shared_rules() -> tuple[Rule, ...]:
     rules: dict[str, int] = {}
     for path, access in _all_rules():
         if Path(path).exists():
-            rules[path] = rules.get(path, 0) | access
-    return tuple(rules.items())
+            real = str(Path(path).resolve())
+            rules[real] = rules.get(real, 0) | access
+    return tuple((path, access) for path, access in rules.items() if not _is_covered(path, access, rules))
 
 
 def python_rules(
@@ -72,8 +80,8 @@ def python_rules(
 ) -> Iterator[Rule]:
     """Yield what may be read of Python: `entries` are those of `sys.path`.
 
-    `private` are folders with other things than code, such as the home folder. Neither they nor what is above
-    them is opened as a whole, if Python has them as a prefix or an entry.
+    `private` are folders with other things than code, the working folder first. Neither they nor what is
+    above them is opened as a whole, if Python has them as a prefix or an entry. Of a project, modules are.
     """
     closed = [path.resolve() for path in private]
     for prefix in prefixes:
@@ -87,8 +95,13 @@ def python_rules(
             continue
         if not _contains_any(path, closed) and not _is_project(path):
             yield entry, landlock.READ
-        elif _is_project(path) and not _contains_any(path.parent, closed[1:]):
+        elif _is_project(path) and not _contains_any(path, closed[1:]):
             yield from _modules_of(path)
+
+
+def _is_covered(path: str, access: int, rules: Mapping[str, int]) -> bool:
+    """Return whether a folder above has a rule that allows as much: each rule takes each worker time."""
+    return any(rules.get(str(above), 0) & access == access for above in Path(path).parents)
 
 
 def _all_rules() -> Iterator[Rule]:
@@ -110,7 +123,8 @@ def _all_rules() -> Iterator[Rule]:
 def _private_folders() -> tuple[Path, ...]:
     """Return the working folder, and then others that hold more than code."""
     home = Path(os.environ.get("HOME") or Path("~").expanduser())
-    return Path.cwd(), home, Path(tempfile.gettempdir()), Path("/etc"), Path("/var"), Path("/run")
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - where others have their files
+    return Path.cwd(), home, temporary, Path("/etc"), Path("/var"), Path("/run")
 
 
 def _contains_any(folder: Path, closed: Iterable[Path]) -> bool:

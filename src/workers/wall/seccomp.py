@@ -21,17 +21,23 @@ _GET_ACTION_AVAIL: Final = 2
 _FLAG_SPEC_ALLOW: Final = 4  # without it, older kernels slow the whole process down
 
 _NOT_PERMITTED: Final = (  # what only a debugger, a container or an administrator does
-    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "pidfd_getfd", "kcmp",
-    "unshare", "setns", "chroot", "pivot_root", "mount", "umount2", "mount_setattr", "open_tree", "open_tree_attr",
-    "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "bpf", "perf_event_open", "add_key", "request_key",
-    "keyctl", "open_by_handle_at", "kexec_load", "kexec_file_load", "create_module", "init_module", "finit_module",
+    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease",
+    "pidfd_getfd", "kcmp",
+    "unshare", "setns", "chroot", "pivot_root", "mount", "umount2", "mount_setattr", "open_tree",
+    "open_tree_attr",
+    "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "bpf", "perf_event_open", "add_key",
+    "request_key",
+    "keyctl", "open_by_handle_at", "kexec_load", "kexec_file_load", "create_module", "init_module",
+    "finit_module",
     "delete_module", "reboot", "swapon", "swapoff", "quotactl", "quotactl_fd", "acct", "settimeofday",
-    "clock_settime", "sethostname", "setdomainname", "vhangup", "syslog", "iopl", "ioperm", "migrate_pages",
+    "clock_settime", "sethostname", "setdomainname", "vhangup", "syslog", "iopl", "ioperm",
+    "migrate_pages",
     "nfsservctl", "lookup_dcookie", "fanotify_init",
 )  # fmt: skip
 _NOT_THERE: Final = (  # libraries do without it where a kernel was built without it
     "clone3",  # its flags are in memory, which a filter cannot read; the C library then calls clone
-    "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "modify_ldt", "uselib", "sysfs", "_sysctl",
+    "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "modify_ldt", "uselib",
+    "sysfs", "_sysctl",
     "inotify_init", "inotify_init1",  # it would tell the names of files in folders that cannot be read
     "shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semtimedop", "semctl",  # keys are shared by all
     "msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink", "file_setattr",
@@ -138,7 +144,9 @@ def _sockets(*, network: bool, unix_sockets: bool) -> dict[str, Code]:
     family += bpf.arguments(0, [_AF_NETLINK], netlink, [])
     family += bpf.arguments(0, [_AF_UNIX], _OK if unix_sockets else denied, no_family)
     # A pair of datagram sockets can send to any named socket of the machine, as if it were no pair.
-    pair = _OK if unix_sockets else bpf.masked(1, _SOCK_TYPE_MASK, [_SOCK_STREAM, _SOCK_SEQPACKET], _OK, denied)
+    pair = (
+        _OK if unix_sockets else bpf.masked(1, _SOCK_TYPE_MASK, [_SOCK_STREAM, _SOCK_SEQPACKET], _OK, denied)
+    )
     return {"socket": family, "socketpair": bpf.arguments(0, [_AF_UNIX], pair, no_family)}
 
 
@@ -157,7 +165,9 @@ def _other_processes() -> dict[str, Code]:
             *bpf.arguments(0, [_PR_SET_PDEATHSIG], death_signal, []),
             *bpf.arguments(0, [_PR_SET_CHILD_SUBREAPER, _PR_SET_MM], denied, _OK),
         ],
-        "prlimit64": bpf.arguments(0, [0], _OK, bpf.whole(2, 0, _OK, denied)),  # reading others' limits is fine
+        "prlimit64": bpf.arguments(
+            0, [0], _OK, bpf.whole(2, 0, _OK, denied)
+        ),  # reading others' limits is fine
         "setpriority": bpf.arguments(0, [_PRIO_PROCESS], bpf.arguments(1, [0], _OK, denied), denied),
         "ioprio_set": bpf.arguments(0, [_IOPRIO_WHO_PROCESS], bpf.arguments(1, [0], _OK, denied), denied),
         "sched_setscheduler": itself,

@@ -1,9 +1,10 @@
-"""Find out what of the wall this kernel has, and say in plain words what a model can still do without the rest."""
+"""Find out what of the wall this kernel has, and what a model can still do without the rest."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from workers.wall import kernel, landlock, seccomp
@@ -43,8 +44,9 @@ class WallSupport:
         return self.landlock_abi >= landlock.UNIX_SOCKET_ABI
 
 
+@cache
 def detect() -> WallSupport:
-    """Ask the kernel."""
+    """Ask the kernel, once: forks know the answer."""
     if sys.platform != "linux":
         return assess(0, seccomp=False, machine=sys.platform)
     machine = kernel.machine()
@@ -56,7 +58,7 @@ def is_filter_available(machine: str) -> bool:
     return seccomp.is_available(machine)
 
 
-def assess(landlock_abi: int, *, seccomp: bool, machine: str) -> WallSupport:  # noqa: F811 - the same word
+def assess(landlock_abi: int, *, seccomp: bool, machine: str) -> WallSupport:
     """Return what these parts can do, and what is missing."""
     missing = (*_without_landlock(landlock_abi), *_without_filter(landlock_abi, seccomp, machine=machine))
     return WallSupport(landlock_abi, seccomp, machine, missing)
@@ -73,6 +75,11 @@ def _without_landlock(abi: int) -> Iterator[str]:
             f"Landlock {abi} does not limit signals (Linux 6.12 does): a model can end or stop processes of "
             "the gateway's user"
         )
+    if 0 < abi < landlock.TCP_ABI:
+        yield (
+            f"Landlock {abi} does not limit ports (Linux 6.7 does): with GATEWAY_WORKER_NETWORK=all a model can "
+            "listen on the gateway's port if GATEWAY_PROCESSES shares it"
+        )
 
 
 def _without_filter(abi: int, available: bool, *, machine: str) -> Iterator[str]:
@@ -82,7 +89,7 @@ def _without_filter(abi: int, available: bool, *, machine: str) -> Iterator[str]
     can = ["change modes and owners of that user's files"]
     if abi < landlock.UNIX_SOCKET_ABI:
         can.append("connect to local sockets")
-    if 0 < abi < 3:  # noqa: PLR2004 - the first interface that limits it
+    if 0 < abi < 3:
         can.append("empty that user's files")
     yield (
         f"{why}: a model can {', '.join(can)}, and GATEWAY_WORKER_NETWORK=none stops "

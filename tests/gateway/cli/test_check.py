@@ -30,9 +30,10 @@ def run_check(url: str, cache: Path, **values: str) -> int:
 def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the server's version and the number of models, reads a file, and creates the cache folder."""
     assert run_check(demo.mlflow, tmp_path / "new") == 0
-    addresses, cache, mlflow, store = capsys.readouterr().out.splitlines()
+    addresses, cache, wall, mlflow, store = capsys.readouterr().out.splitlines()
     assert addresses.split() == ["addresses", "OK", "127.0.0.1", "can", "be", "listened", "on"]
     assert cache.split()[:3] == ["cache", "folder", "OK"]
+    assert wall.split()[:4] == ["wall", "OK", "Workers", "are"]
     assert "version 3." in mlflow
     assert "3 models" in mlflow
     assert store.split()[:3] == ["artifact", "store", "OK"]

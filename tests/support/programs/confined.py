@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import json
 import os
 import signal
@@ -15,7 +16,10 @@ from typing import Any
 
 def main() -> None:
     """Read the tasks, run each in a child of this process, and print their outcomes."""
-    for task in json.load(sys.stdin):
+    tasks = json.load(sys.stdin)
+    if any(task["wall"] for task in tasks):  # as in the process that workers are forked from
+        importlib.import_module("workers.wall.confine").prepare()
+    for task in tasks:
         print(json.dumps(in_child(task)), file=sys.__stdout__, flush=True)
 
 
@@ -75,7 +79,6 @@ def confine(
     if abi is not None or not with_filter:
         version = here.landlock_abi if abi is None else abi
         here = support.assess(version, seccomp=with_filter, machine=kernel.machine())
-    wall.prepare()
     policy["readable"] = tuple(policy.get("readable", ()))
     wall.confine(WallPolicy(**policy), read=read, write=write, here=here)
 

@@ -29,19 +29,26 @@ def main() -> None:
     for listener in (stream, abstract):
         listener.listen()
         threading.Thread(target=greet, args=(listener,), daemon=True).start()
+    shared = socket.socket()
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(("127.0.0.1", 0))
+    shared.listen()
     memory = SharedMemory(f"wall-{os.getpid()}", create=True, size=64)
+    assert memory.buf is not None
     memory.buf[:6] = b"secret"
     library = ctypes.CDLL(None)
     segment = library.shmget(IPC_PRIVATE_KEY, 4096, 0o1600)
+    secret = ctypes.create_string_buffer(b"secret of the neighbour")
     reader, writer = os.pipe()
     os.write(writer, b"secret")
     found = {
         "pid": os.getpid(),
         "abstract": name,
+        "port": shared.getsockname()[1],
         "pipe": reader,
         "memory": memory.name,
         "key": IPC_PRIVATE_KEY,
-        "address": ctypes.addressof(ctypes.create_string_buffer(b"secret of the neighbour")),
+        "address": ctypes.addressof(secret),
     }
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()

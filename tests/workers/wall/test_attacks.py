@@ -30,9 +30,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbour]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    beside: Neighbour, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, bool], Outcome]:
+def outcomes(beside: Neighbour, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Outcome]:
     """The outcome of every attack, by its name and whether there was a wall; each on grounds of its own."""
     root, numbers = tmp_path_factory.mktemp("grounds"), count()
     chosen = [(attack, wall) for wall in (True, False) for attack in attacks.ALL if wall or not attack.anyway]
@@ -43,7 +41,9 @@ def outcomes(
         return grounds
 
     tasks = [task(fresh(), attack.code, wall=wall) for attack, wall in chosen]
-    return {(attack.name, wall): outcome for (attack, wall), outcome in zip(chosen, run_all(tasks), strict=True)}
+    return {
+        (attack.name, wall): outcome for (attack, wall), outcome in zip(chosen, run_all(tasks), strict=True)
+    }
 
 
 @pytest.mark.parametrize("attack", attacks.ALL, ids=lambda attack: attack.name)

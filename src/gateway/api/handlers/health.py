@@ -48,7 +48,7 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def version(request: web.Request) -> web.Response:
-    """GET /version: the versions of all parts, of the MLflow server if it answers, and the wall around workers."""
+    """GET /version: the versions of all parts, MLflow's server if it answers, and how models are confined."""
     body = {
         "gateway": metadata.version("model-invocation-endpoint"),
         "python": platform.python_version(),
