@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import shared
 from tests.support.forkserver import shared_forkservers
-from tests.support.gateways import gateway, gateway_with_short_timeout, registered
+from tests.support.gateways import gateway, gateway_with_short_timeout, gateway_without_wall, registered
 from tests.support.mlflow_server import MlflowServer, shared_server
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "forkservers",
     "gateway",
     "gateway_with_short_timeout",
+    "gateway_without_wall",
     "mlflow_server",
     "registered",
 ]
