@@ -38,15 +38,15 @@ def _take_stdin(pid: int) -> str:
 
 def _heap(pid: int) -> str:
     """Return the memory that Python's objects are in."""
-    text = b""
+    parts = []
     root = Path(f"/proc/{pid}")
     with (root / "maps").open() as maps, (root / "mem").open("rb", buffering=0) as memory:
         for line in maps:
             if "[heap]" in line or line.split()[1:5] == ["rw-p", "00000000", "00:00", "0"]:
                 start, end = (int(part, 16) for part in line.split()[0].split("-"))
                 memory.seek(start)
-                text += memory.read(min(end - start, 2**24))
-    return text.decode("latin-1")
+                parts.append(memory.read(min(end - start, 2**24)))
+    return b"".join(parts).decode("latin-1")
 
 
 def main(pid: int) -> None:

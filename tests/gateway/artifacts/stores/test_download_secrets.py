@@ -118,6 +118,7 @@ async def test_the_spy_finds_what_is_not_hidden() -> None:
     assert "PermissionError" not in {seen[way] for way in HIDDEN - {"trace", "take its input"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_it_ends_with_the_gateway(harness: CacheHarness, tmp_path: Path, *, stopped: bool) -> None:
     """Also if the gateway is killed, and even if a model has stopped it before."""
@@ -137,24 +138,13 @@ async def test_it_ends_with_the_gateway(harness: CacheHarness, tmp_path: Path, *
         assert await asyncio.to_thread(still_running, below) == set()
 
 
-async def test_no_file_of_a_model_is_executed(harness: CacheHarness, tmp_path: Path) -> None:
-    """Whatever names its files have, and whatever its MLmodel and requirements say."""
-    evil = f"open({str(tmp_path / 'pwned')!r}, 'w')\n".encode()
-    names = ["sitecustomize.py", "usercustomize.py", "mlflow.py", "requests.py", "json.py", "evil.pth"]
-    yaml = f"flavors: !!python/object/apply:os.mkdir ['{tmp_path / 'pwned'}']\n".encode()
-    harness.server.files = {f"m/{name}": b"import os; " + evil for name in names}
-    harness.server.files |= {"m/MLmodel": yaml, "m/conda.yaml": yaml, "m/python_model.pkl": evil}
-    files = tmp_path / "a" / "files"
-    files.mkdir(parents=True)
-    store = MlflowSubprocessStore({**environment(), "PYTHONPATH": ""})
-    model = await store.find(f"{harness.server.url}/api/2.0/mlflow-artifacts/artifacts/m")
-    found = await model.fetch(files, DownloadProgress("m", total=None, limit=10**9))
-    assert {file.path for file in found} == {*names, "MLmodel", "conda.yaml", "python_model.pkl"}
-    assert not (tmp_path / "pwned").exists()
+async def test_no_file_of_a_model_or_of_the_home_folder_is_used(
+    harness: CacheHarness, tmp_path: Path
+) -> None:
+    """Nothing that is downloaded is executed, whatever its name. A model may have made the files of the home.
 
-
-async def test_files_in_the_home_folder_are_not_read(harness: CacheHarness, tmp_path: Path) -> None:
-    """A model may have put them there. MLflow's own would even send the gateway's password to any host."""
+    MLflow's own file there would even send the gateway's password to any host.
+    """
     home = tmp_path / "home"
     (home / ".mlflow").mkdir(parents=True)
     (home / ".netrc").write_text("machine 127.0.0.1 login eve password x\n")
@@ -162,10 +152,16 @@ async def test_files_in_the_home_folder_are_not_read(harness: CacheHarness, tmp_
     (home / ".mlflow" / "credentials").write_text(
         "[mlflow]\nmlflow_tracking_username = u\nmlflow_tracking_password = p\n"
     )
-    harness.server.files = {"m/MLmodel": b"flavors: {}\n"}
+    evil = f"open({str(tmp_path / 'pwned')!r}, 'w')\n".encode()
+    names = ["sitecustomize.py", "usercustomize.py", "mlflow.py", "requests.py", "json.py", "evil.pth"]
+    yaml = f"flavors: !!python/object/apply:os.mkdir ['{tmp_path / 'pwned'}']\n".encode()
+    harness.server.files = {f"m/{name}": b"import os; " + evil for name in names}
+    harness.server.files |= {"m/MLmodel": yaml, "m/conda.yaml": yaml, "m/python_model.pkl": evil}
     files = tmp_path / "a" / "files"
     files.mkdir(parents=True)
     store = MlflowSubprocessStore({**environment(), "HOME": str(home)})
     model = await store.find(f"{harness.server.url}/api/2.0/mlflow-artifacts/artifacts/m")
-    await model.fetch(files, DownloadProgress("m", total=None, limit=10**9))
+    found = await model.fetch(files, DownloadProgress("m", total=None, limit=10**9))
+    assert {file.path for file in found} == {*names, "MLmodel", "conda.yaml", "python_model.pkl"}
+    assert not (tmp_path / "pwned").exists()
     assert set(harness.server.authorizations) == {""}
