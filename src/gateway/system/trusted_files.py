@@ -46,8 +46,8 @@ def read_trusted_file(path: Path, *, allow_temporary: bool = True) -> bytes:
 
 
 def check_trusted_folder(folder: Path) -> None:
-    """Raise UntrustedFileError if another user can write to `folder`, or replace it."""
-    if reason := next(_folder_problems(folder.resolve()), None):
+    """Raise UntrustedFileError if another user can write to `folder` or replace it, or if it is temporary."""
+    if reason := _folder_problem(folder.resolve(), allow_temporary=False):
         raise UntrustedFileError(reason)
 
 
@@ -66,12 +66,16 @@ def _file_problem(descriptor: int, status: os.stat_result) -> str | None:
 def _place_problem(path: Path, allow_temporary: bool) -> str | None:
     """Return what is wrong with the folder that the path names, or with the one that links lead to."""
     for folder in dict.fromkeys((path.parent.resolve(), path.resolve().parent)):
-        temporary = Path(tempfile.gettempdir()).resolve()
-        if folder == temporary or (not allow_temporary and folder.is_relative_to(temporary)):
-            return f"{folder} is for temporary files, which models write too: move it"
-        if reason := next(_folder_problems(folder), None):
+        if reason := _folder_problem(folder, allow_temporary=allow_temporary):
             return reason
     return None
+
+
+def _folder_problem(folder: Path, *, allow_temporary: bool) -> str | None:
+    temporary = Path(tempfile.gettempdir()).resolve()
+    if folder == temporary or (not allow_temporary and folder.is_relative_to(temporary)):
+        return f"{folder} is for temporary files, which models write too: move it"
+    return next(_folder_problems(folder), None)
 
 
 def _folder_problems(folder: Path) -> Iterator[str]:
