@@ -54,7 +54,7 @@ def check_trusted_folder(folder: Path) -> None:
 def _file_problem(descriptor: int, status: os.stat_result) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"
-    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+    if _is_read_only(descriptor):
         return None
     if status.st_uid not in {_ROOT, os.geteuid()}:
         return f"it belongs to another user (uid {status.st_uid}): make this user or root its owner"
@@ -72,6 +72,8 @@ def _place_problem(path: Path, allow_temporary: bool) -> str | None:
 
 
 def _folder_problem(folder: Path, *, allow_temporary: bool) -> str | None:
+    if _is_read_only(folder):
+        return None
     temporary = Path(tempfile.gettempdir()).resolve()
     if folder == temporary or (not allow_temporary and folder.is_relative_to(temporary)):
         return f"{folder} is for temporary files, which models write too: move it"
@@ -81,7 +83,7 @@ def _folder_problem(folder: Path, *, allow_temporary: bool) -> str | None:
 def _folder_problems(folder: Path) -> Iterator[str]:
     """Yield why the content of `folder` may come from another user."""
     for each in (folder, *folder.parents):
-        if os.statvfs(each).f_flag & os.ST_RDONLY:
+        if _is_read_only(each):
             return
         status = each.stat()
         owners = {_ROOT, os.geteuid()} if each == folder else {_ROOT, os.geteuid(), _UNMAPPED}
@@ -90,6 +92,11 @@ def _folder_problems(folder: Path) -> Iterator[str]:
         # In a folder with the sticky bit, other users can create entries, but not replace those of this user.
         if _others_write(status) and (each == folder or not status.st_mode & stat.S_ISVTX):
             yield f"other users can write to its folder {each}"
+
+
+def _is_read_only(place: Path | int) -> bool:
+    """Return whether the file system of a path or a descriptor is mounted read-only."""
+    return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
 
 def _others_write(status: os.stat_result) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.system.trusted_files import UntrustedFileError, check_trusted_folder, read_trusted_file
+from tests.support.disks import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +111,20 @@ def test_the_folder_for_temporary_files(file: Path, monkeypatch: pytest.MonkeyPa
         check_trusted_folder(file.parent)
     monkeypatch.setattr(tempfile, "tempdir", str(file.parent / "temporary"))
     check_trusted_folder(file.parent)
+
+
+def test_a_file_system_that_is_mounted_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers get files: whoever owns them there, and wherever they are mounted."""
+    with disk(tmp_path / "disk", mebibytes=1) as folder:
+        file = folder / "config"
+        file.write_bytes(b"A=1\n")
+        file.chmod(0o666)
+        os.chown(file, ANOTHER, ANOTHER)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        assert "it belongs to another user" in reason(file)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert read_trusted_file(file, allow_temporary=False) == b"A=1\n"
+        check_trusted_folder(folder)
 
 
 def test_what_is_no_plain_file(file: Path) -> None:
