@@ -120,7 +120,7 @@ def test_no_reloadable_setting_is_a_secret() -> None:
 def test_the_log_has_it_whatever_the_level_is(caplog: pytest.LogCaptureFixture, level: str) -> None:
     """Before and after: a change that silences the log is not silent itself, and names what changed."""
     reloader, _, _ = reloader_between({"GATEWAY_LOG_LEVEL": level}, {"GATEWAY_LOG_LEVEL": "error"})
-    logs.configure(level, "json")  # type: ignore[arg-type] # a level
+    logs.configure(level, "json")
     logging.getLogger().addHandler(caplog.handler)
     try:
         assert reloader.apply(reloader.read())

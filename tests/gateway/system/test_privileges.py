@@ -5,31 +5,32 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.ordinary_user import drop_capabilities
 
-PROGRAM = "from gateway.system import privileges; print(privileges.exposure())"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 needs_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux can be root"
 )
 
 
-def exposure(*, before: str = "", preexec: object = None) -> str:
+def exposure(before: str = "", *, preexec: Callable[[], None] | None = None) -> str:
     """Return what a process says of itself, after it has executed `before`."""
     done = subprocess.run(
         [
             sys.executable,
             "-c",
-            f"{before}\n{PROGRAM}"
-            if not before
-            else f"import gateway.system.privileges\n{before}\n{PROGRAM}",
+            f"from gateway.system import privileges\n{before}\nprint(privileges.exposure())",
         ],
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=preexec,  # type: ignore[arg-type]
+        preexec_fn=preexec,
     )
     return done.stdout.strip()
 
@@ -49,9 +50,9 @@ def test_root() -> None:
 def test_an_ordinary_user() -> None:
     """Nothing is said of it, unless it has capabilities."""
     become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
-    assert exposure(before=become) == "None"
+    assert exposure(become) == "None"
     keep = f"import ctypes; ctypes.CDLL(None).prctl(8, 1); {become}"  # PR_SET_KEEPCAPS: permitted ones only
-    assert exposure(before=keep) == "None"
+    assert exposure(keep) == "None"
 
 
 @needs_root
@@ -67,11 +68,11 @@ def test_root_of_a_user_namespace_alone() -> None:
     )
     program = f"{enter}; {map_root}"
     try:
-        held = exposure(before=program)
+        held = exposure(program)
     except subprocess.CalledProcessError:
         pytest.skip("user namespaces are not permitted here")
     assert "its memory and environment" in held
-    assert exposure(before=f"{program}\n{drop}") == "None"
+    assert exposure(f"{program}\n{drop}") == "None"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root is no ordinary user")

@@ -37,7 +37,7 @@ def reason(path: Path, *, allow_temporary: bool = True) -> str:
 
 
 def test_a_file_that_only_this_user_can_write(file: Path) -> None:
-    """Whoever may read it; a relative path and a link to such a file too."""
+    """However many may read it. A link to such a file is trusted too."""
     assert read_trusted_file(file) == b"A=1\n"
     (file.parent / "link").symlink_to(file)
     assert read_trusted_file(file.parent / "link") == b"A=1\n"
@@ -114,7 +114,7 @@ def test_the_folder_for_temporary_files(file: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_system_that_is_mounted_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As containers get files: whoever owns them there, and wherever they are mounted."""
+    """As containers get files: of any owner there, and at any path."""
     with disk(tmp_path / "disk", mebibytes=1) as folder:
         file = folder / "config"
         file.write_bytes(b"A=1\n")

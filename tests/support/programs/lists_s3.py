@@ -20,7 +20,9 @@ async def main() -> None:
     print("started", flush=True)
     sys.stdin.readline()
     try:
-        found = {"files": [file.path for file in await store.list_files("s3://somewhere/model")]}
+        found: dict[str, object] = {
+            "files": [file.path for file in await store.list_files("s3://somewhere/model")]
+        }
     except GatewayError as error:
         found = {"error": f"{type(error).__name__}: {error}"}
     finally:

@@ -21,15 +21,18 @@ SECRETS = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
-def test_no_secret_is_in_their_environment() -> None:
+def test_no_secret_is_in_their_environment(tmp_path: Path) -> None:
     """Neither in that of the program nor in its guard's, which models of the demo could read."""
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[4]), "COLOR": "blue"}
-    with run_guarded(
-        "tests.support.programs.prints_environment",
-        environ=kept | SECRETS,
-        output=subprocess.PIPE,
-        errors=subprocess.DEVNULL,
-    ) as guard:
+    with (
+        (tmp_path / "errors").open("wb") as errors,
+        run_guarded(
+            "tests.support.programs.prints_environment",
+            environ=kept | SECRETS,
+            output=subprocess.PIPE,
+            errors=errors,
+        ) as guard,
+    ):
         assert guard.stdout is not None
         seen = json.loads(guard.stdout.read())
         assert guard.wait() == 0
