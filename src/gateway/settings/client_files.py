@@ -6,6 +6,7 @@ same user. AWS' client even executes commands that its file names.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,9 +53,9 @@ def read_client_files(values: Mapping[str, str]) -> tuple[ClientFiles, list[str]
 
     A file that another variable names is left to its client: the operator chose the path, and it may change.
     """
-    named = {
-        name: Path(values[name]).expanduser() for name in (AWS_CONFIG, AWS_CREDENTIALS) if name in values
-    }
+    chosen = {AWS_CONFIG, AWS_CREDENTIALS} & values.keys()
+    paths = {name: Path(values[name]).expanduser() for name in sorted(chosen)}
+    named = {name: path for name, path in paths.items() if path != Path(os.devnull)}  # which means: none
     contents, problems = _read(named, allow_temporary=True)
     home = _home()
     if home is None:

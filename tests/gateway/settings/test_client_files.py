@@ -82,6 +82,7 @@ def test_a_file_that_the_operator_names(home: Path) -> None:
     named.chmod(0o666)
     with pytest.raises(settings.SettingsError, match=r"aws is not used: other users can write it"):
         settings.load({"AWS_CONFIG_FILE": "~/aws"})
+    assert settings.load({"AWS_CONFIG_FILE": "/dev/null"}).client_files.contents == {}
     (home / ".netrc").write_bytes(b"")
     assert settings.load({"NETRC": "/elsewhere"}).client_files.contents.keys() == {"AWS_CONFIG_FILE"}
 

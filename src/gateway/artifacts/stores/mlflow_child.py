@@ -43,10 +43,11 @@ def main() -> int:
     os.dup2(2, 1)
     os.write(result_fd, READY)
     request: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
     kept_open = _enter_environment(request)
-    # Here the process may give up rights. It still needs: to read the libraries, certificates and
-    # `request["links"]`, to write in `request["scratch"]` and the folder that `request["folder"]` is in.
+    # Here the process may give up rights: it has one thread, and has imported the standard library only.
+    # It still needs to read libraries, certificates and the folders of `request["links"]`, and to write to
+    # `request["scratch"]` and to the folder that `request["folder"]` is in.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     result = _execute(request)
     with os.fdopen(result_fd, "w", encoding="utf-8") as out:
         out.write(json.dumps(result) + "\n")
