@@ -41,6 +41,14 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
+def test_the_image_starts_where_no_model_can_write() -> None:
+    """The gateway reads `.env` of its working directory; /tmp is writable."""
+    dockerfile = (Path(__file__).resolve().parent.parent / "Dockerfile").read_text().splitlines()
+    assert [line for line in dockerfile if line.startswith("WORKDIR ")] == ["WORKDIR /"] * 2
+    assert [line for line in dockerfile if line.startswith("USER ")] == ["USER 10001:10001"] * 2
+    assert all("working_dir" not in service for service in COMPOSE["services"].values())
+
+
 def _environment(service: dict[str, object]) -> list[tuple[str, str]]:
     given = service.get("environment", {})
     if isinstance(given, dict):

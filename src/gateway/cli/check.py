@@ -25,6 +25,7 @@ from gateway.mlflow_client import MlflowClient, parse_tracking_url
 from gateway.server.addresses import ListenError
 from gateway.server.listeners import open_listeners
 from gateway.settings import CurrentSettings, wall_policy
+from gateway.system import privileges
 from gateway.system.wall import WallStatus, wall_status
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def run_checks(settings: Settings) -> int:
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the results say it all
     results = [
         *_check_service_links(settings.service_links),
+        *_check_user(settings.client_files.ignored),
         _check_addresses(settings.hosts),
         _check_cache_folder(settings.cache_dir),
         _check_wall(wall_status(wall_policy(settings))),
@@ -82,6 +84,14 @@ def _check_service_links(names: Sequence[str]) -> Iterator[CheckResult]:
         text = f"ignored {len(names)} variables that Kubernetes set for Services: {', '.join(names)}"
         fix = "set enableServiceLinks: false in the pod's spec"
         yield CheckResult("settings", ok=True, text=text, fix=fix)
+
+
+def _check_user(ignored_files: Sequence[str]) -> Iterator[CheckResult]:
+    """Yield a result if models can read secrets, and for each file that others may have written."""
+    if exposure := privileges.exposure():
+        yield CheckResult("user", ok=True, text=exposure, fix=privileges.ADVICE)
+    for text in ignored_files:
+        yield CheckResult("credentials", ok=True, text=text)
 
 
 def _check_addresses(hosts: Sequence[str]) -> CheckResult:

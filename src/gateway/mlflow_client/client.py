@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from gateway.errors import NotFound
@@ -36,7 +35,6 @@ RunView = Literal["ACTIVE_ONLY", "ALL"]
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
-_CREDENTIALS_FILE = Path(".mlflow") / "credentials"
 _API_CONNECTIONS = 32
 _DOWNLOAD_CONNECTIONS = 32
 _MAX_HISTORY = 25_000
@@ -50,10 +48,9 @@ class MlflowClient:
     Artifacts have connections of their own, so that no download delays a lookup.
     """
 
-    def __init__(self, settings: MlflowSettings, *, credentials_file: Path | None = None) -> None:
+    def __init__(self, settings: MlflowSettings) -> None:
         """Open no connection yet; raise ValueError with the name of a wrong setting."""
         self._settings = settings
-        self._credentials_file = credentials_file or Path.home() / _CREDENTIALS_FILE
         self._tracking_url = parse_tracking_url(settings.tracking_uri)
         registry = settings.registry_uri
         self._registry_url = (
@@ -72,7 +69,7 @@ class MlflowClient:
         self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._artifacts)))
 
     def _create_transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
-        headers = load_credentials(self._settings, url=url, file=self._credentials_file).headers()
+        headers = load_credentials(self._settings, url=url).headers()
         if self._settings.workspace:
             headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
         return Transport(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
+from gateway.settings.client_files import ClientFiles
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
@@ -31,7 +32,8 @@ class Settings(SettingsGroup):
     """The gateway's own settings, with those of MLflow's and AWS's clients as parts.
 
     `environment` has the names and values that the settings were read from. `service_links` names the
-    variables that Kubernetes set for Services, which are left out there.
+    variables that Kubernetes set for Services, which are left out there. `client_files` has the files of the
+    user that the stores' clients may read.
     """
 
     hosts: Hosts = Field(
@@ -242,6 +244,7 @@ class Settings(SettingsGroup):
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
     service_links: tuple[str, ...] = ()
+    client_files: ClientFiles = Field(default_factory=ClientFiles)
 
     @property
     def loaded_models_per_process(self) -> int:

@@ -109,6 +109,39 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         settings.load({}, env_file=file)
 
 
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "reason"),
+    [
+        (0o666, 0o755, "other users can write it: chmod go-w"),
+        (0o644, 0o1777, "other users can write to its folder"),
+    ],
+)
+def test_a_file_that_others_can_write_is_rejected(
+    tmp_path: Path, file_mode: int, folder_mode: int, *, reason: str
+) -> None:
+    """Nothing of it is used, and the problem is reported with the others."""
+    file = tmp_path / ".env"
+    file.write_text("GATEWAY_PORT=1\n")
+    file.chmod(file_mode)
+    tmp_path.chmod(folder_mode)
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({"GATEWAY_PROT": "1"}, env_file=file)
+    first, second = caught.value.problems
+    assert first.startswith(f".env is not read: {reason}")
+    assert second.startswith("GATEWAY_PROT")
+
+
+def test_a_file_in_the_cache_is_rejected(tmp_path: Path) -> None:
+    """Also below it, and if the file itself names the cache."""
+    file = tmp_path / "v1" / ".env"
+    file.parent.mkdir()
+    file.write_text(f"GATEWAY_CACHE_DIR={tmp_path}\n")
+    with pytest.raises(
+        settings.SettingsError, match=r"^\.env is not read: its folder is in GATEWAY_CACHE_DIR$"
+    ):
+        settings.load({}, env_file=file)
+
+
 def test_names_of_other_programs_are_ignored() -> None:
     """`port` or `host` in the environment belong to other programs; so does an unknown MLflow name."""
     loaded = settings.load({"port": "1", "host": "example", "environment": "x", "MLFLOW_FUTURE": "1"})

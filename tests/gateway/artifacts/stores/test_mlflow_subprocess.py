@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -145,19 +146,19 @@ async def test_an_aborted_download_kills_its_process(harness: CacheHarness, tmp_
     assert set(harness.server.authorizations) == {""}
 
 
-async def test_the_process_ends_with_its_parent() -> None:
-    """When its standard input is closed, at any time."""
+async def test_the_process_ends_when_its_input_closes(tmp_path: Path) -> None:
+    """At any time, whatever it does then."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway.artifacts.stores.mlflow_child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=environment(),
     )
-    stdout, _ = await asyncio.wait_for(
-        process.communicate(b'{"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x"}\n'), 60
-    )
+    request = {"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x", "scratch": str(tmp_path)}
+    request |= {"environment": environment(), "files": {}, "links": {}}  # type: ignore[dict-item] # JSON
+    stdout, _ = await asyncio.wait_for(process.communicate(json.dumps(request).encode() + b"\n"), 60)
     assert process.returncode == 1
-    assert stdout == b""
+    assert stdout == b"ready\n"
 
 
 async def fetch(store: MlflowSubprocessStore, uri: str, folder: Path, *, limit: int = 10**9) -> None:
