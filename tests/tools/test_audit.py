@@ -42,6 +42,7 @@ def run_audit(locks: Path, address: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_pip_audit
+@pytest.mark.slow
 def test_nothing_known_is_success(locks: Path) -> None:
     """Every version is looked up, also those of other platforms, and two of one package."""
     with vulnerability_database(OLD_JINJA) as address:
@@ -51,6 +52,7 @@ def test_nothing_known_is_success(locks: Path) -> None:
 
 
 @needs_pip_audit
+@pytest.mark.slow
 @pytest.mark.parametrize("pin", [("sampleone", "1.0"), ("twice", "2.0")])
 def test_a_vulnerable_version_fails_with_its_lock_files(locks: Path, pin: tuple[str, str]) -> None:
     """The line has the id and every lock file with that version."""
@@ -62,6 +64,7 @@ def test_a_vulnerable_version_fails_with_its_lock_files(locks: Path, pin: tuple[
 
 
 @needs_pip_audit
+@pytest.mark.slow
 def test_a_database_that_knows_nothing_fails(locks: Path) -> None:
     """A database without the known vulnerability is empty or another one: nothing was audited."""
     with vulnerability_database({}) as address:
@@ -72,6 +75,7 @@ def test_a_database_that_knows_nothing_fails(locks: Path) -> None:
 
 
 @needs_pip_audit
+@pytest.mark.slow
 def test_a_database_that_is_away_or_broken_fails(locks: Path) -> None:
     """An error is no answer."""
     with vulnerability_database(OLD_JINJA, status=503) as address:
