@@ -92,12 +92,13 @@ upgrade: install-dev ## resolve every lock file again, to the newest versions; t
 	$(PYTHON) tools/locks.py --upgrade
 	$(PYTHON) tools/images.py --upgrade
 
-SBOM := .venv-audit/bin/python -W ignore::UserWarning -m cyclonedx_py requirements --output-reproducible
+DIST ?= dist
+SBOM := .venv-audit/bin/python -W ignore::UserWarning -m cyclonedx_py requirements --output-reproducible $(VALIDATE)
 sbom: ## write dist/*.cdx.json: what each image has of Python packages, in CycloneDX's format
 	@$(INSTALL) requirements-audit.lock --venv .venv-audit --no-project
-	@mkdir -p dist
-	$(SBOM) --pyproject pyproject.toml --output-file dist/gateway.cdx.json requirements.lock
-	$(SBOM) --output-file dist/mlflow-server.cdx.json requirements-mlflow-server.lock
+	@mkdir -p $(DIST)
+	$(SBOM) --pyproject pyproject.toml --output-file $(DIST)/gateway.cdx.json requirements.lock
+	$(SBOM) --output-file $(DIST)/mlflow-server.cdx.json requirements-mlflow-server.lock
 
 audit: ## look up every locked version among known vulnerabilities; fails where these cannot be asked
 	@$(INSTALL) requirements-audit.lock --venv .venv-audit --no-project
