@@ -23,6 +23,12 @@ def test_every_setting_of_the_gateway_can_be_set_in_the_compose_file() -> None:
     assert {name for name in passed_on if name.startswith("GATEWAY_")} == known
 
 
+def test_models_have_no_network_unless_the_operator_says_so() -> None:
+    """MLflow asks for no credentials here, so a model with a network could change every other model."""
+    lines = [entry for entry in GATEWAY if entry.startswith("GATEWAY_WORKER_NETWORK")]
+    assert lines == ["GATEWAY_WORKER_NETWORK=${GATEWAY_WORKER_NETWORK:-none}"]
+
+
 def test_the_compose_file_has_no_secret_and_no_default_for_one() -> None:
     """The operator chooses the secrets: a value given here would be the same in every installation."""
     given = [
