@@ -45,6 +45,8 @@ def model_details_json(details: ModelDetails) -> JsonObject:
         document["models_without_run"] = [
             {**version_json(version), "logged_name": version.logged_name} for version in details.without_run
         ]
+    else:
+        document["hides_experiment"] = details.hides_experiment
     return document
 
 
