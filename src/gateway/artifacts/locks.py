@@ -142,12 +142,12 @@ def _locked_error(path: Path, seconds: float) -> CacheUnusable:
         extra={"event": "cache_locked", "lock": str(path), "pids": holders, "seconds": round(seconds)},
     )
     return CacheUnusable(
-        f"Another process has held a lock of the artifact cache for {seconds:.0f} s; the log names the process."
+        f"Another process has held a lock of the artifact cache for {seconds:.0f} s; the log names it."
     )
 
 
 def _find_holders(path: Path) -> list[str]:
-    """Return the ids of the processes that locked `path`, on Linux; a lock outlives its process in a child."""
+    """Return the ids of the processes that locked `path`, on Linux; children may hold the lock after them."""
     try:
         inode = str(path.stat().st_ino)
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()

@@ -259,8 +259,9 @@ async def test_they_are_served_by_default(
 ) -> None:
     """`warn`, the default, tells the operator once; `off` says nothing. Neither shows a password."""
     name = register(mlflow_server, "sftp://me:secret@host/x")
-    values = {} if mode == "warn" else {"GATEWAY_SOURCE_CHECK": mode}
-    async with opened(mlflow_server.url, **values) as catalog:
+    async with opened(
+        mlflow_server.url, None, **({} if mode == "warn" else {"GATEWAY_SOURCE_CHECK": mode})
+    ) as catalog:
         for _ in range(2):
             assert await locate(catalog, name) == "sftp://me:secret@host/x"
     assert caplog.text.count("sftp://me@host/x") == (mode == "warn")
