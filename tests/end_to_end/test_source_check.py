@@ -45,7 +45,7 @@ async def test_versions_in_s3(
     s3_server: S3Server,
     tmp_path: Path,
 ) -> None:
-    """All that name the run or the model; by default also those with files of others or of nobody."""
+    """All that name the run or the model; by default also those with files of others, or of no run."""
     name, experiment_id = create_empty_experiment(with_s3)
     run_id = create_run(with_s3, experiment_id)["run_id"]
     model = create_logged_model(with_s3, experiment_id, run_id=run_id)

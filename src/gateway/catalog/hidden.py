@@ -69,7 +69,7 @@ class HiddenExperiments:
         return experiment
 
     def tell(self, name: str) -> None:
-        """Log and count that the experiment `name` is hidden, unless that was told recently."""
+        """Log and count that the experiment `name` is hidden, unless it has just been logged."""
         if name in self._told:
             return
         self._told[name] = True

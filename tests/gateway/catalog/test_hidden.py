@@ -1,4 +1,4 @@
-"""Proves that a registered model with an experiment's name is told: in log, metric and details."""
+"""Proves that a registered model with an experiment's name is reported: in log, metric and details."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ async def test_files_of_others_are_refused(
 async def test_a_version_that_names_nothing_has_only_what_its_location_names(
     own: Catalog, mlflow_server: MlflowServer
 ) -> None:
-    """MLflow 2 does not ask for a run; a bare place in a store is nobody's."""
+    """MLflow 2 does not ask for a run; a bare place in a store has no owner."""
     run = create_run(mlflow_server, "0")
     by_run = register(mlflow_server, f"runs:/{run['run_id']}/model")
     assert await locate(own, by_run) == f"{run['artifact_uri']}/model"

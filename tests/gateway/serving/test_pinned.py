@@ -133,7 +133,7 @@ async def test_an_unexpected_error_does_not_affect_other_pinned_models(
 async def test_a_pin_of_a_kind_that_is_not_served(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
-    """The gateway is never ready, and says why; clients are told what they are told of unknown names."""
+    """The gateway is never ready, and says why; clients get the answer for unknown names."""
     async with gateway_at(
         mlflow_server.url,
         tmp_path,

@@ -291,7 +291,7 @@ def test_sources_are_kinds_of_names() -> None:
     ],
 )
 def test_pins_that_the_sources_can_never_have(sources: str, pin: str, reason: str) -> None:
-    """The gateway refuses to start; what only MLflow knows is told when it is asked."""
+    """The gateway refuses to start; what only MLflow knows is found out later."""
     with pytest.raises(settings.SettingsError, match=f"GATEWAY_SOURCES: does not name .*{reason}"):
         settings.load({"GATEWAY_SOURCES": sources, "GATEWAY_PINNED_MODELS": pin})
     settings.load({"GATEWAY_PINNED_MODELS": pin})
