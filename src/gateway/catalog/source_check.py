@@ -21,13 +21,14 @@ logger = logging.getLogger(__name__)
 
 _MAX_REMEMBERED: Final = 10_000
 _TELL_SECONDS: Final = 3600.0
+_FAULT_SECONDS: Final = 60.0
 
 
 class CheckedLocator:
     """A locator of versions' files that refuses, or tells of, files that are not the version's own.
 
-    A location cannot change, so each version is found to be right once. Each other one is logged once in
-    `tell_seconds`.
+    A location cannot change, so each version is found to be right once. A fault is kept for a minute, because
+    one call for a version's details locates it several times. It is logged once in `tell_seconds`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class CheckedLocator:
         self._client = client
         self._mode = mode
         self._right: LRUCache[ModelKey, bool] = LRUCache(_MAX_REMEMBERED)
+        self._faults: TTLCache[ModelKey, str] = TTLCache(_MAX_REMEMBERED, _FAULT_SECONDS)
         self._told: TTLCache[ModelKey, bool] = TTLCache(_MAX_REMEMBERED, tell_seconds)
 
     async def locate(self, version: ModelVersion) -> str:
@@ -47,7 +49,7 @@ class CheckedLocator:
         trail = await locations.follow(self._client, version.uri)
         if self._mode == "off" or version.key in self._right:
             return trail.uri
-        fault = await self._find_fault(version, trail)
+        fault = self._faults.get(version.key) or await self._find_fault(version, trail)
         if fault is None:
             return trail.uri
         self._tell(version.key, trail, fault=fault)
@@ -68,6 +70,8 @@ class CheckedLocator:
             return None
         if fault is None:
             self._right[version.key] = True
+        else:
+            self._faults[version.key] = fault
         return fault
 
     def _tell(self, key: ModelKey, trail: Trail, *, fault: str) -> None:

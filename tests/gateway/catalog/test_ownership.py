@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from tests.gateway.catalog.conftest import Seeded
+    from tests.support.faulty_proxy import FaultyProxy
     from tests.support.mlflow_server import MlflowServer
 
 S3 = "s3://bucket/1/run/artifacts"
@@ -266,3 +267,25 @@ async def test_they_are_served_by_default(
             assert await locate(catalog, name) == "sftp://me:secret@host/x"
     assert caplog.text.count("sftp://me@host/x") == (mode == "warn")
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["warn", "own"])
+async def test_a_version_is_judged_once(seeded: Seeded, mode: str, proxy: FaultyProxy) -> None:
+    """A second location of the same version costs only the calls that following it takes."""
+    async with opened(proxy.url, None, GATEWAY_SOURCE_CHECK=mode) as catalog:
+        version = (await catalog.resolve(ModelRef("many-registered", Number(7)))).version
+        for expected in (1, 1):
+            await catalog.resolve_uri(version)
+            assert proxy.counted("runs/get") == expected
+
+
+async def test_what_cannot_be_judged_is_served_by_default(seeded: Seeded, proxy: FaultyProxy) -> None:
+    """The gateway's account may lack the right to read runs; `own` refuses then."""
+    proxy.refused = "runs/get"
+    for mode, allowed in (("warn", True), ("own", False)):
+        async with opened(proxy.url, None, GATEWAY_SOURCE_CHECK=mode) as catalog:
+            if allowed:
+                await locate(catalog, "many-registered", Number(7))
+            else:
+                with pytest.raises(ArtifactLocationForbidden):
+                    await locate(catalog, "many-registered", Number(7))
