@@ -40,7 +40,10 @@ def model_json(model: Model) -> JsonObject:
 def model_details_json(details: ModelDetails) -> JsonObject:
     """Return a model with its versions, newest first."""
     versions = [version_json(version) for version in details.versions]
-    document = {**model_json(details.model), "best": _best_json(details.best), "versions": versions}
+    document = {**model_json(details.model), "best": _best_json(details.best)}
+    if details.model.source == "registry":
+        document["hides_experiment"] = details.hides_experiment
+    document["versions"] = versions
     if details.model.source == "experiment":
         document["models_without_run"] = [
             {**version_json(version), "logged_name": version.logged_name} for version in details.without_run

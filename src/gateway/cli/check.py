@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 MODELS_TO_TRY = 20
 _FIXES: dict[type[GatewayError], str] = {
-    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS",
+    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS; "
+    "files of another run or model: GATEWAY_SOURCE_CHECK",
     UpstreamUnavailable: "check that it runs, and its address: {address}",
     BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }

@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.settings.client_files import ClientFiles
+from gateway.domain.refs import Alias, format_ref, is_possible_registered_name
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
+    CacheKey,
     ExpandedPath,
     Hosts,
+    NameSources,
     NonNegativeSeconds,
     PinnedRefs,
     PositiveInt,
     PositiveSeconds,
     Reloadable,
     SettingsGroup,
+    SourceCheck,
     UriSchemes,
     default_cache_folder,
 )
@@ -106,6 +110,14 @@ class Settings(SettingsGroup):
         description="Most bytes in the cache folder. Beyond that, the least recently used model that is not "
         "loaded is deleted.",
     )
+    cache_key: CacheKey = Field(
+        SecretStr(""),
+        alias="GATEWAY_CACHE_KEY",
+        description="Secret of at least 32 random characters with which the gateway signs the list of a "
+        "cached model's files. If set, files in GATEWAY_CACHE_DIR that were not put there with this key are "
+        "not served but downloaded again, also after a restart. Gateways that share the folder need the same "
+        "key. It must not be in a file that model code can read.",
+    )
     artifact_schemes: UriSchemes = Field(
         ("mlflow-artifacts", "s3"),
         alias="GATEWAY_ARTIFACT_SCHEMES",
@@ -135,6 +147,20 @@ class Settings(SettingsGroup):
         alias="GATEWAY_WORKER_READABLE",
         description="Folders that model code may read, separated by colons, beside its own files and the "
         "system's libraries: `/srv/huggingface:/opt/data`. Not the home folder, nor what contains it.",
+    )
+    sources: NameSources = Field(
+        ("registry", "experiments"),
+        alias="GATEWAY_SOURCES",
+        description="Whose names are served, comma-separated. registry: registered models; experiments: the "
+        "models of an experiment's runs, by the experiment's name. If both, a registered model hides an "
+        "experiment with its name.",
+    )
+    source_check: SourceCheck = Field(
+        "warn",
+        alias="GATEWAY_SOURCE_CHECK",
+        description="Whether the files of a version must be those of its own run or logged model in MLflow. "
+        "own: versions with files anywhere else are refused; warn: they are served, and a line in the log "
+        "says so; off: anything that GATEWAY_ARTIFACT_SCHEMES allows is served.",
     )
     catalog_ttl_seconds: Reloadable[NonNegativeSeconds] = Field(
         5,
@@ -308,3 +334,14 @@ class Settings(SettingsGroup):
     def _check_worker_readable(cls, folders: ReadableFolders, info: ValidationInfo) -> ReadableFolders:
         check_readable(folders, cache_dir=info.data.get("cache_dir"))
         return folders
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: NameSources, info: ValidationInfo) -> NameSources:
+        """Refuse pins that these sources can never have; of other names only MLflow knows what they are."""
+        for ref in info.data.get("pinned_models", ()):
+            pin = f"GATEWAY_PINNED_MODELS has {format_ref(ref)}"
+            if "registry" not in sources and isinstance(ref.selector, Alias):
+                raise ValueError(f"does not name registry, but {pin}: only registered models have aliases")
+            if "experiments" not in sources and not is_possible_registered_name(ref.name):
+                raise ValueError(f"does not name experiments, but {pin}: no registered model has / or :")
+        return sources

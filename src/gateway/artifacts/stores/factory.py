@@ -37,7 +37,9 @@ class StoreFactory:
         self._stores: dict[str, Store] = {
             "mlflow-artifacts": FileByFileStore(MlflowProxyFileStore(client, settings.mlflow.tracking_uri)),
             "s3": FileByFileStore(self._s3),
-            "file": FileByFileStore(LocalFileStore(settings.artifact_roots)),
+            "file": FileByFileStore(
+                LocalFileStore(settings.artifact_roots, follow_links=settings.source_check != "own")
+            ),
         }
 
     def for_uri(self, uri: str) -> Store:

@@ -9,6 +9,7 @@ from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOADED_BYTES, DOWNLOA
 from gateway.artifacts.storage import EVICTIONS
 from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
+from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
 from gateway.errors import INTERNAL_ERRORS
 from gateway.serving.rollover import VERSION_SWITCHES
 from gateway.telemetry.metrics.requests import PREDICTIONS, REQUESTS
@@ -73,6 +74,7 @@ COUNTERS: Final = tuple(
             PREDICTIONS,
             INTERNAL_ERRORS,
             STALE_HITS,
+            HIDDEN_EXPERIMENTS,
             VERSION_SWITCHES,
             MLFLOW_REQUESTS,
             DOWNLOADS,
