@@ -70,7 +70,8 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
     artifacts = ArtifactCache(settings, mlflow, counters=counters)
-    pool = _create_pool(current, counters)
+    body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
+    pool = _create_pool(current, counters, body_memory=body_memory)
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
@@ -92,7 +93,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         log_throttle=log_throttle,
         in_flight=in_flight,
         connections=_create_connection_monitor(current, in_flight, counters=counters),
-        body_memory=BodyMemoryLimit(settings.body_memory_bytes, counters=counters),
+        body_memory=body_memory,
         mlflow=mlflow,
         catalog=catalog,
         artifacts=artifacts,
@@ -113,12 +114,13 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     return components
 
 
-def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
+def _create_pool(current: CurrentSettings, counters: Counters, *, body_memory: BodyMemoryLimit) -> Pool:
     settings = current.value
     return Pool(
         CurrentPoolLimits(current),
         environment=worker_environment(settings),
         counters=counters,
+        answer_memory=body_memory,
         preload=settings.preload,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.answer_memory import AnswerLimits, UnlimitedAnswerMemory
 from workers.backoff import Backoff
 from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
 from workers.metrics import Counters
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from workers.answer_memory import AnswerMemory
     from workers.limits import PoolLimits, Preload
     from workers.pool.loading import Reservation
     from workers.pool.status import MemoryReport, ModelStatus
@@ -49,6 +51,7 @@ class Pool:
         *,
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
+        answer_memory: AnswerMemory | None = None,
         preload: Preload = "full",
         fork_timeout_seconds: float = 60.0,
         load_retry_seconds: float = INITIAL_RETRY_SECONDS,
@@ -57,6 +60,7 @@ class Pool:
         """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
+        `answer_memory` counts large answers; None does not limit them.
         `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
         after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
@@ -77,6 +81,7 @@ class Pool:
             spawn_executor=self._spawn_executor,
             counters=self.counters,
             backoff=self._load_backoff,
+            answers=AnswerLimits(lambda: limits().max_answer_bytes, answer_memory or UnlimitedAnswerMemory()),
         )
         self._background_tasks: list[asyncio.Task[None]] = []
 

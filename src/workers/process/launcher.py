@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed
+from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed, WorkerProtocolError
 from workers.process.spawn import Spawn
 from workers.process.worker import SETTLE_SECONDS
 from workers.protocol.messages import Failure, LoadReport
@@ -71,6 +71,8 @@ async def _wait_loaded(
             outcome = await report
     except TimeoutError as error:
         raise ModelLoadError(f"Loading the model took longer than {seconds:g} s.") from error
+    except WorkerProtocolError as error:
+        raise ModelLoadError(str(error)) from error
     except WorkerCrashed as error:
         raise WorkerStartFailed("The process ended while it loaded the model.") from error
     finally:

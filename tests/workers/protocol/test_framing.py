@@ -24,6 +24,7 @@ from tests.support.frames import (
     split,
 )
 from workers.protocol import framing
+from workers.protocol.bounds import ProtocolError
 from workers.protocol.messages import (
     MEDIA_TYPES,
     Chunk,
@@ -117,7 +118,7 @@ def test_lone_surrogates_become_question_marks(message: Failure | LoadReport) ->
 @given(st.binary(max_size=120), st.binary(max_size=60))
 def test_any_bytes_are_replies_or_a_protocol_error(entries: bytes, bodies: bytes) -> None:
     """Arbitrary bytes raise nothing but ProtocolError."""
-    with suppress(framing.ProtocolError):
+    with suppress(ProtocolError):
         framing.decode_replies(entries, bodies)
 
 
@@ -134,7 +135,7 @@ def test_a_changed_frame_is_replies_or_a_protocol_error(
     entries, bodies = mutated(entries, data), mutated(bodies, data)
     try:
         decoded = framing.decode_replies(entries, bodies)
-    except framing.ProtocolError:
+    except ProtocolError:
         return
     assert roundtrip(*decoded) == decoded
 
@@ -162,7 +163,7 @@ def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: st
     body = orjson.dumps({**FIELDS, name: value} if inside else value)
     try:
         decoded = framing.decode_replies(entry(kind, len(body)), body)
-    except framing.ProtocolError:
+    except ProtocolError:
         return
     assert roundtrip(*decoded) == decoded
 
@@ -182,9 +183,9 @@ def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: st
 def test_an_invalid_failure_is_a_protocol_error(value: Any) -> None:
     """A failure has exactly its fields, each of its type, since clients read them."""
     body = orjson.dumps(value)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(FAILURE, len(body)), body)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(FAILURE, 2), b"{x")
 
 
@@ -198,7 +199,7 @@ def test_an_invalid_failure_is_a_protocol_error(value: Any) -> None:
 def test_an_invalid_load_report_is_a_protocol_error(value: Any) -> None:
     """A load report has three flags and a reason."""
     body = orjson.dumps(value)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(LOAD_REPORT, len(body)), body)
 
 
@@ -226,7 +227,7 @@ def test_an_invalid_load_report_is_a_protocol_error(value: Any) -> None:
 )
 def test_invalid_entries_are_a_protocol_error(entries: bytes, bodies: bytes) -> None:
     """Unknown kinds and types, bodies too short or too long, truncated entries, invalid durations."""
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entries, bodies)
 
 
