@@ -54,7 +54,9 @@ class AnswerLimits:
     """The limits for the answers of all models.
 
     `max_bytes` returns how many bytes the answers of one batch may have together, by the current settings.
+    An answer waits for memory for `wait_seconds`.
     """
 
     max_bytes: Callable[[], int] = _default_max_bytes
     memory: AnswerMemory = UnlimitedAnswerMemory()  # noqa: RUF009 - it has no state
+    wait_seconds: float = 10.0

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,24 @@ class Commands(PythonModel):
     def do_say(self, rest: str) -> list[str]:
         return [rest]
 
+    def do_fill(self, rest: str) -> list[str]:
+        """Return a text of N bytes that repeats the digits of its own positions."""
+        return ["".join(f"{position:09} " for position in range(0, int(rest), 10))]
+
+    def do_send(self, rest: str) -> None:
+        """Write bytes to each of the process' Unix sockets: `HEX`, then N times `HEX`, then wait."""
+        start, times, repeated = rest.split()
+        for entry in pathlib.Path("/proc/self/fd").iterdir():
+            try:
+                sock = socket.socket(fileno=os.dup(int(entry.name)))
+            except OSError:
+                continue
+            if sock.family == socket.AF_UNIX:
+                sock.sendall(bytes.fromhex(start))
+                for _ in range(int(times)):
+                    sock.sendall(bytes.fromhex(repeated))
+        time.sleep(300)
+
     def do_endless(self, rest: str) -> Iterator[Any]:
         """Return an iterator without end."""
         return itertools.repeat(0)
@@ -317,6 +336,9 @@ class Streams(Commands):
             with pathlib.Path(rest).open("ab") as file:
                 file.write(b".")
             yield "x" * 100_000
+
+    def stream_fill_once(self, rest: str) -> Iterator[Any]:
+        yield self.do_fill(rest)
 
     def stream_say(self, rest: str) -> Iterator[Any]:
         yield from rest.split()

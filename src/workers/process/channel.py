@@ -185,7 +185,7 @@ class Channel(asyncio.BufferedProtocol):
             )
             self._large = LargeFrame(entries, size, seconds=seconds, early=bytes(early))
             self._filled = 0
-            self._large.begin(self.answers.memory, self._resume)
+            self._large.begin(self.answers, self._resume)
             if not self._large.ready:
                 self._transport.pause_reading()
 

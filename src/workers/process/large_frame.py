@@ -13,11 +13,9 @@ from workers.protocol.messages import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.answer_memory import AnswerClaim, AnswerMemory
+    from workers.answer_memory import AnswerClaim, AnswerLimits
     from workers.protocol.messages import LoadReport, WorkerReply
 
-MAX_WAIT_SECONDS: Final = 10.0
-"""After which an answer for which there is no memory is given up."""
 _NO_MEMORY: Final = Failure("memory", "The gateway's memory for answers is used up; try again in a moment.")
 
 
@@ -40,17 +38,18 @@ class LargeFrame:
         self.seconds = seconds
         self.ready = False
 
-    def begin(self, memory: AnswerMemory, on_ready: Callable[[], None]) -> None:
+    def begin(self, limits: AnswerLimits, on_ready: Callable[[], None]) -> None:
         """Claim memory. `on_ready` is called if the frame is not ready at once."""
         self._on_ready = on_ready
         if self._size <= PIECE_BYTES:
             self._receive(keep=True)
             return
-        self._claim = memory.claim(self._size, self._on_granted)
+        self._claim = limits.memory.claim(self._size, self._on_granted)
         if self._claim.granted:
             self._receive(keep=True)
         else:
-            self._give_up = asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, self._on_timeout)
+            loop = asyncio.get_running_loop()
+            self._give_up = loop.call_later(limits.wait_seconds, self._on_timeout)
 
     def space(self, scratch: memoryview) -> memoryview:
         """Return memory for the next bytes; those that are forgotten go to `scratch`."""
