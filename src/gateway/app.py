@@ -92,7 +92,9 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         counters=counters,
         log_throttle=log_throttle,
         in_flight=in_flight,
-        connections=_create_connection_monitor(current, in_flight, counters=counters),
+        connections=_create_connection_monitor(
+            current, in_flight, body_memory=body_memory, counters=counters
+        ),
         body_memory=body_memory,
         mlflow=mlflow,
         catalog=catalog,
@@ -126,7 +128,11 @@ def _create_pool(current: CurrentSettings, counters: Counters, *, body_memory: B
 
 
 def _create_connection_monitor(
-    current: CurrentSettings, in_flight: InFlightRequests, *, counters: Counters
+    current: CurrentSettings,
+    in_flight: InFlightRequests,
+    *,
+    body_memory: BodyMemoryLimit,
+    counters: Counters,
 ) -> ConnectionMonitor:
     settings = current.value
     return ConnectionMonitor(
@@ -135,6 +141,7 @@ def _create_connection_monitor(
         stalled_seconds=settings.idle_connection_seconds,
         max_unsent_bytes=settings.body_memory_bytes,
         counters=counters,
+        blocking=body_memory.blocking,
     )
 
 

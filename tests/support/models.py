@@ -178,6 +178,19 @@ class Reads(PythonModel):
         }
 
 
+def _send_to_gateway(start: bytes, repeated: bytes = b"", times: int = 0) -> None:
+    """Write bytes to each Unix socket of this process."""
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
+        try:
+            sock = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            continue
+        if sock.family == socket.AF_UNIX:
+            sock.sendall(start)
+            for _ in range(times):
+                sock.sendall(repeated)
+
+
 class Commands(PythonModel):
     """A model that runs the commands in the cells of column `do`, in order.
 
@@ -224,18 +237,16 @@ class Commands(PythonModel):
         return ["".join(f"{position:09} " for position in range(0, int(rest), 10))]
 
     def do_send(self, rest: str) -> None:
-        """Write bytes to each of the process' Unix sockets: `HEX`, then N times `HEX`, then wait."""
+        """Send `HEX` to the gateway, then N times `HEX`, and wait."""
         start, times, repeated = rest.split()
-        for entry in pathlib.Path("/proc/self/fd").iterdir():
-            try:
-                sock = socket.socket(fileno=os.dup(int(entry.name)))
-            except OSError:
-                continue
-            if sock.family == socket.AF_UNIX:
-                sock.sendall(bytes.fromhex(start))
-                for _ in range(int(times)):
-                    sock.sendall(bytes.fromhex(repeated))
+        _send_to_gateway(bytes.fromhex(start), bytes.fromhex(repeated), int(times))
         time.sleep(300)
+
+    def do_later(self, rest: str) -> list[str]:
+        """Run a command SECONDS later, in a thread, and return at once."""
+        seconds, verb, arguments = rest.split(" ", 2)
+        threading.Timer(float(seconds), getattr(self, f"do_{verb}"), [arguments]).start()
+        return ["started"]
 
     def do_endless(self, rest: str) -> Iterator[Any]:
         """Return an iterator without end."""
@@ -421,6 +432,20 @@ class Broken(PythonModel):
             except FileExistsError:
                 return
             raise RuntimeError("the first load fails")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return [1.0]
+
+
+class SendsAtLoad(PythonModel):
+    """A model that sends bytes to the gateway while it loads, and never finishes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def load_context(self, context: Any) -> None:
+        _send_to_gateway(self.data)
+        time.sleep(300)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return [1.0]

@@ -51,7 +51,9 @@ async def send_if_large(
     """
     if (content := response.get(_CONTENT)) is None:
         return
-    request.app[COMPONENTS].body_memory.release(request.protocol)
+    memory, connection = request.app[COMPONENTS].body_memory, request.protocol
+    memory.release(connection)
+    memory.answering.add(connection)
     response.headers["X-Request-Id"] = request_id
     if last:
         response.force_close()
@@ -60,6 +62,7 @@ async def send_if_large(
     except ConnectionError:
         pass  # the client disconnected; aiohttp ends the connection
     finally:
+        memory.answering.discard(connection)
         content.answer.close()
 
 

@@ -15,6 +15,7 @@ from workers.errors import WorkerCrashed
 from workers.process import frame_body
 from workers.protocol import framing
 from workers.protocol.messages import Job
+from workers.protocol.reply_entries import REPLY_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ HEADERS = st.builds(
 )
 SIZES: Any = st.integers(0, 3 * frame_body.PIECE_BYTES) | st.integers(0, 2**64 - 1)
 ENTRIES = st.builds(
-    framing.REPLY_ENTRY.pack,
+    REPLY_ENTRY.pack,
     st.integers(0, 6),
     st.integers(0, 1),
     st.integers(0, 6),

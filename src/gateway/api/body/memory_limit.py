@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from aiohttp import web
 
@@ -56,6 +56,7 @@ class BodyMemoryLimit:
         self._counters = counters
         self._bytes_by_connection: dict[web.RequestHandler, int] = {}
         self._waiting: deque[AnswerClaim] = deque()
+        self.answering: set[web.RequestHandler] = set()
         self.reserved_bytes = 0
         self.answer_bytes = 0
 
@@ -63,6 +64,10 @@ class BodyMemoryLimit:
     def answers_wait(self) -> bool:
         """Whether an answer waits for room."""
         return bool(self._waiting)
+
+    def blocking(self) -> Collection[web.RequestHandler]:
+        """Return the connections in `answering`, to which large answers are sent, if another answer waits."""
+        return self.answering if self._waiting else ()
 
     def check(self, size: int) -> None:
         """Raise BodyMemoryExceeded if a body of `size` more bytes does not fit now."""
