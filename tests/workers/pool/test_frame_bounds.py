@@ -13,13 +13,22 @@ from tests.support import models
 from tests.support.waiting import until
 from tests.workers.conftest import Files, LiveLimits, key, load
 from tests.workers.pool.calls import COMMANDS, command, ended, predict, worker_pid
-from workers.errors import ModelError, ModelLoadError, NotAcceptable, WorkerProtocolError
+from workers.answer_memory import UnlimitedAnswerMemory
+from workers.errors import (
+    ModelError,
+    ModelLoadError,
+    NotAcceptable,
+    PredictionTimeout,
+    WorkerProtocolError,
+)
 from workers.metrics import MODEL_LOADS, PREDICTION_RETRIES, WORKER_EXITS, WORKER_STARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.workers.pool.calls import Lookup, Opened
+    from workers.answer_memory import AnswerClaim
     from workers.protocol.messages import Reply
 
 HEADER, ENTRY = struct.Struct("<IQd"), struct.Struct("<BBBqdQ")
@@ -139,3 +148,35 @@ async def test_a_large_answer_comes_in_pieces(opened: Opened, files: Lookup) -> 
         assert reply.large is not None
         expected = "".join(f"{position:09} " for position in range(0, 3 * MIB, 10))
         assert orjson.loads(b"".join(reply.large)) == [expected]
+
+
+class Full(UnlimitedAnswerMemory):
+    """An account that grants claims only when the test says so."""
+
+    def __init__(self) -> None:
+        self.granted = False
+        self.grants: list[Callable[[], None]] = []
+
+    def claim(self, size: int, on_granted: Callable[[], None]) -> AnswerClaim:
+        """Let a claim wait."""
+        del size
+        self.grants.append(on_granted)
+        return self
+
+    def release(self, size: int) -> None:
+        """Do nothing: the test counts no bytes."""
+
+
+async def test_a_worker_whose_answer_waits_for_memory_is_not_hung(opened: Opened, files: Lookup) -> None:
+    """Its client gets a timeout, but the worker is not killed for what the gateway makes it wait for."""
+    memory = Full()
+    async with opened(request_seconds=0.3, answer_memory=memory) as pool:
+        await load(pool, files("commands"))
+        with pytest.raises(PredictionTimeout):
+            await predict(pool, "commands", command(f"fill {3 * MIB}"))
+        await until(lambda: bool(memory.grants))
+        await asyncio.sleep(1.5)  # for the worker to be killed, if it were
+        assert pool.counters.value(WORKER_EXITS, *LABELS, "timeout") == 0
+        memory.grants.pop()()
+        await until(lambda: pool.status(COMMANDS).running == 0)
+        assert pool.counters.value(WORKER_STARTS, *LABELS) == 1
