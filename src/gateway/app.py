@@ -71,7 +71,8 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
     artifacts = ArtifactCache(settings, mlflow, counters=counters)
-    pool = _create_pool(current, counters)
+    body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
+    pool = _create_pool(current, counters, body_memory=body_memory)
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
@@ -99,8 +100,10 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         counters=counters,
         log_throttle=log_throttle,
         in_flight=in_flight,
-        connections=_create_connection_monitor(current, in_flight, counters=counters),
-        body_memory=BodyMemoryLimit(settings.body_memory_bytes, counters=counters),
+        connections=_create_connection_monitor(
+            current, in_flight, body_memory=body_memory, counters=counters
+        ),
+        body_memory=body_memory,
         mlflow=mlflow,
         catalog=catalog,
         artifacts=artifacts,
@@ -122,19 +125,24 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     return components
 
 
-def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
+def _create_pool(current: CurrentSettings, counters: Counters, *, body_memory: BodyMemoryLimit) -> Pool:
     settings = current.value
     return Pool(
         CurrentPoolLimits(current),
         environment=worker_environment(settings),
         counters=counters,
+        answer_memory=body_memory,
         preload=settings.preload,
         wall=wall_policy(settings),
     )
 
 
 def _create_connection_monitor(
-    current: CurrentSettings, in_flight: InFlightRequests, *, counters: Counters
+    current: CurrentSettings,
+    in_flight: InFlightRequests,
+    *,
+    body_memory: BodyMemoryLimit,
+    counters: Counters,
 ) -> ConnectionMonitor:
     settings = current.value
     return ConnectionMonitor(
@@ -143,6 +151,7 @@ def _create_connection_monitor(
         stalled_seconds=settings.idle_connection_seconds,
         max_unsent_bytes=settings.body_memory_bytes,
         counters=counters,
+        blocking=body_memory.blocking,
     )
 
 

@@ -37,7 +37,8 @@ WORKER_STARTS: Final = CounterSpec(
 )
 WORKER_EXITS: Final = CounterSpec(
     "worker_exits",
-    "Unplanned exits of worker processes: crash, or timeout (killed because it did not reply in time).",
+    "Unplanned exits of worker processes: crash, timeout (killed because it did not reply in time), or"
+    " protocol (ended because the model's code sent the gateway what a worker may not send).",
     ("model", "version", "reason"),
 )
 PREDICTION_RETRIES: Final = CounterSpec(

@@ -12,6 +12,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -170,6 +171,19 @@ class Reads(PythonModel):
         }
 
 
+def _send_to_gateway(start: bytes, repeated: bytes = b"", times: int = 0) -> None:
+    """Write bytes to each Unix socket of this process."""
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
+        try:
+            sock = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            continue
+        if sock.family == socket.AF_UNIX:
+            sock.sendall(start)
+            for _ in range(times):
+                sock.sendall(repeated)
+
+
 class Commands(PythonModel):
     """A model that runs the commands in the cells of column `do`, in order.
 
@@ -210,6 +224,22 @@ class Commands(PythonModel):
 
     def do_say(self, rest: str) -> list[str]:
         return [rest]
+
+    def do_fill(self, rest: str) -> list[str]:
+        """Return a text of N bytes that repeats the digits of its own positions."""
+        return ["".join(f"{position:09} " for position in range(0, int(rest), 10))]
+
+    def do_send(self, rest: str) -> None:
+        """Send `HEX` to the gateway, then N times `HEX`, and wait."""
+        start, times, repeated = rest.split()
+        _send_to_gateway(bytes.fromhex(start), bytes.fromhex(repeated), int(times))
+        time.sleep(300)
+
+    def do_later(self, rest: str) -> list[str]:
+        """Run a command SECONDS later, in a thread, and return at once."""
+        seconds, verb, arguments = rest.split(" ", 2)
+        threading.Timer(float(seconds), getattr(self, f"do_{verb}"), [arguments]).start()
+        return ["started"]
 
     def do_endless(self, rest: str) -> Iterator[Any]:
         """Return an iterator without end."""
@@ -305,6 +335,9 @@ class Streams(Commands):
                 file.write(b".")
             yield "x" * 100_000
 
+    def stream_fill_once(self, rest: str) -> Iterator[Any]:
+        yield self.do_fill(rest)
+
     def stream_say(self, rest: str) -> Iterator[Any]:
         yield from rest.split()
 
@@ -386,6 +419,20 @@ class Broken(PythonModel):
             except FileExistsError:
                 return
             raise RuntimeError("the first load fails")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return [1.0]
+
+
+class SendsAtLoad(PythonModel):
+    """A model that sends bytes to the gateway while it loads, and never finishes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def load_context(self, context: Any) -> None:
+        _send_to_gateway(self.data)
+        time.sleep(300)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return [1.0]

@@ -200,7 +200,17 @@ class Settings(SettingsGroup):
         alias="GATEWAY_MAX_BODIES_BYTES",
         description="Most bytes of all request bodies held at once, in each gateway process. Further "
         "requests are answered with 503. One body of GATEWAY_MAX_BODY_BYTES always fits. The "
-        "same number limits the bytes of responses that clients have not read yet.",
+        "same number limits the bytes of responses that clients have not read yet. Answers of more than "
+        "1 MiB count too, from their arrival until their clients have read them; half of the number is for "
+        "request bodies alone. An answer that does not fit waits for up to 10 seconds; then its request is "
+        "answered with 503. A single one always fits.",
+    )
+    max_answer_bytes: Reloadable[PositiveInt] = Field(
+        256 * 2**20,
+        alias="GATEWAY_MAX_ANSWER_BYTES",
+        description="Largest answer of a model, and largest chunk of a stream, in bytes before compression. "
+        "Larger ones are answered with 406. Answers that are computed in one batch are computed again one by "
+        "one if they are larger together.",
     )
     upload_timeout_seconds: PositiveSeconds = Field(
         120,

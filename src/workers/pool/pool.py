@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.answer_memory import AnswerLimits, UnlimitedAnswerMemory
 from workers.backoff import Backoff
 from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
 from workers.metrics import Counters
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from workers.answer_memory import AnswerMemory
     from workers.limits import PoolLimits, Preload
     from workers.pool.loading import Reservation
     from workers.pool.status import MemoryReport, ModelStatus
@@ -52,6 +54,7 @@ class Pool:
         *,
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
+        answer_memory: AnswerMemory | None = None,
         preload: Preload = "full",
         wall: WallPolicy = DEFAULT_WALL,
         fork_timeout_seconds: float = 60.0,
@@ -61,9 +64,9 @@ class Pool:
         """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
-        `wall` confines them. `fork_timeout_seconds` is for the fork server to fork a worker.
-        `load_retry_seconds` is the pause after a version's first failed load. Memory is measured every
-        `measure_interval_seconds`.
+        `wall` confines them. `answer_memory` counts large answers; None does not limit them.
+        `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
+        after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
         self._forkserver = ForkServer(
@@ -87,6 +90,7 @@ class Pool:
             spawn_executor=self._spawn_executor,
             counters=self.counters,
             backoff=self._load_backoff,
+            answers=AnswerLimits(lambda: limits().max_answer_bytes, answer_memory or UnlimitedAnswerMemory()),
         )
         self._background_tasks: list[asyncio.Task[None]] = []
 

@@ -7,7 +7,7 @@ import errno
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed
+from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed, WorkerProtocolError
 from workers.process.spawn import Spawn
 from workers.protocol.messages import Failure, LoadReport
 
@@ -69,6 +69,8 @@ async def _wait_loaded(
             outcome = await report
     except TimeoutError as error:
         raise ModelLoadError(f"Loading the model took longer than {seconds:g} s.") from error
+    except WorkerProtocolError as error:
+        raise ModelLoadError(str(error)) from error
     except WorkerCrashed as error:
         raise WorkerStartFailed("The process ended while it loaded the model.") from error
     finally:

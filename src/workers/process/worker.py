@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from workers.answer_memory import AnswerLimits
     from workers.process.channel import ReplyCallback
     from workers.protocol.messages import WorkerRequest
 
@@ -68,6 +69,21 @@ class ProcessWorker:
     def connected(self) -> bool:
         """Whether a batch can be sent. The socket may have ended before the process' end is known."""
         return self._channel is not None and self._channel.connected
+
+    @property
+    def violation(self) -> str:
+        """What the process sent that it may not, if it was ended for that; else empty."""
+        return self._channel.violation if self._channel is not None else ""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the process replies, but the gateway has no memory to receive that."""
+        return self._channel is not None and self._channel.paused
+
+    def limit_answers(self, limits: AnswerLimits) -> None:
+        """Apply limits to the answers to all further batches."""
+        if self._channel is not None:
+            self._channel.answers = limits
 
     def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
         """Send a batch to the process; `on_reply` is called once, later.

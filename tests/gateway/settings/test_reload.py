@@ -44,6 +44,7 @@ def test_the_documented_settings_are_reloadable() -> None:
         "GATEWAY_LOAD_TIMEOUT_SECONDS",
         "GATEWAY_LOG_FORMAT",
         "GATEWAY_LOG_LEVEL",
+        "GATEWAY_MAX_ANSWER_BYTES",
         "GATEWAY_MAX_LOADED_MODELS",
         "GATEWAY_MAX_QUEUE",
         "GATEWAY_MEMORY_BUDGET_BYTES",

@@ -169,7 +169,8 @@ class ScriptedForkServer(logging.Handler):
     """A fork server whose processes are scripted; `start_outcomes` is how the next starts go.
 
     `on_exit` is called with each process that ends, `on_unread` with the requests that it was given and
-    never read. It handles the log too, and collects the exceptions that the code under test logs.
+    never read, `on_accused` with those that it is given after it sent what is no frame. It handles the log
+    too, and collects the exceptions that the code under test logs.
     """
 
     def __init__(self) -> None:
@@ -185,6 +186,7 @@ class ScriptedForkServer(logging.Handler):
         self.spawn_health = SpawnHealth()
         self.on_exit: Callable[[ScriptedProcess], None] = _noop
         self.on_unread: Callable[[Sequence[WorkerRequest]], None] = _noop
+        self.on_accused: Callable[[Sequence[WorkerRequest]], None] = _noop
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep an exception that is logged."""
@@ -249,6 +251,8 @@ class ScriptedWorker(ProcessWorker):
         super().send_batch(requests, on_reply)
         if self.process.disconnected:
             self._forkserver.on_unread(requests)
+        if self.process.sent_garbage:
+            self._forkserver.on_accused(requests)
 
     async def close(self) -> None:
         """Close the socket; the process ends when it finds that."""

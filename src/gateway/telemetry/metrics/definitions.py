@@ -88,7 +88,8 @@ COUNTERS: Final = tuple(
 )
 PREDICTION_DURATION: Final = MetricSpec(
     "gateway_prediction_duration_seconds",
-    "Seconds from a prediction request to its response, for a stream to its end, by class of status.",
+    "Seconds from a prediction request to its response, for a stream or an answer of more than 1 MiB to its"
+    " end, by class of status.",
     "histogram",
     ("code",),
 )
