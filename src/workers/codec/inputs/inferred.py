@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,12 @@ from workers.codec.inputs.tensors import check_string_array_size, flatten
 from workers.codec.inputs.typed_column import TypedColumn
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
+
+_WIDE = 1_000  # columns of a table from which on a Series for each is too much
+_MAX_COLUMNS = 100_000
+_MAX_SERIES = 10_000
+_TOO_WIDE = "The table has {} {}; without a signature it may have at most {}."
+_INT64_LIMIT = 2**63
 
 
 def would_lose_precision(values: Sequence[object]) -> bool:
@@ -30,6 +37,46 @@ def infer_series(values: Sequence[object]) -> pd.Series:
     if isinstance(values, TypedColumn):
         return values.as_inferred()
     return pd.Series(list(values), dtype=object if would_lose_precision(values) else None)
+
+
+def infer_frame(columns: Sequence[Sequence[object]], num_rows: int) -> pd.DataFrame:
+    """Return a frame of columns, each with the type that `infer_series` gives it. Raises InvalidInput.
+
+    A Series takes 3 KB, whatever it holds. So of a wide table, columns of floats, integers or no values
+    become one array each kind, and the number of all others is limited.
+    """
+    if len(columns) > _MAX_COLUMNS:
+        raise InvalidInput(_TOO_WIDE.format(len(columns), "columns", _MAX_COLUMNS))
+    if len(columns) <= _WIDE:
+        series = {position: infer_series(values) for position, values in enumerate(columns)}
+        return pd.DataFrame(series, index=pd.RangeIndex(num_rows))
+    blocks: defaultdict[str, list[int]] = defaultdict(list)
+    for position, values in enumerate(columns):
+        blocks[_block_of(values)].append(position)
+    others = blocks.pop("", [])
+    if len(others) > _MAX_SERIES:
+        raise InvalidInput(_TOO_WIDE.format(len(others), "columns that are not numbers", _MAX_SERIES))
+    parts = [
+        pd.DataFrame(np.array([columns[at] for at in found], dtype=dtype).T, columns=found)
+        for dtype, found in blocks.items()
+    ]
+    if others:
+        parts.append(
+            pd.DataFrame({at: infer_series(columns[at]) for at in others}, index=pd.RangeIndex(num_rows))
+        )
+    return pd.concat(parts, axis=1).reindex(columns=pd.RangeIndex(len(columns)))
+
+
+def _block_of(values: Sequence[object]) -> str:
+    """Return the dtype that pandas certainly infers, or an empty text if only pandas can tell."""
+    if isinstance(values, TypedColumn):
+        return ""
+    types = set(map(type, values))
+    if not types:
+        return "object"
+    if types == {int}:
+        return "int64" if all(-_INT64_LIMIT <= value < _INT64_LIMIT for value in values) else ""  # type: ignore[operator] # of ints
+    return "float64" if float in types and types <= {float, type(None)} else ""
 
 
 def infer_payload(payload: object, *, what: str) -> Any:
@@ -51,8 +98,9 @@ def _infer_records(records: list[dict[str, object]], *, what: str) -> Any:
             {name: _infer_array(value, what=what) for name, value in record.items()} for record in records
         ]
     names = records[0].keys()
-    if uneven := [row for row, record in enumerate(records) if record.keys() != names]:
-        raise invalid_input([InputProblem(uneven[0], None, "has other names than the first row")], what=what)
+    uneven = next((row for row, record in enumerate(records) if record.keys() != names), None)
+    if uneven is not None:
+        raise invalid_input([InputProblem(uneven, None, "has other names than the first row")], what=what)
     return {name: _infer_array([record[name] for record in records], what=what) for name in names}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from mlflow.types.schema import Schema
@@ -172,8 +173,9 @@ def _require_object(value: object, *, what: str) -> dict[str, Any]:
 
 
 def _reject_unknown_keys(fields: Mapping[str, Any], known: Collection[str], *, what: str) -> None:
-    if unknown := [repr(shorten(name)) for name in fields if name not in known]:
-        raise InvalidInput(f"{what} has {', '.join(unknown[:MAX_DETAILS])}; it can have {', '.join(known)}.")
+    unknown = [repr(shorten(name)) for name in islice((n for n in fields if n not in known), MAX_DETAILS)]
+    if unknown:
+        raise InvalidInput(f"{what} has {', '.join(unknown)}; it can have {', '.join(known)}.")
 
 
 def _get_content_type(parameters: Mapping[str, Any], choices: Collection[str], *, what: str) -> str | None:
