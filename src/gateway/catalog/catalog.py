@@ -97,7 +97,7 @@ class Catalog:
         return replace(cached.value, stale=True)
 
     def record_stale(self, ref: ModelRef, age: float) -> None:
-        """Count and log that a request got an answer of MLflow's that is `age` seconds old and out of date."""
+        """Count and log that a request got an answer of MLflow that is out of date, `age` seconds old."""
         self._counters.increment(STALE_HITS)
         self._stale_log.record_stale(ref, age)
 

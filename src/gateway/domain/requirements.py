@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
@@ -85,7 +85,7 @@ def _folder_times() -> tuple[tuple[str, int], ...]:
     times: dict[str, int] = {}
     for folder in sys.path:
         with suppress(OSError):
-            times[folder] = os.stat(folder or ".").st_mtime_ns
+            times[folder] = Path(folder).stat().st_mtime_ns
     return tuple(times.items())
 
 

@@ -1,4 +1,4 @@
-"""Reads and parses the small files of versions: one at a time, each once, within limits of time and memory."""
+"""Reads and parses the small files of versions: one at a time, each once, and within limits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def _validate_json(data: bytes) -> bytes:
     return data
 
 
-MLMODEL: Final[FileKind[Mlmodel]] = FileKind("MLmodel", mlmodel.parse_mlmodel, lambda parsed: parsed.size_bytes)
+MLMODEL: Final[FileKind[Mlmodel]] = FileKind(
+    "MLmodel", mlmodel.parse_mlmodel, lambda parsed: parsed.size_bytes
+)
 REQUIREMENTS: Final[FileKind[Requirements]] = FileKind(
     "requirements.txt", requirements.parse_requirements, lambda parsed: parsed.size_bytes
 )

@@ -100,9 +100,7 @@ async def test_a_file_that_comes_later_is_found(mlflow_server: MlflowServer, tmp
         assert (await get(gateway, f"/model/{name}/1"))["requirements"] == ["numpy"]
 
 
-async def test_the_state_is_live(
-    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
-) -> None:
+async def test_the_state_is_live(mlflow_server: MlflowServer, registered: list[str], tmp_path: Path) -> None:
     """A load and an unload show at once, although the rest of the details is cached."""
     async with gateway_at(mlflow_server.url, tmp_path, GATEWAY_CATALOG_TTL_SECONDS=KEEP) as gateway:
         states = [(await get(gateway, "/model/api-sums/1"))["serving"]["state"]]
