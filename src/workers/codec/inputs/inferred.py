@@ -16,9 +16,10 @@ from workers.codec.inputs.typed_column import TypedColumn
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
-_WIDE = 1_000  # columns of a table from which on a Series for each is too much
+_WIDE = 1_000  # columns or objects from which on a Series or an array for each may be too much
 _MAX_COLUMNS = 100_000
 _MAX_SERIES = 10_000
+_MAX_ARRAYS = 500_000  # each takes half a kilobyte
 _TOO_WIDE = "The table has {} {}; without a signature it may have at most {}."
 _INT64_LIMIT = 2**63
 
@@ -92,8 +93,21 @@ def infer_payload(payload: object, *, what: str) -> Any:
     return _infer_array(payload, what=what)
 
 
+def check_array_count(payload: object) -> None:
+    """Raise InvalidInput if `inputs` are objects with too many values: each becomes an array of its own."""
+    if not isinstance(payload, list) or len(payload) < _WIDE:
+        return
+    count = sum(len(item) for item in payload if isinstance(item, dict))
+    if count > _MAX_ARRAYS:
+        raise InvalidInput(
+            f"The objects of inputs have {count} values, and each becomes an array; there may be at most"
+            f" {_MAX_ARRAYS}. Send fewer at a time, or as instances or dataframe_split."
+        )
+
+
 def _infer_records(records: list[dict[str, object]], *, what: str) -> Any:
     if what == "inputs":
+        check_array_count(records)
         return [
             {name: _infer_array(value, what=what) for name, value in record.items()} for record in records
         ]

@@ -25,12 +25,17 @@ def max_containers(json_bytes: int) -> int:
     return max(MIN_CHECKED_BYTES, json_bytes // _BYTES_PER_CONTAINER)
 
 
-def check_structure(body: bytes) -> None:
-    """Raise InvalidInput if JSON has too many lists and objects. What is in strings does not count."""
+def check_structure(body: bytes, *, in_strings: bool = False) -> None:
+    """Raise InvalidInput if a body has too many lists and objects.
+
+    What is in strings of JSON counts only if it may be JSON again (`in_strings`).
+    """
     if len(body) <= MIN_CHECKED_BYTES:
         return
-    limit = max_containers(len(body))
-    if _count(body) > limit and (actual := _count(_STRING.sub(b"", body))) > limit:
+    limit, actual = max_containers(len(body)), _count(body)
+    if actual > limit and not in_strings:
+        actual = _count(_STRING.sub(b"", body))
+    if actual > limit:
         raise InvalidInput(
             f"The body has {actual} lists and objects; one of its size may have at most {limit}."
             " Send fewer rows at a time."

@@ -13,6 +13,7 @@ from workers.codec.input_errors import MAX_DETAILS, shorten
 from workers.codec.inputs.arrays import NANOSECONDS_PER_UNIT
 from workers.codec.inputs.params import param_names, validate_params
 from workers.codec.json import text as json_text
+from workers.codec.json.structure import check_structure
 from workers.codec.request import DecodedRequest
 from workers.codec.signature import InputSpec
 from workers.codec.v2 import columns as v2_columns
@@ -48,7 +49,9 @@ def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     json_length = len(job.body) if job.json_length is None else job.json_length
     if json_length > len(job.body):
         raise InvalidInput("Inference-Header-Content-Length is more than the body has.")
-    document = json_text.parse_json(job.body[:json_length] if json_length < len(job.body) else job.body)
+    text = job.body[:json_length] if json_length < len(job.body) else job.body
+    check_structure(text, in_strings=True)  # elements of BYTES may be JSON
+    document = json_text.parse_json(text)
     if (
         not isinstance(document, dict)
         or not isinstance(document.get("inputs"), list)

@@ -67,11 +67,21 @@ def test_an_open_inference_body(body: bytes) -> None:
     assert ("lists and objects" in str(caught.value)) == (b"   " not in body)
 
 
-def test_json_in_cells() -> None:
-    """One cell of JSON has the limits of a body."""
-    cell = ("[" + "[]," * (MEBIBYTE + 1) + "1]").encode()
-    with pytest.raises(InvalidInput):
-        formats.decode(Job(b'x\n"' + cell + b'"\n', CSV), input_spec(column(Array(AnyType()))))
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'x\n"[' + EMPTY_LISTS + b'1]"\n', CSV),
+        (b"x\n" + b"[]\n" * (MEBIBYTE + 1), CSV),
+        (b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":["[' + EMPTY_LISTS + b'1]"]}]}',
+         OPEN_INFERENCE),
+        (b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[2],"data":[' + b'"[]",' * (MEBIBYTE + 1)
+         + b'"[]"]}]}', OPEN_INFERENCE),
+    ],
+)  # fmt: skip
+def test_json_in_cells(body: bytes, content_type: str) -> None:
+    """What is JSON in the cells of CSV, or in texts of Open Inference, counts."""
+    with pytest.raises(InvalidInput, match="lists and objects"):
+        formats.decode(Job(body, content_type), input_spec(column(Array(AnyType()))))
 
 
 def test_what_is_in_strings_does_not_count() -> None:
@@ -158,3 +168,11 @@ def test_a_table_that_is_too_wide(row: list[object], problem: str) -> None:
     records = {f"c{at}": cell for at, cell in enumerate(row)}
     for payload in ({"dataframe_split": {"data": [row]}}, {"dataframe_records": [records]}):
         assert problem in str(decode_error(payload, None))
+
+
+@pytest.mark.parametrize("checks", ["strict", "mlflow"])
+def test_objects_that_become_arrays(checks: InputChecks) -> None:
+    """The number of the values in `inputs` is limited if each becomes an array of its own."""
+    body = b'{"inputs":[' + b'{"x":1},' * 500_000 + b'{"x":1}]}'
+    assert "have 500001 values, and each becomes an array" in str(decode_error(body, None, checks=checks))
+    assert len(decode({"inputs": [{"x": 1}] * 1001}, None, checks=checks).data) == 1001
