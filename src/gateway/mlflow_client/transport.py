@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS = (0.1, 0.3)
 MAX_RESPONSE_BYTES = 64 * 2**20
-MAX_RECORD_BYTES = 16 * 2**20  # of a single run, version or model: its tags and metrics; parsing holds the GIL
+MAX_RECORD_BYTES = 16 * 2**20  # of one run, version or model; parsing it holds the GIL
 _PARSE_IN_THREAD_BYTES = 256 * 2**10
 _MAX_ERROR_BYTES = 64 * 2**10
 _DNS_TTL_SECONDS = 60

@@ -93,6 +93,8 @@ def table_to_tensors(table: Table, spec: InputSpec) -> Any:
     elif len(table.columns) == 1:
         payload = _fold_rows(table.columns[0], tensors[0])
     else:
+        if tensors[0].type.kind != "O":  # before Python objects are made of the cells
+            _check_shape((table.num_rows, len(table.columns)), tensors[0], what="the table")
         payload = [list(row) for row in zip(*table.columns, strict=True)]
     return to_tensors(payload, spec, what="the table")
 

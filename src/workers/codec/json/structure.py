@@ -8,15 +8,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import numpy as np
-
+from workers.codec.counting import count_bytes
 from workers.errors import InvalidInput
 
 MIN_CHECKED_BYTES: Final = 2**20
 _BYTES_PER_CONTAINER: Final = 16
-_CHUNK_BYTES: Final = 256 * 1024
-_WITHOUT_CASE_BIT: Final = np.uint8(0xDF)  # the one bit by which `[` and `{` differ
-_OPENING: Final = np.uint8(ord("["))
+_WITHOUT_CASE_BIT: Final = 0xDF  # all but the one bit by which `[` and `{` differ
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -43,9 +40,4 @@ def check_structure(body: bytes, *, in_strings: bool = False) -> None:
 
 
 def _count(body: bytes) -> int:
-    """Return how many `[` and `{` there are; where these are many, numpy is five times as fast as bytes."""
-    count = 0
-    for start in range(0, len(body), _CHUNK_BYTES):
-        chunk = np.frombuffer(body, np.uint8, count=min(_CHUNK_BYTES, len(body) - start), offset=start)
-        count += int(np.count_nonzero((chunk & _WITHOUT_CASE_BIT) == _OPENING))
-    return count
+    return count_bytes(body, b"[", mask=_WITHOUT_CASE_BIT)

@@ -11,7 +11,6 @@ from mlflow.types.schema import AnyType, Array, DataType, Schema, TensorSpec
 
 from tests.support.codec.specs import column, decode, decode_error, input_spec, model_input
 from workers.codec import formats
-from workers.codec.json import structure
 from workers.errors import InvalidInput
 from workers.protocol.messages import CSV, OPEN_INFERENCE, Job
 
@@ -96,12 +95,6 @@ def test_the_limit_grows_with_the_body(rows: int) -> None:
     """Below a million rows any are accepted; above, rows that take sixteen bytes each."""
     body = b'{"dataframe_split":{"columns":["x"],"data":[' + b"[0.12345678912]," * rows + b"[null]]}}"
     assert decode(body, DOUBLE).data.shape == (rows + 1, 1)
-
-
-def test_the_count() -> None:
-    """Every bracket and brace that opens counts, wherever the chunks of the body end."""
-    body = (b"[{]}" * 3 + b"x;{") * 50_000
-    assert structure._count(body) == body.count(b"[") + body.count(b"{")
 
 
 @pytest.mark.parametrize(
