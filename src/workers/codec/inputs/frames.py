@@ -90,11 +90,13 @@ def _select_by_name(table: Table, columns: Sequence[Column], spec: InputSpec) ->
 
 def _name_problems(names: Sequence[str | float], columns: Sequence[Column]) -> list[InputProblem]:
     known, given = {column.name for column in columns}, set(names)
-    problems = first_problems(
-        InputProblem(None, shorten(name), _UNKNOWN if name != "" else _UNNAMED)
-        for name in names
-        if name not in known
-    )
+    problems: list[InputProblem] = []
+    if not known.issuperset(names):
+        problems = first_problems(
+            InputProblem(None, shorten(name), _UNKNOWN if name != "" else _UNNAMED)
+            for name in names
+            if name not in known
+        )
     problems += [
         InputProblem(None, column.name, "missing")
         for column in columns

@@ -43,12 +43,12 @@ def from_split(payload: object) -> Table:
     rows = _check_rows(payload.get("data"))
     names = _check_names(payload["columns"]) if payload.get("columns") is not None else None
     width = len(names) if names is not None else (len(rows[0]) if rows else 0)
-    uneven = first_problems(
-        InputProblem(number, None, f"has {len(row)} values, expected {width}")
-        for number, row in enumerate(rows)
-        if len(row) != width
-    )
-    if uneven:
+    if not {width}.issuperset(map(len, rows)):
+        uneven = first_problems(
+            InputProblem(number, None, f"has {len(row)} values, expected {width}")
+            for number, row in enumerate(rows)
+            if len(row) != width
+        )
         raise invalid_input(uneven, what="The rows of data are not all as long as columns")
     return Table(names, _to_columns(rows, width), len(rows), _check_index(payload.get("index"), len(rows)))
 
@@ -86,12 +86,12 @@ def from_records(
 
 def require_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
     """Return `payload` if it holds objects only. Raises InvalidInput."""
-    problems = first_problems(
-        InputProblem(row, None, "not an object")
-        for row, record in enumerate(payload)
-        if not isinstance(record, dict)
-    )
-    if problems:
+    if not {dict}.issuperset(map(type, payload)):
+        problems = first_problems(
+            InputProblem(row, None, "not an object")
+            for row, record in enumerate(payload)
+            if type(record) is not dict
+        )
         raise invalid_input(problems, what=f"{what} must hold objects only")
     return payload  # type: ignore[return-value] # checked above
 
@@ -128,12 +128,12 @@ def from_cells(cells: list[object]) -> Table:
 def _check_rows(payload: object, *, what: str = "data") -> list[list[object]]:
     if not isinstance(payload, list):
         raise InvalidInput(f"{what} must be a list of rows, each a list of values.")
-    problems = first_problems(
-        InputProblem(row, None, "not a list")
-        for row, values in enumerate(payload)
-        if not isinstance(values, list)
-    )
-    if problems:
+    if not {list}.issuperset(map(type, payload)):
+        problems = first_problems(
+            InputProblem(row, None, "not a list")
+            for row, values in enumerate(payload)
+            if type(values) is not list
+        )
         raise invalid_input(problems, what=f"{what} must hold lists only")
     return payload
 
