@@ -93,6 +93,14 @@ def infer_payload(payload: object, *, what: str) -> Any:
     return _infer_array(payload, what=what)
 
 
+def check_width(rows: object) -> None:
+    """Raise InvalidInput if the first of a list of rows, a list or an object, has too many columns."""
+    first = rows[:1] if isinstance(rows, list) else []
+    width = max((len(row) for row in first if isinstance(row, list | dict)), default=0)
+    if width > _MAX_COLUMNS:
+        raise InvalidInput(_TOO_WIDE.format(width, "columns", _MAX_COLUMNS))
+
+
 def check_array_count(payload: object) -> None:
     """Raise InvalidInput if `inputs` are objects with too many values: each becomes an array of its own."""
     if not isinstance(payload, list) or len(payload) < _WIDE:

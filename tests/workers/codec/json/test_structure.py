@@ -163,6 +163,15 @@ def test_a_table_that_is_too_wide(row: list[object], problem: str) -> None:
         assert problem in str(decode_error(payload, None))
 
 
+@pytest.mark.parametrize(
+    "row", [[1] * 100_001, {f"c{at}": 1 for at in range(100_001)}], ids=["list", "object"]
+)
+def test_a_table_that_is_too_wide_for_mlflow(row: object) -> None:
+    """The limit of columns holds with MLflow's own checks too."""
+    form = {"dataframe_split": {"data": [row]}} if isinstance(row, list) else {"dataframe_records": [row]}
+    assert "100001 columns; without" in str(decode_error(form, None, checks="mlflow"))
+
+
 @pytest.mark.parametrize("checks", ["strict", "mlflow"])
 def test_objects_that_become_arrays(checks: InputChecks) -> None:
     """The number of the values in `inputs` is limited if each becomes an array of its own."""
