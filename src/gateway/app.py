@@ -25,6 +25,7 @@ from gateway.serving.admission import DownloadLimiter
 from gateway.serving.details import VersionDetailsService
 from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
+from gateway.serving.version_files import VersionFiles
 from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.capacity import CurrentPoolLimits, max_workers
@@ -73,11 +74,13 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     artifacts = ArtifactCache(settings, mlflow, counters=counters)
     body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
     pool = _create_pool(current, counters, body_memory=body_memory)
+    files = VersionFiles(catalog, artifacts)
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
         catalog,
         artifacts,
+        files=files,
         pool=pool,
         single_flight=loads,
         download_limiter=download_limiter,
@@ -107,11 +110,12 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
         mlflow=mlflow,
         catalog=catalog,
         artifacts=artifacts,
+        files=files,
         pool=pool,
         loads=loads,
         download_limiter=download_limiter,
         predictions=predictions,
-        details=VersionDetailsService(catalog, artifacts, pool=pool),
+        details=VersionDetailsService(catalog, files, pool=pool, settings=current),
         pinned=pinned,
         worker_health=WorkerHealth(pool),
         wall=wall,
@@ -162,6 +166,8 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()
+        stack.push_async_callback(components.files.close)
+        stack.push_async_callback(components.details.close)
         stack.push_async_callback(components.pool.close, drain_seconds=0)
         await components.pool.open()
         stack.push_async_callback(components.loads.close)

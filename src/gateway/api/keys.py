@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.serving.details import VersionDetailsService
     from gateway.serving.pinned import PinnedModels
     from gateway.serving.service import PredictionService
+    from gateway.serving.version_files import VersionFiles
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
     from gateway.system.wall import WallStatus
@@ -45,6 +46,7 @@ class Components:
     mlflow: MlflowClient
     catalog: Catalog
     artifacts: ArtifactCache
+    files: VersionFiles
     pool: Pool
     loads: SingleFlight[ModelKey]
     download_limiter: DownloadLimiter

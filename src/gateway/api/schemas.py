@@ -69,21 +69,24 @@ def version_json(version: ModelVersion) -> JsonObject:
     }
 
 
-def version_details_json(details: VersionDetails) -> JsonObject:
+def version_details_json(details: VersionDetails, status: ModelStatus) -> JsonObject:
     """Return a version with the data from its run and its files; null for what could not be read."""
-    mlmodel, example = details.mlmodel, details.input_example
-    return {
+    mlmodel, example, required = details.mlmodel, details.input_example, details.requirements
+    document: JsonObject = {
         **version_json(details.version),
         "run": _run_json(details.run),
         "signature": _signature_json(mlmodel.signature) if mlmodel else None,
         "flavors": list(mlmodel.flavors) if mlmodel else None,
         "mlflow_version": mlmodel.mlflow_version if mlmodel else None,
-        "requirements": _to_list(details.requirements),
+        "requirements": _to_list(required.lines if required else None),
         "requirements_missing": _to_list(details.requirements_missing),
         "input_example": orjson.Fragment(example) if example is not None else None,
         "artifact_uri": details.artifact_uri,
-        "serving": _serving_json(details.serving),
+        "serving": _serving_json(status),
     }
+    if required is not None and required.truncated:
+        document["requirements_truncated"] = True
+    return document
 
 
 def _best_json(choice: BestChoice | None) -> JsonObject | None:

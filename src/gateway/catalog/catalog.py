@@ -99,9 +99,13 @@ class Catalog:
         cached = await self._cache.get(ref)
         if not cached.stale:
             return cached.value
-        self._counters.increment(STALE_HITS)
-        self._stale_log.record_stale(ref, cached.age)
+        self.record_stale(ref, cached.age)
         return replace(cached.value, stale=True)
+
+    def record_stale(self, ref: ModelRef, age: float) -> None:
+        """Count and log that a request got an answer of MLflow that is out of date, `age` seconds old."""
+        self._counters.increment(STALE_HITS)
+        self._stale_log.record_stale(ref, age)
 
     async def list_models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """Return a page of models whose name contains `name_contains`; raise BadRequest for a wrong token."""

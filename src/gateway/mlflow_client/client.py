@@ -18,7 +18,7 @@ from gateway.mlflow_client.artifacts import (
 )
 from gateway.mlflow_client.auth import create_ssl_context, load_credentials, parse_tracking_url
 from gateway.mlflow_client.proxy import choose_proxy
-from gateway.mlflow_client.transport import Json, Transport
+from gateway.mlflow_client.transport import MAX_RECORD_BYTES, Json, Transport
 
 if TYPE_CHECKING:
     import ssl
@@ -114,6 +114,7 @@ class MlflowClient:
             parse=lambda response: records.parse_object(
                 response, "registered_model", records.parse_registered_model
             ),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_registered_models(
@@ -136,6 +137,7 @@ class MlflowClient:
             f"{_API}/model-versions/get",
             params,
             parse=lambda response: records.parse_object(response, "model_version", records.parse_version),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_model_versions(
@@ -162,6 +164,7 @@ class MlflowClient:
             f"{_API}/experiments/get-by-name",
             {"experiment_name": name},
             parse=lambda response: records.parse_object(response, "experiment", records.parse_experiment),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_experiments(
@@ -182,6 +185,7 @@ class MlflowClient:
             f"{_API}/runs/get",
             {"run_id": run_id},
             parse=lambda response: records.parse_object(response, "run", records.parse_run),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_runs(
@@ -223,6 +227,7 @@ class MlflowClient:
         return await self._tracking.get(
             f"{_API}/logged-models/{model_id}",
             parse=lambda response: records.parse_object(response, "model", records.parse_logged_model),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_logged_models(

@@ -375,3 +375,17 @@ async def test_the_log_of_a_server_never_reached(
         record.getMessage() for record in caplog.records if record.name.startswith("gateway.catalog")
     ]
     assert "still served" not in message
+
+
+async def test_the_values_are_bounded_by_their_size(make_cache: MakeCache, lookup: Lookup) -> None:
+    """The value used least recently makes room; a lookup again counts its value once; one too large goes."""
+    sizes = {"a": 4, "b": 4, "c": 4, "d": 11}
+    cache = make_cache(1000.0, max_bytes=10, size=lambda value: sizes[value[0]])
+    for key in ("a", "b", "a", "c", "a"):
+        await cache.get(key)
+    assert lookup.calls == 3
+    await cache.get("b")
+    assert lookup.calls == 4
+    await cache.get("d")
+    await cache.get("d")
+    assert lookup.calls == 6
