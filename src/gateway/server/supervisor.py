@@ -59,7 +59,7 @@ def run(
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     _log_service_links(settings)
-    if not confinement.report(wall_status(wall_policy(settings))):
+    if not confinement.is_sufficient(wall_status(wall_policy(settings))):
         return _EXIT_MISCONFIGURED
     try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
