@@ -71,7 +71,10 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     counters.increment(INTERNAL_ERRORS, "request", times=0)  # so that the first error shows as an increase
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
-    artifacts = ArtifactCache(settings, mlflow, counters=counters)
+    wall = wall_status(wall_policy(settings))
+    artifacts = ArtifactCache(
+        settings, mlflow, counters=counters, workers_cannot_write=wall.complete
+    )
     body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
     pool = _create_pool(current, counters, body_memory=body_memory)
     files = VersionFiles(catalog, artifacts)
@@ -88,7 +91,6 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     )
     pinned = PinnedModels(catalog, settings=current, predictions=predictions, pool=pool)
     log_throttle, event_loop_lag, request_counters = LogThrottle(), EventLoopLag(), RequestCounters()
-    wall = wall_status(wall_policy(settings))
     gauges = GaugeSources(
         catalog,
         pinned,

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def report(wall: WallStatus) -> bool:
-    """Log how workers are confined; return False if that is less than the settings require."""
+def is_sufficient(wall: WallStatus) -> bool:
+    """Return whether the gateway may start; log why not if the settings require more than there is."""
     if wall.insufficient:
         reasons = "; ".join(wall.support.missing)
         logger.error(
             "Cannot start: GATEWAY_WORKER_WALL is require, but %s", reasons, extra={"event": "start_failed"}
         )
-        return False
-    event = "workers_confined" if wall.complete else "wall_incomplete"
-    logger.log(
-        logging.INFO if wall.complete else logging.WARNING,
-        "%s",
-        wall.text,
-        extra={"event": event, **wall.to_json()},
+    return not wall.insufficient
+
+
+def report(wall: WallStatus) -> None:
+    """Log how workers are confined: a warning if that is not all."""
+    level, event = (
+        (logging.INFO, "workers_confined") if wall.complete else (logging.WARNING, "wall_incomplete")
     )
-    return True
+    logger.log(level, "%s", wall.text, extra={"event": event, **wall.to_json()})

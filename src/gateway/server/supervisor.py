@@ -60,13 +60,13 @@ def run(
     logs.configure(settings.log_level, settings.log_format)
     _log_service_links(settings)
     _log_exposure(settings)
+    if not confinement.is_sufficient(wall_status(wall_policy(settings))):
+        return _EXIT_MISCONFIGURED
     try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
     except ListenError as error:
         logger.error("Cannot listen on %s", error.strerror, extra={"event": "listen_failed"})
         return _EXIT_MISCONFIGURED if error.misconfigured else _EXIT_FAILURE
-    if not confinement.report(wall_status(wall_policy(settings))):
-        return _EXIT_MISCONFIGURED
     if settings.processes == 1:
         context = ProcessContext(
             listeners=listener_sets[0],

@@ -22,7 +22,7 @@ _LIBRARIES: Final = (
     "/opt/nvidia", "/run/opengl-driver", "/var/cache/fontconfig", "/var/lib/ca-certificates",
 )  # fmt: skip
 # `/proc` of other processes: Landlock denies memory, environment, descriptors and maps. What all users
-# may read of a process (its command line, its state) cannot be told from a child's, and stays readable.
+# may read of a process (its command line, its state) stays readable: no rule can mean a worker's children.
 _KERNEL: Final = (
     "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage",
     "/sys/kernel/mm/hugepages", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd",

@@ -77,8 +77,8 @@ def _without_landlock(abi: int) -> Iterator[str]:
         )
     if 0 < abi < landlock.TCP_ABI:
         yield (
-            f"Landlock {abi} does not limit ports (Linux 6.7 does): with GATEWAY_WORKER_NETWORK=all a model can "
-            "listen on the gateway's port if GATEWAY_PROCESSES shares it"
+            f"Landlock {abi} does not limit ports (Linux 6.7 does): with GATEWAY_WORKER_NETWORK=all a model "
+            "can listen on the gateway's port if GATEWAY_PROCESSES shares it"
         )
 
 

@@ -71,7 +71,7 @@ def test_the_log_at_the_start(
     """One line: information if nothing is missing, else a warning that says what a model can do."""
     wall = WallStatus(WallPolicy(mode), support.assess(abi, seccomp=True, machine="x86_64"))
     with caplog.at_level(logging.INFO, logger="gateway"):
-        assert confinement.report(wall)
+        confinement.report(wall)
     (record,) = caplog.records
     assert (record.levelname, vars(record)["event"]) == (level, event)
     assert text in record.getMessage()

@@ -815,6 +815,67 @@ MODES: Final = (
         anyway=True,
     ),
 )
+FURTHER: Final = (
+    _filtered(
+        "connect one of a pair",
+        r"""
+        import socket, struct
+        a, b = socket.socketpair()
+        b.close()
+        address = struct.pack('H', 1) + (sockets + '/stream').encode() + b'\0'
+        return call(42, a.fileno(), address, len(address)) == 0
+        """,
+        anyway=True,
+    ),
+    Attack(
+        "rules of its own",
+        """
+        from workers.wall import landlock
+        rules = landlock.Ruleset(1, network=True)
+        rules.allow('/', landlock.READ)
+        rules.restrict_self()
+        return open('.env').read() == 'secret'
+        """,
+        anyway=True,
+    ),
+    Attack(
+        "a program at home by the loader",
+        """
+        import subprocess
+        return subprocess.run(['/lib64/ld-linux-x86-64.so.2', home + '/program']).returncode == 0
+        """,
+    ),
+    Attack(
+        "a pipe in another's folder",
+        """
+        import os
+        os.mkfifo(root + '/pipe')
+        return True
+        """,
+    ),
+    Attack(
+        "another control group",
+        """
+        return open('/sys/fs/cgroup/cgroup.procs', 'w')
+        """,
+        anyway=True,
+    ),
+    _filtered(
+        "sockets of all processes",
+        """
+        import socket
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
+        """,
+        anyway=True,
+    ),
+    _filtered(
+        "notices of a folder",
+        """
+        import fcntl, os
+        return fcntl.fcntl(os.open('/usr', os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_MODIFY) == 0
+        """,
+    ),
+)
 SIGNAL_BY_DESCRIPTOR: Final = """
     import fcntl, os
     r, w = os.pipe()
@@ -824,4 +885,4 @@ SIGNAL_BY_DESCRIPTOR: Final = """
     os.write(w, b'x')
     return True
     """
-ALL: Final = FILES + PROCESSES + SOCKETS + KERNEL + MODES
+ALL: Final = FILES + PROCESSES + SOCKETS + KERNEL + MODES + FURTHER

@@ -91,9 +91,9 @@ NEEDS: Final = {
     """,
     "programs": r"""
     import subprocess
-    return subprocess.run('echo hi | cat', shell=True,
-        capture_output=True).stdout == b'hi\n' and subprocess.check_output(['/bin/sh', '-c',
-            'cat > /dev/null < /dev/zero & kill $!; wait; echo x'])
+    piped = subprocess.run(['/bin/sh', '-c', 'echo hi | cat'], capture_output=True)
+    ended = ['/bin/sh', '-c', 'cat > /dev/null < /dev/zero & kill $!; wait; echo x']
+    return piped.stdout == b'hi\n' and subprocess.check_output(ended)
     """,
     "a script of its own": r"""
     import subprocess, sys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,22 @@ def test_libraries_work(outcomes: dict[str, Outcome], need: str) -> None:
 def test_libraries_work_without_network(grounds: Grounds, need: str) -> None:
     """Processes and event loops need no socket but pairs."""
     outcome = run(grounds, NEEDS[need], network="none")
+    assert outcome.value, outcome
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_loaders_of_pytorch_work(grounds: Grounds, method: str) -> None:
+    """Their processes send tensors as descriptors, which goes without sockets."""
+    if find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    code = f"""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    data = TensorDataset(torch.arange(64.0).repeat(100, 1).T.contiguous())
+    batches = DataLoader(data, batch_size=4, num_workers=2, multiprocessing_context={method!r})
+    return sum(batch[0][:, 0].sum().item() for batch in batches) == 2016
+    """
+    outcome = run(grounds, code)
     assert outcome.value, outcome
 
 
