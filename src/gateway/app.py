@@ -72,9 +72,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
     wall = wall_status(wall_policy(settings))
-    artifacts = ArtifactCache(
-        settings, mlflow, counters=counters, workers_cannot_write=wall.complete
-    )
+    artifacts = ArtifactCache(settings, mlflow, counters=counters, workers_cannot_write=wall.complete)
     body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
     pool = _create_pool(current, counters, body_memory=body_memory)
     files = VersionFiles(catalog, artifacts)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
-from gateway.settings.client_files import ClientFiles
 from gateway.domain.refs import Alias, format_ref, is_possible_registered_name
+from gateway.settings.client_files import ClientFiles
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
@@ -344,6 +344,7 @@ class Settings(SettingsGroup):
     def _check_worker_readable(cls, folders: ReadableFolders, info: ValidationInfo) -> ReadableFolders:
         check_readable(folders, cache_dir=info.data.get("cache_dir"))
         return folders
+
     @field_validator("sources")
     @classmethod
     def _check_sources(cls, sources: NameSources, info: ValidationInfo) -> NameSources:

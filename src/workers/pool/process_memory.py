@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,9 +62,7 @@ def measure_all(
         worker = _ancestor(pid, parents, among=private)
         if worker is not None or pid in {os.getpid(), forkserver_pid}:
             memory = _read_memory(pid)
-            total += memory.pss_bytes
-            if pid == forkserver_pid and not memory.pss_bytes:
-                total += forkserver_pss_bytes()
+            total += (pid == forkserver_pid and forkserver_pss_bytes()) or memory.pss_bytes
             if worker is not None:
                 private[worker] += memory.private_bytes
     return MemoryUsage(total, private)
@@ -86,13 +85,28 @@ def private_bytes(pid: int) -> int:
 
 
 def _read_memory(pid: int) -> _ProcessMemory:
+    """Return the memory of a process, nothing if it has ended.
+
+    A process that hides it, as a model can, counts with all that it maps, shared or not.
+    """
     sizes: dict[str, int] = {}
-    with suppress(OSError, ValueError):
+    try:
         for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
             name, _, kibibytes = line.partition(":")
             sizes[name] = int(kibibytes.split()[0]) * 1024
+    except PermissionError:
+        resident = _resident_bytes(pid)
+        return _ProcessMemory(resident, resident)
+    except (OSError, ValueError):
+        pass
     private = sum(sizes.get(name, 0) for name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"))
     return _ProcessMemory(sizes.get("Pss", 0), private)
+
+
+def _resident_bytes(pid: int) -> int:
+    with suppress(OSError, ValueError, IndexError):
+        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * mmap.PAGESIZE
+    return 0
 
 
 def _processes() -> Iterator[_Process]:

@@ -80,7 +80,7 @@ class ExecutorContext(BaseContext):
 
 
 class ExecutorProcess:
-    """A process as an executor uses it; whoever watches the worker learns of its exit by other means."""
+    """A process as an executor uses it; the watcher of the worker learns of its exit by other means."""
 
     def __init__(
         self,

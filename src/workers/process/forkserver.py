@@ -44,7 +44,7 @@ class ForkedProcess:
 
     `sentinel` becomes readable when the process and all that it started have ended, and the fork server
     has reaped them; it then has the exit code as four bytes, or none if the fork server ended first.
-    `pidfd` refers to the process, whoever gets its id later; None if the system has none.
+    `pidfd` refers to the process, even when another one has its id; None if the system has none.
     """
 
     pid: int

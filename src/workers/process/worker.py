@@ -37,7 +37,7 @@ class ProcessWorker:
         on_exit: Callable[[ProcessWorker], None],
         release: Callable[[], None],
     ) -> None:
-        """Use the running loop. Whoever starts the process gives it to `watcher`.
+        """Use the running loop. The process is given to `watcher` once it is started.
 
         `on_exit` is called once, when the process ends. `release` is called once after that, to free what
         the start of the process took.

@@ -28,6 +28,7 @@ from workers.runtime.connection import WorkerConnection
 from workers.runtime.preload.setup import PreloadState
 from workers.runtime.stream import StreamSession
 from workers.wall.confine import confine
+from workers.wall.environment import confined_variables
 from workers.wall.policy import WallError
 
 if TYPE_CHECKING:
@@ -59,14 +60,21 @@ def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str, wall
     isolation.prefer_for_oom_kill()
     _WorkerState.source = source
     _WorkerState.connection = WorkerConnection(sock)
-    writable = [tempdir_path] if tempdir.use(tempdir_path) else []
-    try:
-        confine(wall, read=[source.directory], write=writable)
-    except WallError as error:
-        _WorkerState.start_failure = Failure("load", "The worker could not be confined.", log=str(error))
+    _confine(wall, source.directory, tempdir_path if tempdir.use(tempdir_path) else None)
     isolation.forget_fork_server()
     isolation.watch_gateway(sock)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that the gateway logs lines at once
+
+
+def _confine(wall: WallPolicy, directory: str, writable: str | None) -> None:
+    """Leave this process the model's folder to read, and one to write, where libraries have their caches."""
+    if wall.mode != "off" and writable is not None:
+        os.environ.update(confined_variables(os.environ, temporary=writable, readable=wall.readable))
+        os.chdir(writable)  # for what libraries write to the working folder
+    try:
+        confine(wall, read=[directory], write=[] if writable is None else [writable])
+    except WallError as error:
+        _WorkerState.start_failure = Failure("load", "The worker could not be confined.", log=str(error))
 
 
 def serve() -> None:

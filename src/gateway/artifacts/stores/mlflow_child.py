@@ -30,8 +30,22 @@ from typing import Any
 
 from gateway.system.environment import prepare_for_secrets
 from gateway.system.memory_files import MemoryFile
+from workers.wall.confine import confine
+from workers.wall.policy import WallPolicy
 
 READY = b"ready\n"
+_READ_VARIABLES = (  # files and folders that clients of stores find by them
+    "AZURE_CONFIG_DIR",
+    "CLOUDSDK_CONFIG",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "NETRC",
+    "KRB5_CONFIG",
+    "KRB5CCNAME",
+    "HADOOP_CONF_DIR",
+)
 _MAX_LOG_CHARS = 8000
 
 
@@ -44,9 +58,7 @@ def main() -> int:
     os.write(result_fd, READY)
     request: dict[str, Any] = json.loads(sys.stdin.readline())
     kept_open = _enter_environment(request)
-    # Here the process may give up rights: it has one thread, and has imported the standard library only.
-    # It still needs to read libraries, certificates and the folders of `request["links"]`, and to write to
-    # `request["scratch"]` and to the folder that `request["folder"]` is in.
+    _confine(request)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     result = _execute(request)
     with os.fdopen(result_fd, "w", encoding="utf-8") as out:
@@ -67,6 +79,14 @@ def _enter_environment(request: dict[str, Any]) -> list[MemoryFile]:
     for name, folder in request["links"].items():
         Path(scratch, name).symlink_to(folder)
     return list(files.values())
+
+
+def _confine(request: dict[str, Any]) -> None:
+    """Leave this process libraries and the user's folders to read, and two folders to write."""
+    variables = (request["environment"].get(name) for name in _READ_VARIABLES)
+    read = [*request["links"].values(), *(path for path in variables if path and Path(path).exists())]
+    write = [request["scratch"], str(Path(request["folder"]).parent)]
+    confine(WallPolicy(request["wall"]), read=read, write=write)
 
 
 def _exit_with_parent() -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.artifacts.progress import DownloadProgress
+    from workers.wall.policy import WallMode
 
 logger = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
@@ -66,12 +67,14 @@ class MlflowSubprocessStore:
         environment: Mapping[str, str],
         *,
         files: ClientFiles | None = None,
+        wall: WallMode = "auto",
         download_timeout: float = 3600,
         read_timeout: float = 60,
     ) -> None:
         """Allow `download_timeout` seconds for a model and `read_timeout` for one file.
 
-        Of the user's home folder, a process sees only `files`.
+        Of the user's home folder, a process sees only `files`. `wall` is how it is confined: a download must
+        not run what it fetches, and if it does, that reaches little.
         """
         given = {
             name: value
@@ -86,6 +89,7 @@ class MlflowSubprocessStore:
         files = files or ClientFiles()
         folders = {name: path for name, path in files.folders.items() if not name.startswith("~")}
         self._options = tuple(_user_site_option())
+        self._wall = wall
         self._secrets = {"environment": _DEFAULTS | folders | given, **_secret_files(files)}
         self._download_timeout = download_timeout
         self._read_timeout = read_timeout
@@ -131,7 +135,10 @@ class MlflowSubprocessStore:
                 with theirs:
                     process = await self._start_process(theirs.fileno())
                 return await self._wait_for_outcome(
-                    process, ours, {**request, **self._secrets, "scratch": scratch}, timeout=timeout
+                    process,
+                    ours,
+                    {**request, **self._secrets, "scratch": scratch, "wall": self._wall},
+                    timeout=timeout,
                 )
         finally:
             await in_thread(shutil.rmtree, scratch, ignore_errors=True)
