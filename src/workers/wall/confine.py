@@ -58,7 +58,7 @@ def confine(
     try:
         _require_single_thread()
         step = "giving up privileges"
-        resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE_DUMP, _NO_CORE_DUMP))
+        _forbid_core_dumps()
         kernel.forbid_new_privileges()
         kernel.drop_capabilities()
         if here.landlock_abi:
@@ -72,6 +72,13 @@ def confine(
     except OSError as error:
         path = f" ({error.filename})" if error.filename else ""
         raise WallError(f"The process cannot be confined, {step} failed: {error.strerror}{path}.") from error
+
+
+def _forbid_core_dumps() -> None:
+    """Limit core dumps to nothing, unless the limit is lower already: it cannot be raised again."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = _NO_CORE_DUMP if hard == resource.RLIM_INFINITY else min(hard, _NO_CORE_DUMP)
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _require_single_thread() -> None:
