@@ -191,6 +191,7 @@ class Catalog:
         await self._cache.close()
         await self._model_flight.close()
         await self._hidden.close()
+        await self._locator.close()
         await self._readers.folders.close()
         for readers in (self._readers, self._listing_readers):
             await readers.runs.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cachetools import LRUCache, TTLCache
 
 from gateway.catalog import locations, ownership
+from gateway.concurrency.singleflight import SingleFlight
 from gateway.errors import ArtifactLocationForbidden, GatewayError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class CheckedLocator:
         self._right: LRUCache[ModelKey, bool] = LRUCache(_MAX_REMEMBERED)
         self._faults: TTLCache[ModelKey, str] = TTLCache(_MAX_REMEMBERED, _FAULT_SECONDS)
         self._told: TTLCache[ModelKey, bool] = TTLCache(_MAX_REMEMBERED, tell_seconds)
+        self._single_flight: SingleFlight[ModelKey] = SingleFlight()
 
     async def locate(self, version: ModelVersion) -> str:
         """Return the artifact store's URI of the version's files.
@@ -49,7 +51,9 @@ class CheckedLocator:
         trail = await locations.follow(self._client, version.uri)
         if self._mode == "off" or version.key in self._right:
             return trail.uri
-        fault = self._faults.get(version.key) or await self._find_fault(version, trail)
+        fault = self._faults.get(version.key)
+        if fault is None:
+            fault = await self._single_flight.do(version.key, lambda: self._find_fault(version, trail))
         if fault is None:
             return trail.uri
         self._tell(version.key, trail, fault=fault)
@@ -59,6 +63,10 @@ class CheckedLocator:
                 "GATEWAY_SOURCE_CHECK=own requires."
             )
         return trail.uri
+
+    async def close(self) -> None:
+        """Cancel the running checks."""
+        await self._single_flight.close()
 
     async def _find_fault(self, version: ModelVersion, trail: Trail) -> str | None:
         try:

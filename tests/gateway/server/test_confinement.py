@@ -40,7 +40,7 @@ def test_require_refuses_to_start(tmp_path: Path) -> None:
     """Status 2, and the reason in the log."""
     done = command("serve", cwd=tmp_path, GATEWAY_WORKER_WALL="require", GATEWAY_LOG_FORMAT="json")
     assert done.returncode == 2
-    (line,) = map(json.loads, done.stderr.splitlines())
+    *_, line = map(json.loads, done.stderr.splitlines())
     assert (line["event"], line["level"]) == ("start_failed", "error")
     assert "GATEWAY_WORKER_WALL is require" in line["message"]
     assert "this container's seccomp profile forbids Landlock" in line["message"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
@@ -13,6 +14,9 @@ from gateway import settings
 from gateway.settings import CurrentSettings, Settings, describe
 from gateway.settings.reload import SettingsReloader
 from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CACHE = {"GATEWAY_CACHE_DIR": "/x"}
 
@@ -117,6 +121,18 @@ def test_no_reloadable_setting_is_a_secret() -> None:
     assert not {name for field in secret for name in settings.aliases(Settings, field)} & reloadable
 
 
+@pytest.fixture
+def configured_logs() -> Iterator[None]:
+    """A test may configure the log; afterwards it is as before."""
+    loggers = [logging.getLogger(name) for name in (None, "gateway", "workers", "model")]
+    before = [(each, each.level, each.handlers[:], each.propagate) for each in loggers]
+    yield
+    for each, level, handlers, propagate in before:
+        each.setLevel(level)
+        each.handlers[:], each.propagate = handlers, propagate
+
+
+@pytest.mark.usefixtures("configured_logs")
 @pytest.mark.parametrize("level", ["warning", "error"])
 def test_the_log_has_it_whatever_the_level_is(caplog: pytest.LogCaptureFixture, level: str) -> None:
     """Before and after: a change that silences the log is not silent itself, and names what changed."""

@@ -6,7 +6,6 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mlflow
 import mlflow.pyfunc
 import numpy as np
 import pytest
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
 def discarded_traces() -> Iterator[None]:
     """Keep the spans of agents out of the working folder, as a worker does."""
     mlflow_access.install()
-    mlflow.set_tracking_uri(NO_MLFLOW_URI)
-    yield
-    mlflow.set_tracking_uri("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", NO_MLFLOW_URI)
+        yield
 
 
 class Kind(NamedTuple):
