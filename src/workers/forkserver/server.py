@@ -22,6 +22,8 @@ from workers.wall import confine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What each process needs to read its order, and would import for itself.
+_ORDER_MODULES: Final = ("concurrent.futures.process", "multiprocessing.queues", "multiprocessing.reduction")
 _SWEEP_MILLISECONDS: Final = 1_000
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -61,6 +63,8 @@ def _prepare_process() -> None:
 
 def _preload(entry_module: str) -> list[str]:
     """Import a module of `workers.runtime.preload`; return the names of what could not be imported."""
+    for name in _ORDER_MODULES:
+        importlib.import_module(name)
     try:
         return list(importlib.import_module(entry_module).failed_imports)
     except Exception:  # noqa: BLE001 - workers import for themselves what is missing

@@ -13,6 +13,7 @@ from multiprocessing.connection import Pipe
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from workers.forkserver.received import NoResults, new_lock, new_semaphore
 from workers.process.forkserver import wait_readable
 from workers.process.order import PickledOrder
 
@@ -122,9 +123,9 @@ class ResultQueue:
         reader, self._writer = Pipe(duplex=False)
         self._reader = _DeafReader(reader)
 
-    def __reduce__(self) -> tuple[type[_NoResults], tuple[()]]:
+    def __reduce__(self) -> tuple[type[NoResults], tuple[()]]:
         """Return what takes this queue's place in the process."""
-        return _NoResults, ()
+        return NoResults, ()
 
     def close(self) -> None:
         """Close both ends."""
@@ -145,14 +146,6 @@ class _DeafReader:
         raise EOFError("bytes came through a queue that no process may write to")
 
 
-class _NoResults:
-    """What the process has in place of the queue."""
-
-    def put(self, result: object) -> None:
-        """Refuse a result: the executor's call never returns one."""
-        raise RuntimeError(f"the executor's call ended with {type(result).__name__}, which it must not")
-
-
 class _ThreadLock:
     """A lock that is a new one in the process."""
 
@@ -166,8 +159,8 @@ class _ThreadLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def __reduce__(self) -> tuple[type[_ThreadLock], tuple[()]]:
-        return _ThreadLock, ()
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return new_lock, ()
 
 
 class _ThreadSemaphore(threading.BoundedSemaphore):
@@ -181,9 +174,4 @@ class _ThreadSemaphore(threading.BoundedSemaphore):
         return self._value == 0
 
     def __reduce__(self) -> tuple[Callable[[], threading.Semaphore], tuple[()]]:
-        return _new_semaphore, ()
-
-
-def _new_semaphore() -> threading.Semaphore:
-    """Return what takes a semaphore's place in the process, which only releases it."""
-    return threading.Semaphore()
+        return new_semaphore, ()

@@ -12,9 +12,12 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from workers.environment import NO_MLFLOW_URI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TELEMETRY_OFF: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _TRACKING_VARIABLE: Final = "MLFLOW_TRACKING_URI"
@@ -65,8 +68,12 @@ class PreloadState:
     module_count = 0
 
 
-def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> list[str]:
+def set_up(
+    required: tuple[str, ...] = (), optional: tuple[str, ...] = (), *, warm: Callable[[], None] | None = None
+) -> list[str]:
     """Prepare this process to be forked, and import `required` and those of `optional` that are installed.
+
+    `warm` is called when all is imported, before objects are frozen.
 
     Return the names of those that could not be imported. `PreloadState.complete` tells workers whether all
     of `required` could.
@@ -76,6 +83,8 @@ def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> li
     failed = [name for name in required if not _import(name)]
     installed = [name for name in optional if importlib.util.find_spec(name.partition(".")[0]) is not None]
     failed_optional = [name for name in installed if not _import(name)]
+    if warm is not None:
+        warm()
     PreloadState.modules = tuple(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES)
     PreloadState.module_count = len(sys.modules)
     gc.collect()
