@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 from typing import TYPE_CHECKING, Final
@@ -36,7 +37,8 @@ class WorkerOutput:
         self._chunks = 0
         self._pause: asyncio.TimerHandle | None = None
         os.set_blocking(descriptor, False)
-        self._loop.add_reader(descriptor, self._on_readable)
+        # Without the context of the request that loads the model: the output is not that request's alone.
+        contextvars.Context().run(self._loop.add_reader, descriptor, self._on_readable)
 
     def set_pid(self, pid: int) -> None:
         """Log further lines with this process id."""
