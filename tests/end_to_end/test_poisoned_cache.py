@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.gateways import NO_WALL, Gateway, gateway_at, invoke
 from tests.support.shared import once
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ async def test_a_poisoned_model_is_downloaded_again(
     mlflow_server: MlflowServer, poisoner: None, tmp_path: Path
 ) -> None:
     """In the same gateway; and in the next one, if it has a key that no model can read."""
-    for values, after_restart in (({}, "POISON"), ({"GATEWAY_CACHE_KEY": "k" * 40}, "honest")):
-        cache = tmp_path / str(len(values))
+    for key, after_restart in (("", "POISON"), ("k" * 40, "honest")):
+        values, cache = {"GATEWAY_CACHE_KEY": key, **NO_WALL}, tmp_path / str(len(key))
         async with gateway_at(mlflow_server.url, cache, **values) as gateway:
             assert (await invoke(gateway, PATH, ROW))[1]["predictions"] == ["honest"]
             assert await poison(gateway, cache) == 1

@@ -92,8 +92,8 @@ def test_what_is_in_strings_does_not_count() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [MEBIBYTE - 2, MEBIBYTE + 10_000])
 def test_the_limit_grows_with_the_body(rows: int) -> None:
-    """Below a million rows any are accepted; above, rows that take sixteen bytes each."""
-    body = b'{"dataframe_split":{"columns":["x"],"data":[' + b"[0.12345678912]," * rows + b"[null]]}}"
+    """Below a million rows any are accepted; above, rows that take a little more than sixteen bytes each."""
+    body = b'{"dataframe_split":{"columns":["x"],"data":[' + b"[0.123456789123]," * rows + b"[null]]}}"
     assert decode(body, DOUBLE).data.shape == (rows + 1, 1)
 
 
