@@ -5,7 +5,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10001 app \
     && useradd --uid 10001 --gid app --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app
-COPY containers/healthcheck.py /opt/containers/
+COPY containers/healthcheck.py containers/proxy.py /opt/containers/
 # Python writes no bytecode, because the root file system is meant to be read-only.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 STOPSIGNAL SIGTERM
@@ -29,7 +29,7 @@ RUN install -d -m 0700 -o app -g app /var/spool/mlflow
 VOLUME /var/spool/mlflow
 ENV TMPDIR=/var/spool/mlflow MLFLOW_HOST=0.0.0.0 MLFLOW_PORT=5000 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 USER 10001:10001
-WORKDIR /tmp
+WORKDIR /
 EXPOSE 5000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=90s --retries=3 \
     CMD ["python", "-IS", "/opt/containers/healthcheck.py", "http://127.0.0.1:{MLFLOW_PORT}/health"]
@@ -64,7 +64,8 @@ VOLUME /var/cache/gateway
 # A Kubernetes Service named `gateway` replaces GATEWAY_PORT in the environment, but not the second name.
 ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=80 GATEWAY_PORT_DEFAULT=80 GATEWAY_CACHE_DIR=/var/cache/gateway
 USER 10001:10001
-WORKDIR /tmp
+# Not a folder that models can write: the gateway reads `.env` there.
+WORKDIR /
 EXPOSE 80
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 \
     CMD ["python", "-IS", "/opt/containers/healthcheck.py", "http://127.0.0.1:{GATEWAY_PORT}/health/ready"]

@@ -4,10 +4,12 @@ VENV ?= .venv
 # `make UV= …` installs with pip alone; it is also what happens where uv cannot be installed.
 UV ?= uv
 PYTHON := $(VENV)/bin/python
-INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv)
+# `make SOURCES=1 …` builds packages that have no wheel for this machine, such as an Intel Mac.
+SOURCES ?=
+INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv) $(if $(SOURCES),--sources)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade bench bench-peers bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +74,7 @@ test-zoo: ## hold a zoo of models against MLflow's own scoring server, in .venv-
 
 check: install-dev ## run every check that needs no test: style, types, imports, locks
 	$(PYTHON) tools/locks.py
+	$(PYTHON) tools/images.py
 	$(PYTHON) tools/forbidden.py
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
@@ -85,8 +88,21 @@ format: install-dev ## put every file into the house's form
 lock: install-dev ## resolve the lock files again that are out of date
 	$(PYTHON) tools/locks.py --write
 
-upgrade: install-dev ## resolve every lock file again, to the newest versions
+upgrade: install-dev ## resolve every lock file again, to the newest versions; then the images' digests
 	$(PYTHON) tools/locks.py --upgrade
+	$(PYTHON) tools/images.py --upgrade
+
+DIST ?= dist
+SBOM := .venv-audit/bin/python -W ignore::UserWarning -m cyclonedx_py requirements --output-reproducible $(VALIDATE)
+sbom: ## write dist/*.cdx.json: what each image has of Python packages, in CycloneDX's format
+	@$(INSTALL) requirements-audit.lock --venv .venv-audit --no-project
+	@mkdir -p $(DIST)
+	$(SBOM) --pyproject pyproject.toml --output-file $(DIST)/gateway.cdx.json requirements.lock
+	$(SBOM) --output-file $(DIST)/mlflow-server.cdx.json requirements-mlflow-server.lock
+
+audit: ## look up every locked version among known vulnerabilities; fails where these cannot be asked
+	@$(INSTALL) requirements-audit.lock --venv .venv-audit --no-project
+	.venv-audit/bin/python tools/audit.py $(ARGS)
 
 bench: install-dev $(if $(findstring --against,$(ARGS)),,bench-peers) ## measure the gateway beside its peers; ARGS=--quick, or ARGS="--against REV"
 	$(PYTHON) -m benchmarks $(ARGS)

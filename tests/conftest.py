@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import shared
-from tests.support.gateways import gateway, gateway_with_short_timeout, registered
+from tests.support.forkserver import shared_forkservers
+from tests.support.gateways import gateway, gateway_with_short_timeout, gateway_without_wall, registered
 from tests.support.mlflow_server import MlflowServer, shared_server
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")  # no test fails because the machine is busy
 
-__all__ = ["clean_environment", "gateway", "gateway_with_short_timeout", "mlflow_server", "registered"]
+__all__ = [
+    "clean_environment",
+    "forkservers",
+    "gateway",
+    "gateway_with_short_timeout",
+    "gateway_without_wall",
+    "mlflow_server",
+    "registered",
+]
 
 
 @pytest.hookimpl(trylast=True)
@@ -36,6 +45,13 @@ def clean_environment() -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(("MLFLOW_", "AWS_", "GATEWAY_")) and not name.startswith("GATEWAY_TEST_"):
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forkservers() -> Iterator[None]:
+    """Let the pools of this process share fork servers."""
+    with shared_forkservers():
         yield
 
 

@@ -84,6 +84,7 @@ WALL_CLOCK = {
 }
 WALL_CLOCK_ALLOWED = {
     ("gateway/artifacts/cache.py", "os.utime"),  # orders the cache's models by use, across processes
+    ("gateway/artifacts/locks.py", "os.utime"),  # a sign of life: only that it changes matters
     ("gateway/catalog/availability.py", "datetime.now"),  # since when MLflow is away, for people
 }
 

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--venv", default=".venv", help="the environment's folder")
     parser.add_argument("--no-project", action="store_true", help="leave the project itself out")
     parser.add_argument("--no-uv", action="store_true", help="install with pip alone")
+    parser.add_argument("--sources", action="store_true", help="build packages that have no wheel here")
     wanted = parser.parse_args()
     if sys.version_info[:2] < OLDEST:
         have = f"{sys.version.split()[0]} ({sys.executable})"
@@ -37,7 +38,8 @@ def main() -> int:
         return 0
     started = time.monotonic()
     make(venv)
-    install(venv, ROOT / wanted.lock, project=not wanted.no_project, uv=not wanted.no_uv)
+    lock, uv = ROOT / wanted.lock, not wanted.no_uv
+    install(venv, lock, project=not wanted.no_project, uv=uv, sources=wanted.sources)
     stamp(venv, ROOT / wanted.lock).write_text(digest(ROOT / wanted.lock))
     say(f"{wanted.venv} is ready after {time.monotonic() - started:.0f} s")
     return 0
@@ -75,7 +77,7 @@ def make(venv: Path) -> None:
     run([sys.executable, "-m", "venv", str(venv)])
 
 
-def install(venv: Path, lock: Path, *, project: bool, uv: bool) -> None:
+def install(venv: Path, lock: Path, *, project: bool, uv: bool, sources: bool = False) -> None:
     """Everything in the lock file, then the project itself, by uv if it can be installed, else by pip."""
     python = str(venv / "bin" / "python")
     if uv and have_uv(venv, python):
@@ -85,7 +87,9 @@ def install(venv: Path, lock: Path, *, project: bool, uv: bool) -> None:
         say("with pip, which takes longer than uv")
         front = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=on"]
     say(f"installing {lock.name}")
-    run([*front, "--require-hashes", "-r", str(lock)])
+    # building a package would fetch what its build needs, which no lock file fixes
+    wheels = [] if sources else ["--only-binary", ":all:"]
+    run([*front, "--require-hashes", *wheels, "-r", str(lock)])
     if project:
         run([*front, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 

@@ -92,6 +92,7 @@ LOCKS = (
     Lock("requirements-mlserver.lock", ("requirements-mlserver.in",)),
     Lock("requirements-litserve.lock", ("requirements-litserve.in", "--constraints=requirements-dev.lock")),
     Lock("requirements-uv.lock", ("requirements-uv.in",)),
+    Lock("requirements-audit.lock", ("requirements-audit.in",)),
 )
 
 

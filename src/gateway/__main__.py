@@ -10,7 +10,11 @@ from typing import NoReturn
 def main() -> int:
     """Run the command that the arguments name, and return its exit status."""
     signal.signal(signal.SIGTERM, _exit)  # the first process of a container ignores it without a handler
-    from gateway.cli.main import main as command  # noqa: PLC0415  # a worker must not import what it never runs
+    # A worker must not import what it never runs.
+    from gateway.system.environment import disable_process_inspection  # noqa: PLC0415  # as above
+
+    disable_process_inspection()  # before the longer imports: the environment has secrets
+    from gateway.cli.main import main as command  # noqa: PLC0415  # as above
 
     return command(sys.argv[1:])
 

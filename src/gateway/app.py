@@ -25,11 +25,13 @@ from gateway.serving.admission import DownloadLimiter
 from gateway.serving.details import VersionDetailsService
 from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
+from gateway.serving.version_files import VersionFiles
 from gateway.serving.worker_health import WorkerHealth
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.capacity import CurrentPoolLimits, max_workers
 from gateway.settings.worker_environment import worker_environment
 from gateway.system import descriptors
+from gateway.system.wall import wall_status
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -69,13 +71,17 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     counters.increment(INTERNAL_ERRORS, "request", times=0)  # so that the first error shows as an increase
     mlflow = MlflowClient(settings.mlflow)
     catalog = Catalog(mlflow, current, counters=counters)
-    artifacts = ArtifactCache(settings, mlflow, counters=counters)
-    pool = _create_pool(current, counters)
+    wall = wall_status(wall_policy(settings))
+    artifacts = ArtifactCache(settings, mlflow, counters=counters, workers_cannot_write=wall.complete)
+    body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
+    pool = _create_pool(current, counters, body_memory=body_memory)
+    files = VersionFiles(catalog, artifacts)
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
         catalog,
         artifacts,
+        files=files,
         pool=pool,
         single_flight=loads,
         download_limiter=download_limiter,
@@ -84,25 +90,35 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     pinned = PinnedModels(catalog, settings=current, predictions=predictions, pool=pool)
     log_throttle, event_loop_lag, request_counters = LogThrottle(), EventLoopLag(), RequestCounters()
     gauges = GaugeSources(
-        catalog, pinned, pool, in_flight=in_flight, lag=event_loop_lag, ready=lambda: components.ready
+        catalog,
+        pinned,
+        pool,
+        in_flight=in_flight,
+        lag=event_loop_lag,
+        wall=wall,
+        ready=lambda: components.ready,
     )
     components = Components(
         settings=current,
         counters=counters,
         log_throttle=log_throttle,
         in_flight=in_flight,
-        connections=_create_connection_monitor(current, in_flight, counters=counters),
-        body_memory=BodyMemoryLimit(settings.body_memory_bytes, counters=counters),
+        connections=_create_connection_monitor(
+            current, in_flight, body_memory=body_memory, counters=counters
+        ),
+        body_memory=body_memory,
         mlflow=mlflow,
         catalog=catalog,
         artifacts=artifacts,
+        files=files,
         pool=pool,
         loads=loads,
         download_limiter=download_limiter,
         predictions=predictions,
-        details=VersionDetailsService(catalog, artifacts, pool=pool),
+        details=VersionDetailsService(catalog, files, pool=pool, settings=current),
         pinned=pinned,
         worker_health=WorkerHealth(pool),
+        wall=wall,
         request_counters=request_counters,
         snapshot_slot=slot,
         event_loop_lag=event_loop_lag,
@@ -113,18 +129,24 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
     return components
 
 
-def _create_pool(current: CurrentSettings, counters: Counters) -> Pool:
+def _create_pool(current: CurrentSettings, counters: Counters, *, body_memory: BodyMemoryLimit) -> Pool:
     settings = current.value
     return Pool(
         CurrentPoolLimits(current),
         environment=worker_environment(settings),
         counters=counters,
+        answer_memory=body_memory,
         preload=settings.preload,
+        wall=wall_policy(settings),
     )
 
 
 def _create_connection_monitor(
-    current: CurrentSettings, in_flight: InFlightRequests, *, counters: Counters
+    current: CurrentSettings,
+    in_flight: InFlightRequests,
+    *,
+    body_memory: BodyMemoryLimit,
+    counters: Counters,
 ) -> ConnectionMonitor:
     settings = current.value
     return ConnectionMonitor(
@@ -133,6 +155,7 @@ def _create_connection_monitor(
         stalled_seconds=settings.idle_connection_seconds,
         max_unsent_bytes=settings.body_memory_bytes,
         counters=counters,
+        blocking=body_memory.blocking,
     )
 
 
@@ -143,6 +166,8 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()
+        stack.push_async_callback(components.files.close)
+        stack.push_async_callback(components.details.close)
         stack.push_async_callback(components.pool.close, drain_seconds=0)
         await components.pool.open()
         stack.push_async_callback(components.loads.close)

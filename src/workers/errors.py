@@ -8,8 +8,10 @@ WorkerError
 ├── ModelError                the model's own code raised                  (model)
 ├── ModelLoadError            the model cannot be loaded here              (model)
 ├── WorkerCrashed             the worker process ended during the request  (model)
+│   └── WorkerProtocolError   ended by the gateway for what it sent        (model)
 ├── PredictionTimeout         no answer before the deadline                (model)
 ├── QueueFull                 too many requests wait for this version      (load)
+├── AnswerMemoryExceeded      too many large answers are held at once      (load)
 ├── CapacityExceeded          every model slot is busy or pinned           (load)
 ├── SystemResourcesExhausted  no descriptor, process or memory is left     (operator)
 ├── ModelNotLoaded            no worker has this version loaded            (load it first)
@@ -81,6 +83,13 @@ class WorkerCrashed(WorkerError):
     """The worker process ended before it answered. The client gets this if the retry crashed as well."""
 
 
+class WorkerProtocolError(WorkerCrashed):
+    """The worker sent what no worker may send, so the gateway ended it. The client gets what that was.
+
+    The model's code is at fault, so the request does not run again.
+    """
+
+
 class PredictionTimeout(WorkerError):
     """The deadline passed before the answer came. The client gets the limit in seconds."""
 
@@ -95,6 +104,10 @@ class QueueFull(WorkerError):
     def __init__(self, message: str, *, wait_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+
+
+class AnswerMemoryExceeded(WorkerError):
+    """The memory for answers was used up when this one came. The client can try again."""
 
 
 class CapacityExceeded(WorkerError):

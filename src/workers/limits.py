@@ -20,6 +20,8 @@ class PoolLimits:
     `request_seconds`: time for one request, from the moment its model is loaded, and for one chunk of a
     stream.
     `stream_seconds`: time for a whole stream. 0: no limit.
+    `max_answer_bytes`: the answers to a batch of requests together, or one chunk of a stream. This limit
+    follows the settings at once, the others when a model is loaded.
     `load_seconds`: time for loading a model, once its files are on this machine.
     """
 
@@ -32,3 +34,4 @@ class PoolLimits:
     request_seconds: float = 60.0
     stream_seconds: float = 600.0
     load_seconds: float = 300.0
+    max_answer_bytes: int = 2**28

@@ -37,7 +37,8 @@ WORKER_STARTS: Final = CounterSpec(
 )
 WORKER_EXITS: Final = CounterSpec(
     "worker_exits",
-    "Unplanned exits of worker processes: crash, or timeout (killed because it did not reply in time).",
+    "Unplanned exits of worker processes: crash, timeout (killed because it did not reply in time), or"
+    " protocol (ended because the model's code sent the gateway what a worker may not send).",
     ("model", "version", "reason"),
 )
 PREDICTION_RETRIES: Final = CounterSpec(
@@ -50,6 +51,10 @@ PREDICTIONS_ABANDONED: Final = CounterSpec(
 )
 QUEUE_REJECTIONS: Final = CounterSpec(
     "queue_rejections", "Requests rejected because too many waited for the version.", ("model", "version")
+)
+ORPHANS_ENDED: Final = CounterSpec(
+    "worker_orphans_ended",
+    "Processes that models started and left behind, and that were killed within a second.",
 )
 MODEL_LOADS: Final = CounterSpec(
     "model_loads",
@@ -68,6 +73,7 @@ COUNTER_SPECS: Final = (
     PREDICTION_RETRIES,
     PREDICTIONS_ABANDONED,
     QUEUE_REJECTIONS,
+    ORPHANS_ENDED,
     MODEL_LOADS,
     MODEL_UNLOADS,
 )

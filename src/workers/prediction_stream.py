@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from workers.protocol.large_body import LargeBody
     from workers.protocol.messages import Chunk
 
 
@@ -32,15 +33,24 @@ class PredictionStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._exhausted:
+        if (body := await self.next_body()) is None:
             raise StopAsyncIteration
+        return body if isinstance(body, bytes) else b"".join(body)
+
+    async def next_body(self) -> bytes | LargeBody | None:
+        """Return the next chunk, a large one in pieces that are not joined; None at the end of the stream.
+
+        Raises what iterating raises.
+        """
+        if self._exhausted:
+            return None
         self._exhausted = True  # stays so if the request for the next chunk raises
         chunk = self._first or await self._request_next()
         self._first = None
         if chunk.body is None:
-            raise StopAsyncIteration
+            return None
         self._exhausted = False
-        return chunk.body
+        return chunk.body if chunk.large is None else chunk.large
 
     def close(self) -> None:
         """Release the worker, which closes the model's generator. Return at once."""

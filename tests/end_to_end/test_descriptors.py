@@ -120,7 +120,7 @@ async def test_a_worker_restart_without_descriptors(
     client: aiohttp.ClientSession, start: Start, tmp_path: Path
 ) -> None:
     """The request of a crashed worker waits, and is answered when there are descriptors again."""
-    gateway = start(preload="lean")
+    gateway = start(preload="lean", GATEWAY_WORKER_WALL="off")
     assert (await predict(client, gateway, "api-commands", do="x"))[0] == 200
     leave_descriptors(gateway, 3)
     request = asyncio.create_task(

@@ -90,7 +90,7 @@ def kill_fork_server(gateway: Process) -> None:
     """Kill the process that workers are forked from, and so all workers."""
     for pid in descendants(gateway.pid):
         line = (Path("/proc") / str(pid) / "cmdline").read_bytes()
-        if b"multiprocessing.forkserver" in line and parent(pid) == gateway.pid:
+        if b"workers/forkserver" in line and parent(pid) == gateway.pid:
             os.kill(pid, signal.SIGKILL)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.api.keys import COMPONENTS
-from tests.support.gateways import BODY, Gateway, gateway_at, invoke
+from tests.support.gateways import BODY, NO_WALL, Gateway, gateway_at, invoke
 from tests.support.http_clients import post_commands
 from tests.support.relay import relay_to
 from tests.support.waiting import until
@@ -40,7 +40,7 @@ async def test_many_first_requests(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
     """64 first requests at once cause one download of each file and one load; each gets its own result."""
-    async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path) as gateway:
+    async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path, **NO_WALL) as gateway:
         answers = await asyncio.gather(
             *(
                 invoke(gateway, "/model/api-cold-many/1/invocation", body(float(n), 0.5))

@@ -92,7 +92,8 @@ def test_what_can_change_changes(mlflow_server: MlflowServer, registered: list[s
         (record,) = command.wait_for_event("settings_reloaded")
         assert record["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_PINNED_MODELS"]
         assert "GATEWAY_PORT" in record["need_a_restart"]
-        assert record["level"] == "info"
+        assert record["level"] == "warning"
+        assert record["changes"]["GATEWAY_PINNED_MODELS"] == "api-tens/1 → api-sums/1"
         until_state(url, "api-sums/1", "warm")
         until_state(url, "api-tens/1", "cold")
         assert command.end() == 0
@@ -126,6 +127,45 @@ def test_without_a_file(mlflow_server: MlflowServer, tmp_path: Path) -> None:
         (record,) = command.wait_for_event("settings_reloaded")
         assert (record["applied"], record["need_a_restart"]) == ([], [])
         assert get(f"{url}/health/live")
+        assert command.end() == 0
+
+
+def test_a_file_that_comes_later_is_not_read(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """A model, which runs as the same user, writes `.env` and sends SIGHUP: nothing changes but the log."""
+    with served(mlflow_server, tmp_path, file=False) as command:
+        address(command)
+        model = tmp_path / ".env"
+        model.write_text("GATEWAY_LOG_LEVEL=error\nGATEWAY_MODEL_ERROR_TEXT=true\n")
+        command.process.send_signal(signal.SIGHUP)
+        (record,) = command.wait_for_event("settings_reload_failed")
+        assert ".env did not exist at the start and is not read" in record["message"]
+        model.unlink()
+        command.process.send_signal(signal.SIGHUP)
+        (record,) = command.wait_for_event("settings_reloaded")
+        assert record["applied"] == []
+        assert command.end() == 0
+
+
+def test_a_file_that_others_can_write_is_not_read(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """The checks of the start are made again. A quieter log does not hide a reload, nor does the next one."""
+    with served(mlflow_server, tmp_path) as command:
+        address(command)
+        change(tmp_path, GATEWAY_LOG_LEVEL="error")
+        (tmp_path / ".env").chmod(0o666)
+        command.process.send_signal(signal.SIGHUP)
+        (record,) = command.wait_for_event("settings_reload_failed")
+        assert ".env is not read: other users can write it" in record["message"]
+        (tmp_path / ".env").rename(tmp_path / "elsewhere")
+        command.process.send_signal(signal.SIGHUP)
+        record = command.wait_for_event("settings_reload_failed", times=2)[1]
+        assert ".env does not exist any more" in record["message"]
+        (tmp_path / "elsewhere").rename(tmp_path / ".env")
+        (tmp_path / ".env").chmod(0o600)
+        command.process.send_signal(signal.SIGHUP)
+        (record,) = command.wait_for_event("settings_reloaded")
+        assert record["changes"] == {"GATEWAY_LOG_LEVEL": "default → error"}
+        command.process.send_signal(signal.SIGHUP)
+        assert command.wait_for_event("settings_reloaded", times=2)[1]["level"] == "warning"
         assert command.end() == 0
 
 

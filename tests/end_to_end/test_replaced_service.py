@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateways import ROOT, Gateway, gateway_at, invoke
+from tests.support.gateways import NO_WALL, ROOT, Gateway, gateway_at, invoke
 from tests.support.http_clients import post_commands
 from tests.support.relay import relay_to
 from tests.support.waiting import until
@@ -49,7 +49,7 @@ async def test_files_and_model_are_fetched_and_loaded_once(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
     """It downloaded and loaded the model on every request."""
-    async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path) as gateway:
+    async with relay_to(mlflow_server.url) as relay, gateway_at(relay.url, tmp_path, **NO_WALL) as gateway:
         for _ in range(3):
             assert (await invoke(gateway, "/model/api-cold-once/latest/invocation"))[0] == 200
         files = relay.artifacts()
@@ -58,8 +58,9 @@ async def test_files_and_model_are_fetched_and_loaded_once(
 
 
 @in_session
-async def test_a_slow_model_delays_no_other_request(gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_slow_model_delays_no_other_request(gateway_without_wall: Gateway, tmp_path: Path) -> None:
     """It predicted on the event loop, and answered no other request meanwhile."""
+    gateway = gateway_without_wall
     started, release = tmp_path / "started", tmp_path / "release"
     assert (await invoke(gateway, "/model/api-sums/1/invocation"))[0] == 200
     slow = asyncio.create_task(post_commands(gateway, f"note {started}", f"wait_for {release}"))

@@ -75,7 +75,7 @@ def gateway_folders(folder: Path) -> set[Path]:
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """A folder for temporary files with a short path: a gateway creates Unix sockets below it."""
+    """A folder for temporary files."""
     with tempfile.TemporaryDirectory(prefix="test-") as folder:
         yield Path(folder)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.soak.stage import Stage
 
 _TASKS: Final = re.compile(r"^gateway_asyncio_tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
-_TEMPLATE: Final = "multiprocessing.forkserver"
+_TEMPLATE: Final = "workers/forkserver"
 _GROWTH: Final = 1.15
 _MORE_BYTES: Final = 10 * 2**20
 _SETTLE_SECONDS: Final = 60.0

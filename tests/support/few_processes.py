@@ -1,7 +1,4 @@
-"""Make forks fail while the file that NO_MORE_PROCESSES names exists.
-
-The fork server imports this module before its preload, so that the preload patches this `os.fork`.
-"""
+"""Make forks fail while the file that NO_MORE_PROCESSES names exists: a preload of the fork server."""
 
 from __future__ import annotations
 
@@ -9,6 +6,9 @@ import errno
 import os
 from pathlib import Path
 
+from workers.runtime.preload import lean
+
+failed_imports = lean.failed_imports
 _fork = os.fork
 
 

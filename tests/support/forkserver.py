@@ -1,30 +1,109 @@
-"""End the fork server of this test process, so that the next start begins another one."""
+"""Fork servers that the pools of a test process share: to start one takes two seconds of importing."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
+import sys
+import threading
 from contextlib import contextmanager
-from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
-import psutil
+import pytest
+
+from workers.pool import pool as pools
+from workers.process.forkserver import ForkServer
+from workers.process.order import PickledOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+_MAX_SERVERS = 3
+_RESULT = "result: "
+_lock = threading.Lock()
+_running: dict[object, Any] = {}
+_latest: dict[object, SharedForkServer] = {}
+
+
+class SharedForkServer(ForkServer):
+    """A handle on a server that other handles with the same options use too, and that outlives them."""
+
+    def _ensure_running(self) -> Any:
+        with _lock:
+            if self._server is None:
+                self._server = _running.get(self._key())
+            server = super()._ensure_running()
+            _running.pop(self._key(), None)
+            _running[self._key()] = server
+            _latest[self._key()] = self
+            while len(_running) > _MAX_SERVERS:
+                _running.pop(next(iter(_running))).close()
+            return server
+
+    def close(self) -> None:
+        """Leave the server to other handles."""
+        self._server = None
+
+    def _handle_event(self, message: Mapping[str, Any]) -> None:
+        """Give an event to the handle that used the server last; its first one gets them all."""
+        super(SharedForkServer, _latest[self._key()])._handle_event(message)
+
+    def _key(self) -> object:
+        environment = dict(os.environ if self._environment is None else self._environment)
+        environment.pop("PYTEST_CURRENT_TEST", None)
+        return self.entry_module, frozenset(environment.items())
+
+
+@contextmanager
+def shared_forkservers() -> Iterator[None]:
+    """Let all pools share fork servers; end them at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "ForkServer", SharedForkServer)
+        yield
+    for server in _running.values():
+        server.close()
+    _running.clear()
 
 
 @contextmanager
 def another_forkserver() -> Iterator[None]:
-    """End the fork server before and after, so that tests can start it in another way than others do."""
-    _end_forkserver()
-    yield
-    _end_forkserver()
+    """Let pools have fork servers of their own, which end with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "ForkServer", ForkServer)
+        yield
 
 
-def _end_forkserver() -> None:
-    server: Any = forkserver._forkserver
-    pid: int | None = server._forkserver_pid
-    if pid is not None and psutil.pid_exists(pid):
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # multiprocessing reaps it
+class RunningServer(ForkServer):
+    """A fork server of one test, whose processes return what they are asked for."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the JSON of what a function returns in a process that is forked for it. Blocks."""
+        return json.loads(self.output(_print_result, function, *arguments).rpartition(_RESULT)[2])
+
+    def output(self, function: Callable[..., Any], *arguments: Any) -> str:
+        """Return what a function prints in a process that is forked for it. Blocks."""
+        reader, output = os.pipe()
+        try:
+            process = self.start(PickledOrder.of(function, *arguments), output)
+        finally:
+            os.close(output)
+        with os.fdopen(reader, encoding="utf-8") as file:
+            text = file.read()
+        os.close(process.sentinel)
+        if process.pidfd is not None:
+            os.close(process.pidfd)
+        return text
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[RunningServer]:
+    """Yield a fork server of its own, with these options; end it at the end."""
+    server = RunningServer(**options)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _print_result(function: Callable[..., Any], *arguments: Any) -> None:
+    sys.stdout.write(_RESULT + json.dumps(function(*arguments)))

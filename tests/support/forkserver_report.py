@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+from typing import Any
 
 
-def report(connection: Connection) -> None:
-    """Send what a worker inherits from the fork server, before it imports anything of its own."""
-    setup: Any = sys.modules.get("workers.runtime.preload.forkserver_setup")
-    state = {
+def report() -> dict[str, Any]:
+    """Return what a worker inherits from the fork server, before it imports anything of its own."""
+    setup: Any = sys.modules.get("workers.runtime.preload.setup")
+    return {
         "modules": sorted({name.partition(".")[0] for name in sys.modules}),
         "complete": bool(setup and setup.PreloadState.complete),
-        "patched": os.fork.__module__,
         "group": os.getpgid(os.getppid()) == os.getppid(),
         "environment": dict(os.environ),
     }
-    connection.send(state)

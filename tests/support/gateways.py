@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.support.mlflow_server import MlflowServer
 
+NO_WALL = {"GATEWAY_WORKER_WALL": "off"}
+
 Gateway = TestClient[web.Request, web.Application]
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,16 @@ async def gateway(
     """Run one application for the whole session. Its tests must run in the session's event loop."""
     cache = tmp_path_factory.mktemp("cache")
     async with gateway_at(mlflow_server.url, cache, GATEWAY_MAX_BODY_BYTES="1000000") as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gateway_without_wall(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gateway]:
+    """Run one more application, for models that tell the test something by a file outside of their folder."""
+    cache = tmp_path_factory.mktemp("cache")
+    async with gateway_at(mlflow_server.url, cache, **NO_WALL) as client:
         yield client
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from workers.runtime.preload.forkserver_setup import CODEC_MODULES, set_up
+from workers.runtime.preload.setup import CODEC_MODULES, set_up
 
-set_up(("a_missing_package", *CODEC_MODULES))
+failed_imports = set_up(("a_missing_package", *CODEC_MODULES))

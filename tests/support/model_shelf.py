@@ -40,12 +40,17 @@ def put(server: MlflowServer, name: str, *, size: int = 0) -> Path:
 
 async def put_in_s3(server: MlflowServer, store: S3Server, name: str) -> None:
     """Register a model `name` whose files are in a folder of that name in the S3 store."""
+    await upload(server, store, name)
+    _register(server, name, f"s3://{store.bucket}/{name}")
+
+
+async def upload(server: MlflowServer, store: S3Server, folder: str) -> None:
+    """Put the files of `api-tens` into a folder of the S3 store."""
     top = original(server)
     async with store.client() as client:
         for path in [path for path in top.rglob("*") if path.is_file()]:
-            key = f"{name}/{path.relative_to(top).as_posix()}"
+            key = f"{folder}/{path.relative_to(top).as_posix()}"
             await client.put_object(Bucket=store.bucket, Key=key, Body=path.read_bytes())
-    _register(server, name, f"s3://{store.bucket}/{name}")
 
 
 def path_of(name: str) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime  # noqa: TC003 - MLflow reads the type hints of models
 import importlib
+import io
 import itertools
 import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -144,16 +148,6 @@ class Days(PythonModel):
         return [value.day for value in model_input]
 
 
-class _Touches:
-    """An object that creates a file in the process that unpickles it."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.file, "w")
-
-
 class Reads(PythonModel):
     """A model that reads another model and a prompt from the MLflow server, and reports what it may do."""
 
@@ -175,6 +169,19 @@ class Reads(PythonModel):
             "refusal": refusal,
             "environment": dict(os.environ),
         }
+
+
+def _send_to_gateway(start: bytes, repeated: bytes = b"", times: int = 0) -> None:
+    """Write bytes to each Unix socket of this process."""
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
+        try:
+            sock = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            continue
+        if sock.family == socket.AF_UNIX:
+            sock.sendall(start)
+            for _ in range(times):
+                sock.sendall(repeated)
 
 
 class Commands(PythonModel):
@@ -218,6 +225,22 @@ class Commands(PythonModel):
     def do_say(self, rest: str) -> list[str]:
         return [rest]
 
+    def do_fill(self, rest: str) -> list[str]:
+        """Return a text of N bytes that repeats the digits of its own positions."""
+        return ["".join(f"{position:09} " for position in range(0, int(rest), 10))]
+
+    def do_send(self, rest: str) -> None:
+        """Send `HEX` to the gateway, then N times `HEX`, and wait."""
+        start, times, repeated = rest.split()
+        _send_to_gateway(bytes.fromhex(start), bytes.fromhex(repeated), int(times))
+        time.sleep(300)
+
+    def do_later(self, rest: str) -> list[str]:
+        """Run a command SECONDS later, in a thread, and return at once."""
+        seconds, verb, arguments = rest.split(" ", 2)
+        threading.Timer(float(seconds), getattr(self, f"do_{verb}"), [arguments]).start()
+        return ["started"]
+
     def do_endless(self, rest: str) -> Iterator[Any]:
         """Return an iterator without end."""
         return itertools.repeat(0)
@@ -254,21 +277,15 @@ class Commands(PythonModel):
             os._exit(0)
         return [child]
 
-    def do_lifeline(self, rest: str) -> list[str]:
-        """Write a pickle to the pipe by which the gateway watches the process."""
-        frame: Any = sys._getframe()
-        while "_WorkerState" not in frame.f_globals:
-            frame = frame.f_back
-        frame.f_globals["_WorkerState"].watcher_pipe.send(_Touches(rest))
-        return ["sent"]
-
-    def do_results(self, rest: str) -> list[str]:
-        """Write a pickle to the executor's queue of results."""
-        frame: Any = sys._getframe()
-        while "result_queue" not in frame.f_locals:
-            frame = frame.f_back
-        frame.f_locals["result_queue"].put(_Touches(rest))
-        return ["sent"]
+    def do_run(self, rest: str) -> list[str]:
+        """Run a program, as a hostile model would, and return what it prints."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            try:
+                exec(rest, {})  # noqa: S102 - the tests send it
+            except BaseException:  # noqa: BLE001 - the test shows it
+                traceback.print_exc(file=output)
+        return [output.getvalue()]
 
     def do_draw(self, rest: str) -> list[float]:
         return [random.random()]  # noqa: S311 - no secret is made of it
@@ -317,6 +334,9 @@ class Streams(Commands):
             with pathlib.Path(rest).open("ab") as file:
                 file.write(b".")
             yield "x" * 100_000
+
+    def stream_fill_once(self, rest: str) -> Iterator[Any]:
+        yield self.do_fill(rest)
 
     def stream_say(self, rest: str) -> Iterator[Any]:
         yield from rest.split()
@@ -399,6 +419,20 @@ class Broken(PythonModel):
             except FileExistsError:
                 return
             raise RuntimeError("the first load fails")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return [1.0]
+
+
+class SendsAtLoad(PythonModel):
+    """A model that sends bytes to the gateway while it loads, and never finishes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def load_context(self, context: Any) -> None:
+        _send_to_gateway(self.data)
+        time.sleep(300)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         return [1.0]

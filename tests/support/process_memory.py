@@ -10,13 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 
-def taken(pid: int | None = None, *, without: AbstractSet[psutil.Process] = frozenset()) -> int:
+def taken(
+    pid: int | None = None,
+    *,
+    fork_server: int | None = None,
+    without: AbstractSet[psutil.Process] = frozenset(),
+) -> int:
     """Return the bytes of PSS of a gateway's process (None: this one), its fork server and its workers.
 
-    One process may have several gateways that share a fork server: `without` are workers of the others.
+    The process of the tests may have several fork servers, and several gateways that share one: `fork_server`
+    is the one that counts, `without` are workers of other gateways.
     """
     me = psutil.Process(pid)
-    return sum(_pss(process) for process in {me, *_fork_servers(me), *workers(pid)} - without)
+    servers = _fork_servers(me) if fork_server is None else [psutil.Process(fork_server)]
+    counted = {me, *servers, *(each for server in servers for each in _below(server))}
+    return sum(_pss(process) for process in counted - without)
 
 
 def workers(pid: int | None = None) -> set[psutil.Process]:

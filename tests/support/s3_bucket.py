@@ -28,11 +28,13 @@ class Bucket:
     silent: bool = False
     errors: list[tuple[int, str]] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
     downloads: int = 0
     url: str = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.owners.append(request.headers.get("x-amz-expected-bucket-owner", ""))
+        self.authorizations.append(request.headers.get("Authorization", ""))
         if self.errors:
             status, code = self.errors.pop(0)
             return web.Response(status=status, text=f"<Error><Code>{code}</Code></Error>")

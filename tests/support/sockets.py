@@ -77,6 +77,16 @@ class ChannelPair:
         run = WorkerConnection(self.worker_socket).run
         return asyncio.get_running_loop().run_in_executor(None, run, handler)
 
+    def feed(self, data: bytes) -> None:
+        """Give the channel bytes as its loop would, at once."""
+        rest = memoryview(data)
+        while rest:
+            space = self.channel.get_buffer(-1)
+            size = min(len(space), len(rest))
+            space[:size] = rest[:size]
+            self.channel.buffer_updated(size)
+            rest = rest[size:]
+
     def on_lost(self) -> None:
         """Count a call of the channel's `on_lost`."""
         self.lost_count += 1
@@ -117,6 +127,6 @@ def echo(requests: tuple[WorkerRequest, ...]) -> tuple[tuple[WorkerReply, ...], 
 
 
 def bodies_of(outcome: BatchOutcome) -> list[bytes]:
-    """Return the bodies of the replies."""
+    """Return the bodies of the replies; large ones are read."""
     assert not isinstance(outcome, WorkerCrashed)
-    return [reply.body for reply in outcome[0] if isinstance(reply, Reply)]
+    return [b"".join(reply.large or [reply.body]) for reply in outcome[0] if isinstance(reply, Reply)]

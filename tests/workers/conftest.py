@@ -11,6 +11,7 @@ from tests.support import models
 from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Batching, ModelKey, ModelSource
+from workers.wall.policy import WallPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -57,6 +58,10 @@ async def load(pool: Pool, files: Files) -> None:
         return
     async with AsyncExitStack() as stack, pool.reserve(files.key) as reservation:
         await reservation.load(await stack.enter_async_context(files()), stack)
+
+
+NO_WALL = WallPolicy("off")
+"""For models that tell the test something by a file outside of their own folder."""
 
 
 def key(name: str, fingerprint: str = "f") -> ModelKey:

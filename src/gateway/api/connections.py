@@ -18,7 +18,7 @@ from gateway.system import descriptors
 from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from aiohttp import web
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 1.0
 _CHECKS_PER_YIELD: Final = 250  # connections checked before the event loop gets its turn
+_ANSWER_STALLED_SECONDS: Final = 5.0  # for a client to make progress while another's answer waits for memory
 _MIN_PROGRESS_BYTES: Final = 64 * 1024  # that a client must read within `stalled_seconds`
 _CLOSE_BATCH_SIZE: Final = 64  # idle connections closed in one sweep if descriptors are used up
 
@@ -66,6 +67,7 @@ class ConnectionMonitor:
         stalled_seconds: float,
         max_unsent_bytes: int,
         counters: Counters,
+        blocking: Callable[[], Collection[web.RequestHandler]] = tuple,
         sweep_seconds: float = _SWEEP_SECONDS,
         checks_per_yield: int = _CHECKS_PER_YIELD,
         clock: Callable[[], float] = monotonic,
@@ -73,12 +75,14 @@ class ConnectionMonitor:
         """At most `max_connections()` stay open; all unsent responses together hold `max_unsent_bytes`.
 
         A client has `stalled_seconds` to read some of its response. `in_flight` knows the busy connections.
+        `blocking` returns those whose large answers take the memory that another answer waits for.
         """
         self._in_flight = in_flight
         self.max_connections = max_connections
         self._stalled_seconds = stalled_seconds
         self._max_unsent_bytes = max_unsent_bytes
         self._counters = counters
+        self._blocking = blocking
         self._sweep_seconds = sweep_seconds
         self._checks_per_yield = checks_per_yield
         self._clock = clock
@@ -108,6 +112,7 @@ class ConnectionMonitor:
         """Check every connection once, and close those that are stalled or too many."""
         await self._check_all(server)
         self._shed_slow_clients()
+        self._shed_blocking_clients()
         self._close_idle_excess(len(self._states))
 
     async def _check_all(self, server: web.Server) -> None:
@@ -172,6 +177,26 @@ class ConnectionMonitor:
                 closed,
                 sum(sizes),
                 extra={"event": "connections_closed", "reason": "send_buffer", "connections": closed},
+            )
+
+    def _shed_blocking_clients(self) -> None:
+        """Abort the connections whose clients hardly read large answers while others wait for memory."""
+        now = self._clock()
+        stalled = [
+            state
+            for connection in self._blocking()
+            if (state := self._states.get(connection)) is not None
+            and not state.transport.is_closing()
+            and now - state.last_progress >= _ANSWER_STALLED_SECONDS
+        ]
+        for state in stalled:
+            state.transport.abort()
+            self._counters.increment(CONNECTIONS_CLOSED, "send_buffer")
+        if stalled:
+            logger.warning(
+                "Closed %d slow connections: their answers take the memory that others wait for",
+                len(stalled),
+                extra={"event": "connections_closed", "reason": "send_buffer", "connections": len(stalled)},
             )
 
     def _close_idle_excess(self, count: int) -> None:

@@ -43,6 +43,7 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.WorkerCrashed: (500, "MODEL_ERROR"),
     workers.PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.AnswerMemoryExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.SystemResourcesExhausted: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.CapacityExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelNotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),

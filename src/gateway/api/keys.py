@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from gateway.serving.details import VersionDetailsService
     from gateway.serving.pinned import PinnedModels
     from gateway.serving.service import PredictionService
+    from gateway.serving.version_files import VersionFiles
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
+    from gateway.system.wall import WallStatus
     from gateway.telemetry.log_throttle import LogThrottle
     from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -44,6 +46,7 @@ class Components:
     mlflow: MlflowClient
     catalog: Catalog
     artifacts: ArtifactCache
+    files: VersionFiles
     pool: Pool
     loads: SingleFlight[ModelKey]
     download_limiter: DownloadLimiter
@@ -51,6 +54,7 @@ class Components:
     details: VersionDetailsService
     pinned: PinnedModels
     worker_health: WorkerHealth
+    wall: WallStatus
     request_counters: RequestCounters
     snapshot_slot: SnapshotSlot
     event_loop_lag: EventLoopLag

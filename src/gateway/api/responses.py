@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.api.large_answers import Content, large_response
 from workers.protocol.messages import CONTENT_TYPES, JSON
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.serving.service import Prediction, Timing
     from workers.protocol.messages import ModelKey
 
+_START = b'{"predictions":'
 _ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -26,7 +28,7 @@ def json_response(value: object, *, status: int = 200) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value, option=_ORJSON_OPTIONS), headers=headers)
 
 
-def prediction_response(prediction: Prediction) -> web.Response:
+def prediction_response(prediction: Prediction) -> web.StreamResponse:
     """Return the worker's reply, with the model version added to the body if the reply is to be wrapped."""
     resolution, reply = prediction.resolution, prediction.reply
     version = resolution.version
@@ -35,7 +37,10 @@ def prediction_response(prediction: Prediction) -> web.Response:
     headers["Server-Timing"] = server_timing(prediction.timing)
     if reply.content_type != JSON:
         headers["Content-Type"] = CONTENT_TYPES.get(reply.content_type, reply.content_type)
-    body = b"".join((b'{"predictions":', reply.body, tail)) if reply.wrapped else reply.body
+    if reply.large is not None:
+        start, end = (_START, tail) if reply.wrapped else (b"", b"")
+        return large_response(Content(start, reply.large, end), headers)
+    body = b"".join((_START, reply.body, tail)) if reply.wrapped else reply.body
     return web.Response(body=body, headers=headers)
 
 

@@ -40,7 +40,10 @@ def model_json(model: Model) -> JsonObject:
 def model_details_json(details: ModelDetails) -> JsonObject:
     """Return a model with its versions, newest first."""
     versions = [version_json(version) for version in details.versions]
-    document = {**model_json(details.model), "best": _best_json(details.best), "versions": versions}
+    document = {**model_json(details.model), "best": _best_json(details.best)}
+    if details.model.source == "registry":
+        document["hides_experiment"] = details.hides_experiment
+    document["versions"] = versions
     if details.model.source == "experiment":
         document["models_without_run"] = [
             {**version_json(version), "logged_name": version.logged_name} for version in details.without_run
@@ -66,21 +69,24 @@ def version_json(version: ModelVersion) -> JsonObject:
     }
 
 
-def version_details_json(details: VersionDetails) -> JsonObject:
+def version_details_json(details: VersionDetails, status: ModelStatus) -> JsonObject:
     """Return a version with the data from its run and its files; null for what could not be read."""
-    mlmodel, example = details.mlmodel, details.input_example
-    return {
+    mlmodel, example, required = details.mlmodel, details.input_example, details.requirements
+    document: JsonObject = {
         **version_json(details.version),
         "run": _run_json(details.run),
         "signature": _signature_json(mlmodel.signature) if mlmodel else None,
         "flavors": list(mlmodel.flavors) if mlmodel else None,
         "mlflow_version": mlmodel.mlflow_version if mlmodel else None,
-        "requirements": _to_list(details.requirements),
+        "requirements": _to_list(required.lines if required else None),
         "requirements_missing": _to_list(details.requirements_missing),
         "input_example": orjson.Fragment(example) if example is not None else None,
         "artifact_uri": details.artifact_uri,
-        "serving": _serving_json(details.serving),
+        "serving": _serving_json(status),
     }
+    if required is not None and required.truncated:
+        document["requirements_truncated"] = True
+    return document
 
 
 def _best_json(choice: BestChoice | None) -> JsonObject | None:

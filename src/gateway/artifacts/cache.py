@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk_errors, manifest
 from gateway.artifacts.fetch_backoff import FetchBackoff
-from gateway.artifacts.integrity import VerifiedFiles, stat_fingerprint
-from gateway.artifacts.locks import hold_lock
+from gateway.artifacts.integrity import VerifiedFiles
+from gateway.artifacts.locks import LOCK_SECONDS, hold_lock, signs_of_life
 from gateway.artifacts.progress import DownloadProgress
 from gateway.artifacts.storage import CacheDirectory
 from gateway.artifacts.stores.base import (
@@ -68,16 +68,29 @@ class ArtifactCache:
         client: MlflowClient,
         *,
         backoff: float = _BACKOFF_SECONDS,
+        workers_cannot_write: bool = False,
+        lock_seconds: float = LOCK_SECONDS,
         counters: Counters | None = None,
     ) -> None:
-        """For `backoff` seconds after a failed download, raise the same error without another attempt."""
+        """For `backoff` seconds after a failed download, raise the same error without another attempt.
+
+        If `workers_cannot_write` in the cache's folder, each model's files are verified once, not again at
+        each lease, and files from a time when workers could write there are not used. Wait at most
+        `lock_seconds` for another process that holds a lock and does nothing.
+        """
         self._counters = counters or Counters()
+        self._key = settings.cache_key.get_secret_value()
+        self._lock_seconds = lock_seconds
         self._directory = CacheDirectory(
-            settings.cache_dir, max_bytes=settings.cache_max_bytes, counters=self._counters
+            settings.cache_dir,
+            max_bytes=settings.cache_max_bytes,
+            counters=self._counters,
+            marks=_marks(settings, workers_cannot_write=workers_cannot_write),
+            lock_seconds=lock_seconds,
         )
         self._stores = StoreFactory(settings, client)
         self._single_flight: SingleFlight[ModelKey] = SingleFlight()
-        self._verified_files = VerifiedFiles()
+        self._verified_files = VerifiedFiles(only_folders=workers_cannot_write)
         self._download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
         self._fetch_backoff = FetchBackoff(backoff)
 
@@ -103,7 +116,8 @@ class ArtifactCache:
         async with AsyncExitStack() as stack:
             with disk_errors.translate_os_errors():
                 await self._directory.ensure_exists()
-                await stack.enter_async_context(hold_lock(paths.lease_lock, shared=True))
+                lock = hold_lock(paths.lease_lock, shared=True, limit=self._lock_seconds)
+                await stack.enter_async_context(lock)
                 if not await in_thread(self._verified_files.is_unchanged, key, paths.folder):
                     await self._single_flight.do(key, lambda: self._ensure_present(key, paths, locate=locate))
                 await in_thread(os.utime, paths.lease_lock)
@@ -131,7 +145,7 @@ class ArtifactCache:
         paths = self._directory.paths(key)
         with disk_errors.translate_os_errors():
             stored = await in_thread(manifest.load_manifest, paths.manifest)
-            if stored is not None:
+            if stored is not None and await in_thread(self._distrust, key, paths, stored) is None:
                 file = stored.find_file(safe_path(path))
                 if file is None:
                     return None
@@ -160,7 +174,15 @@ class ArtifactCache:
     ) -> None:
         # One process downloads; the others wait for this lock and then find the files. The lease lock
         # cannot serve for this, because every process holds it for as long as it serves the model.
-        async with hold_lock(paths.download_lock, remove=True):
+        async with (
+            hold_lock(
+                paths.download_lock,
+                remove=True,
+                limit=self._lock_seconds,
+                longest=2 * _DOWNLOAD_TIMEOUT_SECONDS,  # it may itself have waited for its turn
+            ),
+            signs_of_life(paths.download_lock),
+        ):
             problem = await self._verify(key, paths)
             if problem is None:
                 return
@@ -175,7 +197,7 @@ class ArtifactCache:
                 await self._directory.discard(paths)
             async with self._download_slots:
                 await self._download_counted(key, paths, locate=locate)
-            self._verified_files.record(key, await in_thread(stat_fingerprint, paths.folder))
+            self._verified_files.record(key, await in_thread(self._verified_files.fingerprint, paths.folder))
 
     async def _verify(self, key: ModelKey, paths: ModelPaths) -> str | None:
         """Return what is wrong with the files, empty if there are none, or None if they are intact."""
@@ -186,12 +208,21 @@ class ArtifactCache:
             return "no readable manifest" if await in_thread(os.path.lexists, paths.folder) else ""
         return await in_digest_thread(self._verify_digests, key, paths, stored=stored)
 
+    def _distrust(self, key: ModelKey, paths: ModelPaths, stored: manifest.Manifest) -> str | None:
+        """Return why the manifest may not be this gateway's, or None."""
+        if self._key and not stored.is_signed(self._key, paths.folder.name):
+            return "the list of files is not signed with GATEWAY_CACHE_KEY"
+        if self._verified_files.is_other_manifest(key, stored.digest):
+            return "the list of files is another than before"
+        return None
+
     def _verify_digests(self, key: ModelKey, paths: ModelPaths, *, stored: manifest.Manifest) -> str | None:
-        before = stat_fingerprint(paths.folder)
-        problem = stored.verify(paths.files)
+        before = self._verified_files.fingerprint(paths.folder)
+        problem = self._distrust(key, paths, stored) or stored.verify(paths.files)
         if problem is None:
             removed = _remove_unexpected(key, stored.unexpected_files(paths.files))
             self._verified_files.record(key, frozenset(entry for entry in before if entry[0] not in removed))
+            self._verified_files.record_manifest(key, stored.digest)
         return problem
 
     async def _download_counted(
@@ -224,12 +255,16 @@ class ArtifactCache:
         self, key: ModelKey, paths: ModelPaths, *, model: RemoteModel, scheme: str
     ) -> None:
         async with self._directory.begin_download(model.size or 0) as partial:
-            size = await self._download_files(key, partial, model=model, scheme=scheme)
-            await self._directory.publish(partial, paths, size=size)
+            content = await self._download_files(key, partial, model=model, scheme=scheme)
+            if self._key:
+                content = content.signed(self._key, paths.folder.name)
+            await in_thread(content.write, partial.manifest)
+            await self._directory.publish(partial, paths, size=content.size)
+        self._verified_files.record_manifest(key, content.digest)
 
     async def _download_files(
         self, key: ModelKey, partial: PartialDownload, *, model: RemoteModel, scheme: str
-    ) -> int:
+    ) -> manifest.Manifest:
         progress = DownloadProgress(str(key), total=model.size, limit=self._directory.max_bytes)
         progress.start(scheme)
         try:
@@ -237,10 +272,18 @@ class ArtifactCache:
         finally:
             self._counters.increment(DOWNLOADED_BYTES, times=progress.done_bytes)
         require_model(file.path for file in files)
-        content = manifest.Manifest(str(key), files)
-        await in_thread(content.write, partial.manifest)
         progress.finish()
-        return content.size
+        return manifest.Manifest(str(key), files)
+
+
+def _marks(settings: Settings, *, workers_cannot_write: bool) -> list[str]:
+    """Return what sets this gateway's cached models apart from those of others with the same folder."""
+    key = settings.cache_key.get_secret_value()
+    return [
+        *(["own"] if settings.source_check == "own" else []),  # others may hold files that this one refuses
+        *(["walled"] if workers_cannot_write else []),
+        *([f"signed {manifest.key_id(key)}"] if key else []),
+    ]
 
 
 def _remove_unexpected(key: ModelKey, unexpected: list[Path]) -> set[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import hmac
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.artifacts.stores.base import MODEL_FILE, StoredFile, digest_file, safe_join
@@ -20,10 +22,14 @@ _RESOURCE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A list of all files of one cached model; `model` is for operators who look into the cache."""
+    """A list of all files of one cached model; `model` is for operators who look into the cache.
+
+    `signature` is empty if the gateway that made it has no key.
+    """
 
     model: str
     files: tuple[StoredFile, ...]
+    signature: str = ""
 
     @property
     def size(self) -> int:
@@ -34,9 +40,32 @@ class Manifest:
         """Return the file at `path`, or None."""
         return next((file for file in self.files if file.path == path), None)
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of everything but the signature."""
+        return hashlib.sha256(self._content("")).hexdigest()
+
+    def signed(self, key: str, folder: str) -> Manifest:
+        """Return the manifest with its signature for the model's folder of this name."""
+        return replace(self, signature=self._sign(key, folder))
+
+    def is_signed(self, key: str, folder: str) -> bool:
+        """Return whether a holder of `key` has made it, for the model's folder of this name and no other."""
+        return hmac.compare_digest(self.signature.encode(), self._sign(key, folder).encode())
+
+    def _sign(self, key: str, folder: str) -> str:
+        return hmac.new(key.encode(), self._content(folder), "sha256").hexdigest()
+
+    def _content(self, folder: str) -> bytes:
+        files = [[file.path, file.size, file.sha256] for file in self.files]
+        return json.dumps([folder, self.model, files]).encode()
+
     def write(self, path: Path) -> None:
         """Write the manifest to a new file at `path` and fsync it."""
-        text = json.dumps({"model": self.model, "files": [asdict(file) for file in self.files]}, indent=1)
+        document = {"model": self.model, "files": [asdict(file) for file in self.files]}
+        if self.signature:
+            document["signature"] = self.signature
+        text = json.dumps(document, indent=1)
         with os.fdopen(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
         ) as file:
@@ -55,6 +84,11 @@ class Manifest:
         """Return the files and links in `folder` that are not in the manifest."""
         own = {safe_join(folder, file.path) for file in self.files}
         return [path for path in folder.rglob("*") if path not in own and not _is_folder(path)]
+
+
+def key_id(key: str) -> str:
+    """Return a name for a key, which tells nothing of it."""
+    return hmac.new(key.encode(), b"the name of this key", "sha256").hexdigest()[:16]
 
 
 def _verify_file(folder: Path, file: StoredFile) -> str | None:
@@ -88,7 +122,7 @@ def load_manifest(path: Path) -> Manifest | None:
         files = tuple(
             StoredFile(str(file["path"]), int(file["size"]), str(file["sha256"])) for file in content["files"]
         )
-        return Manifest(str(content["model"]), files)
+        return Manifest(str(content["model"]), files, str(content.get("signature", "")))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     except OSError as error:

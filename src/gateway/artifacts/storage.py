@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk_errors, manifest
 from gateway.artifacts.layout import ModelPaths, PartialDownload, remove_tree
-from gateway.artifacts.locks import FileLock, hold_lock
+from gateway.artifacts.locks import LOCK_SECONDS, FileLock, hold_lock
 from gateway.concurrency.threads import in_thread
-from gateway.errors import CacheFull
+from gateway.errors import CacheFull, CacheUnusable
 from workers.metrics import CounterSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from workers.metrics import Counters
@@ -31,30 +32,50 @@ EVICTIONS: Final = CounterSpec(
 
 logger = logging.getLogger(__name__)
 _LAYOUT_VERSION = "v1"
+_START_LOCK_SECONDS: Final = 10.0
 
 
 class CacheDirectory:
     """A folder of cached models, which several processes may share.
 
     Models and downloads together take at most `max_bytes` bytes. A leased model is never evicted; of the
-    others the least recently used is evicted first.
+    others the least recently used is evicted first. Gateways with the same `marks` share the same models.
     """
 
-    def __init__(self, top: Path, *, max_bytes: int, counters: Counters) -> None:
+    def __init__(
+        self,
+        top: Path,
+        *,
+        max_bytes: int,
+        counters: Counters,
+        marks: Sequence[str] = (),
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
         self._root = top / _LAYOUT_VERSION
         self._models = self._root / "models"
         self._downloads = self._root / "partial"
         self._locks = self._root / "locks"
         self._lock_path = self._root / "cache.lock"
+        self._marks = tuple(marks)
+        self._lock_seconds = lock_seconds
         self._counters = counters
         self._evicted_count = 0
         self.max_bytes = max_bytes
 
     async def open(self) -> None:
-        """Create the folder and remove the partial downloads of ended processes."""
+        """Create the folder and remove the partial downloads of ended processes.
+
+        If another process holds the folder's lock, leave that to the next download.
+        """
         await self.ensure_exists()
-        async with hold_lock(self._lock_path):
-            await in_thread(self._remove_abandoned)
+        try:
+            async with hold_lock(self._lock_path, limit=min(_START_LOCK_SECONDS, self._lock_seconds)):
+                await in_thread(self._remove_abandoned)
+        except CacheUnusable:
+            logger.warning(
+                "The artifact cache is locked: no model can be downloaded until the lock is released",
+                extra={"event": "cache_locked_at_start"},
+            )
 
     async def ensure_exists(self) -> None:
         """Create the folders that do not exist: the system may have cleaned up old files."""
@@ -62,8 +83,8 @@ class CacheDirectory:
 
     def paths(self, key: ModelKey) -> ModelPaths:
         """Return the paths of the model `key`; its name is never part of them."""
-        name = hashlib.sha256(json.dumps([key.name, key.version, key.fingerprint]).encode()).hexdigest()[:40]
-        return self._paths(name)
+        parts = [key.name, key.version, key.fingerprint, *self._marks]
+        return self._paths(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40])
 
     @asynccontextmanager
     async def begin_download(self, size: int) -> AsyncIterator[PartialDownload]:
@@ -95,13 +116,16 @@ class CacheDirectory:
 
     async def discard(self, paths: ModelPaths) -> None:
         """Remove a damaged model, leased or not."""
-        async with hold_lock(self._lock_path):
+        async with self._hold_lock():
             await in_thread(self._remove_model, paths.folder)
+
+    def _hold_lock(self) -> AbstractAsyncContextManager[None]:
+        return hold_lock(self._lock_path, limit=self._lock_seconds)
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Hold the folder's lock; count the block's evictions afterwards, in the event loop."""
-        async with hold_lock(self._lock_path):
+        async with self._hold_lock():
             try:
                 yield
             finally:

@@ -34,6 +34,7 @@ class _Entry(Generic[V]):
     value: V
     requested_at: float
     lookup_seconds: float
+    size: int
     retry_at: float = 0.0
 
     def lifetime(self, ttl: float) -> float:
@@ -56,6 +57,8 @@ class CachedValue(Generic[V]):
 class StaleWhileRevalidateCache(Generic[K, V]):
     """A least-recently-used cache of what `lookup` returned, fresh for `ttl()` seconds.
 
+    It holds at most `max_entries` values, of at most `max_bytes` together by `size`.
+
     A value whose lookup took more than half of that stays fresh for twice the lookup's time. A value past
     its lifetime is returned, as stale, only if its new lookup fails upstream or has not ended
     `refresh_timeout` seconds after its start. A caller that comes later than that does not wait. Any other
@@ -63,7 +66,8 @@ class StaleWhileRevalidateCache(Generic[K, V]):
     `retry_delay` seconds.
 
     Without an entry, a caller waits for at most `lookup_timeout` seconds, and at most `max_lookups`
-    lookups run at once. Beyond either limit `get` raises UpstreamUnavailable; the lookup goes on.
+    lookups run at once. Beyond either limit `get` raises UpstreamUnavailable, of the first with
+    the text `pending`; the lookup goes on.
     """
 
     def __init__(
@@ -72,19 +76,26 @@ class StaleWhileRevalidateCache(Generic[K, V]):
         *,
         ttl: Callable[[], float],
         max_entries: int = 10_000,
+        max_bytes: int = 2**62,
+        size: Callable[[V], int] = lambda _: 0,
         refresh_timeout: float = 1.0,
         retry_delay: float = 1.0,
         lookup_timeout: float = 10.0,
         max_lookups: int = 1000,
+        pending: str = "MLflow has not yet answered which version this is; the lookup continues.",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._lookup = lookup
         self._ttl = ttl
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._size = size
+        self._total_bytes = 0
         self._refresh_timeout = refresh_timeout
         self._retry_delay = retry_delay
         self._lookup_timeout = lookup_timeout
         self._max_lookups = max_lookups
+        self._pending = pending
         self._clock = clock
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._single_flight: SingleFlight[K] = SingleFlight()
@@ -146,9 +157,7 @@ class StaleWhileRevalidateCache(Generic[K, V]):
             async with asyncio.timeout(self._lookup_timeout):
                 return await self._look_up_once(key)
         except TimeoutError as error:
-            raise UpstreamUnavailable(
-                "MLflow has not yet answered which version this is; the lookup continues."
-            ) from error
+            raise UpstreamUnavailable(self._pending) from error
 
     async def _look_up_once(self, key: K) -> V:
         return await self._single_flight.do(key, lambda: self._look_up(key))
@@ -162,15 +171,23 @@ class StaleWhileRevalidateCache(Generic[K, V]):
                 self._entries[key].retry_at = self._clock() + self._retry_delay
             raise
         except GatewayError:
-            self._entries.pop(key, None)
+            self._remove(key)
             raise
         finally:
             del self._lookup_started[key]
-        self._entries[key] = _Entry(value, started, self._clock() - started)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+        self._store(key, _Entry(value, started, self._clock() - started, self._size(value)))
         return value
+
+    def _store(self, key: K, entry: _Entry[V]) -> None:
+        self._remove(key)
+        self._entries[key] = entry
+        self._total_bytes += entry.size
+        while len(self._entries) > self._max_entries or self._total_bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+
+    def _remove(self, key: K) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._total_bytes -= entry.size
 
     def _start_refresh(self, key: K) -> None:
         if key not in self._refreshing:

@@ -6,14 +6,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.catalog import best, listing, locations
+from gateway.catalog import best, listing
 from gateway.catalog.availability import UpstreamAvailability
 from gateway.catalog.cache import StaleLog, StaleWhileRevalidateCache
+from gateway.catalog.hidden import HiddenExperiments
 from gateway.catalog.metrics import MetricReader
 from gateway.catalog.readers import Readers
+from gateway.catalog.registered_models import RegisteredModelSource
 from gateway.catalog.run_folders import RunFolders
 from gateway.catalog.run_reader import RunReader
-from gateway.catalog.sources import VersionSource, find_source
+from gateway.catalog.source_check import CheckedLocator
+from gateway.catalog.sources import VersionSource, find_experiment, find_registered_model, find_source
 from gateway.catalog.versions import require_artifacts, require_ready
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.domain.models import BestChoice, ModelDetails, Resolution, RunDetails
@@ -55,6 +58,9 @@ class Catalog:
         self._listing_readers = replace(self._readers, runs=RunReader(client))
         self._model_flight: SingleFlight[str] = SingleFlight()
         self._counters = counters or Counters()
+        self._kinds = settings.value.sources
+        self._locator = CheckedLocator(client, settings.value.source_check)
+        self._hidden = HiddenExperiments(client, self._counters)
         self._stale_log = StaleLog()
         self._availability = UpstreamAvailability(self._counters)
         self._cache: StaleWhileRevalidateCache[ModelRef, Resolution] = StaleWhileRevalidateCache(
@@ -93,9 +99,13 @@ class Catalog:
         cached = await self._cache.get(ref)
         if not cached.stale:
             return cached.value
-        self._counters.increment(STALE_HITS)
-        self._stale_log.record_stale(ref, cached.age)
+        self.record_stale(ref, cached.age)
         return replace(cached.value, stale=True)
+
+    def record_stale(self, ref: ModelRef, age: float) -> None:
+        """Count and log that a request got an answer of MLflow that is out of date, `age` seconds old."""
+        self._counters.increment(STALE_HITS)
+        self._stale_log.record_stale(ref, age)
 
     async def list_models(self, *, max_results: int, page_token: str | None, name_contains: str) -> ModelPage:
         """Return a page of models whose name contains `name_contains`; raise BadRequest for a wrong token."""
@@ -103,6 +113,7 @@ class Catalog:
             return await listing.list_models(
                 self._client,
                 readers=self._listing_readers,
+                options=listing.ListingOptions(self._kinds, on_hidden=self._hidden.tell),
                 max_results=max_results,
                 page_token=page_token,
                 name_contains=name_contains,
@@ -117,13 +128,17 @@ class Catalog:
 
     async def _get_model(self, name: str) -> ModelDetails:
         with self._mlflow_call():
-            source = await find_source(self._client, name, readers=self._listing_readers)
-            return await source.describe(self._preferences(source))
+            source = await self._find_source(name, self._listing_readers)
+            details = await source.describe(self._preferences(source))
+            if not self._may_hide(source):
+                return details
+            hidden = await self._hidden.find(name)
+            return replace(details, hides_experiment=hidden.experiment_id if hidden else None)
 
     async def get_version(self, ref: ModelRef) -> ModelVersion:
         """Return the version that `ref` resolves to, whatever its status, with aliases and metrics."""
         with self._mlflow_call():
-            source = await find_source(self._client, ref.name, readers=self._listing_readers)
+            source = await self._find_source(ref.name, self._listing_readers)
             if isinstance(ref.selector, ModelId | RunId):
                 return await source.get_by_id(ref.selector, metrics=True)
             number = await self._resolve_number(source, ref)
@@ -149,9 +164,22 @@ class Catalog:
         )
 
     async def resolve_uri(self, version: ModelVersion) -> str:
-        """Return the artifact store's URI of the version's files; raise VersionNotServable if it has none."""
+        """Return the artifact store's URI of the version's files.
+
+        Raise VersionNotServable if it has none, and ArtifactLocationForbidden if they are another's and the
+        settings do not allow that.
+        """
         with self._mlflow_call():
-            return await locations.resolve_uri(self._client, require_artifacts(version).uri)
+            return await self._locator.locate(require_artifacts(version))
+
+    async def explain_not_served(self, name: str) -> str:
+        """Return a sentence for the operator if the settings leave out what has this name, else nothing."""
+        with self._mlflow_call():
+            if "registry" not in self._kinds and await find_registered_model(self._client, name):
+                return " It is a registered model, which GATEWAY_SOURCES leaves out."
+            if "experiments" not in self._kinds and await find_experiment(self._client, name):
+                return " It is an experiment, which GATEWAY_SOURCES leaves out."
+        return ""
 
     async def probe(self) -> None:
         """Call MLflow once; raise BadUpstreamResponse, UpstreamUnavailable or UpstreamTimeout on failure."""
@@ -162,6 +190,8 @@ class Catalog:
         """Cancel the running lookups; leave the MLflow client open."""
         await self._cache.close()
         await self._model_flight.close()
+        await self._hidden.close()
+        await self._locator.close()
         await self._readers.folders.close()
         for readers in (self._readers, self._listing_readers):
             await readers.runs.close()
@@ -184,7 +214,7 @@ class Catalog:
 
     async def _resolve_upstream(self, ref: ModelRef) -> Resolution:
         with self._mlflow_call():
-            source = await find_source(self._client, ref.name, readers=self._readers)
+            source = await self._find_source(ref.name, self._readers)
             if isinstance(ref.selector, Best):
                 choice, version = await self._resolve_best(source, ref.selector)
                 return Resolution(require_ready(version), choice)
@@ -195,6 +225,15 @@ class Catalog:
             return Resolution(
                 require_ready(await source.get_version(await self._resolve_number(source, ref)))
             )
+
+    async def _find_source(self, name: str, readers: Readers) -> VersionSource:
+        source = await find_source(self._client, name, readers=readers, kinds=self._kinds)
+        if self._may_hide(source):
+            self._hidden.look_up_soon(name)
+        return source
+
+    def _may_hide(self, source: VersionSource) -> bool:
+        return isinstance(source, RegisteredModelSource) and "experiments" in self._kinds
 
     async def _resolve_number(self, source: VersionSource, ref: ModelRef) -> str:
         if isinstance(ref.selector, Number):

@@ -18,16 +18,18 @@ from gateway.errors import BadRequest
 from gateway.mlflow_client import RequestRejected, all_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.catalog.readers import Readers
     from gateway.catalog.run_index import RunIndex
     from gateway.catalog.run_reader import RunReader
     from gateway.domain.models import Model
     from gateway.mlflow_client import Experiment, MlflowClient, Page, RegisteredModel
+    from gateway.settings.types import NameSource
 
 Stage = Literal["registry", "experiment"]
 _STAGES: dict[str, Stage] = {"registry": "registry", "experiment": "experiment"}
+_KINDS: dict[Stage, NameSource] = {"registry": "registry", "experiment": "experiments"}
 
 _MAX_PAGES = 10
 _PAGE_SIZE = 1000
@@ -60,14 +62,41 @@ class PageToken:
         return cls(_STAGES[stage], token)
 
 
+@dataclass(frozen=True, slots=True)
+class ListingOptions:
+    """The kinds of models to list, and what to call with the names of experiments that are hidden."""
+
+    kinds: Collection[NameSource]
+    on_hidden: Callable[[str], None]
+
+    def first_position(self, page_token: str | None) -> PageToken:
+        """Return where the list starts; raise BadRequest for a token of another list."""
+        if not page_token:
+            return PageToken("registry" if "registry" in self.kinds else "experiment")
+        position = PageToken.decode(page_token)
+        if not self.has(position.stage):
+            raise BadRequest(_WRONG_PAGE)
+        return position
+
+    def has(self, stage: Stage) -> bool:
+        """Return whether models of this stage are listed."""
+        return _KINDS[stage] in self.kinds
+
+
 async def list_models(
-    client: MlflowClient, *, readers: Readers, max_results: int, page_token: str | None, name_contains: str
+    client: MlflowClient,
+    *,
+    readers: Readers,
+    options: ListingOptions,
+    max_results: int,
+    page_token: str | None,
+    name_contains: str,
 ) -> ModelPage:
     """Return at most `max_results` models whose name contains `name_contains`, starting at `page_token`.
 
     `latest` of an experiment with too many runs is None.
     """
-    position: PageToken | None = PageToken.decode(page_token)
+    position: PageToken | None = options.first_position(page_token)
     if not is_storable(name_contains):
         return ModelPage(())
     models: list[Model] = []
@@ -83,6 +112,7 @@ async def list_models(
                 limit=max_results - len(models),
                 contains=name_contains,
                 readers=readers,
+                options=options,
             )
         except RequestRejected as error:
             await _blame_client(client, error, page_token=page_token, name_contains=name_contains)
@@ -104,7 +134,7 @@ async def _blame_client(
 
 
 async def _list_registered(
-    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers
+    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers, options: ListingOptions
 ) -> tuple[list[Model], PageToken | None]:
     found = await client.search_registered_models(
         filters.name_contains(contains), max_results=limit, token=token
@@ -113,17 +143,21 @@ async def _list_registered(
     models = await bulk.gather_bounded(
         lambda record: RegisteredModelSource(client, record, readers=readers).to_model_with_latest(), records
     )
-    next_position = PageToken("registry", found.token) if found.token else PageToken("experiment")
+    last = PageToken("experiment") if options.has("experiment") else None
+    next_position = PageToken("registry", found.token) if found.token else last
     return [model for model in models if model is not None], next_position
 
 
 async def _list_experiments(
-    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers
+    client: MlflowClient, token: str, *, limit: int, contains: str, readers: Readers, options: ListingOptions
 ) -> tuple[list[Model], PageToken | None]:
     found = await client.search_experiments(filters.name_contains(contains), max_results=limit, token=token)
     records = [record for record in found.items if contains in record.name]
-    registered = await _registered_names(client, contains) if records else frozenset()
+    can_be_hidden = bool(records) and options.has("registry")
+    registered = await _registered_names(client, contains) if can_be_hidden else frozenset()
     experiments = [record for record in records if record.name not in registered]
+    for hidden in {record.name for record in records} & registered:
+        options.on_hidden(hidden)
     models = await _experiments_with_models(client, experiments, readers.runs)
     return models, PageToken("experiment", found.token) if found.token else None
 

@@ -8,18 +8,19 @@ from gateway.catalog import client_words
 from gateway.catalog.experiments import ExperimentSource
 from gateway.catalog.registered_models import RegisteredModelSource
 from gateway.catalog.versions import is_prompt
-from gateway.domain.refs import quote_name
+from gateway.domain.refs import is_possible_registered_name, quote_name
 from gateway.errors import NotFound, VersionNotServable
 from gateway.mlflow_client import RequestRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from gateway.catalog.best import Preference
     from gateway.catalog.readers import Readers
     from gateway.domain.models import BestChoice, ModelDetails, ModelVersion
     from gateway.domain.refs import Best, ModelId, RunId
-    from gateway.mlflow_client import MlflowClient, RegisteredModel
+    from gateway.mlflow_client import Experiment, MlflowClient, RegisteredModel
+    from gateway.settings.types import NameSource
 
 
 class VersionSource(Protocol):
@@ -48,28 +49,30 @@ class VersionSource(Protocol):
         """Return why neither `latest` nor `best` exists, if there are versions; else raise NotFound."""
 
 
-async def find_source(client: MlflowClient, name: str, *, readers: Readers) -> VersionSource:
-    """Return the source for `name`.
+async def find_source(
+    client: MlflowClient, name: str, *, readers: Readers, kinds: Collection[NameSource]
+) -> VersionSource:
+    """Return the source for `name`, of one of these kinds.
 
-    Raise NotFound if `name` is neither a registered model nor an experiment, and VersionNotServable if it
-    is a prompt.
+    Raise NotFound if `name` is neither a registered model nor an experiment, or of a kind that is not in
+    `kinds`, and VersionNotServable if it is a prompt.
     """
     if not client_words.is_storable(name):
         raise NotFound("There is no such model: its name is not valid text.")
-    record = await _find_registered_model(client, name)
+    record = await find_registered_model(client, name) if "registry" in kinds else None
     if record is not None and not is_prompt(record.tags):
         return RegisteredModelSource(client, record, readers=readers)
-    experiment = await _find_experiment(client, name, readers)
+    experiment = await find_experiment(client, name) if "experiments" in kinds else None
     if experiment is not None:
-        return experiment
+        return ExperimentSource(client, experiment, readers=readers)
     if record is not None:
         raise VersionNotServable(f"{quote_name(name)} is a prompt, not a model: it cannot predict.")
     raise NotFound(f"There is no model {quote_name(name)}.")
 
 
-async def _find_registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
-    # MLflow rejects these characters in model names, some of its stores with a server error.
-    if "/" in name or ":" in name:
+async def find_registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """Return the registered model or prompt with this name, or None."""
+    if not is_possible_registered_name(name):
         return None
     try:
         return await client.get_registered_model(name)
@@ -81,7 +84,8 @@ async def _find_registered_model(client: MlflowClient, name: str) -> RegisteredM
         raise
 
 
-async def _find_experiment(client: MlflowClient, name: str, readers: Readers) -> ExperimentSource | None:
+async def find_experiment(client: MlflowClient, name: str) -> Experiment | None:
+    """Return the experiment with this name unless it is deleted, or None."""
     try:
         experiment = await client.get_experiment_by_name(name)
     except NotFound:
@@ -90,4 +94,4 @@ async def _find_experiment(client: MlflowClient, name: str, readers: Readers) ->
         if await client_words.are_at_fault(error, lambda: client.search_experiments(max_results=1)):
             return None
         raise
-    return ExperimentSource(client, experiment, readers=readers) if experiment.active else None
+    return experiment if experiment.active else None

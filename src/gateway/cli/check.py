@@ -24,7 +24,9 @@ from gateway.errors import (
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
 from gateway.server.addresses import ListenError
 from gateway.server.listeners import open_listeners
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
+from gateway.system import privileges
+from gateway.system.wall import WallStatus, wall_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 MODELS_TO_TRY = 20
 _FIXES: dict[type[GatewayError], str] = {
-    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS",
+    ArtifactLocationForbidden: "allow its location: GATEWAY_ARTIFACT_SCHEMES; file: GATEWAY_ARTIFACT_ROOTS; "
+    "files of another run or model: GATEWAY_SOURCE_CHECK",
     UpstreamUnavailable: "check that it runs, and its address: {address}",
     BadUpstreamResponse: "check the server's address and its credentials: {address}",
 }
+_WALL_FIX = "run on Linux 6.12 or later; docs/operations.md, The wall around models, has the table"
 _MLFLOW_SETTINGS = "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ settings"
 _STORE_SETTINGS = (
     "MLFLOW_S3_ENDPOINT_URL and AWS_ settings for s3, else the MLflow server's own artifact store"
@@ -65,8 +69,10 @@ def run_checks(settings: Settings) -> int:
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the results say it all
     results = [
         *_check_service_links(settings.service_links),
+        *_check_user(settings.client_files.ignored),
         _check_addresses(settings.hosts),
         _check_cache_folder(settings.cache_dir),
+        _check_wall(wall_status(wall_policy(settings))),
         *asyncio.run(_check_upstreams(settings)),
     ]
     sys.stdout.write("".join(f"{result}\n" for result in results))
@@ -79,6 +85,14 @@ def _check_service_links(names: Sequence[str]) -> Iterator[CheckResult]:
         text = f"ignored {len(names)} variables that Kubernetes set for Services: {', '.join(names)}"
         fix = "set enableServiceLinks: false in the pod's spec"
         yield CheckResult("settings", ok=True, text=text, fix=fix)
+
+
+def _check_user(ignored_files: Sequence[str]) -> Iterator[CheckResult]:
+    """Yield a result if models can read secrets, and for each file that others may have written."""
+    if exposure := privileges.exposure():
+        yield CheckResult("user", ok=True, text=exposure, fix=privileges.ADVICE)
+    for text in ignored_files:
+        yield CheckResult("credentials", ok=True, text=text)
 
 
 def _check_addresses(hosts: Sequence[str]) -> CheckResult:
@@ -104,6 +118,12 @@ def _check_cache_folder(folder: Path) -> CheckResult:
         fix = "make the folder writable for this user, or set GATEWAY_CACHE_DIR to another"
         return CheckResult("cache folder", ok=False, text=f"{folder}: {error.strerror}", fix=fix)
     return CheckResult("cache folder", ok=True, text=f"{folder} is writable")
+
+
+def _check_wall(wall: WallStatus) -> CheckResult:
+    """Check that workers can be confined; what is missing fails only if the settings require it."""
+    fix = "" if wall.complete else _WALL_FIX
+    return CheckResult("wall", ok=not wall.insufficient, text=wall.text, fix=fix)
 
 
 async def _check_upstreams(settings: Settings) -> list[CheckResult]:

@@ -55,7 +55,10 @@ def main(arguments: list[str]) -> int:
 
 def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal to stop."""
-    return supervisor.run(_load_settings(environ), read_settings=lambda: _load_settings(environ))
+    had_file = ENV_FILE.exists()
+    return supervisor.run(
+        _load_settings(environ), read_settings=lambda: _reload_settings(environ, had_file=had_file)
+    )
 
 
 def check(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -73,6 +76,17 @@ def demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _load_settings(environ: Mapping[str, str]) -> Settings:
     return settings.load(environ, env_file=ENV_FILE, extra_checks=_check_server_urls)
+
+
+def _reload_settings(environ: Mapping[str, str], *, had_file: bool) -> Settings:
+    """Read the settings of a running gateway again; raise SettingsError if `.env` has come or gone.
+
+    A model may have created it.
+    """
+    if ENV_FILE.exists() != had_file:
+        what = "does not exist any more" if had_file else "did not exist at the start and is not read"
+        raise settings.SettingsError([f"{ENV_FILE} {what}: restart the gateway if that is intended"])
+    return _load_settings(environ)
 
 
 def _check_server_urls(values: Mapping[str, str]) -> Iterator[str]:

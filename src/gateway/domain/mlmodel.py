@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -12,24 +13,33 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 1 << 20  # a signature of 14,000 columns; its size costs little, unlike its structure
+_MAX_EVENTS: Final = 20_000  # of the YAML parser: 0.2 s; MLflow's own files have a few hundred
 _MAX_DEPTH: Final = 32
+_MAX_TAG_DIRECTIVES: Final = 100  # libyaml compares each with all others, in one call that holds the GIL
+_BYTES_PER_JSON_BYTE: Final = 24  # that a signature of empty lists takes as Python objects
+_BYTES_PER_NAME: Final = 64
 _MAX_INTEGER: Final = 2.0**63
 _START_EVENTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+_UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _END_EVENTS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
 class InvalidMlmodel(ValueError):
-    """The content is not an MLmodel file, or is too large or too deeply nested."""
+    """The content is not an MLmodel file, or has too many bytes, parts or levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A model's signature, as parsed from MLflow's JSON; a part that is not declared is None."""
+    """A model's signature, as parsed from MLflow's JSON; a part that is not declared is None.
+
+    `json_bytes` is the length of that JSON.
+    """
 
     inputs: object = None
     outputs: object = None
     params: object = None
+    json_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +50,28 @@ class Mlmodel:
     mlflow_version: str | None = None
     signature: Signature | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """The approximate bytes of memory that it takes."""
+        signature_bytes = self.signature.json_bytes if self.signature else 0
+        names_bytes = sum(_BYTES_PER_NAME + len(name) for name in self.flavors)
+        return signature_bytes * _BYTES_PER_JSON_BYTE + names_bytes + _BYTES_PER_NAME
+
 
 def parse_mlmodel(data: bytes) -> Mlmodel:
     """Parse the content of an MLmodel file; raise InvalidMlmodel.
 
-    The nesting depth is checked first, because libyaml's recursion on a hostile file crashes the process.
+    The structure is checked first, because libyaml's recursion on a hostile file crashes the process.
     All scalars are read as text, so that YAML tags and merges have no effect.
     """
     if len(data) > MAX_BYTES:
         raise InvalidMlmodel(f"MLmodel is larger than {MAX_BYTES} bytes")
+    if data.startswith(_UTF16_MARKS):
+        raise InvalidMlmodel("MLmodel is not UTF-8")
+    if data.count(b"%TAG") > _MAX_TAG_DIRECTIVES:
+        raise InvalidMlmodel(f"MLmodel has more than {_MAX_TAG_DIRECTIVES} tag directives")
     try:
-        _check_depth(data)
+        _check_structure(data)
         document = yaml.load(data, yaml.CBaseLoader)  # noqa: S506 - creates only text, lists and dicts
     except (yaml.YAMLError, UnicodeError) as error:
         raise InvalidMlmodel("MLmodel is not YAML") from error
@@ -65,9 +86,11 @@ def parse_mlmodel(data: bytes) -> Mlmodel:
     )
 
 
-def _check_depth(data: bytes) -> None:
+def _check_structure(data: bytes) -> None:
     depth = 0
-    for event in yaml.parse(data, yaml.CBaseLoader):
+    for number, event in enumerate(yaml.parse(data, yaml.CBaseLoader)):
+        if number > _MAX_EVENTS:
+            raise InvalidMlmodel(f"MLmodel has more than {_MAX_EVENTS} parts")
         if isinstance(event, _START_EVENTS):
             depth += 1
         elif isinstance(event, _END_EVENTS):
@@ -79,11 +102,9 @@ def _check_depth(data: bytes) -> None:
 def _parse_signature(value: object) -> Signature | None:
     if not isinstance(value, dict):
         return None
-    return Signature(
-        inputs=_parse_signature_part(value, "inputs"),
-        outputs=_parse_signature_part(value, "outputs"),
-        params=_parse_signature_part(value, "params"),
-    )
+    parts = {part: _parse_signature_part(value, part) for part in ("inputs", "outputs", "params")}
+    texts = (value.get(part) for part in parts)
+    return Signature(**parts, json_bytes=sum(len(text) for text in texts if isinstance(text, str)))
 
 
 def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:

@@ -96,13 +96,15 @@ class ModelPage:
 class ModelDetails:
     """A model with all its versions, newest first, and its best version.
 
-    `without_run` has the newest logged models of an experiment that no run produced.
+    `without_run` has the newest logged models of an experiment that no run produced. `hides_experiment` is
+    the id of an experiment with the name of this registered model, which is served in its place.
     """
 
     model: Model
     versions: tuple[ModelVersion, ...]
     best: BestChoice | None = None
     without_run: tuple[ModelVersion, ...] = ()
+    hides_experiment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,11 @@ def parse_pinned(text: str) -> ModelRef:
     return ModelRef(match["name"], parse_selector(match["version"] or match["alias"]))
 
 
+def is_possible_registered_name(name: str) -> bool:
+    """Return whether MLflow accepts `name` for a registered model; some of its stores fail on others."""
+    return "/" not in name and ":" not in name
+
+
 def quote_name(name: str) -> str:
     """Return `name` in quotes for a message, shortened if it is longer than any name in MLflow."""
     return repr(name if len(name) <= MAX_QUOTED_LENGTH else f"{name[:MAX_QUOTED_LENGTH]}…")

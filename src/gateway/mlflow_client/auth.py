@@ -32,13 +32,12 @@ class Credentials:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def load_credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -> Credentials:
-    """Return the credentials from the settings, else from `file`, else from the URL itself.
+def load_credentials(settings: MlflowSettings, *, url: URL) -> Credentials:
+    """Return the credentials from the settings, else from MLflow's credentials file, else from the URL.
 
-    `file` is an INI file with a section `[mlflow]`, as MLflow's client reads it. Raise ValueError if it
-    cannot be parsed.
+    Raise ValueError if the file cannot be parsed.
     """
-    stored = _read_credentials_file(file) if file is not None else {}
+    stored = _parse_credentials_file(settings.stored_credentials.get_secret_value())
     return Credentials(
         username=settings.username or stored.get("mlflow_tracking_username", "") or url.user or "",
         password=settings.password.get_secret_value()
@@ -49,14 +48,15 @@ def load_credentials(settings: MlflowSettings, *, url: URL, file: Path | None) -
     )
 
 
-def _read_credentials_file(file: Path) -> dict[str, str]:
+def _parse_credentials_file(text: str) -> dict[str, str]:
+    """Return the section `[mlflow]` of an INI file."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(file, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError, OSError) as error:
+        parser.read_string(text)
+    except configparser.Error as error:
         # The parser's own message contains lines of the file, perhaps with secrets.
         raise ValueError(
-            f"{file.name} cannot be read: it must be an INI file with a section [mlflow]."
+            "~/.mlflow/credentials cannot be read: it must be an INI file with a section [mlflow]."
         ) from error
     return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from gateway.errors import NotFound
@@ -19,7 +18,7 @@ from gateway.mlflow_client.artifacts import (
 )
 from gateway.mlflow_client.auth import create_ssl_context, load_credentials, parse_tracking_url
 from gateway.mlflow_client.proxy import choose_proxy
-from gateway.mlflow_client.transport import Json, Transport
+from gateway.mlflow_client.transport import MAX_RECORD_BYTES, Json, Transport
 
 if TYPE_CHECKING:
     import ssl
@@ -36,7 +35,6 @@ RunView = Literal["ACTIVE_ONLY", "ALL"]
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
-_CREDENTIALS_FILE = Path(".mlflow") / "credentials"
 _API_CONNECTIONS = 32
 _DOWNLOAD_CONNECTIONS = 32
 _MAX_HISTORY = 25_000
@@ -50,10 +48,9 @@ class MlflowClient:
     Artifacts have connections of their own, so that no download delays a lookup.
     """
 
-    def __init__(self, settings: MlflowSettings, *, credentials_file: Path | None = None) -> None:
+    def __init__(self, settings: MlflowSettings) -> None:
         """Open no connection yet; raise ValueError with the name of a wrong setting."""
         self._settings = settings
-        self._credentials_file = credentials_file or Path.home() / _CREDENTIALS_FILE
         self._tracking_url = parse_tracking_url(settings.tracking_uri)
         registry = settings.registry_uri
         self._registry_url = (
@@ -72,7 +69,7 @@ class MlflowClient:
         self._transports = tuple(dict.fromkeys((self._tracking, self._registry, self._artifacts)))
 
     def _create_transport(self, url: URL, context: ssl.SSLContext, *, connections: int) -> Transport:
-        headers = load_credentials(self._settings, url=url, file=self._credentials_file).headers()
+        headers = load_credentials(self._settings, url=url).headers()
         if self._settings.workspace:
             headers["X-MLFLOW-WORKSPACE"] = self._settings.workspace
         return Transport(
@@ -117,6 +114,7 @@ class MlflowClient:
             parse=lambda response: records.parse_object(
                 response, "registered_model", records.parse_registered_model
             ),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_registered_models(
@@ -139,6 +137,7 @@ class MlflowClient:
             f"{_API}/model-versions/get",
             params,
             parse=lambda response: records.parse_object(response, "model_version", records.parse_version),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_model_versions(
@@ -165,6 +164,7 @@ class MlflowClient:
             f"{_API}/experiments/get-by-name",
             {"experiment_name": name},
             parse=lambda response: records.parse_object(response, "experiment", records.parse_experiment),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_experiments(
@@ -185,6 +185,7 @@ class MlflowClient:
             f"{_API}/runs/get",
             {"run_id": run_id},
             parse=lambda response: records.parse_object(response, "run", records.parse_run),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_runs(
@@ -226,6 +227,7 @@ class MlflowClient:
         return await self._tracking.get(
             f"{_API}/logged-models/{model_id}",
             parse=lambda response: records.parse_object(response, "model", records.parse_logged_model),
+            max_bytes=MAX_RECORD_BYTES,
         )
 
     async def search_logged_models(

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 _HISTORY_TAG = "mlflow.log-model.history"
+_VERSIONS_TAG = "mlflow.modelVersions"
 _EXTERNAL_TAG = "mlflow.model.isExternal"
 
 
@@ -130,6 +131,18 @@ class LoggedModel:
     def ready(self) -> bool:
         """Whether all files are uploaded."""
         return self.status == "READY"
+
+    @property
+    def registered_as(self) -> frozenset[tuple[str, str]]:
+        """The names and numbers of the registered versions that MLflow made of this model."""
+        try:
+            entries = orjson.loads(self.tags.get(_VERSIONS_TAG, "[]"))
+        except orjson.JSONDecodeError:
+            return frozenset()
+        objects = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return frozenset(
+            (json_fields.get_text(entry, "name"), str(entry.get("version", ""))) for entry in objects
+        )
 
 
 def parse_version(item: Json) -> Version:

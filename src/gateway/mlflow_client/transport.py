@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS = (0.1, 0.3)
 MAX_RESPONSE_BYTES = 64 * 2**20
+MAX_RECORD_BYTES = 16 * 2**20  # of one run, version or model; parsing it holds the GIL
 _PARSE_IN_THREAD_BYTES = 256 * 2**10
 _MAX_ERROR_BYTES = 64 * 2**10
 _DNS_TTL_SECONDS = 60
@@ -73,10 +74,16 @@ class Transport:
             self._session = None
 
     async def get(
-        self, path: str, params: Mapping[str, str] | None = None, *, parse: Callable[[Json], T]
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        parse: Callable[[Json], T],
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> T:
         """GET `path` and return the JSON object parsed with `parse`, in a thread if it is large."""
-        return await _parse_response(*await self._read("GET", path, params=params), parse=parse)
+        response = await self._read("GET", path, params=params, max_bytes=max_bytes)
+        return await _parse_response(*response, parse=parse)
 
     async def post(self, path: str, body: Json, *, parse: Callable[[Json], T]) -> T:
         """POST a search to `path` and return the JSON object parsed with `parse`."""
@@ -112,24 +119,32 @@ class Transport:
         raise AssertionError  # the last attempt returns or raises
 
     async def _read(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Json | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> tuple[str, bytes]:
         try:
             # One time limit for all attempts together.
             with self._circuit_breaker.call() as seconds:
                 async with asyncio.timeout(seconds):
-                    return await self._read_with_retries(method, path, params=params, body=body)
+                    return await self._read_with_retries(
+                        method, path, params=params, body=body, max_bytes=max_bytes
+                    )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise translate_error(error) from error
 
     async def _read_with_retries(
-        self, method: str, path: str, *, params: Mapping[str, str] | None, body: Json | None
+        self, method: str, path: str, *, params: Mapping[str, str] | None, body: Json | None, max_bytes: int
     ) -> tuple[str, bytes]:
         for delay in (*RETRY_DELAYS, None):
             try:
                 async with await self._send(method, path, params=params, body=body) as response:
                     if response.status < 300:
-                        return response.content_type, await _read_body(response)
+                        return response.content_type, await _read_body(response, max_bytes)
                     if delay is None or response.status not in RETRYABLE_STATUSES:
                         raise await _response_error(response)
             except aiohttp.ClientError as error:
@@ -177,13 +192,13 @@ async def _sleep_before_retry(delay: float | None) -> None:
         await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
-        if size > MAX_RESPONSE_BYTES:
-            raise BadUpstreamResponse(f"MLflow's response is larger than {MAX_RESPONSE_BYTES >> 20} MiB.")
+        if size > max_bytes:
+            raise BadUpstreamResponse(f"MLflow's response is larger than {max_bytes >> 20} MiB.")
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -21,7 +21,7 @@ from gateway.api.malformed import GatewayRunner
 from gateway.api.server_options import server_options
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
-from gateway.server import listeners
+from gateway.server import confinement, listeners
 from gateway.server.heartbeat import Heartbeat
 from gateway.server.shutdown import GracefulShutdown
 from gateway.server.signals import SignalEvents
@@ -165,6 +165,8 @@ class Server:
         """Accept connections, and announce the address."""
         for listener in self._context.listeners:
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
+        if self._context.number in {None, 1}:  # one process speaks for all
+            confinement.report(self._components.wall)
         urls = listeners.urls(self._context.listeners)
         extra = {"event": "listening", "address": urls[0], "addresses": urls}
         logger.info("Listening on %s", ", ".join(urls), extra=extra)

@@ -11,15 +11,16 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
-from gateway.server import listeners, server
+from gateway.server import confinement, listeners, server
 from gateway.server.addresses import ListenError
 from gateway.server.process import GatewayProcess
 from gateway.server.process_slot import ProcessSlot
 from gateway.server.server import ProcessContext
 from gateway.server.signals import HANDLED_SIGNALS, STOP_SIGNALS, signal_pipe
-from gateway.settings import CurrentSettings
+from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.reload import SettingsReloader
-from gateway.system import environment
+from gateway.system import environment, privileges
+from gateway.system.wall import wall_status
 from gateway.telemetry import logs
 from gateway.telemetry.metrics.shared import SharedSnapshots
 
@@ -58,6 +59,9 @@ def run(
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
     _log_service_links(settings)
+    _log_exposure(settings)
+    if not confinement.is_sufficient(wall_status(wall_policy(settings))):
+        return _EXIT_MISCONFIGURED
     try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
     except ListenError as error:
@@ -89,6 +93,14 @@ def _log_service_links(settings: Settings) -> None:
             ", ".join(names),
             extra={"event": "service_links_ignored", "names": names},
         )
+
+
+def _log_exposure(settings: Settings) -> None:
+    """Warn of secrets that models can read, and of files that others may have written and are not used."""
+    if exposure := privileges.exposure():
+        logger.warning("%s: %s", exposure, privileges.ADVICE, extra={"event": "privileged_user"})
+    for text in settings.client_files.ignored:
+        logger.warning("%s", text, extra={"event": "client_file_ignored"})
 
 
 def _supervise(

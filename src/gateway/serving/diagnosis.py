@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +9,11 @@ from cachetools import LRUCache
 
 from gateway.domain import requirements
 from gateway.errors import GatewayError
+from gateway.serving.version_files import REQUIREMENTS
 
 if TYPE_CHECKING:
-    from gateway.artifacts.cache import ArtifactCache
-    from gateway.catalog import Catalog
     from gateway.domain.models import ModelVersion
+    from gateway.serving.version_files import VersionFiles
     from workers.protocol.messages import ModelKey
 
 logger = logging.getLogger(__name__)
@@ -25,9 +24,8 @@ _MAX_ENTRIES: Final = 1000
 class LoadDiagnosis:
     """A lookup of a version's missing requirements that keeps the last result per version."""
 
-    def __init__(self, catalog: Catalog, artifacts: ArtifactCache) -> None:
-        self._catalog = catalog
-        self._artifacts = artifacts
+    def __init__(self, files: VersionFiles) -> None:
+        self._files = files
         self._hints: LRUCache[ModelKey, str] = LRUCache(_MAX_ENTRIES)
 
     def cached(self, key: ModelKey) -> str:
@@ -54,8 +52,8 @@ class LoadDiagnosis:
         return hint
 
     async def _missing_requirements_hint(self, version: ModelVersion) -> str:
-        content = await self._artifacts.read_file(
-            version.key, lambda: self._catalog.resolve_uri(version), "requirements.txt"
-        )
-        lines = requirements.parse_requirements(content or b"")
-        return requirements.install_hint(await asyncio.to_thread(requirements.find_missing, lines))
+        required = await self._files.read(version, REQUIREMENTS)
+        if required is None:
+            return ""
+        missing = await self._files.find_missing(version, required)
+        return requirements.install_hint(missing, truncated=required.truncated)

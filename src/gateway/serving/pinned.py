@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.domain.refs import format_ref
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NotFound
 from workers.backoff import Backoff
 from workers.errors import CapacityExceeded, WorkerError
 
@@ -92,7 +92,7 @@ class PinnedModels:
             try:
                 await self._refresh(ref)
             except Exception as error:  # noqa: BLE001 - the failure of one ref must not end the tasks of the others
-                self._record_failure(ref, error)
+                self._record_failure(ref, error, hint=await self._explain(ref, error))
                 if isinstance(error, CapacityExceeded):
                     self._release(ref)  # its old version occupies the slot that its new version needs
                 await asyncio.sleep(backoff.next_delay())
@@ -101,13 +101,23 @@ class PinnedModels:
                 backoff.reset()
                 await asyncio.sleep(max(_MIN_REFRESH_SECONDS, self._settings.value.catalog_ttl_seconds))
 
-    def _record_failure(self, ref: ModelRef, error: Exception) -> None:
+    async def _explain(self, ref: ModelRef, error: Exception) -> str:
+        """Return why a model that exists is not found; empty if it does not, or MLflow does not answer."""
+        if not isinstance(error, NotFound):
+            return ""
+        try:
+            return await self._catalog.explain_not_served(ref.name)
+        except GatewayError:
+            return ""
+
+    def _record_failure(self, ref: ModelRef, error: Exception, *, hint: str) -> None:
         known = isinstance(error, GatewayError | WorkerError)
-        self.failures[format_ref(ref)] = str(error) if known else "An unexpected error; see the log."
+        self.failures[format_ref(ref)] = f"{error}{hint}" if known else "An unexpected error; see the log."
         logger.error(
-            "Pinned model %s is not loaded: %s",
+            "Pinned model %s is not loaded: %s%s",
             format_ref(ref),
             error,
+            hint,
             exc_info=None if known else error,
             extra={"event": "pinned_model_failed", "model": format_ref(ref)},
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.domain.models import ModelVersion, Resolution
     from gateway.domain.refs import ModelRef
     from gateway.serving.admission import DownloadLimiter
+    from gateway.serving.version_files import VersionFiles
     from gateway.settings import CurrentSettings
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
@@ -82,6 +83,7 @@ class PredictionService:
         catalog: Catalog,
         artifacts: ArtifactCache,
         *,
+        files: VersionFiles,
         pool: Pool,
         single_flight: SingleFlight[ModelKey],
         download_limiter: DownloadLimiter,
@@ -94,7 +96,7 @@ class PredictionService:
         self._download_limiter = download_limiter
         self._settings = settings
         self._load_wait_limit = LoadWaitLimit(settings, counters=pool.counters)
-        self._diagnosis = LoadDiagnosis(catalog, artifacts)
+        self._diagnosis = LoadDiagnosis(files)
         self._rollover = VersionRollover(catalog, pool=pool, ensure_loaded=self.ensure_loaded)
 
     async def close(self) -> None:

@@ -34,8 +34,13 @@ class WorkerHealth:
 
     @property
     def healthy(self) -> bool:
-        """Whether workers can be started as far as known, or a model is loaded already."""
-        return self._pool.spawn_health.failures < _FAILURE_THRESHOLD or self._pool.has_warm_models
+        """Whether workers can be started, or a model is loaded already."""
+        return self.can_start or self._pool.has_warm_models
+
+    @property
+    def can_start(self) -> bool:
+        """Whether workers can be started as far as known, and so further models loaded."""
+        return self._pool.spawn_health.failures < _FAILURE_THRESHOLD
 
     async def run(self) -> None:
         """Watch worker starts until cancelled, or until the failure is fatal."""

@@ -17,6 +17,7 @@ from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
 from gateway.settings.upstream import MlflowSettings, S3Settings
+from gateway.settings.wall import wall_policy
 
 __all__ = [
     "GROUPS",
@@ -32,4 +33,5 @@ __all__ = [
     "load",
     "read_environment",
     "validate_settings",
+    "wall_policy",
 ]

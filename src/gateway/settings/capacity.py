@@ -45,6 +45,7 @@ def pool_limits(settings: Settings) -> PoolLimits:
         request_seconds=settings.request_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
         load_seconds=settings.load_timeout_seconds,
+        max_answer_bytes=settings.max_answer_bytes,
     )
 
 

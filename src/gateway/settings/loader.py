@@ -11,10 +11,12 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, BaseModel, ValidationError
 
+from gateway.settings.client_files import AWS_CONFIG, AWS_CREDENTIALS, MLFLOW_CREDENTIALS, read_client_files
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
 from gateway.settings.upstream import MlflowSettings, S3Settings
+from gateway.system.trusted_files import UntrustedFileError, read_trusted_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,8 +54,12 @@ def load(
     links = sorted(name for name in find_service_links(values) if name.startswith(ENV_PREFIX))
     values = {name: value for name, value in values.items() if name not in links}
     problems += [*_unknown_names(values), *(extra_checks(values) if extra_checks is not None else ())]
-    mlflow = _validate_group(MlflowSettings, values, problems=problems, nested={})
-    s3 = _validate_group(S3Settings, values, problems=problems, nested={})
+    files, file_problems = read_client_files(values)
+    problems += file_problems
+    stored = {"stored_credentials": files.text(MLFLOW_CREDENTIALS)}
+    mlflow = _validate_group(MlflowSettings, values, problems=problems, nested=stored)
+    stored = {"config_text": files.text(AWS_CONFIG), "credentials_text": files.text(AWS_CREDENTIALS)}
+    s3 = _validate_group(S3Settings, values, problems=problems, nested=stored)
     access = _validate_group(ModelAccessSettings, values, problems=problems, nested={})
     nested = {
         "mlflow": mlflow,
@@ -61,8 +67,10 @@ def load(
         "model_access": access,
         "environment": values,
         "service_links": tuple(links),
+        "client_files": files,
     }
     settings = _validate_group(Settings, values, problems=problems, nested=nested)
+    problems += _cache_folder_problem(settings, env_file)
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)
     return settings
@@ -107,7 +115,9 @@ def _read_env_file(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
     if env_file is None or not env_file.exists():
         return {}, []
     try:
-        bindings = list(parse_stream(io.StringIO(env_file.read_text(encoding="utf-8"))))
+        bindings = list(parse_stream(io.StringIO(read_trusted_file(env_file).decode())))
+    except UntrustedFileError as error:
+        return {}, [f"{env_file.name} is not read: {error}"]
     except OSError as error:
         return {}, [f"{env_file.name} cannot be read: {error.strerror}"]
     except UnicodeDecodeError:
@@ -116,6 +126,15 @@ def _read_env_file(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
     values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(valid)).items()}
     broken = [_line_number(binding.original) for binding in bindings if binding.error]
     return values, [f"{env_file.name}: line {line} is not of the form NAME=value" for line in broken]
+
+
+def _cache_folder_problem(settings: BaseModel, env_file: Path | None) -> list[str]:
+    """Return a problem if the file is in the cache folder, which has what others have made."""
+    if env_file is None or not env_file.exists() or not isinstance(settings, Settings):
+        return []
+    if not env_file.resolve().is_relative_to(settings.cache_dir.resolve()):
+        return []
+    return [f"{env_file.name} is not read: its folder is in GATEWAY_CACHE_DIR"]
 
 
 def _line_number(original: Original) -> int:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.settings import CurrentSettings
 
 logger = logging.getLogger(__name__)
+# Whatever GATEWAY_LOG_LEVEL was and becomes, an operator must see that settings changed.
+logger.setLevel(logging.WARNING)
 
 _RELOADABLE_FIELDS: Final = frozenset(
     name for name, info in Settings.model_fields.items() if RELOADABLE in info.metadata
@@ -62,16 +64,22 @@ class SettingsReloader:
         except SettingsError as error:
             _log_failure("; ".join(error.problems))
             return False
-        self._current.value = merged
-        self._on_change()
         applied = sorted(_changed_names(before, merged))
         need_restart = sorted(_changed_names(merged, found))
-        logger.info(
+        changes = {name: _change(before, merged, name) for name in applied}
+        logger.warning(
             "Settings reloaded; applied: %s; need a restart: %s",
-            ", ".join(applied) or "none",
+            ", ".join(f"{name} {change}" for name, change in changes.items()) or "none",
             ", ".join(need_restart) or "none",
-            extra={"event": "settings_reloaded", "applied": applied, "need_a_restart": need_restart},
+            extra={
+                "event": "settings_reloaded",
+                "applied": applied,
+                "changes": changes,
+                "need_a_restart": need_restart,
+            },
         )
+        self._current.value = merged
+        self._on_change()
         return True
 
 
@@ -108,6 +116,11 @@ def _changed_names(before: Settings, after: Settings) -> Iterator[str]:
                 yield names[0]
     foreign = (before.environment.keys() | after.environment.keys()) - env_names()
     yield from (name for name in foreign if before.environment.get(name) != after.environment.get(name))
+
+
+def _change(before: Settings, after: Settings, name: str) -> str:
+    """Return the old and the new value of a reloadable setting, none of which is a secret."""
+    return " → ".join(each.environment.get(name, "default") for each in (before, after))
 
 
 def _groups(settings: Settings) -> tuple[object, ...]:

@@ -5,31 +5,39 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
+from gateway.domain.refs import Alias, format_ref, is_possible_registered_name
+from gateway.settings.client_files import ClientFiles
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.types import (
     AbsoluteFolders,
+    CacheKey,
     ExpandedPath,
     Hosts,
+    NameSources,
     NonNegativeSeconds,
     PinnedRefs,
     PositiveInt,
     PositiveSeconds,
     Reloadable,
     SettingsGroup,
+    SourceCheck,
     UriSchemes,
     default_cache_folder,
 )
 from gateway.settings.upstream import MlflowSettings, S3Settings
+from gateway.settings.wall import ReadableFolders, check_readable
 from workers.limits import Preload
+from workers.wall.policy import WallMode, WallNetwork
 
 
 class Settings(SettingsGroup):
     """The gateway's own settings, with those of MLflow's and AWS's clients as parts.
 
     `environment` has the names and values that the settings were read from. `service_links` names the
-    variables that Kubernetes set for Services, which are left out there.
+    variables that Kubernetes set for Services, which are left out there. `client_files` has the files of the
+    user that the stores' clients may read.
     """
 
     hosts: Hosts = Field(
@@ -102,6 +110,14 @@ class Settings(SettingsGroup):
         description="Most bytes in the cache folder. Beyond that, the least recently used model that is not "
         "loaded is deleted.",
     )
+    cache_key: CacheKey = Field(
+        SecretStr(""),
+        alias="GATEWAY_CACHE_KEY",
+        description="Secret of at least 32 random characters with which the gateway signs the list of a "
+        "cached model's files. If set, files in GATEWAY_CACHE_DIR that were not put there with this key are "
+        "not served but downloaded again, also after a restart. Gateways that share the folder need the same "
+        "key. It must not be in a file that model code can read.",
+    )
     artifact_schemes: UriSchemes = Field(
         ("mlflow-artifacts", "s3"),
         alias="GATEWAY_ARTIFACT_SCHEMES",
@@ -113,6 +129,38 @@ class Settings(SettingsGroup):
         validate_default=True,
         alias="GATEWAY_ARTIFACT_ROOTS",
         description="Folders that models with a `file:` URI may be in: absolute paths, comma-separated.",
+    )
+    worker_wall: WallMode = Field(
+        "auto",
+        alias="GATEWAY_WORKER_WALL",
+        description="How model code is kept from other files and processes. auto: as far as this kernel can, "
+        "which the log says at the start; require: refuse to start if anything is missing; off: not at all.",
+    )
+    worker_network: WallNetwork = Field(
+        "all",
+        alias="GATEWAY_WORKER_NETWORK",
+        description="What model code reaches by network. all: what this machine reaches, itself included; "
+        "none: nothing. Local sockets are closed to it either way.",
+    )
+    worker_readable: ReadableFolders = Field(
+        (),
+        alias="GATEWAY_WORKER_READABLE",
+        description="Folders that model code may read, separated by colons, beside its own files and the "
+        "system's libraries: `/srv/huggingface:/opt/data`. Not the home folder, nor what contains it.",
+    )
+    sources: NameSources = Field(
+        ("registry", "experiments"),
+        alias="GATEWAY_SOURCES",
+        description="Whose names are served, comma-separated. registry: registered models; experiments: the "
+        "models of an experiment's runs, by the experiment's name. If both, a registered model hides an "
+        "experiment with its name.",
+    )
+    source_check: SourceCheck = Field(
+        "warn",
+        alias="GATEWAY_SOURCE_CHECK",
+        description="Whether the files of a version must be those of its own run or logged model in MLflow. "
+        "own: versions with files anywhere else are refused; warn: they are served, and a line in the log "
+        "says so; off: anything that GATEWAY_ARTIFACT_SCHEMES allows is served.",
     )
     catalog_ttl_seconds: Reloadable[NonNegativeSeconds] = Field(
         5,
@@ -152,7 +200,17 @@ class Settings(SettingsGroup):
         alias="GATEWAY_MAX_BODIES_BYTES",
         description="Most bytes of all request bodies held at once, in each gateway process. Further "
         "requests are answered with 503. One body of GATEWAY_MAX_BODY_BYTES always fits. The "
-        "same number limits the bytes of responses that clients have not read yet.",
+        "same number limits the bytes of responses that clients have not read yet. Answers of more than "
+        "1 MiB count too, from their arrival until their clients have read them; half of the number is for "
+        "request bodies alone. An answer that does not fit waits for up to 10 seconds; then its request is "
+        "answered with 503. A single one always fits.",
+    )
+    max_answer_bytes: Reloadable[PositiveInt] = Field(
+        256 * 2**20,
+        alias="GATEWAY_MAX_ANSWER_BYTES",
+        description="Largest answer of a model, and largest chunk of a stream, in bytes before compression. "
+        "Larger ones are answered with 406. Answers that are computed in one batch are computed again one by "
+        "one if they are larger together.",
     )
     upload_timeout_seconds: PositiveSeconds = Field(
         120,
@@ -222,6 +280,7 @@ class Settings(SettingsGroup):
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
     service_links: tuple[str, ...] = ()
+    client_files: ClientFiles = Field(default_factory=ClientFiles)
 
     @property
     def loaded_models_per_process(self) -> int:
@@ -279,3 +338,21 @@ class Settings(SettingsGroup):
         if not roots and "file" in info.data.get("artifact_schemes", ()):
             raise ValueError("names no folder, but GATEWAY_ARTIFACT_SCHEMES allows file")
         return roots
+
+    @field_validator("worker_readable")
+    @classmethod
+    def _check_worker_readable(cls, folders: ReadableFolders, info: ValidationInfo) -> ReadableFolders:
+        check_readable(folders, cache_dir=info.data.get("cache_dir"))
+        return folders
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: NameSources, info: ValidationInfo) -> NameSources:
+        """Refuse pins that these sources can never have; of other names only MLflow knows what they are."""
+        for ref in info.data.get("pinned_models", ()):
+            pin = f"GATEWAY_PINNED_MODELS has {format_ref(ref)}"
+            if "registry" not in sources and isinstance(ref.selector, Alias):
+                raise ValueError(f"does not name registry, but {pin}: only registered models have aliases")
+            if "experiments" not in sources and not is_possible_registered_name(ref.name):
+                raise ValueError(f"does not name experiments, but {pin}: no registered model has / or :")
+        return sources

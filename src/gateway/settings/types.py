@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from gateway.domain import refs
 
 DEFAULT_CACHE_FOLDER_TEXT = "~/.cache/model-invocation-endpoint"
+MIN_KEY_LENGTH: Final = 32
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 T = TypeVar("T")
@@ -54,6 +55,19 @@ def _check_absolute(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _check_sources(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not words:
+        raise ValueError("names neither registry nor experiments")
+    return tuple(dict.fromkeys(words))
+
+
+def _check_cache_key(key: SecretStr) -> SecretStr:
+    length = len(key.get_secret_value())
+    if 0 < length < MIN_KEY_LENGTH:
+        raise ValueError(f"has {length} characters, but must have at least {MIN_KEY_LENGTH} random ones")
+    return key
+
+
 def default_cache_folder() -> Path:
     """Return the user's cache folder by the XDG Base Directory specification."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -65,6 +79,10 @@ CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
 Hosts = Annotated[CommaSeparated, AfterValidator(_check_hosts)]
 UriSchemes = Annotated[CommaSeparated, AfterValidator(_check_schemes)]
 AbsoluteFolders = Annotated[CommaSeparated, AfterValidator(_check_absolute)]
+NameSource = Literal["registry", "experiments"]
+NameSources = Annotated[tuple[NameSource, ...], BeforeValidator(_split_words), AfterValidator(_check_sources)]
+SourceCheck = Literal["off", "warn", "own"]
+CacheKey = Annotated[SecretStr, AfterValidator(_check_cache_key)]
 PinnedRefs = Annotated[tuple[refs.ModelRef, ...], BeforeValidator(_parse_pinned)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

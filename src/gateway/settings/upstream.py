@@ -69,6 +69,8 @@ class MlflowSettings(SettingsGroup):
         validation_alias=AliasChoices("NO_PROXY", "no_proxy"),
         description="Hosts, domains and networks that need no proxy, comma-separated. Loopback never does.",
     )
+    stored_credentials: SecretStr = SecretStr("")
+    """The text of `~/.mlflow/credentials` when the gateway started."""
 
 
 class S3Settings(SettingsGroup):
@@ -109,3 +111,22 @@ class S3Settings(SettingsGroup):
     ca_bundle: ExpandedPath | None = Field(
         None, alias="AWS_CA_BUNDLE", description="PEM file of the certificate authorities to trust for S3."
     )
+    config_file: ExpandedPath | None = Field(
+        None,
+        alias="AWS_CONFIG_FILE",
+        description="AWS' configuration file, by default ~/.aws/config. It is read once, at the start.",
+    )
+    credentials_file: ExpandedPath | None = Field(
+        None,
+        alias="AWS_SHARED_CREDENTIALS_FILE",
+        description="AWS' credentials file, by default ~/.aws/credentials. It is read once, at the start.",
+    )
+    profile: str = Field(
+        "",
+        validation_alias=AliasChoices("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+        description="Profile of these two files.",
+    )
+    config_text: SecretStr = SecretStr("")
+    """The text of AWS' configuration file when the gateway started."""
+    credentials_text: SecretStr = SecretStr("")
+    """The text of AWS' credentials file when the gateway started."""

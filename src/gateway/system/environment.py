@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+import resource
+import signal
 import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _OWN_PREFIXES: Final = ("GATEWAY_", "MLFLOW_TRACKING_", "MLFLOW_S3_")
 _OWN_NAMES: Final = frozenset({"MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE"})
@@ -49,9 +52,17 @@ def worker_environment(
     pattern of `allowed` are kept, except for the gateway's own. Numeric libraries use `threads` threads,
     unless `environment` sets another number.
     """
-    patterns = tuple(allowed)
-    public = {name: value for name, value in environment.items() if _is_public(name, value, patterns)}
+    public = public_environment(environment, allowed=allowed)
     return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"} | public
+
+
+def public_environment(environment: Mapping[str, str], *, allowed: Iterable[str] = ()) -> dict[str, str]:
+    """Return `environment` without settings, credentials and values that look like secrets.
+
+    Names that match a pattern of `allowed` are kept, except for the gateway's own.
+    """
+    patterns = tuple(allowed)
+    return {name: value for name, value in environment.items() if _is_public(name, value, patterns)}
 
 
 def is_own_secret(name: str) -> bool:
@@ -71,6 +82,17 @@ def disable_process_inspection() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+
+
+def prepare_for_secrets() -> None:
+    """Hide this process, have it end with its parent, and let no process below it write a core dump.
+
+    For a program that is given secrets once it runs: nothing hides what it gets at its start.
+    """
+    disable_process_inspection()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _is_public(name: str, value: str, patterns: Iterable[str]) -> bool:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import multiprocessing
 import os
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 _PREFIX: Final = "gateway-"
-_MAX_SOCKET_PATH: Final = 107  # bytes, a limit of the system
-_SOCKET_NAME: Final = "listener-12345678"  # of the fork server, as long as all of them
 _MARKER: Final = (
     ".of-a-gateway-process"  # folders without it are never removed: another program may use the prefix
 )
@@ -29,9 +26,8 @@ _MAX_ATTEMPTS: Final = 10
 def private_tempdir() -> Iterator[Path]:
     """Create a folder for the temporary files of this process, and remove it when the context ends.
 
-    `tempfile` and multiprocessing's fork server use it meanwhile. Folders of this user's gateway processes
-    that were killed are removed first: the system has released their locks. Raise OSError if no folder can be
-    created.
+    `tempfile` uses it meanwhile. Folders of this user's gateway processes that were killed are removed first:
+    the system has released their locks. Raise OSError if no folder can be created.
     """
     parent = Path(tempfile.gettempdir())
     _remove_stale(parent)
@@ -44,8 +40,6 @@ def private_tempdir() -> Iterator[Path]:
 
 def _create(parent: Path, stack: ExitStack) -> Path:
     """Create a folder and lock it until `stack` unwinds; only a locked folder gets the marker."""
-    if len(os.fsencode(parent / f"{_PREFIX}12345678" / _SOCKET_NAME)) > _MAX_SOCKET_PATH:
-        raise OSError(f"the path is too long for Unix sockets below it: {parent}")
     for _ in range(_MAX_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with ExitStack() as undo:
@@ -58,13 +52,11 @@ def _create(parent: Path, stack: ExitStack) -> Path:
 
 @contextmanager
 def _use_for_tempfile(folder: Path) -> Iterator[None]:
-    config: Any = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public sets it
-    before = tempfile.tempdir, config.get("tempdir")
-    tempfile.tempdir = config["tempdir"] = str(folder)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir, config["tempdir"] = before
+        tempfile.tempdir = before
 
 
 def _remove_stale(parent: Path) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
-_OWN_LOGGERS = ("gateway", "workers")
+_OWN_LOGGERS = ("gateway", "workers", "model")
 _STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeVar
+
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
 MAX_DETAILS = 5  # problems that an error lists
+MAX_PROBLEMS = 1000  # problems that an error counts: each takes a hundred times the memory of its cell
 _MAX_NAME_LENGTH = 100  # characters of a client's name that an error repeats
+
+T = TypeVar("T")
+
+
+def first_problems(problems: Iterable[T]) -> list[T]:
+    """Return as many of the problems as an error counts, and one more if there are more."""
+    return list(islice(problems, MAX_PROBLEMS + 1))
 
 
 def invalid_input(
@@ -19,7 +31,8 @@ def invalid_input(
     location += [] if first.row is None else [f"row {first.row}"]
     prefix = f"{', '.join(location)}: " if location else ""
     hidden = len(problems) - MAX_DETAILS
-    tail = f" There are {hidden} more than the details name." if hidden > 0 else ""
+    count = f"more than {MAX_PROBLEMS - MAX_DETAILS}" if len(problems) > MAX_PROBLEMS else str(hidden)
+    tail = f" There are {count} more than the details name." if hidden > 0 else ""
     return InvalidInput(f"{what}: {prefix}{first.reason}.{tail}", tuple(problems[:MAX_DETAILS]))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from concurrent.futures import Executor
 
+    from workers.answer_memory import AnswerLimits
     from workers.limits import PoolLimits
     from workers.metrics import Counters
     from workers.pool.allocation import SlotAllocator
@@ -62,6 +63,7 @@ class ModelLoader:
         spawn_executor: Executor,
         counters: Counters,
         backoff: LoadBackoff,
+        answers: AnswerLimits,
     ) -> None:
         """`spawn_executor` has the threads that wait for the fork server."""
         self._limits = limits
@@ -71,6 +73,7 @@ class ModelLoader:
         self._spawn_executor = spawn_executor
         self._counters = counters
         self._backoff = backoff
+        self._answers = answers
         self._load_limiter = StaggeredLimiter(limits().max_concurrent_loads, seconds=_LOAD_STAGGER_SECONDS)
 
     @asynccontextmanager
@@ -129,6 +132,7 @@ class ModelLoader:
             on_failed=self._on_group_failed,
             on_idle=self._slots.changed.set,
             counters=self._counters,
+            answers=self._answers,
         )
         self._slots.attach(source.key, group)
         await group.start()

@@ -145,7 +145,9 @@ class MemoryBudget:
         by_pid = self._groups_by_pid()
         self._measured_at, self._measured_pids = asyncio.get_running_loop().time(), set(by_pid)
         try:
-            usage = await asyncio.to_thread(process_memory.measure_all, self._forkserver.pid)
+            usage = await asyncio.to_thread(
+                process_memory.measure_all, self._forkserver.pid, self._forkserver.measure_pss
+            )
         except OSError:
             return  # out of descriptors: the last measurement stays valid
         self._base_bytes = max(0, usage.total_bytes - sum(usage.worker_bytes.values()))

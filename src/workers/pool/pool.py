@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.answer_memory import AnswerLimits, UnlimitedAnswerMemory
 from workers.backoff import Backoff
 from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
 from workers.metrics import Counters
@@ -16,12 +18,14 @@ from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
 from workers.pool.slots import ModelSlots
-from workers.process.forkserver import ForkServer
+from workers.process.forkserver import DEFAULT_WALL, ForkServer
+from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from workers.answer_memory import AnswerMemory
     from workers.limits import PoolLimits, Preload
     from workers.pool.loading import Reservation
     from workers.pool.status import MemoryReport, ModelStatus
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import Job, ModelKey, Reply
     from workers.scheduler.worker_group import WorkerGroup
     from workers.spawn_health import SpawnHealth
+    from workers.wall.policy import WallPolicy
 
 _MEASURE_INTERVAL_SECONDS: Final = 5.0
 _TIMEOUT_REPLY_SECONDS: Final = 1.0  # for requests that time out during an unload to get that error
@@ -36,7 +41,7 @@ _INITIAL_RESTART_SECONDS: Final = 0.5
 _MAX_RESTART_SECONDS: Final = 30.0
 _RESTART_RESET_SECONDS: Final = 60.0  # a loop that ran this long starts again at the initial delay
 _PROBE_TIMEOUT_SECONDS: Final = 60.0  # for a process that does nothing to start and to end
-_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes
+_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes, and the fork server
 _SPAWN_THREADS: Final = 4  # threads that wait for the fork server
 
 
@@ -49,7 +54,9 @@ class Pool:
         *,
         environment: Mapping[str, str] | None = None,
         counters: Counters | None = None,
+        answer_memory: AnswerMemory | None = None,
         preload: Preload = "full",
+        wall: WallPolicy = DEFAULT_WALL,
         fork_timeout_seconds: float = 60.0,
         load_retry_seconds: float = INITIAL_RETRY_SECONDS,
         measure_interval_seconds: float = _MEASURE_INTERVAL_SECONDS,
@@ -57,11 +64,17 @@ class Pool:
         """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
+        `wall` confines them. `answer_memory` counts large answers; None does not limit them.
         `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
         after a version's first failed load. Memory is measured every `measure_interval_seconds`.
         """
         self.counters = counters or Counters()
-        self._forkserver = ForkServer(environment, preload=preload, fork_timeout_seconds=fork_timeout_seconds)
+        self._forkserver = ForkServer(
+            environment,
+            preload=preload,
+            wall=wall,
+            fork_timeout_seconds=fork_timeout_seconds,
+        )
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
         self._slots = ModelSlots(self.counters)
         self._budget = MemoryBudget(limits, forkserver=self._forkserver, groups=self._slots.groups)
@@ -77,12 +90,18 @@ class Pool:
             spawn_executor=self._spawn_executor,
             counters=self.counters,
             backoff=self._load_backoff,
+            answers=AnswerLimits(lambda: limits().max_answer_bytes, answer_memory or UnlimitedAnswerMemory()),
         )
         self._background_tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start the fork server, whose imports continue in its process, and the eviction loops."""
-        self._forkserver.ensure_running()
+        """Start the fork server, whose imports continue in its process, and the eviction loops.
+
+        If it cannot be started now, the first start of a worker says so.
+        """
+        self._forkserver.events = ForkServerLog(self.counters)
+        with suppress(OSError):
+            self._forkserver.ensure_running()
         self._start_background(self._evictor.evict_idle_forever, name="evict idle models")
         if self._budget.limit is not None:
             self._start_background(self._evictor.enforce_memory_budget_forever, name="memory budget")
@@ -94,7 +113,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._slots.close(drain_seconds=drain_seconds)
-        shutdown = asyncio.create_task(asyncio.to_thread(self._spawn_executor.shutdown, cancel_futures=True))
+        shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
         await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
 
     def notify_limits_changed(self) -> None:
@@ -186,6 +205,10 @@ class Pool:
             for key, group in groups.items()
         ]
         await asyncio.gather(*map(asyncio.shield, unloads))
+
+    def _end_forkserver(self) -> None:
+        self._spawn_executor.shutdown(cancel_futures=True)
+        self._forkserver.close()
 
     def _group(self, key: ModelKey) -> WorkerGroup:
         entry = self._slots.loaded.get(key)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed
+from workers.errors import ModelLoadError, SystemResourcesExhausted, WorkerCrashed, WorkerProtocolError
 from workers.process.spawn import Spawn
-from workers.process.worker import SETTLE_SECONDS
 from workers.protocol.messages import Failure, LoadReport
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ async def launch(
     try:
         spawn = Spawn(source, forkserver=forkserver, on_exit=on_exit)
     except OSError as error:
-        raise _spawn_error(error, forkserver_alive=False) from error
+        raise _spawn_error(error) from error
     worker = spawn.worker
     try:
         worker.load_report = await _wait_loaded(spawn, forkserver, spawn_executor, seconds=seconds)
@@ -71,6 +69,8 @@ async def _wait_loaded(
             outcome = await report
     except TimeoutError as error:
         raise ModelLoadError(f"Loading the model took longer than {seconds:g} s.") from error
+    except WorkerProtocolError as error:
+        raise ModelLoadError(str(error)) from error
     except WorkerCrashed as error:
         raise WorkerStartFailed("The process ended while it loaded the model.") from error
     finally:
@@ -87,40 +87,27 @@ async def _fork(
     spawn_executor: Executor,
     on_load_report: Callable[[BatchOutcome], None],
 ) -> None:
-    forkserver_pid = forkserver.pid
     try:
         await spawn.fork(spawn_executor, on_load_report)
     except (OSError, EOFError, RuntimeError) as error:
-        if not _is_spawn_error(error):
+        if isinstance(error, RuntimeError) and not _is_out_of_threads(error):
             raise
         forkserver.spawn_health.record(succeeded=False)
-        await asyncio.sleep(SETTLE_SECONDS)  # a fork server that dies closes its pipes before it is dead
-        raise _spawn_error(error, forkserver_alive=forkserver.is_alive(forkserver_pid)) from error
+        raise _spawn_error(error) from error
     forkserver.spawn_health.record(succeeded=True)
-
-
-def _is_spawn_error(error: Exception) -> bool:
-    """Return whether no process was started.
-
-    EOFError: the fork server ended or could not fork. RuntimeError: the process ended, or the system has
-    no thread left; any other is a bug.
-    """
-    if isinstance(error, RuntimeError):
-        return isinstance(error, BrokenProcessPool) or _is_out_of_threads(error)
-    return True
 
 
 def _is_out_of_threads(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and _NO_THREAD_MESSAGE in str(error)
 
 
-def _spawn_error(error: Exception, *, forkserver_alive: bool) -> WorkerStartFailed | SystemResourcesExhausted:
-    """Return what to raise for `error`: a fork server that is still alive lacked something to fork."""
+def _spawn_error(error: Exception) -> WorkerStartFailed | SystemResourcesExhausted:
+    """Return what to raise for an error of `ForkServer.start`, or of the executor's thread."""
     if isinstance(error, OSError) and error.errno in _EXHAUSTION_ERRNOS:
         return SystemResourcesExhausted(f"No process could be started for the model: {error.strerror}.")
-    if forkserver_alive or _is_out_of_threads(error):
+    if _is_out_of_threads(error):
         return SystemResourcesExhausted(
-            "No process could be started for the model: the system has none left."
+            "No process could be started for the model: the system has no thread left."
         )
     return WorkerStartFailed("No process could be started for the model.", log=repr(error))
 

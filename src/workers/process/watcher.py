@@ -1,4 +1,4 @@
-"""Watch one worker process: learn its id, report its exit, kill it."""
+"""Watch one worker process: report its exit, kill it."""
 
 from __future__ import annotations
 
@@ -8,85 +8,64 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from workers.protocol.messages import PID_BYTES
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
+
+    from workers.process.forkserver import ForkedProcess
 
 
 class ProcessWatcher:
-    """A reader of a pipe whose other end a worker process keeps open as long as it lives.
+    """A watcher of a process that the fork server is asked for, and of its exit.
 
-    The worker's only message is its process id, sent before any code of the model runs, so that a load
-    that hangs can be killed too. From then on a process descriptor reports the exit if the system has
-    them; otherwise the end of the pipe does. A process that the model forked may keep the pipe open
-    after the worker's exit. Nothing that comes through the pipe is unpickled.
+    A process descriptor reports the exit if the system has them; otherwise the fork server does, once it
+    has reaped the process.
     """
 
-    def __init__(self, connection: Connection, *, on_exit: Callable[[], None]) -> None:
+    def __init__(self, *, on_exit: Callable[[], None]) -> None:
         """Watch from the running loop, which calls `on_exit` once."""
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
-        self._pidfd = -1
+        self._descriptor = -1
+        self._pidfd: int | None = None
         self._kill_requested = False
         self._on_exit = on_exit
         self.pid: int | None = None
         self.dead = asyncio.Event()
-        self._loop.add_reader(connection.fileno(), self._on_readable)
+
+    def watch(self, process: ForkedProcess) -> None:
+        """Watch a process that was started; owns its `pidfd`."""
+        self.pid, self._pidfd = process.pid, process.pidfd
+        self._descriptor = os.dup(process.sentinel) if self._pidfd is None else self._pidfd
+        self._loop.add_reader(self._descriptor, self._handle_exit)
+        if self._kill_requested:
+            self.kill()
+
+    def never_started(self) -> None:
+        """Report an exit: there is no process to watch."""
+        if self._descriptor < 0 and not self.dead.is_set():
+            self._report_exit()
 
     def kill(self) -> None:
-        """Kill the process and all that it started, as soon as its id is known. Can be called repeatedly."""
+        """Kill the process and all that it started, as soon as it is known. Can be called repeatedly."""
         self._kill_requested = True
-        if self.pid is not None and not self.dead.is_set():
-            _kill(self.pid, self._pidfd)
-
-    def _on_readable(self) -> None:
-        try:
-            message = self._connection.recv_bytes(PID_BYTES)
-        except (EOFError, OSError):
-            self._handle_exit()
+        if self.pid is None or self.dead.is_set():
             return
-        if self.pid is not None:
-            return  # the model's code wrote this: it means nothing
-        self.pid = int.from_bytes(message, "little")
-        if hasattr(os, "pidfd_open"):
-            try:
-                self._pidfd = os.pidfd_open(self.pid)
-            except ProcessLookupError:
-                self._handle_exit()
-                return
-            except OSError:
-                pass  # no descriptor is free: the end of the pipe reports the exit
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             else:
-                self._loop.remove_reader(self._connection.fileno())
-                self._loop.add_reader(self._pidfd, self._handle_exit)
-        if self._kill_requested:
-            _kill(self.pid, self._pidfd)
+                os.kill(self.pid, signal.SIGKILL)
 
     def _handle_exit(self) -> None:
-        self._stop_watching()
-        if self.pid is not None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._pidfd = None
+        self._report_exit()
+
+    def _report_exit(self) -> None:
+        if self.pid is not None:  # the fork server does this as well, unless it has ended
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.dead.set()
         self._on_exit()
-
-    def _stop_watching(self) -> None:
-        if not self._connection.closed:
-            self._loop.remove_reader(self._connection.fileno())
-            self._connection.close()
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-
-def _kill(pid: int, pidfd: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        if pidfd >= 0:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)

@@ -14,8 +14,8 @@ from workers.protocol.messages import LoadReport
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from multiprocessing.connection import Connection
 
+    from workers.answer_memory import AnswerLimits
     from workers.process.channel import ReplyCallback
     from workers.protocol.messages import WorkerRequest
 
@@ -33,12 +33,11 @@ class ProcessWorker:
 
     def __init__(
         self,
-        watcher_pipe: Connection,
         *,
         on_exit: Callable[[ProcessWorker], None],
         release: Callable[[], None],
     ) -> None:
-        """Watch a process from the running loop.
+        """Use the running loop. The process is given to `watcher` once it is started.
 
         `on_exit` is called once, when the process ends. `release` is called once after that, to free what
         the start of the process took.
@@ -46,30 +45,45 @@ class ProcessWorker:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
         self._release = release
-        self._watcher = ProcessWatcher(watcher_pipe, on_exit=self._handle_exit)
+        self.watcher = ProcessWatcher(on_exit=self._handle_exit)
         self._channel: Channel | None = None
         self._released = False
         self.load_report = LoadReport(0.0)
 
     async def connect(self, sock: socket.socket, on_load_report: ReplyCallback) -> None:
         """Own `sock`, the gateway's end; `on_load_report` is called with what the process sends first."""
-        self._channel = await Channel.connect(sock, on_lost=self._watcher.kill)
+        self._channel = await Channel.connect(sock, on_lost=self.watcher.kill)
         self._channel.expect_reply(on_load_report)
 
     @property
     def pid(self) -> int:
-        """The process' id; 0 until it is known, which it is once the model is loaded."""
-        return self._watcher.pid or 0
+        """The process' id; 0 until it is forked."""
+        return self.watcher.pid or 0
 
     @property
     def dead(self) -> bool:
         """Whether the process is known to have ended."""
-        return self._watcher.dead.is_set()
+        return self.watcher.dead.is_set()
 
     @property
     def connected(self) -> bool:
         """Whether a batch can be sent. The socket may have ended before the process' end is known."""
         return self._channel is not None and self._channel.connected
+
+    @property
+    def violation(self) -> str:
+        """What the process sent that it may not, if it was ended for that; else empty."""
+        return self._channel.violation if self._channel is not None else ""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the process replies, but the gateway has no memory to receive that."""
+        return self._channel is not None and self._channel.paused
+
+    def limit_answers(self, limits: AnswerLimits) -> None:
+        """Apply limits to the answers to all further batches."""
+        if self._channel is not None:
+            self._channel.answers = limits
 
     def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
         """Send a batch to the process; `on_reply` is called once, later.
@@ -84,8 +98,8 @@ class ProcessWorker:
 
     async def kill(self) -> None:
         """Kill the process, whatever it does, and wait until it has ended."""
-        self._watcher.kill()
-        await self._watcher.dead.wait()
+        self.watcher.kill()
+        await self.watcher.dead.wait()
         self._release_resources()
 
     async def close(self) -> None:
@@ -94,7 +108,7 @@ class ProcessWorker:
             self._channel.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
-                await self._watcher.dead.wait()
+                await self.watcher.dead.wait()
         await self.kill()
 
     def _handle_exit(self) -> None:

@@ -8,38 +8,55 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from workers.protocol.bounds import MAX_FAILURE_BYTES, MAX_PROBLEMS, ProtocolError
 from workers.protocol.messages import Failure, InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_BYTES = 2**18
-"""The size of one failure. As many as one frame can have are not larger than a frame may be."""
+SMALL_BYTES = 512
+"""The most bytes of a failure that `encode_small` returns."""
 _MAX_CHARS = {"kind": 20, "message": 4_000, "exception": 200, "text": 2_000, "log": 20_000}
 _MAX_NAME_CHARS = 200
 _MAX_REASON_CHARS = 500
 _MAX_DETAILS = 100
 _FEW_DETAILS = 5
 _MAX_ROW = 2**53
-_KINDS = frozenset({"input", "type", "answer", "model", "load"})
+_SMALL_MAX_CHARS = {"message": 50, "exception": 15}
+_KINDS = frozenset({"input", "type", "answer", "model", "load", "batch"})
+_ROW_TYPES = frozenset({int, type(None)})
+_COLUMN_TYPES = frozenset({str, type(None)})
 
 
 def encode(failure: Failure) -> bytes:
     """Return a failure as JSON. Its texts are shortened; a text, name or row of another type is left out."""
     body = _encode(failure)
-    if len(body) > MAX_BYTES:
+    if len(body) > MAX_FAILURE_BYTES:
         body = _encode(replace(failure, log="", details=tuple(failure.details)[:_FEW_DETAILS]))
     return body
 
 
+def encode_small(body: bytes) -> bytes:
+    """Return a failure that `encode` returned with the start of its message only, in few bytes."""
+    fields = orjson.loads(body)
+    short = {name: fields[name][:max_chars] for name, max_chars in _SMALL_MAX_CHARS.items()}
+    return orjson.dumps({**fields, "text": "", "log": "", "details": [], **short})
+
+
 def decode(body: bytes) -> Failure:
-    """Return the failure of a body. Raises ValueError, KeyError or TypeError if it is not valid."""
-    if len(body) > MAX_BYTES:
-        raise ValueError("a failure is too large")
+    """Return the failure of a body.
+
+    Raises ValueError, KeyError or TypeError if it is not valid, ProtocolError if it is too large.
+    """
+    if len(body) > MAX_FAILURE_BYTES:
+        raise ProtocolError(f"a failure of {len(body)} bytes, where {MAX_FAILURE_BYTES} are allowed")
     fields = orjson.loads(body)
     if not isinstance(fields, dict):
         raise TypeError("a failure is not an object")
-    details = tuple(_decode_problem(*problem) for problem in fields.pop("details"))
+    problems = fields.pop("details")
+    if len(problems) > MAX_PROBLEMS:
+        raise ProtocolError(f"a failure of {len(problems)} problems, where {MAX_PROBLEMS} are allowed")
+    details = tuple(_decode_problem(*problem) for problem in problems)
     are_texts = all(isinstance(fields[name], str) for name in _MAX_CHARS)
     if not are_texts or fields["kind"] not in _KINDS:
         raise ValueError("a failure is not valid")
@@ -79,6 +96,6 @@ def _encode_row(row: object) -> int | None:
 
 
 def _decode_problem(row: object, column: object, reason: object) -> InputProblem:
-    if isinstance(row, int | None) and isinstance(column, str | None) and isinstance(reason, str):
-        return InputProblem(row, column, reason)
+    if type(row) in _ROW_TYPES and type(column) in _COLUMN_TYPES and type(reason) is str:
+        return InputProblem(row, column, reason)  # type: ignore[arg-type] # by the types above
     raise TypeError("an input problem is not valid")

@@ -11,9 +11,8 @@ import struct
 from math import inf
 from typing import TYPE_CHECKING
 
-import orjson
-
-from workers.protocol import failure_body
+from workers.protocol import failure_body, load_report_body
+from workers.protocol.bounds import MAX_ALL_PROBLEMS, MAX_ANSWER_BYTES, MAX_FAILURES_BYTES, ProtocolError
 from workers.protocol.messages import (
     MEDIA_TYPES,
     Chunk,
@@ -24,42 +23,53 @@ from workers.protocol.messages import (
     NextChunk,
     OpenStream,
     Reply,
-    RowBatching,
+)
+from workers.protocol.reply_entries import (
+    ANSWERS,
+    CHUNK,
+    FAILURE,
+    LOAD_REPORT,
+    REPLY,
+    REPLY_ENTRY,
+    STREAM_END,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Protocol
 
+    from workers.protocol.large_body import LargeBody
     from workers.protocol.messages import WorkerReply, WorkerRequest
 
+    class Bodies(Protocol):
+        """The bodies of a frame, one after the other, of which each slice is a body."""
+
+        def __len__(self) -> int: ...
+
+        def __getitem__(self, span: slice, /) -> bytes | LargeBody: ...
+
+
 HEADER = struct.Struct("<IQd")
-"""The number of entries, the bytes of all bodies together, and the seconds that the whole batch took."""
+"""The number of replies, the bytes of all bodies together, and the seconds that the whole batch took."""
+REQUEST_HEADER = struct.Struct("<IQQ")
+"""The number of requests, the bytes of all bodies together, and the most bytes of all answers together."""
 # kind, content type, accepted type, length of the JSON, stream id, length of the body
 _REQUEST_ENTRY = struct.Struct("<BBBqQQ")
-# kind, wrapped, content type, length of the JSON, seconds, length of the body
-_REPLY_ENTRY = struct.Struct("<BBBqdQ")
-MAX_ENTRIES = 4096
-MAX_BYTES = 2**30
-"""The bodies of a frame of replies, together. A worker replaces larger replies by failures."""
 _MEDIA_TYPE_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
 _UNKNOWN_MEDIA_TYPE = 255
 _JOB, _OPEN_STREAM, _NEXT_CHUNK, _CLOSE_STREAM = range(4)
 _STREAM_KINDS = frozenset({_NEXT_CHUNK, _CLOSE_STREAM})
-_REPLY, _CHUNK, _STREAM_END, _FAILURE, _LOAD_REPORT = range(5)
 _NO_JSON_LENGTH = -1
-_MAX_REASON_CHARS = 2_000
-
-
-class ProtocolError(Exception):
-    """The bytes are not a valid frame."""
 
 
 def entries_size(count: int, *, of_requests: bool) -> int:
     """Return the bytes that `count` entries after a header take."""
-    return count * (_REQUEST_ENTRY.size if of_requests else _REPLY_ENTRY.size)
+    return count * (_REQUEST_ENTRY.size if of_requests else REPLY_ENTRY.size)
 
 
-def encode_requests(requests: Sequence[WorkerRequest]) -> list[bytes]:
+def encode_requests(
+    requests: Sequence[WorkerRequest], max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> list[bytes]:
     """Return a batch's frame in parts, so that no body is copied."""
     entries: list[bytes] = []
     bodies: list[bytes] = []
@@ -83,7 +93,7 @@ def encode_requests(requests: Sequence[WorkerRequest]) -> list[bytes]:
             )
         )
         bodies.append(body)
-    return [HEADER.pack(len(entries), sum(map(len, bodies)), 0.0), *entries, *bodies]
+    return [REQUEST_HEADER.pack(len(entries), sum(map(len, bodies)), max_answer_bytes), *entries, *bodies]
 
 
 def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
@@ -106,7 +116,9 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
     return tuple(requests)
 
 
-def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) -> list[bytes]:
+def encode_replies(
+    replies: Iterable[WorkerReply | LoadReport], seconds: float, max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> list[bytes]:
     """Return the replies' frame in parts.
 
     A reply that cannot be encoded, or is too large for the frame, is replaced by a failure: nothing that
@@ -117,10 +129,10 @@ def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) 
     for reply in replies:
         try:
             if type(reply) is Reply:
-                body, reply_seconds, wrapped, content_type, length = reply
+                body, reply_seconds, wrapped, content_type, length, _ = reply
                 json_length = _NO_JSON_LENGTH if length is None else length
                 code = _MEDIA_TYPE_CODES[content_type]
-                entry = _REPLY_ENTRY.pack(_REPLY, wrapped, code, json_length, reply_seconds, len(body))
+                entry = REPLY_ENTRY.pack(REPLY, wrapped, code, json_length, reply_seconds, len(body))
             else:
                 entry, body = _encode_other(reply)
         except BaseException:  # noqa: BLE001 - whatever it was, the request gets an answer
@@ -128,8 +140,9 @@ def encode_replies(replies: Iterable[WorkerReply | LoadReport], seconds: float) 
         entries.append(entry)
         bodies.append(body)
     size = sum(map(len, bodies))
-    if size > MAX_BYTES:
-        _replace_oversized(entries, bodies)
+    if size > max_answer_bytes or size > MAX_FAILURES_BYTES:
+        _fit_answers(entries, bodies, max_answer_bytes)
+        _fit_failures(entries, bodies)
         size = sum(map(len, bodies))
     return [HEADER.pack(len(entries), size, seconds), *entries, *bodies]
 
@@ -138,52 +151,96 @@ def _encode_other(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
     """Return the entry and body of all but a `Reply`. Raises any exception if a field is of another type."""
     seconds = 0.0
     if isinstance(reply, Failure):
-        kind, body = _FAILURE, failure_body.encode(reply)
+        kind, body = FAILURE, failure_body.encode(reply)
     elif isinstance(reply, Chunk):
         body, seconds = reply.body or b"", reply.seconds
-        kind = _CHUNK if reply.body is not None else _STREAM_END
+        kind = CHUNK if reply.body is not None else STREAM_END
     elif isinstance(reply, LoadReport):
-        kind, body, seconds = _LOAD_REPORT, _encode_load_report(reply), reply.seconds
-    return _REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body)), body
+        kind, body, seconds = LOAD_REPORT, load_report_body.encode(reply), reply.seconds
+    return REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body)), body
 
 
-def _replace_oversized(entries: list[bytes], bodies: list[bytes]) -> None:
-    """Replace the largest bodies by failures, so that the gateway accepts the frame."""
-    share = MAX_BYTES // len(bodies)
-    failure = Failure("answer", f"The model's answer is larger than {share} bytes.")
-    for number, body in enumerate(bodies):
-        if len(body) > share:
-            entries[number], bodies[number] = _encode_other(failure)
+def _fit_answers(entries: list[bytes], bodies: list[bytes], max_bytes: int) -> None:
+    """Replace answers by failures until the others have at most `max_bytes` together.
+
+    An answer that would fit alone is to be computed again, alone. The smallest ones stay.
+    """
+    answers = [number for number, entry in enumerate(entries) if entry[0] in ANSWERS]
+    room = max_bytes
+    for number in sorted(answers, key=lambda number: len(bodies[number])):
+        if len(bodies[number]) <= room:
+            room -= len(bodies[number])
+            continue
+        alone = len(bodies[number]) <= max_bytes
+        text = f"The model's answer is larger than {room if alone else max_bytes} bytes."
+        entries[number], bodies[number] = _encode_other(Failure("batch" if alone else "answer", text))
 
 
-def decode_replies(entries: bytes, bodies: bytes) -> tuple[WorkerReply | LoadReport, ...]:
+def _fit_failures(entries: list[bytes], bodies: list[bytes]) -> None:
+    """Shorten failures so that the frame may have all of them; the first ones stay whole."""
+    failures = [number for number, entry in enumerate(entries) if entry[0] == FAILURE]
+    room = MAX_FAILURES_BYTES - sum(min(len(bodies[number]), failure_body.SMALL_BYTES) for number in failures)
+    for number in failures:
+        surplus = len(bodies[number]) - failure_body.SMALL_BYTES
+        if surplus > room:
+            bodies[number] = failure_body.encode_small(bodies[number])
+            entries[number] = REPLY_ENTRY.pack(FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(bodies[number]))
+        else:
+            room -= max(surplus, 0)
+
+
+def decode_replies(entries: bytes, bodies: Bodies) -> tuple[WorkerReply | LoadReport, ...]:
     """Return the replies of a frame. Raises ProtocolError if it is not valid."""
     replies: list[WorkerReply | LoadReport] = []
-    offset = 0
+    offset = problems = 0
     try:
-        for kind, wrapped, content_type, length, seconds, size in _REPLY_ENTRY.iter_unpack(entries):
+        for kind, wrapped, content_type, length, seconds, size in REPLY_ENTRY.iter_unpack(entries):
             body = bodies[offset : offset + size]
-            if len(body) != size or not is_valid_duration(seconds):
-                raise ProtocolError("a body is too short, or a duration is not valid")
+            if len(body) != size or not 0.0 <= seconds < inf:
+                raise ProtocolError("a body that is too short, or a duration that is not valid")
             offset += size
-            if kind == _REPLY:
-                if not _NO_JSON_LENGTH <= length <= size:
-                    raise ProtocolError("the JSON of a body is longer than the body")
-                json_length = None if length == _NO_JSON_LENGTH else length
-                replies.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], json_length))
-            elif kind == _FAILURE:
-                replies.append(failure_body.decode(body))
-            elif kind in {_CHUNK, _STREAM_END}:
-                replies.append(Chunk(None if kind == _STREAM_END else body, seconds))
-            elif kind == _LOAD_REPORT:
-                replies.append(_decode_load_report(body, seconds))
+            if kind == REPLY:
+                if length == _NO_JSON_LENGTH and type(body) is bytes:  # as almost every reply
+                    replies.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type]))
+                else:
+                    media_type = MEDIA_TYPES[content_type]
+                    replies.append(_reply(body, seconds, length, wrapped=wrapped != 0, media_type=media_type))
+            elif kind in ANSWERS:
+                replies.append(_chunk(body, seconds, is_end=kind == STREAM_END))
             else:
-                raise ProtocolError("a reply is of an unknown kind")
+                reply = _decode_other(kind, body, seconds)
+                problems += len(reply.details) if type(reply) is Failure else 0
+                if problems > MAX_ALL_PROBLEMS:
+                    raise ProtocolError(f"more than {MAX_ALL_PROBLEMS} problems of all inputs together")
+                replies.append(reply)
     except (IndexError, TypeError, KeyError, ValueError, struct.error) as error:
-        raise ProtocolError("a reply is not valid for its kind") from error
+        raise ProtocolError("a reply that is not valid for its kind") from error
     if offset != len(bodies):
-        raise ProtocolError("the bodies are longer than their entries say")
+        raise ProtocolError("bodies that are longer than their entries say")
     return tuple(replies)
+
+
+def _reply(body: bytes | LargeBody, seconds: float, length: int, *, wrapped: bool, media_type: str) -> Reply:
+    if not _NO_JSON_LENGTH <= length <= len(body):
+        raise ProtocolError("JSON that is longer than its body")
+    json_length = None if length == _NO_JSON_LENGTH else length
+    if isinstance(body, bytes):
+        return Reply(body, seconds, wrapped, media_type, json_length)
+    return Reply(b"", seconds, wrapped, media_type, json_length, body)
+
+
+def _chunk(body: bytes | LargeBody, seconds: float, *, is_end: bool) -> Chunk:
+    if is_end:
+        return Chunk(None, seconds)
+    return Chunk(body, seconds) if isinstance(body, bytes) else Chunk(b"", seconds, body)
+
+
+def _decode_other(kind: int, body: bytes | LargeBody, seconds: float) -> Failure | LoadReport:
+    if kind == FAILURE and isinstance(body, bytes):
+        return failure_body.decode(body)
+    if kind == LOAD_REPORT and isinstance(body, bytes):
+        return load_report_body.decode(body, seconds)
+    raise ProtocolError("a reply of an unknown kind")
 
 
 def is_valid_duration(seconds: float) -> bool:
@@ -193,21 +250,6 @@ def is_valid_duration(seconds: float) -> bool:
 
 def _media_type(code: int) -> str:
     return MEDIA_TYPES[code] if code != _UNKNOWN_MEDIA_TYPE else ""
-
-
-def _encode_load_report(report: LoadReport) -> bytes:
-    enabled, reason = report.row_batching
-    return orjson.dumps(
-        [report.preloaded, report.streamable, enabled, failure_body.to_text(reason, _MAX_REASON_CHARS)]
-    )
-
-
-def _decode_load_report(body: bytes, seconds: float) -> LoadReport:
-    *flags, reason = orjson.loads(body)
-    if not all(isinstance(flag, bool) for flag in flags) or not isinstance(reason, str):
-        raise ProtocolError("a load report is not valid")
-    preloaded, streamable, enabled = flags
-    return LoadReport(seconds, preloaded, streamable, RowBatching(enabled, reason))
 
 
 _REQUEST_KINDS: dict[type, int] = {

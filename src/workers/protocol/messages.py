@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-PID_BYTES = 8
-"""A worker's first message is its process id in this many bytes, little-endian."""
+if TYPE_CHECKING:
+    from workers.protocol.large_body import LargeBody
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -19,7 +19,8 @@ CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8", PARQUET: PARQUET, ARR
 MEDIA_TYPES = (*CONTENT_TYPES, OPEN_INFERENCE, OCTETS)
 """The media types of all request and response bodies; a frame has their positions here."""
 
-FailureKind = Literal["input", "type", "answer", "model", "load"]
+FailureKind = Literal["input", "type", "answer", "model", "load", "batch", "memory"]
+"""batch: the answer is too large beside the others of the batch. memory: the gateway has no room for it."""
 InputChecks = Literal["strict", "mlflow"]
 Batching = Literal["auto", "on", "off"]
 
@@ -96,10 +97,14 @@ class CloseStream:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a streamed response as JSON, and the seconds it took. `body` is None if the stream ended."""
+    """A part of a streamed response as JSON, and the seconds it took. `body` is None if the stream ended.
+
+    `large` is as in `Reply`.
+    """
 
     body: bytes | None
     seconds: float = 0.0
+    large: LargeBody | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Reply(NamedTuple):
     `seconds` is that of the whole call if it predicted rows of several requests. If `wrapped`, `body` is
     JSON that becomes the value of `predictions` in the response; if not, `body` is the whole response, as
     for formats other than JSON and for the unified LLM bodies of MLflow. `json_length` is as in `Job`.
+    A body of many bytes arrives as `large`, and `body` is empty then.
     """
 
     body: bytes
@@ -127,6 +133,7 @@ class Reply(NamedTuple):
     wrapped: bool = True
     content_type: str = JSON
     json_length: int | None = None
+    large: LargeBody | None = None
 
 
 @dataclass(frozen=True, slots=True)

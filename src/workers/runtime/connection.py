@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers.protocol import framing
+from workers.protocol.bounds import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ class WorkerConnection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._max_answer_bytes = MAX_ANSWER_BYTES
         self._inherited = False
         os.register_at_fork(after_in_child=self._leave_to_parent)
 
@@ -38,7 +40,7 @@ class WorkerConnection:
         """
         if self._inherited:
             os._exit(0)
-        parts = framing.encode_replies(replies, seconds)
+        parts = framing.encode_replies(replies, seconds, self._max_answer_bytes)
         if len(parts) > _MAX_SEND_PARTS and sum(map(len, parts)) <= _MAX_JOINED_BYTES:
             parts = [b"".join(parts)]
         for start in range(0, len(parts), _MAX_SEND_PARTS):
@@ -66,10 +68,10 @@ class WorkerConnection:
                 self.send(*handler(requests))
 
     def _receive_batch(self) -> tuple[WorkerRequest, ...] | None:
-        header = self._receive_exactly(framing.HEADER.size)
+        header = self._receive_exactly(framing.REQUEST_HEADER.size)
         if header is None:
             return None
-        count, size, _ = framing.HEADER.unpack(header)
+        count, size, self._max_answer_bytes = framing.REQUEST_HEADER.unpack(header)
         entries = self._receive_exactly(framing.entries_size(count, of_requests=True))
         bodies = self._receive_exactly(size)
         return None if entries is None or bodies is None else framing.decode_requests(entries, bodies)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from workers.runtime.preload.forkserver_setup import (
+from workers.runtime.preload.setup import (
     FLAVOR_MODULES,
     OPTIONAL_CODEC_MODULES,
     OWN_PACKAGES,

@@ -1,78 +1,64 @@
-"""Isolate a worker process: it ends with the gateway, and can send the gateway nothing but replies."""
+"""Isolate a worker process: it ends with the gateway, and takes no signal of a terminal."""
 
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import random
+import select
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
-from multiprocessing import forkserver
-from pathlib import Path
-from typing import Any
+from multiprocessing import process as multiprocessing_process
+from typing import TYPE_CHECKING, Final
 
-_PR_SET_PDEATHSIG = 1
-_OOM_SCORE_ADJ = "500"  # as if it used half of the machine's memory more
+if TYPE_CHECKING:
+    import socket
+
+_PR_SET_DUMPABLE: Final = 4
+_OOM_SCORE_ADJ: Final = "500"  # as if it used half of the machine's memory more
+_AUTHKEY_BYTES: Final = 32
+_EXIT_SECONDS: Final = 10.0  # for a worker to end by itself; the gateway kills it before
+_HANG_UP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
-def die_with_parent() -> None:
-    """End this process when the fork server ends, which ends with the gateway; start a session.
+def forget_fork_server() -> None:
+    """Give this process secrets of its own, and make it a process like others to the system.
 
-    The session's process group lets the gateway end what the model started, and keeps a terminal's
-    Ctrl-C away from the worker.
+    The fork server lets no process of the same user look at its memory or its descriptors. The gateway has
+    to measure the memory of workers.
     """
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing_process.current_process().authkey = os.urandom(_AUTHKEY_BYTES)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # the fork server ended before the call
-            os._exit(1)
-        _close_forkserver_pipe()
-        _prefer_for_oom_kill()
-    # Not every system has that call, and the kernel forgets it if the model changes credentials.
-    threading.Thread(target=_exit_with_gateway, name="gateway-watch", daemon=True).start()
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-def _prefer_for_oom_kill() -> None:
+def watch_gateway(sock: socket.socket) -> None:
+    """End this process, whatever it does, some time after the gateway has closed the other end of `sock`.
+
+    Not every system ends it with the fork server, and Linux no longer does if the model changes credentials.
+    """
+    watch = threading.Thread(
+        target=_exit_with_gateway, args=[sock.fileno()], name="gateway-watch", daemon=True
+    )
+    watch.start()
+
+
+def prefer_for_oom_kill() -> None:
     """Make the kernel kill a worker sooner than the gateway or the fork server if memory runs out."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(_OOM_SCORE_ADJ)
 
 
-def _close_forkserver_pipe() -> None:
-    """Close this process' copy of the pipe whose end tells the fork server that the gateway has ended.
-
-    multiprocessing passes it to each child, for children of its own. With the copy open the fork server
-    would wait for the workers, which wait for it.
-    """
-    server: Any = forkserver._forkserver  # noqa: SLF001 - no public function closes it
-    descriptor, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # noqa: SLF001 - as above
-    if descriptor is not None:
-        os.close(descriptor)
-
-
-def close_executor_results() -> None:
-    """Close the pipe of the executor's results before any code of the model runs.
-
-    The gateway unpickles what comes through it, so a model that wrote there could run code in the
-    gateway. Replies take the socket, whose bytes are never unpickled.
-    """
-    frame = sys._getframe()  # noqa: SLF001 - the executor gives its queue to no function
-    while frame.f_back is not None:
-        frame = frame.f_back
-        if (results := frame.f_locals.get("result_queue")) is not None:
-            results._writer.close()  # noqa: SLF001 - no public function closes it
-            return
-
-
-def _exit_with_gateway() -> None:
-    gateway = multiprocessing.parent_process()
-    if gateway is not None:
-        gateway.join()
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+def _exit_with_gateway(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, _HANG_UP)
+    if poll.poll()[0][1] & select.POLLNVAL:
+        return  # the model closed it
+    time.sleep(_EXIT_SECONDS)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def reseed_random() -> None:

@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.protocol.messages import (
-    PID_BYTES,
     Chunk,
     CloseStream,
     Failure,
@@ -24,61 +23,72 @@ from workers.protocol.messages import (
     OpenStream,
     Reply,
 )
-from workers.runtime import failures, fork_safety, import_isolation, isolation, tempdir
+from workers.runtime import failures, import_isolation, isolation, tempdir
 from workers.runtime.connection import WorkerConnection
-from workers.runtime.preload.forkserver_setup import PreloadState
+from workers.runtime.preload.setup import PreloadState
 from workers.runtime.stream import StreamSession
+from workers.wall.confine import confine
+from workers.wall.environment import confined_variables
+from workers.wall.policy import WallError
 
 if TYPE_CHECKING:
     import socket
-    from multiprocessing.connection import Connection
 
     from workers.protocol.messages import Job, ModelSource, WorkerReply, WorkerRequest
     from workers.runtime.model import LoadedModel
+    from workers.wall.policy import WallPolicy
 
 _STREAM_REQUESTS = (OpenStream, NextChunk, CloseStream)
 
 
 class _WorkerState:
-    """What this process holds for its whole life.
-
-    `watcher_pipe` is only kept open: its end tells the gateway that the process ended.
-    """
+    """What this process holds for its whole life."""
 
     source: ModelSource | None = None
+    start_failure: Failure | None = None
     model: LoadedModel | None = None
-    watcher_pipe: Connection | None = None
     connection: WorkerConnection | None = None
     stream_session = StreamSession()
 
 
-def initialize(source: ModelSource, watcher_pipe: Connection, sock: socket.socket, tempdir_path: str) -> None:
-    """Send this process' id to the gateway, and prepare to load the model.
+def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str, wall: WallPolicy) -> None:
+    """Prepare to load the model, and confine this process: no code of the model has run before.
 
     The executor's initializer. Batches come over `sock`, a stream socket. `tempdir_path` is a folder
-    that is created for temporary files.
+    that is created for temporary files, the only one that the model may write to.
     """
-    isolation.die_with_parent()
-    isolation.close_executor_results()
-    fork_safety.restore()
+    isolation.prefer_for_oom_kill()
     _WorkerState.source = source
-    _WorkerState.watcher_pipe = watcher_pipe
     _WorkerState.connection = WorkerConnection(sock)
-    watcher_pipe.send_bytes(os.getpid().to_bytes(PID_BYTES, "little"))
-    tempdir.use(tempdir_path)
+    _confine(wall, source.directory, tempdir_path if tempdir.use(tempdir_path) else None)
+    isolation.forget_fork_server()
+    isolation.watch_gateway(sock)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that the gateway logs lines at once
+
+
+def _confine(wall: WallPolicy, directory: str, writable: str | None) -> None:
+    """Leave this process the model's folder to read, and one to write, where libraries have their caches."""
+    if wall.mode != "off" and writable is not None:
+        os.environ.update(confined_variables(os.environ, temporary=writable, readable=wall.readable))
+        os.chdir(writable)  # for what libraries write to the working folder
+    try:
+        confine(wall, read=[directory], write=[] if writable is None else [writable])
+    except WallError as error:
+        _WorkerState.start_failure = Failure("load", "The worker could not be confined.", log=str(error))
 
 
 def serve() -> None:
     """Load the model, report how that went, then answer batches until the gateway closes the socket.
 
     The executor's only call. It ends the process, since there is no way to return its result: see
-    `isolation.close_executor_results`. The executor imports nothing of this package afterwards, so its
+    `workers.process.executor_context`. The executor imports nothing of this package afterwards, so its
     modules can be hidden from the model.
     """
     connection, source = _WorkerState.connection, _WorkerState.source
     if connection is not None and source is not None:
-        connection.send([_load(source)], 0.0)
-        connection.run(handle_batch)
+        connection.send([_WorkerState.start_failure or _load(source)], 0.0)
+        if _WorkerState.start_failure is None:
+            connection.run(handle_batch)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the model may have closed or replaced it
             stream.flush()

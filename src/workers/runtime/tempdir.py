@@ -21,16 +21,18 @@ def new_path() -> str:
     return str(Path(tempfile.gettempdir(), f"worker-{secrets.token_hex(8)}"))
 
 
-def use(path: str) -> None:
+def use(path: str) -> bool:
     """Create a folder at `path` for the temporary files of this process and of those that it starts.
 
-    If it cannot be created, they stay in the folder before.
+    Return False if it cannot be created; they then stay in the folder before.
     """
     before = tempfile.gettempdir()
     with suppress(OSError):
         Path(path).mkdir(mode=0o700)
         os.environ.setdefault(_COMPILE_CACHE_VARIABLE, str(Path(before, f"torchinductor_{os.geteuid()}")))
         os.environ["TMPDIR"] = tempfile.tempdir = path
+        return True
+    return False
 
 
 def remove(path: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import PoolClosed, WorkerCrashed
-from workers.protocol.messages import Reply
+from workers.protocol.messages import Failure, Reply
 from workers.scheduler.batch_sizing import BatchSizer
 from workers.scheduler.queue import PendingRequest, RequestQueue
 from workers.scheduler.results import reject, resolve_batch
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
     from workers.process.channel import BatchOutcome
     from workers.process.worker import ProcessWorker
-    from workers.protocol.messages import CloseStream, Job, ModelKey, NextChunk, OpenStream, RowBatching
+    from workers.protocol.messages import (
+        CloseStream,
+        Job,
+        LoadReport,
+        ModelKey,
+        NextChunk,
+        OpenStream,
+        RowBatching,
+        WorkerReply,
+    )
 
 
 class Dispatcher:
@@ -180,9 +190,25 @@ class Dispatcher:
             slot.update_stream(batch, replies)
             if all(type(reply) is Reply for reply in replies):  # errors are quick and no measure of the model
                 self._batch_sizer.record(len(batch), seconds)
+            elif len(replies) == len(batch) > 1:
+                batch, replies = self._requeue_crowded(batch, replies)
             resolve_batch(batch, replies)
         self._dispatch()
         self._notify_if_idle()
+
+    def _requeue_crowded(
+        self, batch: list[PendingRequest], replies: tuple[WorkerReply | LoadReport, ...]
+    ) -> tuple[list[PendingRequest], tuple[WorkerReply | LoadReport, ...]]:
+        """Queue again those requests whose answers were too large beside the others; return the rest."""
+        crowded = [isinstance(reply, Failure) and reply.kind == "batch" for reply in replies]
+        if not any(crowded):
+            return batch, replies
+        again = list(compress(batch, crowded))
+        for pending in again:
+            pending.crash_suspect = True  # so that it runs alone
+        self._queue.requeue_front(again)
+        fits = [not each for each in crowded]
+        return list(compress(batch, fits)), tuple(compress(replies, fits))
 
     def _requeue(self, batch: list[PendingRequest]) -> None:
         """Queue a batch again after its delay; the queue is idle if its clients left meanwhile."""

@@ -26,7 +26,8 @@ class PendingRequest:
     """A request, and the future that its client waits on: of a Reply or, for a stream, of a Chunk.
 
     `queued` tells whether it is in the queue. `crash_suspect`: a worker crashed while it ran a batch
-    with this request. `crashes` counts the workers that crashed while they ran this request alone.
+    with this request, or could not send its answer beside the others. `crashes` counts the workers that
+    crashed while they ran this request alone.
     """
 
     __slots__ = ("crash_suspect", "crashes", "future", "queued", "request", "size")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.errors import InvalidInput, ModelError, ModelLoadError, NotAcceptable, UnsupportedMediaType
+from workers.errors import (
+    AnswerMemoryExceeded,
+    InvalidInput,
+    ModelError,
+    ModelLoadError,
+    NotAcceptable,
+    UnsupportedMediaType,
+)
 from workers.protocol.messages import Chunk, Failure, Job, Reply
 
 if TYPE_CHECKING:
@@ -45,6 +52,8 @@ def to_exception(failure: Failure) -> WorkerError:
         return NotAcceptable(failure.message)
     if failure.kind == "type":
         return UnsupportedMediaType(failure.message)
+    if failure.kind == "memory":
+        return AnswerMemoryExceeded(failure.message)
     if failure.kind == "load":
         return ModelLoadError(failure.message, log=failure.log)
     return ModelError(failure.message, exception=failure.exception, text=failure.text, log=failure.log)

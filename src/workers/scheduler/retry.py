@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from workers.errors import WorkerProtocolError
 from workers.metrics import PREDICTION_RETRIES
 from workers.protocol.messages import CloseStream, NextChunk
 from workers.scheduler.results import reject
@@ -52,8 +53,13 @@ class RetryQueue:
         """Record the crash of `slot`'s worker, and run the batch again.
 
         Reject with `error` the requests that crashed too many workers, and those for an open stream:
-        the stream ended with its worker.
+        the stream ended with its worker. Reject all of them if what the worker sent broke the protocol:
+        they would end the next worker too.
         """
+        if isinstance(error, WorkerProtocolError):
+            slot.crash_recorded = True
+            reject(batch, error)
+            return
         if not slot.crash_recorded:  # the worker ran this batch, and had not begun with its others
             slot.crash_recorded = True
             for pending in batch:

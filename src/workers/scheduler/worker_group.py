@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from workers.answer_memory import AnswerLimits
 from workers.backoff import Backoff
 from workers.errors import ModelLoadError, SystemResourcesExhausted
 from workers.metrics import WORKER_EXITS, WORKER_STARTS
@@ -76,6 +77,7 @@ class WorkerGroup:
         on_failed: Callable[[WorkerGroup, ModelLoadError], None],
         on_idle: Callable[[], None],
         counters: Counters,
+        answers: AnswerLimits | None = None,
     ) -> None:
         """`spawn_executor` has the threads that wait until the fork server has forked."""
         self._loop = asyncio.get_running_loop()
@@ -89,6 +91,7 @@ class WorkerGroup:
         self._crash_backoff = CrashLoopBackoff()
         self._background_tasks = BackgroundTasks(source.key)
         self._closed = False
+        self._answers = answers or AnswerLimits()
         self.dispatcher = Dispatcher(
             source.key,
             limits,
@@ -178,6 +181,7 @@ class WorkerGroup:
                 "Fork server preload failed; worker starts will be slow",
                 extra={"event": "preload_incomplete"},
             )
+        worker.limit_answers(self._answers)
         self._counters.increment(WORKER_STARTS, *self._labels)
         self.load_report = worker.load_report
         self.dispatcher.add(WorkerSlot(worker, self._loop.time()), worker.load_report.row_batching)
@@ -195,17 +199,32 @@ class WorkerGroup:
         """Replace a worker whose process ended: at once if it had a request, else after a delay."""
         if self._closed or (slot := self.dispatcher.remove(worker)) is None:
             return
-        self._counters.increment(WORKER_EXITS, *self._labels, "timeout" if slot.timed_out else "crash")
+        reason = "timeout" if slot.timed_out else "protocol" if worker.violation else "crash"
+        self._counters.increment(WORKER_EXITS, *self._labels, reason)
         delay = 0.0
         if not (slot.busy or slot.crash_recorded):
             delay = self._crash_backoff.next_delay(started_at=slot.started_at, exited_at=self._loop.time())
-        if not slot.timed_out:
+        fields = {"pid": worker.pid, "delay_seconds": delay}
+        if worker.violation:
+            message = (
+                "Worker of %s sent the gateway %s, and was ended; restarting in %g s. Only code of the model "
+                "that writes to the worker's own socket can cause this"
+            )
+            args = worker.violation, delay
+            self._log(logging.ERROR, "worker_broke_protocol", message, *args, **fields)
+        elif not slot.timed_out:
             message = "Worker of %s exited unexpectedly; restarting in %g s"
-            self._log(logging.ERROR, "worker_exited", message, delay, pid=worker.pid, delay_seconds=delay)
+            self._log(logging.ERROR, "worker_exited", message, delay, **fields)
         self._background_tasks.spawn(self._replace_worker(delay=delay))
 
     def _kill_hung(self, slot: WorkerSlot) -> None:
-        """Kill a worker that did not reply in time; its exit has it replaced."""
+        """Kill a worker that did not reply in time; its exit has it replaced.
+
+        One whose reply waits for memory of the gateway's is given time for that, which is limited.
+        """
+        if slot.worker.paused:
+            slot.restart_timer(self.limits.request_seconds, self._kill_hung)
+            return
         slot.timed_out = True
         seconds = self.limits.request_seconds
         message = "Worker of %s did not reply within %g s; killing it"

@@ -45,12 +45,14 @@ class MonitoredServer:
         self.release = asyncio.Event()
         self.in_flight = InFlightRequests()
         self.now = 0.0
+        self.blocks = False
         self.monitor = ConnectionMonitor(
             self.in_flight,
             max_connections=lambda: LIMIT,
             stalled_seconds=STALLED_SECONDS,
             max_unsent_bytes=3 * LARGE,
             counters=self.counters,
+            blocking=lambda: self.server.connections if self.blocks else [],
             sweep_seconds=3600,
             checks_per_yield=3,
             clock=lambda: self.now,
@@ -285,3 +287,25 @@ async def test_a_response_that_is_read_byte_by_byte(monitored: MonitoredServer) 
         await monitored.sweep(seconds=STALLED_SECONDS / 4)
         sweeps += 1
         assert sweeps < 50
+
+
+async def test_clients_that_keep_the_memory_for_answers(
+    monitored: MonitoredServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While another answer waits, a client that does not read its own is closed; one that reads is not."""
+    stuck, reading = await monitored.connect(), await monitored.connect()
+    for client in (stuck, reading):
+        client.pause()
+        client.push(get("/large"))
+    await until(lambda: monitored.unsent() > LARGE)
+    await monitored.sweep()
+    before = monitored.unsent()
+    while monitored.unsent() > before - 2 * PROGRESS:
+        assert await reading.take(PROGRESS)
+    await monitored.sweep(seconds=6.0)
+    assert monitored.closed("send_buffer") == 0
+    monitored.blocks = True
+    await monitored.sweep()
+    assert monitored.closed("send_buffer") == 1
+    assert await reading.take(1)
+    assert "the memory that others wait for" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.api.keys import COMPONENTS
-from tests.support.gateways import Gateway, gateway_at
+from tests.support.gateways import NO_WALL, Gateway, gateway_at
 from tests.support.raw_clients import bare, head
 from tests.support.waiting import until
 
@@ -33,7 +33,7 @@ async def loaded(
 
     The worker of a fast model gets its next batch while it still runs one.
     """
-    async with gateway_at(mlflow_server.url, tmp_path_factory.mktemp("cache")) as gateway:
+    async with gateway_at(mlflow_server.url, tmp_path_factory.mktemp("cache"), **NO_WALL) as gateway:
         for seconds in (0, 0.5):
             assert await do(gateway, f"sleep {seconds}") == 200
         yield gateway

@@ -58,11 +58,11 @@ class CacheHarness:
             **self.variables,
         }
 
-    async def open_cache(self) -> ArtifactCache:
+    async def open_cache(self, **options: Any) -> ArtifactCache:
         """Open a new cache, as a start of the gateway does; it is closed at the end of the test."""
         settings = load(self.environment)
         client = await self.stack.enter_async_context(MlflowClient(settings.mlflow))
-        cache = ArtifactCache(settings, client, backoff=self.backoff)
+        cache = ArtifactCache(settings, client, backoff=self.backoff, **options)
         await cache.open()
         self.stack.push_async_callback(cache.close)
         return cache

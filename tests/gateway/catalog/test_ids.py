@@ -182,7 +182,7 @@ async def test_ids_reach_the_runs_of_a_huge_experiment(mlflow_server: MlflowServ
     name, (run_id, _) = create_experiment(mlflow_server, runs=2)
     async with MlflowClient(load({"MLFLOW_TRACKING_URI": mlflow_server.url}).mlflow) as client:
         readers = Readers(RunReader(client, max_runs=1), MetricReader(client), RunFolders(client))
-        source = await find_source(client, name, readers=readers)
+        source = await find_source(client, name, readers=readers, kinds=("registry", "experiments"))
         version = await source.get_by_id(RunId(run_id))
         await readers.runs.close()
     assert (version.version, version.run_id, version.status) == (run_id, run_id, "READY")

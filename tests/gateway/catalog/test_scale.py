@@ -24,7 +24,8 @@ async def test_latest_of_hundreds_costs_two_calls(proxy: FaultyProxy) -> None:
     """The newest versions are fetched first."""
     async with opened(proxy.url) as catalog:
         assert (await catalog.resolve(ModelRef("many-registered", Latest()))).version.version == str(MANY)
-        assert len(proxy.calls) == 2
+        calls = [path for path in proxy.calls if not path.endswith("experiments/get-by-name")]
+        assert len(calls) == 2
 
 
 async def test_an_experiment_of_hundreds_costs_a_few_calls(proxy: FaultyProxy) -> None:

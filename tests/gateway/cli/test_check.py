@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +17,7 @@ import pytest
 
 from gateway import settings
 from gateway.cli import check
-from tests.support import mlflow_server
+from tests.support import mlflow_server, ordinary_user
 from tests.support.commands import gateway
 
 if TYPE_CHECKING:
@@ -30,9 +36,12 @@ def run_check(url: str, cache: Path, **values: str) -> int:
 def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the server's version and the number of models, reads a file, and creates the cache folder."""
     assert run_check(demo.mlflow, tmp_path / "new") == 0
-    addresses, cache, mlflow, store = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr().out.splitlines()
+    addresses, cache, wall, mlflow, store = output[-5:]  # before them, what it says of root
+    assert [line.split()[0] for line in output[:-5]] == (["user", "fix:"] if os.geteuid() == 0 else [])
     assert addresses.split() == ["addresses", "OK", "127.0.0.1", "can", "be", "listened", "on"]
     assert cache.split()[:3] == ["cache", "folder", "OK"]
+    assert wall.split()[:4] == ["wall", "OK", "Workers", "are"]
     assert "version 3." in mlflow
     assert "3 models" in mlflow
     assert store.split()[:3] == ["artifact", "store", "OK"]
@@ -47,7 +56,7 @@ def test_the_address_is_shown_without_its_password(
     assert run_check(demo.mlflow.replace("://", "://user:s3cr3t@"), tmp_path) == 0
     output = capsys.readouterr().out
     assert f"{demo.mlflow} answers" in output.replace("/ answers", " answers")
-    assert "user" not in output
+    assert "//user" not in output
     assert "s3cr3t" not in output
 
 
@@ -70,6 +79,38 @@ def test_service_links_and_a_foreign_address(tmp_path: Path, capsys: pytest.Capt
     assert "fix: set enableServiceLinks: false" in output
     assert "addresses        failed  192.0.2.250: GATEWAY_HOST names an address" in output
     assert "fix: set GATEWAY_HOST" in output
+
+
+def test_files_that_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of the home folder that others can write is named, and is no failure by itself."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / ".netrc").touch()
+    (tmp_path / ".netrc").chmod(0o666)
+    run_check("http://127.0.0.1:9", tmp_path)
+    assert f"credentials      OK      {tmp_path}/.netrc is not used: other" in capsys.readouterr().out
+
+
+def test_its_secrets_are_hidden(tmp_path: Path) -> None:
+    """From its first moments on: here it waits for a server that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        secret = {"MLFLOW_TRACKING_TOKEN": "hunter2", "MLFLOW_TRACKING_URI": url}
+        with subprocess.Popen(
+            [sys.executable, "-m", "gateway", "check"],
+            env=mlflow_server.environment(secret | {"GATEWAY_CACHE_DIR": str(tmp_path)}),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=ordinary_user.drop_capabilities,  # noqa: PLW1509 - no thread holds a lock that it needs
+        ) as process:
+            connection, _ = silent.accept()
+            with connection, ordinary_user.start("spies", str(process.pid)) as spy:
+                found = json.loads(spy.communicate()[0])
+            process.kill()
+    assert (found["environ"], found["memory"]) == ("PermissionError", "PermissionError")
 
 
 def test_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

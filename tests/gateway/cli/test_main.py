@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -94,8 +96,7 @@ def test_a_cache_folder_that_cannot_be_created(tmp_path: Path) -> None:
     }
     done = gateway("serve", cwd=tmp_path, extra=extra)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    line = done.stderr
+    *_, line = done.stderr.splitlines()
     assert "GATEWAY_CACHE_DIR" in line
     assert str(tmp_path / "file") in line
     assert "File exists" in line or "Not a directory" in line
@@ -109,6 +110,28 @@ def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "mlflow server" in done.stderr
     assert "gateway demo" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be root")
+def test_root_is_warned(tmp_path: Path) -> None:
+    """Once at the start, whatever happens then."""
+    extra = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CACHE_DIR": "/dev/null"}
+    done = gateway("serve", cwd=tmp_path, extra=extra)
+    (record,) = (json.loads(line) for line in done.stderr.splitlines() if "privileged_user" in line)
+    assert record["level"] == "warning"
+    assert record["message"].startswith(
+        "The gateway runs as root (uid 0): models can read its memory and env"
+    )
+    assert "a user of its own" in record["message"]
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "demo"])
+def test_settings_of_a_model_start_nothing(command: str, tmp_path: Path) -> None:
+    """`.env` in the folder for temporary files, where models write too, is a problem and is not read."""
+    (tmp_path / ".env").write_text("GATEWAY_PORT=1\n")
+    done = gateway(command, cwd=tmp_path, extra={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 2
+    assert f"gateway: .env is not read: {tmp_path} is for temporary files" in done.stderr
 
 
 def test_serve_until_a_signal(mlflow_server: MlflowServer, tmp_path: Path) -> None:

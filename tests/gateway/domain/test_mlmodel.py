@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -107,3 +108,30 @@ def test_what_is_no_json_beside_them(written: str) -> None:
     """It is an invalid file, and nothing that cannot be written as JSON."""
     with pytest.raises(InvalidMlmodel):
         mlmodel.parse_mlmodel(f"signature: {{params: '{written}'}}".encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"flavors: [" + b"a," * 30_000 + b"a]", "parts"),
+        (b"flavors: {a: [" + b"[]," * 20_000 + b"a]}", "parts"),
+        (b"a: &a [x]\nb: [" + b"*a," * 30_000 + b"x]", "parts"),
+        (b"\n".join(b"a%d:" % number for number in range(20_000)), "parts"),
+        (b"? a\n" * 20_000, "parts"),
+        (b"---\n" * 20_000, "parts"),
+        (b"".join(b"%%TAG !a%d! x\n" % number for number in range(60_000)) + b"--- a", "tag directives"),
+        ("%TAG !a! x\n--- a".encode("utf-16"), "not UTF-8"),
+    ],
+)
+def test_a_file_of_many_parts_is_rejected(data: bytes, reason: str) -> None:
+    """libyaml would take microseconds for each part, and for directives seconds within one call."""
+    with pytest.raises(InvalidMlmodel, match=reason):
+        mlmodel.parse_mlmodel(data[: mlmodel.MAX_BYTES])
+
+
+def test_a_signature_of_thousands_of_columns_is_parsed() -> None:
+    """It is one text in the file, so its size alone matters, and how much memory it takes."""
+    columns = [{"type": "double", "name": f"feature_{number}", "required": True} for number in range(14_000)]
+    parsed = mlmodel.parse_mlmodel(f"signature: {{inputs: '{json.dumps(columns)}'}}".encode())
+    assert parsed.signature == Signature(inputs=columns)
+    assert len(json.dumps(columns)) < parsed.size_bytes < mlmodel.MAX_BYTES * 25

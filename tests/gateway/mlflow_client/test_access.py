@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from gateway.errors import BadUpstreamResponse
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
@@ -29,7 +30,10 @@ def basic(user: str, password: str) -> bytes:
 
 
 def client(url: str, variables: dict[str, str] | None = None, *, file: Path | None = None) -> MlflowClient:
-    return MlflowClient(load({"MLFLOW_TRACKING_URI": url, **(variables or {})}).mlflow, credentials_file=file)
+    """Return a client whose credentials file has the text of `file`, or which has none."""
+    settings = load({"MLFLOW_TRACKING_URI": url, **(variables or {})}).mlflow
+    stored = SecretStr(file.read_text() if file is not None else "")
+    return MlflowClient(settings.model_copy(update={"stored_credentials": stored}))
 
 
 @pytest.fixture
@@ -57,12 +61,12 @@ def credentials_file(tmp_path: Path) -> Path:
     ],
 )
 async def test_credentials_are_sent_as_mlflow_sends_them(
-    variables: dict[str, str], header: bytes | None, tmp_path: Path
+    variables: dict[str, str], header: bytes | None
 ) -> None:
     """A user name with a password takes precedence over a token; without either nothing is sent."""
     async with (
         scripted(EMPTY_RESULT) as server,
-        client(server.url, variables, file=tmp_path / "none") as mlflow,
+        client(server.url, variables) as mlflow,
     ):
         await mlflow.search_registered_models(max_results=1)
     sent = [line for line in server.requests[0].split(b"\r\n") if line.lower().startswith(b"authorization")]
@@ -92,11 +96,11 @@ async def test_a_broken_credentials_file_is_named_not_shown(tmp_path: Path) -> N
     assert "hunter2" not in str(caught.value)
 
 
-async def test_workspace_prefix_and_registry_are_used(tmp_path: Path) -> None:
+async def test_workspace_prefix_and_registry_are_used() -> None:
     """Every path begins with the prefix, and calls for the registry go to its own server."""
     async with scripted(EMPTY_RESULT) as tracking, scripted(EMPTY_RESULT) as registry:
         variables = {"MLFLOW_REGISTRY_URI": f"{registry.url}/reg/", "MLFLOW_WORKSPACE": "cellar"}
-        async with client(f"{tracking.url}/a/b/", variables, file=tmp_path / "none") as mlflow:
+        async with client(f"{tracking.url}/a/b/", variables) as mlflow:
             await mlflow.search_registered_models(max_results=1)
             await mlflow.search_experiments(max_results=1)
             await mlflow.list_artifacts("x y")
@@ -106,7 +110,7 @@ async def test_workspace_prefix_and_registry_are_used(tmp_path: Path) -> None:
     assert all(b"X-MLFLOW-WORKSPACE: cellar" in request for request in tracking.requests + registry.requests)
 
 
-async def test_redirects_are_not_followed(tmp_path: Path) -> None:
+async def test_redirects_are_not_followed() -> None:
     """A redirect is an error, and its target gets no request with the credentials."""
     async with scripted(EMPTY_RESULT) as target:
         redirect = answer(302, more=f"Location: {target.url}/\r\n")
@@ -152,7 +156,7 @@ async def test_a_real_server_has_a_version(mlflow_server: MlflowServer) -> None:
         assert (await mlflow.server_version()).startswith("3.")
 
 
-async def test_credentials_are_sent_with_calls_and_downloads(tmp_path: Path) -> None:
+async def test_credentials_are_sent_with_calls_and_downloads() -> None:
     """Without them the error for the server's HTML 401 names the settings."""
 
     async def handle(request: web.Request) -> web.Response:
@@ -168,10 +172,10 @@ async def test_credentials_are_sent_with_calls_and_downloads(tmp_path: Path) -> 
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     variables = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "s3cret"}
     try:
-        async with client(url, file=tmp_path / "none") as mlflow:
+        async with client(url) as mlflow:
             with pytest.raises(BadUpstreamResponse, match="MLFLOW_TRACKING_USERNAME"):
                 await mlflow.list_artifacts("x")
-        async with client(url, variables, file=tmp_path / "none") as mlflow:
+        async with client(url, variables) as mlflow:
             assert [entry.size for entry in await mlflow.list_artifacts("x")] == [3]
             async with mlflow.stream_artifact("x/a") as stream:
                 assert b"files" in b"".join([chunk async for chunk in stream])

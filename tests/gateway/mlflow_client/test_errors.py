@@ -12,12 +12,14 @@ from yarl import URL
 
 from gateway.errors import BadUpstreamResponse, GatewayError, NotFound, UpstreamTimeout, UpstreamUnavailable
 from gateway.mlflow_client import EndpointNotFound, MlflowClient, RequestRejected, all_pages
-from gateway.mlflow_client.transport import MAX_RESPONSE_BYTES, Transport
+from gateway.mlflow_client.transport import MAX_RECORD_BYTES, MAX_RESPONSE_BYTES, Transport
 from gateway.settings import load
 from tests.support.faulty_proxy import HANG, answer, scripted
 from tests.support.mlflow_server import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.mlflow_client import Page, Version
 
 HTML = b"<!doctype html><title>Some page</title> /srv/secret/path"
@@ -152,7 +154,25 @@ async def test_a_huge_response_is_rejected() -> None:
     body = b'"' + b"x" * (MAX_RESPONSE_BYTES + 1) + b'"'
     async with scripted(answer(200, body)) as server, client(server.url) as mlflow:
         with pytest.raises(BadUpstreamResponse, match="larger than 64 MiB"):
-            await mlflow.get_registered_model("wine")
+            await mlflow.search_registered_models(max_results=1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mlflow: mlflow.get_registered_model("wine"),
+        lambda mlflow: mlflow.get_model_version("wine", "1"),
+        lambda mlflow: mlflow.get_experiment_by_name("wine"),
+        lambda mlflow: mlflow.get_run("1"),
+        lambda mlflow: mlflow.get_logged_model("m-1"),
+    ],
+)
+async def test_a_huge_record_is_rejected(call: Callable[[MlflowClient], Awaitable[object]]) -> None:
+    """A single run or model with tags for a whole page of them is rejected: any user may write tags."""
+    body = b'{"x": "' + b"x" * (MAX_RECORD_BYTES + 1) + b'"}'
+    async with scripted(answer(200, body)) as server, client(server.url) as mlflow:
+        with pytest.raises(BadUpstreamResponse, match="larger than 16 MiB"):
+            await call(mlflow)
 
 
 @pytest.mark.parametrize(("size", "in_thread"), [(1000, False), (300_000, True)])

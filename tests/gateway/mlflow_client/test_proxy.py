@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import TestServer
@@ -12,9 +10,6 @@ from yarl import URL
 from gateway.mlflow_client import MlflowClient
 from gateway.mlflow_client.proxy import choose_proxy
 from gateway.settings import load
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOST = "http://mlflow.invalid:5000"
 
@@ -50,7 +45,7 @@ def test_a_proxy_of_another_kind_is_an_error(proxy: str) -> None:
         choose_proxy(load({"HTTP_PROXY": proxy}).mlflow, URL(HOST))
 
 
-async def test_calls_take_the_proxy(tmp_path: Path) -> None:
+async def test_calls_take_the_proxy() -> None:
     """The proxy alone can resolve the host; it gets the user name and password of its address."""
     seen: list[tuple[str, str | None]] = []
 
@@ -62,7 +57,7 @@ async def test_calls_take_the_proxy(tmp_path: Path) -> None:
     app.router.add_route("*", "/{path:.*}", forward)
     async with TestServer(app) as proxy:
         values = {"MLFLOW_TRACKING_URI": HOST, "HTTP_PROXY": str(proxy.make_url("/").with_user("u"))}
-        mlflow = MlflowClient(load(values).mlflow, credentials_file=tmp_path / "none")
+        mlflow = MlflowClient(load(values).mlflow)
         async with mlflow:
             model = await mlflow.get_registered_model("wine")
     assert model.name == "wine"

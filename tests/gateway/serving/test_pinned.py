@@ -128,3 +128,24 @@ async def test_an_unexpected_error_does_not_affect_other_pinned_models(
         assert "/secret" not in health["pinned"]["problems"]["api-tens/1"]
         ready = await get_until(gateway, "/health/ready", is_ready)
         assert ready["pinned"]["problems"] == {}
+
+
+async def test_a_pin_of_a_kind_that_is_not_served(
+    mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
+) -> None:
+    """The gateway is never ready, and says why; clients get the answer for unknown names."""
+    async with gateway_at(
+        mlflow_server.url,
+        tmp_path,
+        GATEWAY_SOURCES="experiments",
+        GATEWAY_PINNED_MODELS="api-sums/1",
+        GATEWAY_PRELOAD="none",
+    ) as gateway:
+        body = await get_until(gateway, "/health/ready", lambda body: body["pinned"]["problems"])
+        assert not body["ready"]
+        assert (
+            "registered model, which GATEWAY_SOURCES leaves out" in body["pinned"]["problems"]["api-sums/1"]
+        )
+        for name in ("api-sums", "no-such-model"):
+            status, answer = await invoke(gateway, f"/model/{name}/1/invocation")
+            assert (status, answer["message"]) == (404, f"There is no model {name!r}.")

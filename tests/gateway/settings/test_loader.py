@@ -9,6 +9,7 @@ import pytest
 
 from gateway import settings
 from gateway.domain.refs import Alias, ModelRef, Number
+from gateway.settings.worker_environment import worker_environment
 
 PINS = "wine@champion, forest/2"
 
@@ -106,6 +107,39 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     file.unlink()
     file.mkdir()
     with pytest.raises(settings.SettingsError, match=r"\.env cannot be read: Is a directory"):
+        settings.load({}, env_file=file)
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "reason"),
+    [
+        (0o666, 0o755, "other users can write it: chmod go-w"),
+        (0o644, 0o1777, "other users can write to its folder"),
+    ],
+)
+def test_a_file_that_others_can_write_is_rejected(
+    tmp_path: Path, file_mode: int, folder_mode: int, *, reason: str
+) -> None:
+    """Nothing of it is used, and the problem is reported with the others."""
+    file = tmp_path / ".env"
+    file.write_text("GATEWAY_PORT=1\n")
+    file.chmod(file_mode)
+    tmp_path.chmod(folder_mode)
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({"GATEWAY_PROT": "1"}, env_file=file)
+    first, second = caught.value.problems
+    assert first.startswith(f".env is not read: {reason}")
+    assert second.startswith("GATEWAY_PROT")
+
+
+def test_a_file_in_the_cache_is_rejected(tmp_path: Path) -> None:
+    """Also below it, and if the file itself names the cache."""
+    file = tmp_path / "v1" / ".env"
+    file.parent.mkdir()
+    file.write_text(f"GATEWAY_CACHE_DIR={tmp_path}\n")
+    with pytest.raises(
+        settings.SettingsError, match=r"^\.env is not read: its folder is in GATEWAY_CACHE_DIR$"
+    ):
         settings.load({}, env_file=file)
 
 
@@ -270,3 +304,38 @@ def test_variables_for_models_are_never_the_gateways_own() -> None:
     ]
     with pytest.raises(settings.SettingsError, match="'HF-X' is not the name of a variable"):
         settings.load({"GATEWAY_MODEL_ENVIRONMENT": "HF-X"})
+
+
+def test_sources_are_kinds_of_names() -> None:
+    """Both by default, none twice; anything else is a problem, and so is none."""
+    assert settings.load({}).sources == ("registry", "experiments")
+    assert settings.load({"GATEWAY_SOURCES": "experiments, experiments"}).sources == ("experiments",)
+    for wrong in ("registry,runs", "Registry", ",", "none"):
+        with pytest.raises(settings.SettingsError, match="GATEWAY_SOURCES"):
+            settings.load({"GATEWAY_SOURCES": wrong})
+
+
+@pytest.mark.parametrize(
+    ("sources", "pin", "reason"),
+    [
+        ("experiments", "wine@champion", "has wine@champion: only registered models have aliases"),
+        ("registry", "team/wine/2", "has team/wine/2: no registered model has / or :"),
+        ("registry", "a: b/latest", "no registered model has / or :"),
+    ],
+)
+def test_pins_that_the_sources_can_never_have(sources: str, pin: str, reason: str) -> None:
+    """The gateway refuses to start; what only MLflow knows is found out later."""
+    with pytest.raises(settings.SettingsError, match=f"GATEWAY_SOURCES: does not name .*{reason}"):
+        settings.load({"GATEWAY_SOURCES": sources, "GATEWAY_PINNED_MODELS": pin})
+    settings.load({"GATEWAY_PINNED_MODELS": pin})
+    settings.load({"GATEWAY_SOURCES": sources, "GATEWAY_PINNED_MODELS": "wine/2"})
+
+
+def test_a_cache_key_is_long_and_hidden() -> None:
+    """A short one could be guessed from the signatures; neither is shown."""
+    with pytest.raises(settings.SettingsError, match="GATEWAY_CACHE_KEY: has 6 characters") as caught:
+        settings.load({"GATEWAY_CACHE_KEY": "secret"})
+    assert "secret" not in str(caught.value)
+    loaded = settings.load({"GATEWAY_CACHE_KEY": "k" * 32})
+    assert "k" * 32 not in repr(loaded)
+    assert worker_environment(loaded).keys().isdisjoint({"GATEWAY_CACHE_KEY"})

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from gateway import settings
 from gateway.settings import CurrentSettings, Settings, describe
 from gateway.settings.reload import SettingsReloader
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CACHE = {"GATEWAY_CACHE_DIR": "/x"}
 
@@ -41,6 +48,7 @@ def test_the_documented_settings_are_reloadable() -> None:
         "GATEWAY_LOAD_TIMEOUT_SECONDS",
         "GATEWAY_LOG_FORMAT",
         "GATEWAY_LOG_LEVEL",
+        "GATEWAY_MAX_ANSWER_BYTES",
         "GATEWAY_MAX_LOADED_MODELS",
         "GATEWAY_MAX_QUEUE",
         "GATEWAY_MEMORY_BUDGET_BYTES",
@@ -68,6 +76,11 @@ def test_what_can_change_and_what_needs_a_restart(caplog: pytest.LogCaptureFixtu
     (record,) = caplog.records
     assert vars(record)["applied"] == ["GATEWAY_IDLE_SECONDS", "GATEWAY_MAX_QUEUE"]
     assert vars(record)["need_a_restart"] == ["GATEWAY_PORT", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS"]
+    assert vars(record)["changes"] == {
+        "GATEWAY_IDLE_SECONDS": "default → 5",
+        "GATEWAY_MAX_QUEUE": "7 → default",
+    }
+    assert "http://x" not in record.getMessage()
 
 
 def test_the_same_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -99,6 +112,40 @@ def test_invalid_settings_change_nothing(
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert all(name in record.getMessage() for name in named)
+
+
+def test_no_reloadable_setting_is_a_secret() -> None:
+    """Because the log has their values."""
+    reloadable = {entry.name for entry in describe.setting_docs(Settings) if entry.reloadable}
+    secret = {name for name, info in Settings.model_fields.items() if info.annotation is SecretStr}
+    assert not {name for field in secret for name in settings.aliases(Settings, field)} & reloadable
+
+
+@pytest.fixture
+def configured_logs() -> Iterator[None]:
+    """A test may configure the log; afterwards it is as before."""
+    loggers = [logging.getLogger(name) for name in (None, "gateway", "workers", "model")]
+    before = [(each, each.level, each.handlers[:], each.propagate) for each in loggers]
+    yield
+    for each, level, handlers, propagate in before:
+        each.setLevel(level)
+        each.handlers[:], each.propagate = handlers, propagate
+
+
+@pytest.mark.usefixtures("configured_logs")
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_the_log_has_it_whatever_the_level_is(caplog: pytest.LogCaptureFixture, level: str) -> None:
+    """Before and after: a change that silences the log is not silent itself, and names what changed."""
+    reloader, _, _ = reloader_between({"GATEWAY_LOG_LEVEL": level}, {"GATEWAY_LOG_LEVEL": "error"})
+    logs.configure(level, "json")
+    logging.getLogger().addHandler(caplog.handler)
+    try:
+        assert reloader.apply(reloader.read())
+    finally:
+        logging.getLogger().removeHandler(caplog.handler)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert vars(record)["event"] == "settings_reloaded"
 
 
 async def test_each_request_is_one_reload() -> None:

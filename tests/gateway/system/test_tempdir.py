@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -29,8 +28,7 @@ with private_tempdir() as folder:
 
 @pytest.fixture
 def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of temporary files, whose path is short enough for sockets below it."""
-    multiprocessing.util.get_temp_dir()  # created once for this process, which keeps it
+    """The folder of temporary files."""
     with tempfile.TemporaryDirectory(prefix="test-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield Path(folder)
@@ -53,14 +51,12 @@ def holder(parent: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def test_all_temporary_files_are_removed(parent: Path) -> None:
-    """Those of `tempfile` and of multiprocessing are in the folder; afterwards all is as before."""
+    """Those of `tempfile` are in the folder; afterwards all is as before."""
     with private_tempdir() as folder:
         assert folder.parent == parent
         assert Path(tempfile.mkdtemp()).parent == folder
-        assert Path(multiprocessing.util.get_temp_dir()) == folder
     assert list(parent.iterdir()) == []
     assert tempfile.gettempdir() == str(parent)
-    assert Path(multiprocessing.util.get_temp_dir()) != folder
 
 
 def test_the_folder_is_removed_after_an_error(parent: Path) -> None:
@@ -122,13 +118,3 @@ def test_no_folder_can_be_created(parent: Path) -> None:
     with pytest.raises(OSError, match="No such file"), private_tempdir():
         pass
     parent.mkdir()
-
-
-def test_a_path_that_is_too_long_for_sockets(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fork server could not listen below it: OSError with a reason, and no folder is left."""
-    folder = parent / ("x" * 80)
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    with pytest.raises(OSError, match="too long for Unix sockets"), private_tempdir():
-        pass
-    assert list(folder.iterdir()) == []

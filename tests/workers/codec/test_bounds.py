@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import tracemalloc
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from tests.support.codec import v2_bodies
-from tests.support.codec.specs import column, columns, decode_error, model_input
+from tests.support.codec.specs import column, columns, decode_error, input_spec, model_input
+from workers.codec import formats
+from workers.codec.csv import table as csv_table
 from workers.errors import InvalidInput
+from workers.protocol.messages import CSV, Job
 
 DISTINCT = [{f"c{at}": at} for at in range(8000)]
 WIDE = ["x" * 50_000, *["y"] * 5_000]
@@ -65,3 +70,27 @@ def test_one_long_string_among_many(payload: Any, schema: Schema | None) -> None
     assert "more than 256 MiB" in str(decode_error({"inputs": payload}, schema))
     with pytest.raises(InvalidInput, match="more than 256 MiB"):
         v2_bodies.model_input(v2_bodies.tensor("x", "BYTES", WIDE), schema=schema)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_csv_of_empty_lines(end: bytes) -> None:
+    """More lines than four million are rejected if they have less than four bytes each."""
+    with pytest.raises(InvalidInput, match="4194305 lines; one of its size may have at most 4194304"):
+        formats.decode(Job(b"x" + end * (4 * 2**20 + 1) + b"1", CSV), input_spec(column(DataType.double)))
+
+
+def test_quotes_within_cells() -> None:
+    """A quote is accepted exactly where both sides of what is quoted are the end of a cell, or quoted too."""
+    random_bytes = random.Random(1)  # noqa: S311 - no secret
+    quoted = re.compile(rb'"[^"]*"')
+    for _ in range(20_000):
+        text = b"x" + bytes(random_bytes.choice(b'"",\n\rab') for _ in range(random_bytes.randrange(14)))
+        if text.count(b'"') % 2 == 0:
+            stray = re.search(rb'[^,\r\n"]"|"[^,\r\n"]', quoted.sub(b'"', text))
+            try:
+                csv_table.parse_table(text)
+            except InvalidInput as error:
+                rejected = "quote within" in str(error)
+            else:
+                rejected = False
+            assert rejected == bool(stray), text

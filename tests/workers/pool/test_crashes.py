@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.workers.conftest import load
+from tests.workers.conftest import NO_WALL, load
 from tests.workers.pool.calls import (
     ADD,
     COMMANDS,
@@ -36,7 +36,7 @@ async def test_a_request_whose_worker_crashes_is_retried(
     opened: Opened, files: Lookup, tmp_path: Path
 ) -> None:
     """A request that crashes its worker once is answered by the next, and so are those of its batch."""
-    async with opened() as pool:
+    async with opened(wall=NO_WALL) as pool:
         await load(pool, files("commands"))
         first = await worker_pid(pool)
         jobs = [command("x") for _ in range(20)]
@@ -120,7 +120,7 @@ async def test_no_request_is_lost_when_a_crashed_workers_model_is_evicted(
     opened: Opened, files: Lookup, tmp_path: Path
 ) -> None:
     """A model whose worker has just crashed is busy with the requests that the worker had."""
-    async with opened(max_loaded_models=1) as pool:
+    async with opened(max_loaded_models=1, wall=NO_WALL) as pool:
         await load(pool, files("commands"))
         jobs = [command(f"die_once {tmp_path / 'died'}"), *(command("x") for _ in range(5))]
         calls = [asyncio.create_task(predict(pool, "commands", job)) for job in jobs]

@@ -13,34 +13,9 @@ import pytest
 
 from tests.workers.conftest import load
 from tests.workers.pool.calls import command, predict
-from workers.errors import ModelError
 
 if TYPE_CHECKING:
     from tests.workers.pool.calls import Lookup, Opened
-
-
-async def test_a_model_cannot_reach_the_executors_results(
-    opened: Opened, files: Lookup, tmp_path: Path
-) -> None:
-    """The gateway unpickles that queue, so the worker closes it before any code of the model runs."""
-    async with opened() as pool:
-        await load(pool, files("commands"))
-        with pytest.raises(ModelError):
-            await predict(pool, "commands", command(f"results {tmp_path / 'pwned'}"))
-        assert await predict(pool, "commands", command("x"))
-    assert not (tmp_path / "pwned").exists()
-
-
-async def test_what_a_model_writes_to_the_watchers_pipe_is_not_unpickled(
-    opened: Opened, files: Lookup, tmp_path: Path
-) -> None:
-    """Nothing that a model's code writes to the pipe of the process watcher is unpickled by the gateway."""
-    async with opened() as pool:
-        await load(pool, files("commands"))
-        assert await predict(pool, "commands", command(f"lifeline {tmp_path / 'pwned'}"))
-        await asyncio.sleep(0.3)  # for the gateway to read it, if it did
-        assert await predict(pool, "commands", command("x"))
-    assert not (tmp_path / "pwned").exists()
 
 
 async def test_workers_draw_different_random_numbers(opened: Opened, files: Lookup) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import models
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key, load
+from tests.workers.conftest import NO_WALL, Files, key, load
 from tests.workers.pool.calls import ADD, COMMANDS, SUMS, worker_pid
 from workers.errors import CapacityExceeded, ModelLoadError, ModelNotLoaded, PoolClosed
 from workers.metrics import MODEL_LOADS, MODEL_UNLOADS
@@ -87,7 +87,7 @@ async def test_a_failed_load_says_why(
 async def test_a_failed_load_is_remembered_briefly(opened: Opened, tmp_path: Path) -> None:
     """A broken model is not loaded for every request, and is loaded again after the pause."""
     flaky = Files(key("flaky"), models.save(tmp_path / "m", models.Broken(f"once {tmp_path / 'mark'}")))
-    async with opened(load_retry_seconds=1.0) as pool:
+    async with opened(load_retry_seconds=1.0, wall=NO_WALL) as pool:
         for _ in range(3):
             with pytest.raises(ModelLoadError):
                 await load(pool, flaky)

@@ -18,7 +18,7 @@ from tests.support import models
 from tests.support.models import body
 from tests.support.process_memory import taken, workers
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key, load
+from tests.workers.conftest import NO_WALL, Files, key, load
 from tests.workers.pool.calls import COMMANDS, command, predict, running
 from workers.errors import CapacityExceeded, ModelLoadError, ModelNotLoaded
 from workers.limits import PoolLimits
@@ -100,7 +100,7 @@ async def test_the_least_recently_used_model_is_evicted(
         assert sum(unloads) == 1
         report = pool.memory_report()
         assert report.budget_bytes is not None
-        assert taken(without=others) <= report.budget_bytes
+        assert taken(fork_server=pool._forkserver.pid, without=others) <= report.budget_bytes
         assert all(_SIZE * _MIB < size < 2 * _SIZE * _MIB for size in report.model_bytes.values())
 
 
@@ -161,7 +161,7 @@ async def test_a_worker_that_dies_while_its_model_waits_for_memory(
 ) -> None:
     """If it cannot be replaced, the load fails with the reason, and no slot is taken."""
     folder = models.save(tmp_path / "model", models.Broken(f"later {tmp_path / 'loaded'}"))
-    async with opened(memory_bytes=2**60) as pool:
+    async with opened(memory_bytes=2**60, wall=NO_WALL) as pool:
         await load(pool, files("commands"))
         busy = asyncio.create_task(pool.predict(COMMANDS, command("sleep 50")))
         await running(pool)
@@ -209,7 +209,7 @@ async def test_no_request_fails_as_models_come_and_go(
         assert 2 <= len(pool.statuses()) <= 4
         report = pool.memory_report()
         assert report.budget_bytes is not None
-        assert taken(without=others) <= report.budget_bytes * 1.05
+        assert taken(fork_server=pool._forkserver.pid, without=others) <= report.budget_bytes * 1.05
 
 
 async def test_a_model_that_is_loading_counts_once() -> None:

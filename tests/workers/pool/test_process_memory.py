@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 
+from tests.support import ordinary_user
 from tests.support.waiting import until
 from workers.pool import process_memory
 
@@ -33,6 +34,22 @@ import subprocess, sys
 worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 print(worker.stdout.readline().decode(), flush=True)
 input()
+"""
+_HIDDEN = """
+import ctypes, os
+data = os.urandom(30 << 20)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+print(flush=True)
+input()
+"""
+_MEASURE = f"""
+import subprocess, sys
+from workers.pool import process_memory
+command = [sys.argv[1], "-c", {_HIDDEN!r}]
+with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    child.stdout.readline()
+    print(process_memory.private_bytes(child.pid))
+    child.kill()
 """
 _MIB = 2**20
 
@@ -66,6 +83,19 @@ def test_the_memory_of_this_process() -> None:
         assert len(mapping) * 0.9 < measured - before
         assert measured == pytest.approx(reported, rel=0.1)
         assert process_memory.private_bytes(process.pid) > len(mapping) * 0.9
+
+
+def test_a_process_that_hides_its_memory() -> None:
+    """It counts with all that it maps, so that a model cannot hide what it uses."""
+    # Root may read it all the same, so the measurement is made without root's rights.
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+        preexec_fn=ordinary_user.drop_capabilities,
+    )
+    assert int(done.stdout) > 30 * _MIB
 
 
 def _session(pid: int) -> int:

@@ -36,17 +36,18 @@ async def test_replies_come_in_the_order_of_the_batches() -> None:
 async def test_replies_may_come_in_any_pieces() -> None:
     """Three frames, split at every position and then into single bytes, give the same replies."""
     frames = reply_frame(b"one", b"", b"two") + reply_frame(b"three") + reply_frame()
+    jobs = [[Job(b"{}")] * 3, [Job(b"{}")], [Job(b"{}")]]
     for position in range(1, len(frames)):
         async with channel_pair() as pair:
-            outcomes = [pair.submit() for _ in range(3)]
-            pair.channel.data_received(frames[:position])
-            pair.channel.data_received(frames[position:])
+            outcomes = [pair.submit(*batch) for batch in jobs]
+            pair.feed(frames[:position])
+            pair.feed(frames[position:])
             bodies = [bodies_of(outcome.result()) for outcome in outcomes]
             assert bodies == [[b"one", b"", b"two"], [b"three"], []]
     async with channel_pair() as pair:
-        outcomes = [pair.submit() for _ in range(3)]
+        outcomes = [pair.submit(*batch) for batch in jobs]
         for byte in frames:
-            pair.channel.data_received(bytes([byte]))
+            pair.feed(bytes([byte]))
         assert bodies_of(outcomes[1].result()) == [b"three"]
         assert outcomes[2].done()
 

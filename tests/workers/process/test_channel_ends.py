@@ -12,6 +12,7 @@ import pytest
 from tests.support.sockets import bodies_of, channel_pair, echo, on_each_loop, reply_frame
 from workers.errors import WorkerCrashed
 from workers.protocol import framing
+from workers.protocol.bounds import MAX_ENTRIES
 from workers.protocol.messages import Job, NextChunk
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 UNKNOWN_KIND = struct.pack("<BBBqdQ", 9, 0, 0, -1, 0.0, 0)
 INVALID_FRAMES = {
     "noise": b"\xff" * framing.HEADER.size,
-    "too many entries": framing.HEADER.pack(framing.MAX_ENTRIES + 1, 0, 0.0),
+    "too many entries": framing.HEADER.pack(MAX_ENTRIES + 1, 0, 0.0),
     "too large": framing.HEADER.pack(1, 2**31 + 1, 0.0),
     "huge": framing.HEADER.pack(2**32 - 1, 2**64 - 1, 0.0),
     "NaN seconds": framing.HEADER.pack(0, 0, nan),

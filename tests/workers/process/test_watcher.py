@@ -1,64 +1,72 @@
-"""A watcher knows and can kill its process even if no descriptor is left for a pidfd."""
+"""A watcher knows when its process has ended, and can kill it, with and without a process descriptor."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
-import resource
 import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.waiting import until
+from workers.process.forkserver import ForkedProcess
 from workers.process.watcher import ProcessWatcher
-from workers.protocol.messages import PID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.connection import Connection
 
 TIMEOUT_SECONDS = 60.0
 
 
-@contextmanager
-def no_free_descriptor() -> Iterator[None]:
-    """Prevent this process from opening anything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.fixture
-def child() -> Iterator[tuple[Connection, Connection, subprocess.Popen[bytes]]]:
-    """Both ends of a pipe, and a process that keeps the second end open as long as it lives."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = subprocess.Popen(["sleep", "300"], pass_fds=[sender.fileno()], start_new_session=True)
-    yield receiver, sender, process
+@pytest.fixture(params=["a process descriptor", "none"])
+def child(request: pytest.FixtureRequest) -> Iterator[tuple[ForkedProcess, subprocess.Popen[bytes]]]:
+    """A process that runs, as the fork server returns it."""
+    sentinel, report = os.pipe()
+    process = subprocess.Popen(["sleep", "300"], pass_fds=[report], start_new_session=True)
+    os.close(report)
+    pidfd = os.pidfd_open(process.pid) if request.param == "a process descriptor" else None
+    yield ForkedProcess(process.pid, pidfd, sentinel), process
     process.kill()
     process.wait()
+    os.close(sentinel)
 
 
-async def test_no_descriptor_is_left_for_the_process(
-    child: tuple[Connection, Connection, subprocess.Popen[bytes]],
+async def test_a_process_is_killed_and_its_exit_reported(
+    child: tuple[ForkedProcess, subprocess.Popen[bytes]],
 ) -> None:
-    """The process does not count as dead, it can be killed, and the end of the pipe reports its exit."""
-    receiver, sender, process = child
-    watcher = ProcessWatcher(receiver, on_exit=lambda: None)
-    with no_free_descriptor():
-        sender.send_bytes(process.pid.to_bytes(PID_BYTES, "little"))
-        await until(lambda: watcher.pid is not None)
-    sender.close()
+    """It does not count as dead before; `on_exit` is called once."""
+    exits: list[None] = []
+    watcher = ProcessWatcher(on_exit=lambda: exits.append(None))
+    watcher.watch(child[0])
     await asyncio.sleep(0)
     assert not watcher.dead.is_set()
-    assert process.poll() is None
+    assert child[1].poll() is None
     watcher.kill()
+    await _dead(watcher)
+    watcher.kill()
+    assert exits == [None]
+
+
+async def test_a_kill_before_the_process_is_known(
+    child: tuple[ForkedProcess, subprocess.Popen[bytes]],
+) -> None:
+    """The process is killed as soon as the watcher gets it."""
+    watcher = ProcessWatcher(on_exit=lambda: None)
+    watcher.kill()
+    watcher.watch(child[0])
+    await _dead(watcher)
+
+
+async def test_a_process_that_never_started() -> None:
+    """Its exit is reported, once."""
+    exits: list[None] = []
+    watcher = ProcessWatcher(on_exit=lambda: exits.append(None))
+    watcher.never_started()
+    watcher.never_started()
+    await _dead(watcher)
+    assert exits == [None]
+
+
+async def _dead(watcher: ProcessWatcher) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await watcher.dead.wait()

@@ -24,6 +24,7 @@ from tests.support.frames import (
     split,
 )
 from workers.protocol import framing
+from workers.protocol.bounds import MAX_ENTRIES, ProtocolError
 from workers.protocol.messages import (
     MEDIA_TYPES,
     Chunk,
@@ -36,6 +37,7 @@ from workers.protocol.messages import (
     WorkerReply,
     WorkerRequest,
 )
+from workers.protocol.reply_entries import check_entries
 
 BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REPLY_ENTRY = struct.Struct("<BBBqdQ")
@@ -117,7 +119,7 @@ def test_lone_surrogates_become_question_marks(message: Failure | LoadReport) ->
 @given(st.binary(max_size=120), st.binary(max_size=60))
 def test_any_bytes_are_replies_or_a_protocol_error(entries: bytes, bodies: bytes) -> None:
     """Arbitrary bytes raise nothing but ProtocolError."""
-    with suppress(framing.ProtocolError):
+    with suppress(ProtocolError):
         framing.decode_replies(entries, bodies)
 
 
@@ -134,7 +136,7 @@ def test_a_changed_frame_is_replies_or_a_protocol_error(
     entries, bodies = mutated(entries, data), mutated(bodies, data)
     try:
         decoded = framing.decode_replies(entries, bodies)
-    except framing.ProtocolError:
+    except ProtocolError:
         return
     assert roundtrip(*decoded) == decoded
 
@@ -162,7 +164,7 @@ def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: st
     body = orjson.dumps({**FIELDS, name: value} if inside else value)
     try:
         decoded = framing.decode_replies(entry(kind, len(body)), body)
-    except framing.ProtocolError:
+    except ProtocolError:
         return
     assert roundtrip(*decoded) == decoded
 
@@ -182,9 +184,9 @@ def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: st
 def test_an_invalid_failure_is_a_protocol_error(value: Any) -> None:
     """A failure has exactly its fields, each of its type, since clients read them."""
     body = orjson.dumps(value)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(FAILURE, len(body)), body)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(FAILURE, 2), b"{x")
 
 
@@ -198,7 +200,7 @@ def test_an_invalid_failure_is_a_protocol_error(value: Any) -> None:
 def test_an_invalid_load_report_is_a_protocol_error(value: Any) -> None:
     """A load report has three flags and a reason."""
     body = orjson.dumps(value)
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entry(LOAD_REPORT, len(body)), body)
 
 
@@ -226,7 +228,7 @@ def test_an_invalid_load_report_is_a_protocol_error(value: Any) -> None:
 )
 def test_invalid_entries_are_a_protocol_error(entries: bytes, bodies: bytes) -> None:
     """Unknown kinds and types, bodies too short or too long, truncated entries, invalid durations."""
-    with pytest.raises(framing.ProtocolError):
+    with pytest.raises(ProtocolError):
         framing.decode_replies(entries, bodies)
 
 
@@ -241,3 +243,54 @@ def test_valid_entries_built_by_hand_are_decoded(body: bytes) -> None:
     report = orjson.dumps([True, False, True, "why"])
     load_report = LoadReport(0.0, preloaded=True, row_batching=RowBatching(True, "why"))
     assert framing.decode_replies(entry(LOAD_REPORT, len(report)), report) == (load_report,)
+
+
+def fitted(replies: list[WorkerReply], max_answer_bytes: int) -> tuple[WorkerReply | LoadReport, ...]:
+    """Return what arrives of the replies; fail if it is more than the gateway allows."""
+    (count, size, _), entries, bodies = split(
+        framing.encode_replies(replies, 0.0, max_answer_bytes), of_requests=False
+    )
+    check_entries(entries, size=size, max_answer_bytes=max_answer_bytes)
+    assert count == len(replies)
+    return framing.decode_replies(entries, bodies)
+
+
+def test_answers_that_are_too_large_together() -> None:
+    """The smallest are sent. One that fits alone is to be computed alone; a larger one never fits."""
+    sizes = [40, 101, 60, 10, 100]
+    kinds = [
+        reply.kind if isinstance(reply, Failure) else len(reply.body)
+        for reply in fitted([Reply(b"x" * size, 0.0) for size in sizes], 100)
+        if isinstance(reply, Failure | Reply)
+    ]
+    assert kinds == [40, "answer", "batch", 10, "batch"]
+
+
+def test_an_answer_that_fits_alone_is_sent() -> None:
+    """So a request that runs alone never fails for the others."""
+    assert fitted([Reply(b"x" * 100, 0.0)], 100) == (Reply(b"x" * 100, 0.0),)
+    (failure,) = fitted([Chunk(b"x" * 101)], 100)
+    assert failure == Failure("answer", "The model's answer is larger than 100 bytes.")
+
+
+@pytest.mark.parametrize("log", ["x" * 20_000, "\x01" * 20_000])
+def test_failures_that_are_too_large_together(log: str) -> None:
+    """All of a frame are sent, the first ones whole, each with the start of its message."""
+    failure = Failure("model", "It failed. " + log, exception="E" * 300, log=log)
+    assert len(fitted([failure] * MAX_ENTRIES, 100)) == MAX_ENTRIES
+    received = fitted([failure] * 256, 100)
+    first, last = received[0], received[-1]
+    assert isinstance(first, Failure)
+    assert isinstance(last, Failure)
+    assert first.log == log
+    assert last.message.startswith("It failed.")
+    assert last.log == ""
+
+
+@BUSY_MACHINE
+@given(st.lists(REPLIES, max_size=8), st.integers(0, 100))
+def test_any_replies_fit_any_limit(replies: list[Any], max_answer_bytes: int) -> None:
+    """The gateway accepts whatever a worker's own program sends."""
+    received = fitted(replies, max_answer_bytes)
+    for reply, arrived in zip(replies, received, strict=True):
+        assert arrived == reply or (isinstance(arrived, Failure) and arrived.kind in {"answer", "batch"})

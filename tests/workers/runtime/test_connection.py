@@ -146,13 +146,13 @@ def test_a_large_frame_is_sent_in_pieces(pair: Pair) -> None:
 
 @pytest.mark.parametrize("make_large", [lambda: Reply(b"x" * 90, 0.5), lambda: Chunk(b"x" * 90, 0.5)])
 def test_a_reply_that_is_too_large_becomes_a_failure(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, make_large: Callable[[], WorkerReply]
+    pair: Pair, make_large: Callable[[], WorkerReply]
 ) -> None:
     """The gateway would close the connection because of it; the other replies of the batch are sent."""
     near, far = pair
-    monkeypatch.setattr(framing, "MAX_BYTES", 100)
-    WorkerConnection(far).send([make_large(), Reply(b"y" * 40, 0.5)], 1.0)
-    far.shutdown(socket.SHUT_WR)
+    near.sendall(b"".join(framing.encode_requests([Job(b""), Job(b"")], 80)))
+    near.shutdown(socket.SHUT_WR)
+    WorkerConnection(far).run(lambda _: ((make_large(), Reply(b"y" * 40, 0.5)), 1.0))
     _, entries, bodies = split([received(near)], of_requests=False)
     large, small = framing.decode_replies(entries, bodies)
     assert isinstance(large, Failure)

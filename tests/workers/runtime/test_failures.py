@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.frames import split
 from tests.support.hostile_errors import ERRORS, LOAD_ERRORS, REFUSALS
-from workers.protocol import failure_body, framing
+from workers.protocol import bounds, failure_body, framing
 from workers.protocol.messages import Chunk, Failure, LoadReport, Reply
 from workers.runtime import failures
 
@@ -115,9 +115,11 @@ def test_a_reply_that_cannot_be_encoded(reply: WorkerReply) -> None:
 
 
 def test_a_failure_is_bounded() -> None:
-    """As many failures as a frame can have fit into it, and the gateway accepts no larger one."""
+    """The longest one may be sent, its short form takes few bytes, and the gateway accepts no larger one."""
     largest = Failure("input", "\x01" * 10**6, text="\x01" * 10**6, log="\x01" * 10**6)
-    assert len(failure_body.encode(largest)) <= failure_body.MAX_BYTES
-    assert failure_body.MAX_BYTES * framing.MAX_ENTRIES <= framing.MAX_BYTES
-    with pytest.raises(ValueError, match="too large"):
-        failure_body.decode(b" " * (failure_body.MAX_BYTES + 1))
+    body = failure_body.encode(largest)
+    assert len(body) <= bounds.MAX_FAILURE_BYTES
+    assert len(failure_body.encode_small(body)) <= failure_body.SMALL_BYTES
+    assert failure_body.SMALL_BYTES * bounds.MAX_ENTRIES <= bounds.MAX_FAILURES_BYTES
+    with pytest.raises(bounds.ProtocolError, match="a failure of 262145 bytes, where 262144 are allowed"):
+        failure_body.decode(b" " * (bounds.MAX_FAILURE_BYTES + 1))

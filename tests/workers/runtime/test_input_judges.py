@@ -16,12 +16,24 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from tests.support import judged_models as judged
 from tests.support import models
+from workers.environment import NO_MLFLOW_URI
 from workers.errors import InvalidInput
 from workers.protocol.messages import Job, ModelKey, ModelSource
+from workers.runtime import mlflow_access
 from workers.runtime.model import LoadedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def discarded_traces() -> Iterator[None]:
+    """Keep the spans of agents out of the working folder, as a worker does."""
+    mlflow_access.install()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", NO_MLFLOW_URI)
+        yield
 
 
 class Kind(NamedTuple):

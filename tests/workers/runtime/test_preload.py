@@ -16,22 +16,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.support import forkserver_report, models
-from tests.support.forkserver import another_forkserver
+from tests.support.forkserver import running
+from tests.support.waiting import until
 from tests.workers.conftest import Files, key, load
 from workers.environment import NO_MLFLOW_URI
 from workers.limits import PoolLimits, Preload
 from workers.pool.pool import Pool
-from workers.process.forkserver import ForkServer
 from workers.protocol.messages import ARROW, CSV, Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     Lookup = Callable[[str], Files]
 
 FRAME = pd.DataFrame(np.random.default_rng(3).normal(size=(20, 3)), columns=["a", "b", "c"])
 TARGET = FRAME["a"] * 2 - FRAME["c"]
+INCOMPLETE = "tests.support.incomplete_preload"
+MISSING = "Could not preload a_missing_package"
 IMPORTED: dict[Preload, set[str]] = {
     "full": {"mlflow", "pandas", "pyarrow", "sklearn"},
     "lean": {"mlflow", "pandas", "pyarrow"},
@@ -40,10 +42,10 @@ IMPORTED: dict[Preload, set[str]] = {
 
 
 @pytest.fixture(scope="module", params=list(IMPORTED))
-def preload(request: pytest.FixtureRequest) -> Iterator[Preload]:
-    """Each preload, with a fork server of its own for the tests that use it."""
-    with another_forkserver():
-        yield request.param
+def preload(request: pytest.FixtureRequest) -> Preload:
+    """Each preload."""
+    chosen: Preload = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ async def opened(preload: Preload, *, entry_module: str | None = None) -> AsyncI
     """An open pool with this preload, or with another entry module in its place."""
     pool = Pool(PoolLimits, preload=preload)
     if entry_module is not None:
-        pool._forkserver.context.set_forkserver_preload([entry_module])
+        pool._forkserver.entry_module = entry_module
     await pool.open()
     try:
         yield pool
@@ -109,16 +111,11 @@ async def test_predictions_do_not_depend_on_the_preload(
 
 
 async def test_the_fork_server_is_set_up(preload: Preload) -> None:
-    """It imports what it should and no more, survives failed forks, leads a group, and silences MLflow."""
-    context = ForkServer(preload=preload).context
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=forkserver_report.report, args=(sender,))
-    await asyncio.to_thread(process.start)
-    state = await asyncio.to_thread(receiver.recv)
-    process.join()
+    """It imports what it should and no more, leads a process group, and silences MLflow."""
+    with running(preload=preload) as server:
+        state = await asyncio.to_thread(server.call, forkserver_report.report)
     assert {"mlflow", "pandas", "pyarrow", "sklearn"} & set(state["modules"]) == IMPORTED[preload]
     assert state["complete"]
-    assert state["patched"] == "workers.runtime.fork_safety"
     assert state["group"]
     assert state["environment"]["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert state["environment"]["MLFLOW_TRACKING_URI"] == NO_MLFLOW_URI
@@ -128,16 +125,16 @@ async def test_the_fork_server_is_set_up(preload: Preload) -> None:
     ("entry_module", "complete"),
     [
         ("workers.runtime.preload.lean", True),
-        ("tests.support.incomplete_preload", False),
+        (INCOMPLETE, False),
         ("a_module_that_does_not_exist", False),
     ],
 )
 async def test_a_worker_reports_an_incomplete_preload(
-    files: Lookup, entry_module: str, complete: bool
+    files: Lookup, entry_module: str, complete: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its model is loaded all the same."""
-    with another_forkserver():
-        async with opened("lean", entry_module=entry_module) as pool:
-            await load(pool, files("sums"))
-            assert pool._slots.loaded[key("sums")].group.load_report.preloaded is complete
-            assert await predict(pool, "sums", Job(models.body(a=[1.0], b=[2.0]))) == [3.0]
+    """Its model is loaded all the same, and the log has the names of what is missing."""
+    async with opened("lean", entry_module=entry_module) as pool:
+        await load(pool, files("sums"))
+        assert pool._slots.loaded[key("sums")].group.load_report.preloaded is complete
+        assert await predict(pool, "sums", Job(models.body(a=[1.0], b=[2.0]))) == [3.0]
+        await until(lambda: (MISSING in caplog.text) is (entry_module == INCOMPLETE))

@@ -14,8 +14,8 @@ import pytest
 
 from tests.support import models
 from tests.support.waiting import until
-from tests.workers.conftest import Files, key, load
-from workers.errors import ModelLoadError
+from tests.workers.conftest import NO_WALL, Files, key, load
+from workers.errors import ModelError, ModelLoadError
 from workers.protocol.messages import Job
 from workers.runtime import tempdir
 
@@ -88,9 +88,13 @@ async def test_a_load_that_fails_removes_them(
 async def test_a_model_is_loaded_if_no_folder_can_be_created(
     opened: Opened, files: Callable[[str], Files], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Its temporary files stay in the folder of the gateway's."""
+    """It can make no temporary file; without the wall they stay in the folder of the gateway's."""
     monkeypatch.setattr(tempdir, "new_path", lambda: str(tmp_path / "absent" / "worker"))
     async with opened() as pool:
+        await load(pool, files("commands"))
+        with pytest.raises(ModelError, match="PermissionError"):
+            await run_command(pool, "litter")
+    async with opened(wall=NO_WALL) as pool:
         await load(pool, files("commands"))
         file = Path(await run_command(pool, "litter"))
         assert str(file.parent) == tempfile.gettempdir()

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.support.models import body
-from tests.workers.conftest import key, load
+from tests.workers.conftest import NO_WALL, key, load
 from workers.protocol.messages import Job
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(*words: str) -> Job:
 @pytest.fixture
 async def pool(opened: OpenPool, files: FindFiles) -> AsyncIterator[Pool]:
     """Yield a pool with one worker of the model that streams."""
-    async with opened(request_seconds=60) as pool:
+    async with opened(request_seconds=60, wall=NO_WALL) as pool:
         await load(pool, files("streams"))
         yield pool
 

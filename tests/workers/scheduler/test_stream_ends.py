@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support.waiting import until
-from tests.workers.conftest import load
+from tests.workers.conftest import NO_WALL, load
 from tests.workers.scheduler.conftest import STREAMS, command, predict_pid, read_all, worker_pids
 from workers.errors import PoolClosed, PredictionTimeout, WorkerCrashed
 
@@ -152,7 +152,7 @@ async def test_a_stream_that_takes_too_long_is_closed(
     opened: OpenPool, files: FindFiles, tmp_path: Path
 ) -> None:
     """A stream has its own time limit; the generator is closed, and the worker serves others."""
-    async with opened(request_seconds=60, stream_seconds=0.5) as pool:
+    async with opened(request_seconds=60, stream_seconds=0.5, wall=NO_WALL) as pool:
         await load(pool, files("streams"))
         mark = tmp_path / "mark"
         with pytest.raises(PredictionTimeout, match=r"longer than 0\.5 s"):

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workers.errors import ModelError, PredictionTimeout, WorkerCrashed
+from workers.errors import ModelError, PredictionTimeout, WorkerCrashed, WorkerProtocolError
 from workers.protocol.messages import Chunk, CloseStream, Failure, Job, NextChunk, OpenStream, Reply
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Ledger:
         self.crashes_alone: Counter[bytes] = Counter()
         self.possible_crashes: Counter[bytes] = Counter()
         self.crash_reported: set[bytes] = set()
+        self.accused: set[bytes] = set()
         self.stream_names: dict[int, bytes] = {}
         self.chunk_counts: dict[int, int] = {}
 
@@ -156,6 +157,10 @@ class Ledger:
         for request in requests:
             self.possible_crashes[self.name(request)] += 1
 
+    def record_accused(self, requests: Sequence[WorkerRequest]) -> None:
+        """Record requests whose process sent what is no frame, so that any of them may fail for that."""
+        self.accused.update(self.name(request) for request in requests)
+
     def check_crash_reports(self) -> None:
         """Check that each request that failed by a crash ran in two crashed processes, or seemed to."""
         innocent = [name for name in self.crash_reported if self.possible_crashes[name] < 2]
@@ -175,6 +180,8 @@ class Ledger:
         elif isinstance(error, PredictionTimeout):
             timed_out = now >= request.since + request_seconds
             assert timed_out or PredictionTimeout in request.allowed, "timed out too early"
+        elif isinstance(error, WorkerProtocolError):
+            assert request.name in self.accused, "failed by what another process sent"
         elif isinstance(error, WorkerCrashed) and WorkerCrashed not in request.allowed:
             self.crash_reported.add(request.name)  # checked later: the process may not have ended yet
         else:

@@ -15,6 +15,7 @@ from workers.process.worker import ProcessWorker
 from workers.protocol import framing
 from workers.protocol.messages import Failure, LoadReport, RowBatching
 from workers.spawn_health import SpawnHealth
+from workers.wall.policy import WallPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,6 +130,10 @@ class ScriptedProcess:
             self.kill_requested = True
             self._loop.call_later(_KILL_SECONDS, self.die)
 
+    def never_started(self) -> None:
+        """Do what a watcher does."""
+        self.die()
+
     def leave_soon(self) -> None:
         """End, unless it has a batch, when it finds its socket closed."""
         self._loop.call_later(_LEAVE_SECONDS, self._leave)
@@ -164,7 +169,8 @@ class ScriptedForkServer(logging.Handler):
     """A fork server whose processes are scripted; `start_outcomes` is how the next starts go.
 
     `on_exit` is called with each process that ends, `on_unread` with the requests that it was given and
-    never read. It handles the log too, and collects the exceptions that the code under test logs.
+    never read, `on_accused` with those that it is given after it sent what is no frame. It handles the log
+    too, and collects the exceptions that the code under test logs.
     """
 
     def __init__(self) -> None:
@@ -174,10 +180,13 @@ class ScriptedForkServer(logging.Handler):
         self.started: list[ScriptedProcess] = []
         self.row_batching = True
         self.pid: int | None = None
+        self.events: object = None
+        self.wall = WallPolicy("off")
         self.fork_timeout_seconds = 60.0
         self.spawn_health = SpawnHealth()
         self.on_exit: Callable[[ScriptedProcess], None] = _noop
         self.on_unread: Callable[[Sequence[WorkerRequest]], None] = _noop
+        self.on_accused: Callable[[Sequence[WorkerRequest]], None] = _noop
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep an exception that is logged."""
@@ -187,9 +196,11 @@ class ScriptedForkServer(logging.Handler):
     def ensure_running(self) -> None:
         """Do nothing: it needs no process."""
 
-    def is_alive(self, pid: int | None) -> bool:
-        """Tell that a fork server that refused a start has ended."""
-        return pid is not self.pid
+    def kill(self) -> None:
+        """Do nothing, as above."""
+
+    def close(self) -> None:
+        """Do nothing, as above."""
 
     def start(self, process: ScriptedProcess) -> None:
         """Start a process as scripted: `good`, `slow`, `fails`, `dies`, `refused` or `exhausted`."""
@@ -233,13 +244,15 @@ class ScriptedWorker(ProcessWorker):
         self._forkserver = forkserver
         self.source = source
         self.process = ScriptedProcess(self, child_socket, forkserver=forkserver)
-        self._watcher = cast("ProcessWatcher", self.process)
+        self.watcher = cast("ProcessWatcher", self.process)
         self.load_report = LoadReport(0.0)
 
     def send_batch(self, requests: Sequence[WorkerRequest], on_reply: ReplyCallback) -> None:
         super().send_batch(requests, on_reply)
         if self.process.disconnected:
             self._forkserver.on_unread(requests)
+        if self.process.sent_garbage:
+            self._forkserver.on_accused(requests)
 
     async def close(self) -> None:
         """Close the socket; the process ends when it finds that."""
@@ -261,6 +274,9 @@ class ScriptedSpawn(Spawn):
         self.worker: ScriptedWorker = ScriptedWorker(
             source, child_socket, forkserver=self._scripted, on_exit=on_exit
         )
+
+    def _watch(self, forking: asyncio.Future[None]) -> None:
+        """Do nothing: the process reports its exit by itself."""
 
     def _submit(self) -> None:
         self._scripted.start(self.worker.process)

@@ -36,6 +36,7 @@ class ScriptedMachine(RuleBasedStateMachine):
         self.loop, self.forkserver = self.resources.enter_context(scripted_workers())
         self.ledger = Ledger()
         self.forkserver.on_exit, self.forkserver.on_unread = self.record_exit, self.ledger.record_unread
+        self.forkserver.on_accused = self.ledger.record_accused
         self.requests: list[ClientRequest] = []
         self.unheard: dict[ScriptedProcess, list[WorkerRequest]] = {}
         self.name_count = 0
@@ -99,6 +100,7 @@ class ScriptedMachine(RuleBasedStateMachine):
         process.flush()
         process.write(garbage)
         process.sent_garbage = True
+        self.ledger.record_accused([*(process.running or ()), *process.unread()])
         self.spin(iterations)
 
     @rule(outcomes=st.lists(STARTS, max_size=3))

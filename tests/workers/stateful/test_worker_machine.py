@@ -159,7 +159,7 @@ class WorkerMachine(RealMachine):
         self.wait_for_exit()
 
     def wait_for_exit(self) -> None:
-        self.run(self.worker._watcher.dead.wait())
+        self.run(self.worker.watcher.dead.wait())
         self.check_dead()
 
     @precondition(lambda self: self.state == "warm")

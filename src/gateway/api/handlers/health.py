@@ -27,8 +27,8 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
 
-    Also 503 if no worker process can be started (`workers.can_start`). It stays 200 if MLflow becomes
-    unavailable later, because warm and cached models still answer; the body says so.
+    Also 503 if no worker process can be started and no model is warm. It stays 200 while a warm model can
+    answer, and if MLflow becomes unavailable later; the body says so.
     """
     components = request.app[COMPONENTS]
     catalog, since = components.catalog, components.catalog.unavailable_since
@@ -42,17 +42,18 @@ async def ready(request: web.Request) -> web.Response:
             "since": None if since is None else since.isoformat(timespec="seconds"),
         },
         "pinned": {"ready": components.pinned.ready, "problems": dict(components.pinned.failures)},
-        "workers": {"can_start": components.worker_health.healthy},
+        "workers": {"can_start": components.worker_health.can_start},
     }
     return responses.json_response(body, status=200 if is_ready else 503)
 
 
 async def version(request: web.Request) -> web.Response:
-    """GET /version: the versions of the gateway, Python, MLflow, and of the MLflow server if it answers."""
+    """GET /version: the versions of all parts, MLflow's server if it answers, and how models are confined."""
     body = {
         "gateway": metadata.version("model-invocation-endpoint"),
         "python": platform.python_version(),
         "mlflow": metadata.version("mlflow"),
+        "wall": request.app[COMPONENTS].wall.to_json(),
         "mlflow_server": await _server_version(request.app[COMPONENTS].mlflow),
     }
     return responses.json_response(body)

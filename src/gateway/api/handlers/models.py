@@ -37,8 +37,8 @@ async def show_model(request: web.Request) -> web.Response:
 
 async def show_version(request: web.Request) -> web.Response:
     """GET /model/{name}/{version}: all that is known of one version."""
-    details = await request.app[COMPONENTS].details.get(get_model_ref(request))
-    return responses.json_response(schemas.version_details_json(details))
+    details, status = await request.app[COMPONENTS].details.get(get_model_ref(request))
+    return responses.json_response(schemas.version_details_json(details, status))
 
 
 def _parse_max_results(text: str | None) -> int:

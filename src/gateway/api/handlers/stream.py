@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -85,10 +85,19 @@ async def stream_response(request: web.Request, ref: ModelRef) -> web.StreamResp
         return response
 
 
-async def _encode_events(request: web.Request, chunks: PredictionStream) -> AsyncGenerator[bytes, None]:
+async def _encode_events(
+    request: web.Request, chunks: PredictionStream
+) -> AsyncGenerator[bytes | memoryview, None]:
     try:
-        async for chunk in chunks:
-            yield b"data: %b\n\n" % chunk
+        while (chunk := await chunks.next_body()) is not None:
+            if isinstance(chunk, bytes):
+                yield b"data: %b\n\n" % chunk
+                continue
+            with closing(chunk):
+                yield b"data: "
+                for piece in chunk:
+                    yield piece
+                yield b"\n\n"
     except Exception as error:  # noqa: BLE001 - the response has begun, so any error must be an event of it
         problem = request.app[COMPONENTS].error_reporter.report(error, request)
         yield b"event: error\ndata: %b\n\n" % problem.body(logs.request_id.get())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.api.large_answers import send_if_large
 from gateway.api.middleware.request_id import RequestIdGenerator
 from gateway.api.middleware.response_compression import compress_response
 from gateway.api.middleware.unread_body import has_unread_body, send_before_body
@@ -50,9 +51,10 @@ def request_pipeline(
             if "Accept-Encoding" in request.headers:
                 response = await compress_response(request, response)
             status = response.status
+            if type(response) is not web.Response:
+                await send_if_large(request, response, request_id=request_id, last=in_flight.draining)
         except asyncio.CancelledError:
-            if in_flight.aborted:
-                status = _SERVICE_UNAVAILABLE
+            status = _SERVICE_UNAVAILABLE if in_flight.aborted else status
             raise
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):

@@ -13,6 +13,7 @@ from gateway.api import responses
 from gateway.api.body import reader
 from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
+from gateway.api.large_answers import Content, large_response
 from gateway.api.paths import get_model_name, get_model_ref
 from gateway.api.v2 import metadata as v2_metadata
 from workers.errors import ModelLoadError
@@ -65,7 +66,7 @@ async def model_ready(request: web.Request) -> web.Response:
     return responses.json_response(body)
 
 
-async def infer(request: web.Request) -> web.Response:
+async def infer(request: web.Request) -> web.StreamResponse:
     """POST …/infer: the outputs of one model version."""
     ref = get_model_ref(request)
     length = _parse_json_length(request)
@@ -98,7 +99,7 @@ def _parse_json_length(request: web.Request) -> int | None:
     return int(length)
 
 
-def _prediction_response(prediction: Prediction) -> web.Response:
+def _prediction_response(prediction: Prediction) -> web.StreamResponse:
     """Return the worker's reply with the model's name and version in front; the reply is never parsed."""
     key, reply = prediction.resolution.version.key, prediction.reply
     prefix = _response_prefix(key.name, key.version)
@@ -106,6 +107,9 @@ def _prediction_response(prediction: Prediction) -> web.Response:
     headers["Content-Type"] = reply.content_type
     if reply.json_length is not None:
         headers[_JSON_LENGTH_HEADER] = str(len(prefix) + reply.json_length - 1)
+    if reply.large is not None:
+        reply.large.skip(1)
+        return large_response(Content(prefix, reply.large, b""), headers)
     return web.Response(body=b"".join((prefix, memoryview(reply.body)[1:])), headers=headers)
 
 

@@ -33,11 +33,15 @@ class StoreFactory:
         )
         self._roots = settings.artifact_roots
         self._s3 = S3FileStore(settings.s3)
-        self._fallback = MlflowSubprocessStore(settings.environment)
+        self._fallback = MlflowSubprocessStore(
+            settings.environment, files=settings.client_files, wall=settings.worker_wall
+        )
         self._stores: dict[str, Store] = {
             "mlflow-artifacts": FileByFileStore(MlflowProxyFileStore(client, settings.mlflow.tracking_uri)),
             "s3": FileByFileStore(self._s3),
-            "file": FileByFileStore(LocalFileStore(settings.artifact_roots)),
+            "file": FileByFileStore(
+                LocalFileStore(settings.artifact_roots, follow_links=settings.source_check != "own")
+            ),
         }
 
     def for_uri(self, uri: str) -> Store:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 class LocalFileStore:
     """A store of files on this machine; targets of symbolic links must also be below a root folder."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[str], *, follow_links: bool = True) -> None:
+        """Reject symbolic links below the root folders unless `follow_links`."""
         self._roots = tuple(roots)
+        self._follow_links = follow_links
 
     async def list_files(self, uri: str) -> list[RemoteFile]:
         """Return every file below `uri`; raise ArtifactLocationForbidden if one is outside the roots."""
@@ -93,10 +95,22 @@ class LocalFileStore:
                 "This version's files are in a folder that the gateway may not read: "
                 "GATEWAY_ARTIFACT_ROOTS names the folders that it may read."
             )
+        if not self._follow_links and not self._is_without_links(path, real):
+            raise ArtifactLocationForbidden(
+                "This version's location contains a symbolic link, which GATEWAY_SOURCE_CHECK=own does not "
+                "follow: it could lead to files of another model."
+            )
         # After the check above, so that no message reveals whether a path outside the roots exists.
         if not real.exists():
             raise ArtifactsNotFound("There are no files at this version's location.")
         return real
+
+    def _is_without_links(self, path: Path, real: Path) -> bool:
+        """Return whether `path` leads to `real` without a link below the root folder that it is in."""
+        tops = [
+            (top, Path(root).resolve()) for root in self._roots for top in (Path(root), Path(root).resolve())
+        ]
+        return any(path.is_relative_to(top) and base / path.relative_to(top) == real for top, base in tops)
 
 
 class _Chunks:

@@ -1,9 +1,14 @@
 """Downloads files from a store that only MLflow's own code can read, in a process of its own.
 
-Usage: `python -P -m gateway.artifacts.stores.mlflow_child`, with one JSON object on one line of standard
-input. `{"uri": …, "folder": …}` downloads every file at `uri` to `folder`, which must not exist. With
-`"path"` and `"limit"` it downloads that one file as `folder` itself. The parent keeps standard input open
-as long as it waits for the result. The result is one JSON object on one line of standard output:
+Usage: `python -P -m gateway.artifacts.stores.mlflow_child`. It writes the line READY to standard output as
+soon as other processes of its user cannot read its memory. Only then it gets one JSON object on one line of
+standard input, which has secrets: `"environment"` has variables, `"files"` the texts of files by the variable
+that names each, and `"scratch"` an empty folder that is its home and its folder for temporary files. The
+links in it lead to `"links"`, folders by name.
+
+`"uri"` and `"folder"` download every file at `uri` to `folder`, which must not exist. With `"path"` and
+`"limit"` it downloads that one file as `folder` itself. The parent keeps standard input open as long as it
+waits for the result. The result is one JSON object on one line of standard output:
 `{"outcome": "done" | "absent" | "large" | "full"}`, where `full` means that the disk is full, or
 `{"outcome": "failed", "exception": …, "log": …}`. The exit code is 0 for `done`, otherwise 1.
 """
@@ -15,6 +20,7 @@ import json
 import os
 import posixpath
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -22,25 +28,72 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from gateway.system.environment import prepare_for_secrets
+from gateway.system.memory_files import MemoryFile
+from workers.wall.confine import confine
+from workers.wall.policy import WallPolicy
+
+READY = b"ready\n"
+_READ_VARIABLES = (  # files and folders that clients of stores find by them
+    "AZURE_CONFIG_DIR",
+    "CLOUDSDK_CONFIG",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "NETRC",
+    "KRB5_CONFIG",
+    "KRB5CCNAME",
+    "HADOOP_CONF_DIR",
+)
 _MAX_LOG_CHARS = 8000
 
 
 def main() -> int:
     """Read the request, execute it and write the result; return the exit code."""
+    prepare_for_secrets()
     # Libraries print to standard output, which must contain only the result: send theirs to stderr.
     result_fd = os.dup(1)
     os.dup2(2, 1)
+    os.write(result_fd, READY)
     request: dict[str, Any] = json.loads(sys.stdin.readline())
+    kept_open = _enter_environment(request)
+    _confine(request)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     result = _execute(request)
     with os.fdopen(result_fd, "w", encoding="utf-8") as out:
         out.write(json.dumps(result) + "\n")
+    del kept_open
     return 0 if result["outcome"] == "done" else 1
 
 
+def _enter_environment(request: dict[str, Any]) -> list[MemoryFile]:
+    """Set the variables, which `/proc` does not show, and make the home folder; return the open files."""
+    scratch = request["scratch"]
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.environ.update({"HOME": scratch, "TMPDIR": scratch})
+    tempfile.tempdir = scratch
+    files = {name: MemoryFile(content.encode()) for name, content in request["files"].items()}
+    os.environ.update({name: file.path for name, file in files.items()})
+    for name, folder in request["links"].items():
+        Path(scratch, name).symlink_to(folder)
+    return list(files.values())
+
+
+def _confine(request: dict[str, Any]) -> None:
+    """Leave this process libraries and the user's folders to read, and two folders to write."""
+    variables = (request["environment"].get(name) for name in _READ_VARIABLES)
+    read = [*request["links"].values(), *(path for path in variables if path and Path(path).exists())]
+    write = [request["scratch"], str(Path(request["folder"]).parent)]
+    confine(WallPolicy(request["wall"]), read=read, write=write)
+
+
 def _exit_with_parent() -> None:
-    # The pipe closes when the gateway ends in any way; files written after that would never be removed.
+    # The socket closes when the gateway ends in any way; files written after that would never be removed.
     os.read(0, 1)
+    if os.getpgrp() == os.getpid():  # with the programs that MLflow has started
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

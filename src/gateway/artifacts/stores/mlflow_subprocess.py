@@ -10,10 +10,13 @@ import logging
 import os
 import shutil
 import signal
+import site
+import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +31,14 @@ from gateway.artifacts.stores.base import (
 from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.concurrency.threads import in_digest_thread, in_thread
 from gateway.errors import BadUpstreamResponse, UpstreamTimeout
+from gateway.settings.client_files import ClientFiles
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.artifacts.progress import DownloadProgress
+    from workers.wall.policy import WallMode
 
 logger = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
@@ -42,23 +47,50 @@ _MAX_PROCESSES = 2
 _WITHHELD_VARIABLES = frozenset(
     {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}
 )
+# What Python and the system's loader read before the process can hide itself. None of it is secret.
+_START_VARIABLES = frozenset({"PATH", "LANG", "TZ"})
+_START_PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "COVERAGE_")
+_DEFAULTS = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else MLflow starts a program for each part of a large file, with signed addresses among its arguments,
+    # which every user of the machine can list, and with all of its environment.
+    "MLFLOW_ENABLE_MULTIPART_DOWNLOAD": "false",
+}
+_READY = b"ready\n"
 
 
 class MlflowSubprocessStore:
     """A store for any scheme that MLflow supports; each download runs in a process of its own."""
 
     def __init__(
-        self, environment: Mapping[str, str], *, download_timeout: float = 3600, read_timeout: float = 60
+        self,
+        environment: Mapping[str, str],
+        *,
+        files: ClientFiles | None = None,
+        wall: WallMode = "auto",
+        download_timeout: float = 3600,
+        read_timeout: float = 60,
     ) -> None:
-        """Allow `download_timeout` seconds for a model and `read_timeout` for one file."""
-        self._environment = {
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            **{
-                name: value
-                for name, value in environment.items()
-                if not name.startswith("GATEWAY_") and name not in _WITHHELD_VARIABLES
-            },
+        """Allow `download_timeout` seconds for a model and `read_timeout` for one file.
+
+        Of the user's home folder, a process sees only `files`. `wall` is how it is confined: a download must
+        not run what it fetches, and if it does, that reaches little.
+        """
+        given = {
+            name: value
+            for name, value in environment.items()
+            if not name.startswith("GATEWAY_") and name not in _WITHHELD_VARIABLES
         }
+        self._start_variables = {
+            name: value
+            for name, value in environment.items()
+            if name in _START_VARIABLES or name.startswith(_START_PREFIXES)
+        }
+        files = files or ClientFiles()
+        folders = {name: path for name, path in files.folders.items() if not name.startswith("~")}
+        self._options = tuple(_user_site_option())
+        self._wall = wall
+        self._secrets = {"environment": _DEFAULTS | folders | given, **_secret_files(files)}
         self._download_timeout = download_timeout
         self._read_timeout = read_timeout
         self._download_slots = asyncio.Semaphore(_MAX_PROCESSES)
@@ -94,15 +126,41 @@ class MlflowSubprocessStore:
         async with self._download_slots:
             return await self._run_process(request, timeout=self._download_timeout)
 
-    async def _run_process(self, request: Mapping[str, Any], *, timeout: float) -> str:  # noqa: ASYNC109 - the time is for the process, which this ends
-        process = await asyncio.create_subprocess_exec(
+    async def _run_process(self, request: Mapping[str, Any], *, timeout: float) -> str:  # noqa: ASYNC109 - of the process
+        scratch = await in_thread(tempfile.mkdtemp)
+        # A socket, because another process of this user could open a pipe before the process is hidden.
+        ours, theirs = socket.socketpair()
+        try:
+            with ours:
+                with theirs:
+                    process = await self._start_process(theirs.fileno())
+                return await self._wait_for_outcome(
+                    process,
+                    ours,
+                    {**request, **self._secrets, "scratch": scratch, "wall": self._wall},
+                    timeout=timeout,
+                )
+        finally:
+            await in_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+    async def _start_process(self, stdin: int) -> Process:
+        return await asyncio.create_subprocess_exec(
             # -P: the process must never import from a folder of downloaded files.
-            *(sys.executable, "-P", "-m", "gateway.artifacts.stores.mlflow_child"),
-            stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self._environment, cwd="/", start_new_session=True,
+            *(sys.executable, "-P", *self._options, "-m", "gateway.artifacts.stores.mlflow_child"),
+            stdin=stdin, stdout=PIPE, stderr=PIPE, env=self._start_variables, cwd="/", start_new_session=True,
         )  # fmt: skip
+
+    async def _wait_for_outcome(
+        self,
+        process: Process,
+        stdin: socket.socket,
+        request: Mapping[str, Any],
+        *,
+        timeout: float,  # noqa: ASYNC109 - of the process, which this ends
+    ) -> str:
         try:
             async with asyncio.timeout(timeout):
-                return _parse_outcome(*await _exchange(process, request))
+                return _parse_outcome(*await _exchange(process, stdin, request))
         except TimeoutError as error:
             raise UpstreamTimeout(
                 "This version's files could not be downloaded from their store in time."
@@ -137,16 +195,40 @@ async def _report_progress(folder: Path, progress: DownloadProgress) -> None:
         progress.add(max(0, await in_thread(_folder_bytes, folder) - progress.done_bytes))
 
 
-async def _exchange(process: Process, request: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    if process.stdin is None or process.stdout is None or process.stderr is None:
+async def _exchange(
+    process: Process, stdin: socket.socket, request: Mapping[str, Any]
+) -> tuple[bytes, bytes]:
+    """Send the request once the process is hidden, and return what it wrote to its output and errors."""
+    if process.stdout is None or process.stderr is None:
         raise RuntimeError("The process has no pipes")
-    process.stdin.write(json.dumps(request).encode() + b"\n")
-    # Sent through the pipe and not as an argument, because the location may contain a password and
-    # other users can list arguments. The pipe stays open; the process ends when it closes.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await process.stdin.drain()
+    if await process.stdout.readline() == _READY:
+        # Not as arguments and environment, which other processes of this user can read, arguments even those
+        # of other users. The socket stays open; the process ends when it closes.
+        stdin.setblocking(False)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await asyncio.get_running_loop().sock_sendall(stdin, json.dumps(request).encode() + b"\n")
     stdout, stderr, _ = await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
     return stdout, stderr
+
+
+def _secret_files(files: ClientFiles) -> dict[str, dict[str, str]]:
+    """Return the user's files and folders in the form that the process takes.
+
+    MLflow's own credentials are not among them: MLflow would send them to any http(s) host.
+    """
+    return {
+        "files": {name: files.text(name) for name in files.contents if not name.startswith("~")},
+        "links": {
+            Path(folder).name: folder for name, folder in files.folders.items() if name.startswith("~")
+        },
+    }
+
+
+def _user_site_option() -> Iterator[str]:
+    """Yield the option that ignores packages in the home folder, unless MLflow is one of them."""
+    spec = find_spec("mlflow")
+    if spec is None or not str(spec.origin).startswith(site.getusersitepackages()):
+        yield "-s"
 
 
 def _parse_outcome(stdout: bytes, stderr: bytes) -> str:
@@ -176,8 +258,6 @@ async def _kill_and_wait(process: Process) -> None:
         # The whole session, because MLflow starts further processes for large files.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    if process.stdin is not None:
-        process.stdin.close()
     await process.wait()
 
 

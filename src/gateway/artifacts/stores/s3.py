@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.loaders import Loader
 
 from gateway.artifacts.stores.base import (
     CHUNK_BYTES,
@@ -20,9 +22,13 @@ from gateway.artifacts.stores.base import (
 )
 from gateway.artifacts.stores.s3_errors import translate_errors
 from gateway.errors import ArtifactLocationForbidden
+from gateway.system.memory_files import MemoryFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from aiobotocore.session import AioSession
+    from pydantic import SecretStr
 
     from gateway.settings import S3Settings
 
@@ -50,11 +56,14 @@ class S3FileStore:
         self._open_lock = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._opened_client: Any = None
+        self._files: dict[str, MemoryFile] = {}
 
     async def close(self) -> None:
         """Close the client if it is open."""
         self._opened_client = None
         await self._stack.aclose()
+        while self._files:
+            self._files.popitem()[1].close()
 
     async def list_files(self, uri: str) -> list[RemoteFile]:
         """Return every file below `uri`; an empty list if there is none."""
@@ -101,7 +110,7 @@ class S3FileStore:
     def _create_client(self) -> Any:
         settings = self._settings
         verify: bool | str | None = str(settings.ca_bundle) if settings.ca_bundle else None
-        return get_session().create_client(
+        return self._create_session().create_client(
             "s3",
             region_name=settings.region or None,
             endpoint_url=settings.endpoint_url or None,
@@ -118,6 +127,31 @@ class S3FileStore:
                 s3={"addressing_style": settings.addressing_style},
             ),
         )
+
+    def _create_session(self) -> AioSession:
+        """Return a session that reads no file of the home folder, where a model may have put one by now.
+
+        AWS' files have the content that they had when the gateway started. Descriptions of services from
+        `~/.aws/models`, which may name another server, and credentials from `~/.boto` are not read at all.
+        """
+        session = get_session()
+        session.set_config_variable("config_file", self._path_of(self._settings.config_text))
+        session.set_config_variable("credentials_file", self._path_of(self._settings.credentials_text))
+        if self._settings.profile:
+            session.set_config_variable("profile", self._settings.profile)
+        chosen: str = session.get_config_variable("data_path") or ""
+        paths = [*filter(None, chosen.split(os.pathsep)), Loader.BUILTIN_DATA_PATH]
+        session.register_component("data_loader", Loader(paths, include_default_search_paths=False))
+        session.get_component("credential_provider").remove("boto-config")
+        return session
+
+    def _path_of(self, text: SecretStr) -> str:
+        """Return the path of a file with this content; the same for each attempt to open the client."""
+        if not (content := text.get_secret_value()):
+            return os.devnull  # AWS' client ignores it, because it is not a regular file
+        if content not in self._files:
+            self._files[content] = MemoryFile(content.encode())
+        return self._files[content].path
 
 
 class _Chunks:

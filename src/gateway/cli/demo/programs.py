@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import IO, TYPE_CHECKING
 
+from gateway.system.environment import public_environment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -27,8 +29,10 @@ def run_guarded(
 
     The program also ends if this process is killed: see `gateway.cli.demo.process_guard`.
     """
-    # The user's MLflow settings must not lead the demo's programs to another server.
-    kept = {name: value for name, value in environ.items() if not name.startswith("MLFLOW_")}
+    # The user's MLflow settings must not lead the demo's programs to another server. Models can read the
+    # environment of these programs, which need no secret.
+    public = public_environment(environ)
+    kept = {name: value for name, value in public.items() if not name.startswith("MLFLOW_")}
     python = [sys.executable, "-m"]
     guard = subprocess.Popen(  # noqa: S603  # fixed words and a folder, each an argument of its own
         [*python, "gateway.cli.demo.process_guard", *python, module, *arguments],

@@ -9,6 +9,7 @@ from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOADED_BYTES, DOWNLOA
 from gateway.artifacts.storage import EVICTIONS
 from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
+from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
 from gateway.errors import INTERNAL_ERRORS
 from gateway.serving.rollover import VERSION_SWITCHES
 from gateway.telemetry.metrics.requests import PREDICTIONS, REQUESTS
@@ -73,6 +74,7 @@ COUNTERS: Final = tuple(
             PREDICTIONS,
             INTERNAL_ERRORS,
             STALE_HITS,
+            HIDDEN_EXPERIMENTS,
             VERSION_SWITCHES,
             MLFLOW_REQUESTS,
             DOWNLOADS,
@@ -86,7 +88,8 @@ COUNTERS: Final = tuple(
 )
 PREDICTION_DURATION: Final = MetricSpec(
     "gateway_prediction_duration_seconds",
-    "Seconds from a prediction request to its response, for a stream to its end, by class of status.",
+    "Seconds from a prediction request to its response, for a stream or an answer of more than 1 MiB to its"
+    " end, by class of status.",
     "histogram",
     ("code",),
 )
@@ -128,6 +131,11 @@ ASYNCIO_TASKS: Final = _gauge(
     "asyncio_tasks",
     "Tasks of the event loop: one for each connection and request, some for each loaded model.",
 )
+WORKER_WALL: Final = _gauge(
+    "worker_wall",
+    "1 if workers are confined completely, by mode, version of Landlock and whether there is seccomp.",
+    ("mode", "landlock", "seccomp"),
+)
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
     "Age of a process' metrics; a process that is dead or stuck has no other gauges after 10 seconds.",
@@ -148,6 +156,7 @@ GAUGES: Final = (
     MEMORY_LIMIT,
     EVENT_LOOP_LAG,
     ASYNCIO_TASKS,
+    WORKER_WALL,
     SNAPSHOT_AGE,
 )
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from gateway.serving.pinned import PinnedModels
+    from gateway.system.wall import WallStatus
     from gateway.telemetry.metrics.definitions import MetricSpec
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
     from workers.pool.pool import Pool
@@ -39,6 +40,7 @@ class GaugeSources:
     pool: Pool
     in_flight: InFlight
     lag: EventLoopLag
+    wall: WallStatus
     ready: Callable[[], bool]
 
     def collect(self) -> Iterator[GaugeSample]:
@@ -50,6 +52,7 @@ class GaugeSources:
         yield definitions.REQUESTS_IN_FLIGHT, (), self.in_flight.count
         yield definitions.EVENT_LOOP_LAG, (), self.lag.max_seconds
         yield definitions.ASYNCIO_TASKS, (), len(asyncio.all_tasks())
+        yield definitions.WORKER_WALL, self.wall.labels, self.wall.complete
         yield from self._model_gauges()
         yield from self._memory_gauges()
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mlflow.types.schema import AnyType, DataType
 
 from workers.codec.arrow.types import is_binary, is_datetime, is_list, is_number, is_text, type_name
+from workers.codec.input_errors import first_problems
 from workers.codec.inputs.arrays import FRACTIONLESS_FROM, MAX_EXACT_INTEGER, safe_cast, to_datetimes
 from workers.codec.inputs.columns import ColumnMismatch
 from workers.codec.inputs.scalars import NonIntegralFloat
@@ -200,7 +201,7 @@ def _to_datetimes(array: pa.ChunkedArray, _: object) -> pd.Series[Any] | None:
     counts: Array = array.cast(pa.int64()).fill_null(0).to_numpy()
     datetimes, out_of_range = to_datetimes(counts, array.type.unit)
     if out_of_range:
-        raise ColumnMismatch([(row, _OUT_OF_RANGE) for row in out_of_range])
+        raise ColumnMismatch(first_problems((row, _OUT_OF_RANGE) for row in out_of_range))
     datetimes[array.is_null().to_numpy()] = np.datetime64("NaT", "ns")
     return pd.Series(datetimes)
 

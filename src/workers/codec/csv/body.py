@@ -19,6 +19,7 @@ from workers.codec.inputs import tensors
 from workers.codec.inputs.frames import to_frame
 from workers.codec.inputs.params import validate_params
 from workers.codec.inputs.tables import Table
+from workers.codec.json.structure import check_structure
 from workers.codec.request import DecodedRequest
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
@@ -48,6 +49,8 @@ def decode(job: Job, spec: InputSpec) -> DecodedRequest:
 
 
 def _to_model_input(body: bytes, spec: InputSpec) -> Any:
+    if spec.has_nested_columns:
+        check_structure(body, in_strings=True)  # their cells are JSON
     parsed = csv_table.parse_table(body)
     if spec.schema is None:
         return _infer_frame(body, parsed)

@@ -12,14 +12,20 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from workers.codec.counting import count_bytes
 from workers.codec.input_errors import MAX_DETAILS, invalid_input
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
 _MAX_COLUMNS: Final = 100_000
+_MIN_ROW_LIMIT: Final = 4 * 2**20  # rows that a body may have in any case
+_BYTES_PER_ROW: Final = 4
 _QUOTE: Final = b'"'
-_QUOTED: Final = re.compile(rb'"[^"]*"')
-_STRAY_QUOTE: Final = re.compile(rb'[^,\r\n"]"|"[^,\r\n"]')
+# Text in which a comma, a line end or a quote stands on both sides of what is quoted. The possessive
+# repetitions keep no memory of where they were, unlike a list of the quoted cells.
+_WHOLE_QUOTED_CELLS: Final = re.compile(
+    rb'(?:[^"]*+(?<![^,\r\n"])"[^"]*+"(?![^,\r\n"]))*+[^"]*+',
+)
 
 
 def parse_table(body: bytes) -> pa.Table:
@@ -31,6 +37,7 @@ def parse_table(body: bytes) -> pa.Table:
     text = body.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     if not text:
         raise InvalidInput("The body is empty; CSV begins with a header line.")
+    _check_num_lines(text)
     _check_utf8(text)
     _check_quotes(text)
     names = _read_header(text)
@@ -45,6 +52,19 @@ def parse_table(body: bytes) -> pa.Table:
     if table.column_names != names:
         raise InvalidInput("The header line is ambiguous; quote its names.")
     return table
+
+
+def _check_num_lines(text: bytes) -> None:
+    """Raise InvalidInput for too many lines: one byte, an empty line, is a row that takes seventy."""
+    if len(text) <= _MIN_ROW_LIMIT:
+        return
+    limit = max(_MIN_ROW_LIMIT, len(text) // _BYTES_PER_ROW)
+    actual = max(count_bytes(text, b"\n"), count_bytes(text, b"\r"))
+    if actual > limit:
+        raise InvalidInput(
+            f"The body has {actual} lines; one of its size may have at most {limit}."
+            " Send fewer rows at a time."
+        )
 
 
 def _read_columns(
@@ -92,7 +112,7 @@ def _check_quotes(text: bytes) -> None:
         return
     if text.count(_QUOTE) % 2:
         raise InvalidInput("A quoted cell of the body does not end.")
-    if _STRAY_QUOTE.search(_QUOTED.sub(_QUOTE, text)):
+    if not _WHOLE_QUOTED_CELLS.fullmatch(text):
         raise InvalidInput(
             "A cell of the body has a quote within: quote the whole cell, and write the quote twice."
         )

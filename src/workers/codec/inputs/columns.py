@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import AnyType, DataType
 
+from workers.codec.input_errors import MAX_PROBLEMS, first_problems
 from workers.codec.inputs.arrays import safe_cast, to_json_values
 from workers.codec.inputs.inferred import would_lose_precision
 from workers.codec.inputs.nested import ValueMismatch, convert_nested
@@ -65,6 +66,8 @@ def _convert_nested_column(values: Sequence[object], column: Column) -> tuple[pd
             converted.append(convert_nested(value, column.type, required=column.required))
         except ValueMismatch as mismatch:
             errors.append((row, str(mismatch)))
+            if len(errors) > MAX_PROBLEMS:
+                break
     return pd.Series(converted, dtype=object), errors
 
 
@@ -73,8 +76,8 @@ def _rounding_errors(values: Sequence[object]) -> CellErrors:
     if not would_lose_precision(values):
         return []
     reason = "an integer that a double cannot hold exactly, in a column with decimals or nulls"
-    return [
+    return first_problems(
         (row, reason)
         for row, value in enumerate(values)
         if isinstance(value, int) and would_lose_precision([value, None])
-    ]
+    )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import DataType
 
-from workers.codec.input_errors import invalid_input, shorten
+from workers.codec.input_errors import MAX_PROBLEMS, first_problems, invalid_input, shorten
 from workers.codec.inputs.columns import ColumnMismatch, convert_column
-from workers.codec.inputs.inferred import infer_series, would_lose_precision
+from workers.codec.inputs.inferred import infer_frame, would_lose_precision
 from workers.codec.inputs.tables import Table, names_to_text
 from workers.codec.signature import Column, InputSpec
 from workers.errors import InvalidInput
@@ -60,8 +60,7 @@ def row_index(index: Sequence[object] | None, num_rows: int) -> pd.Index[Any]:
 
 
 def _infer_frame(table: Table) -> pd.DataFrame:
-    columns = {position: infer_series(values) for position, values in enumerate(table.columns)}
-    frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+    frame = infer_frame(table.columns, table.num_rows)
     if table.names is not None:
         frame.columns = pd.Index(list(table.names))
     frame.index = row_index(table.index, table.num_rows)
@@ -91,11 +90,13 @@ def _select_by_name(table: Table, columns: Sequence[Column], spec: InputSpec) ->
 
 def _name_problems(names: Sequence[str | float], columns: Sequence[Column]) -> list[InputProblem]:
     known, given = {column.name for column in columns}, set(names)
-    problems = [
-        InputProblem(None, shorten(name), _UNKNOWN if name != "" else _UNNAMED)
-        for name in names
-        if name not in known
-    ]
+    problems: list[InputProblem] = []
+    if not known.issuperset(names):
+        problems = first_problems(
+            InputProblem(None, shorten(name), _UNKNOWN if name != "" else _UNNAMED)
+            for name in names
+            if name not in known
+        )
     problems += [
         InputProblem(None, column.name, "missing")
         for column in columns
@@ -129,6 +130,8 @@ def _convert_columns(selected: SelectedColumns) -> list[Any]:
             converted.append(convert_column(values, column))
         except ColumnMismatch as mismatch:
             problems += [InputProblem(row, shorten(name), reason) for row, reason in mismatch.cell_errors]
+            if len(problems) > MAX_PROBLEMS:
+                break
     if problems:
         raise invalid_input(problems)
     return converted

@@ -8,7 +8,7 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.types.schema import DataType, ParamSpec
 
-from workers.codec.input_errors import invalid_input, shorten
+from workers.codec.input_errors import MAX_PROBLEMS, invalid_input, shorten
 from workers.codec.inputs.nested import ValueMismatch, convert_nested
 from workers.codec.inputs.scalars import CONVERTERS
 from workers.codec.signature import InputSpec
@@ -37,6 +37,8 @@ def validate_params(params: object, spec: InputSpec) -> dict[str, Any] | None:
             valid[name] = _validate_param(value, known.get(name))
         except ValueMismatch as mismatch:
             problems.append(InputProblem(None, shorten(name), str(mismatch)))
+            if len(problems) > MAX_PROBLEMS:
+                break
     if problems:
         raise invalid_input(problems, what="The params do not fit the model's signature")
     return valid

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import DataType
 
+from workers.codec.input_errors import first_problems
 from workers.codec.inputs.arrays import FRACTIONLESS_FROM, MAX_EXACT_INTEGER
 
 Values = Sequence[object]
@@ -58,7 +59,9 @@ class ScalarConverter:
                 return self.build(values), []
             except (OverflowError, ValueError):
                 pass  # a value is out of range: find out which
-        errors = [(row, reason) for row, value in enumerate(values) if (reason := self.mismatch(value))]
+        errors = first_problems(
+            (row, reason) for row, value in enumerate(values) if (reason := self.mismatch(value))
+        )
         return (None, errors) if errors else (self.build(values), [])
 
 

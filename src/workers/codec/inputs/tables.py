@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
+from workers.codec.input_errors import MAX_DETAILS, first_problems, invalid_input, shorten
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
 _MAX_CELLS_PER_VALUE = 16  # cells of a table of records for each value that was sent
 _MIN_CELL_LIMIT = 100_000  # cells that such a table may have in any case
+_FEW_ROWS = 100
 _MAX_REPEATED_CELLS = 1_000_000  # of values that stand in every row
 
 
@@ -41,15 +43,22 @@ def from_split(payload: object) -> Table:
     rows = _check_rows(payload.get("data"))
     names = _check_names(payload["columns"]) if payload.get("columns") is not None else None
     width = len(names) if names is not None else (len(rows[0]) if rows else 0)
-    uneven = [
-        InputProblem(number, None, f"has {len(row)} values, expected {width}")
-        for number, row in enumerate(rows)
-        if len(row) != width
-    ]
-    if uneven:
+    if not {width}.issuperset(map(len, rows)):
+        uneven = first_problems(
+            InputProblem(number, None, f"has {len(row)} values, expected {width}")
+            for number, row in enumerate(rows)
+            if len(row) != width
+        )
         raise invalid_input(uneven, what="The rows of data are not all as long as columns")
-    values = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in range(width))
-    return Table(names, values, len(rows), _check_index(payload.get("index"), len(rows)))
+    return Table(names, _to_columns(rows, width), len(rows), _check_index(payload.get("index"), len(rows)))
+
+
+def _to_columns(rows: list[list[object]], width: int) -> tuple[Sequence[object], ...]:
+    """Return the columns of rows that are all of this width."""
+    if 0 < len(rows) <= _FEW_ROWS:
+        return tuple(zip(*rows, strict=True))
+    # zip() would make an iterator for each row, which takes more memory than a short row, and longer.
+    return tuple(tuple(map(itemgetter(at), rows)) for at in range(width))
 
 
 def from_records(
@@ -77,12 +86,12 @@ def from_records(
 
 def require_objects(payload: list[object], *, what: str) -> list[Mapping[str, object]]:
     """Return `payload` if it holds objects only. Raises InvalidInput."""
-    problems = [
-        InputProblem(row, None, "not an object")
-        for row, record in enumerate(payload)
-        if not isinstance(record, dict)
-    ]
-    if problems:
+    if not {dict}.issuperset(map(type, payload)):
+        problems = first_problems(
+            InputProblem(row, None, "not an object")
+            for row, record in enumerate(payload)
+            if type(record) is not dict
+        )
         raise invalid_input(problems, what=f"{what} must hold objects only")
     return payload  # type: ignore[return-value] # checked above
 
@@ -119,12 +128,12 @@ def from_cells(cells: list[object]) -> Table:
 def _check_rows(payload: object, *, what: str = "data") -> list[list[object]]:
     if not isinstance(payload, list):
         raise InvalidInput(f"{what} must be a list of rows, each a list of values.")
-    problems = [
-        InputProblem(row, None, "not a list")
-        for row, values in enumerate(payload)
-        if not isinstance(values, list)
-    ]
-    if problems:
+    if not {list}.issuperset(map(type, payload)):
+        problems = first_problems(
+            InputProblem(row, None, "not a list")
+            for row, values in enumerate(payload)
+            if type(values) is not list
+        )
         raise invalid_input(problems, what=f"{what} must hold lists only")
     return payload
 

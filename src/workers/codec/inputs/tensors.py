@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from mlflow.types.schema import TensorSpec
 
-from workers.codec.input_errors import invalid_input, shorten
+from workers.codec.input_errors import first_problems, invalid_input, shorten
 from workers.codec.inputs import arrays
 from workers.codec.inputs.scalars import (
     BOOLEAN,
@@ -60,10 +60,10 @@ def to_tensors(payload: object, spec: InputSpec, *, what: str) -> Any:
     if isinstance(payload, dict) and not named:
         raise InvalidInput(f"{what} must be an array; the model's signature names no inputs.")
     if isinstance(payload, dict):
-        problems = [
+        problems = first_problems(
             InputProblem(None, shorten(name), "not an input of the signature")
             for name in payload.keys() - named.keys()
-        ]
+        )
         problems += [InputProblem(None, name, "missing") for name in named.keys() - payload.keys()]
         if problems:
             raise invalid_input(problems)
@@ -77,8 +77,9 @@ def to_tensors(payload: object, spec: InputSpec, *, what: str) -> Any:
 def records_to_tensors(records: list[Mapping[str, object]], spec: InputSpec, *, what: str) -> Any:
     """Return a list of objects, one per row, as one ndarray per name. Raises InvalidInput."""
     names = records[0].keys()
-    if uneven := [row for row, record in enumerate(records) if record.keys() != names]:
-        raise invalid_input([InputProblem(uneven[0], None, f"has other names than the first row of {what}")])
+    uneven = next((row for row, record in enumerate(records) if record.keys() != names), None)
+    if uneven is not None:
+        raise invalid_input([InputProblem(uneven, None, f"has other names than the first row of {what}")])
     return to_tensors({name: [record[name] for record in records] for name in names}, spec, what=what)
 
 
@@ -92,6 +93,8 @@ def table_to_tensors(table: Table, spec: InputSpec) -> Any:
     elif len(table.columns) == 1:
         payload = _fold_rows(table.columns[0], tensors[0])
     else:
+        if tensors[0].type.kind != "O":  # before Python objects are made of the cells
+            _check_shape((table.num_rows, len(table.columns)), tensors[0], what="the table")
         payload = [list(row) for row in zip(*table.columns, strict=True)]
     return to_tensors(payload, spec, what="the table")
 
@@ -140,11 +143,11 @@ def _check_shape(shape: tuple[int, ...], spec: TensorSpec, *, what: str) -> None
 
 
 def _string_array(cells: list[object], spec: TensorSpec, *, shape: tuple[int, ...], what: str) -> Array:
-    errors = STRING.convert(cells)[1] + [
+    errors = STRING.convert(cells)[1] + first_problems(
         (position, "null or ends in a NUL character, which numpy's strings cannot hold")
         for position, cell in enumerate(cells)
         if cell is None or (isinstance(cell, str) and cell.endswith("\0"))
-    ]
+    )
     if errors:
         raise _invalid_cells(errors, shape, what=what)
     check_string_array_size(cells, what=what)

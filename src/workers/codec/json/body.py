@@ -166,6 +166,11 @@ def _is_text_list(value: object) -> bool:
 
 def _decode_with_mlflow(document: dict[str, Any], spec: InputSpec) -> DecodedRequest:
     """Decode the body with the functions of MLflow's scoring server."""
+    inferred.check_array_count(document.get("inputs"))
+    if spec.schema is None:
+        split = document.get("dataframe_split")
+        inferred.check_width(split.get("data") if isinstance(split, dict) else None)
+        inferred.check_width(document.get("dataframe_records"))
     try:
         parsed = scoring_server._parse_json_data(document, spec.metadata, spec.schema)  # noqa: SLF001 - the server's own function is the point
     except MlflowException as error:

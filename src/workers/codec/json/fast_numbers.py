@@ -71,26 +71,39 @@ def read_numeric_frame(body: bytes, spec: InputSpec) -> pd.DataFrame | None:
 def _parse_numbers(body: bytes, spec: InputSpec) -> _ParsedMatrix | None:
     """Return the body's content, or None if it has anything but names, numbers and integer row labels."""
     try:
-        document: Any = simdjson.Parser().parse(body)
-        split: Any = document[_FORM] if list(document) == [_FORM] else {}
-        if sorted(split) not in _SPLIT_KEYS:
-            return None
-        names: Any = split["columns"].as_list()
-        labels: Any = split["index"].as_list() if len(split) > 2 else None
-        flat = np.frombuffer(split["data"].as_buffer(of_type="d"), dtype=np.float64)
-        num_rows, width = len(split["data"]), len(spec.column_names)
+        parsed = _read_split(simdjson.Parser().parse(body), len(spec.column_names))
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError):
         return None  # not JSON, or of another form
-    types = {*map(type, names)}  # integers are the columns of a frame without names
-    names = list(map(str, names))
+    if parsed is None:
+        return None
+    types = {*map(type, parsed.names)}  # integers are the columns of a frame without names
+    parsed = parsed._replace(names=list(map(str, parsed.names)))
     known = {column.name for column in spec.columns or ()}
-    if len(names) != width or types not in ({str}, {int}) or {*names} != known:
+    if types not in ({str}, {int}) or {*parsed.names} != known:
         return None
-    if labels is not None and (len(labels) != num_rows or {*map(type, labels)} != {int}):
+    if parsed.labels is not None and {*map(type, parsed.labels)} != {int}:
         return None
-    if not num_rows or len(flat) != num_rows * width or not _is_rectangular(body, num_rows, width):
+    return parsed if _is_rectangular(body, *parsed.rows.shape) else None
+
+
+def _read_split(document: Any, width: int) -> _ParsedMatrix | None:
+    """Return the content of a `dataframe_split`, or None for another form, or if a length is wrong.
+
+    Python's objects are made last, when it is known that there are not too many.
+    """
+    split: Any = document[_FORM] if isinstance(document, simdjson.Object) and len(document) == 1 else None
+    if not isinstance(split, simdjson.Object) or len(split) > 3 or sorted(split) not in _SPLIT_KEYS:
         return None
-    return _ParsedMatrix(names, flat.reshape(num_rows, width), labels)
+    data: Any = split["data"]
+    names: Any = split["columns"]
+    index: Any = split.get("index") if len(split) > 2 else None
+    flat, num_rows = np.frombuffer(data.as_buffer(of_type="d"), dtype=np.float64), len(data)
+    if not num_rows or len(flat) != num_rows * width or len(names) != width:
+        return None
+    if index is not None and len(index) != num_rows:
+        return None
+    labels = None if index is None else index.as_list()
+    return _ParsedMatrix(names.as_list(), flat.reshape(num_rows, width), labels)
 
 
 def _is_rectangular(body: bytes, num_rows: int, width: int) -> bool:

@@ -7,6 +7,7 @@ import re
 
 import orjson
 
+from workers.codec.json.structure import check_structure
 from workers.errors import InvalidInput
 
 # orjson makes doubles of integers beyond 64 bits. To find out cheaply whether there may be one, all digits
@@ -23,8 +24,9 @@ def parse_json(body: bytes) -> object:
     """Parse JSON; NaN, Infinity and -Infinity are numbers, as Python's encoder writes them.
 
     A byte order mark, UTF-16 and UTF-32 are understood, as programs for Windows write them.
-    Raises InvalidInput if the body is not JSON, or is nested too deeply.
+    Raises InvalidInput if the body is not JSON, is nested too deeply, or has too many lists and objects.
     """
+    check_structure(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -40,6 +42,7 @@ def parse_json(body: bytes) -> object:
 
 def parse_json_like_mlflow(body: bytes) -> object:
     """Parse JSON with Python's parser, as MLflow's scoring server does: NaN and Infinity are numbers."""
+    check_structure(body)
     try:
         return json.loads(body)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from mlflow.types.schema import Schema
@@ -12,6 +13,7 @@ from workers.codec.input_errors import MAX_DETAILS, shorten
 from workers.codec.inputs.arrays import NANOSECONDS_PER_UNIT
 from workers.codec.inputs.params import param_names, validate_params
 from workers.codec.json import text as json_text
+from workers.codec.json.structure import check_structure
 from workers.codec.request import DecodedRequest
 from workers.codec.signature import InputSpec
 from workers.codec.v2 import columns as v2_columns
@@ -47,7 +49,9 @@ def decode(job: Job, spec: InputSpec) -> DecodedRequest:
     json_length = len(job.body) if job.json_length is None else job.json_length
     if json_length > len(job.body):
         raise InvalidInput("Inference-Header-Content-Length is more than the body has.")
-    document = json_text.parse_json(job.body[:json_length] if json_length < len(job.body) else job.body)
+    text = job.body[:json_length] if json_length < len(job.body) else job.body
+    check_structure(text, in_strings=True)  # elements of BYTES may be JSON
+    document = json_text.parse_json(text)
     if (
         not isinstance(document, dict)
         or not isinstance(document.get("inputs"), list)
@@ -172,8 +176,9 @@ def _require_object(value: object, *, what: str) -> dict[str, Any]:
 
 
 def _reject_unknown_keys(fields: Mapping[str, Any], known: Collection[str], *, what: str) -> None:
-    if unknown := [repr(shorten(name)) for name in fields if name not in known]:
-        raise InvalidInput(f"{what} has {', '.join(unknown[:MAX_DETAILS])}; it can have {', '.join(known)}.")
+    unknown = [repr(shorten(name)) for name in islice((n for n in fields if n not in known), MAX_DETAILS)]
+    if unknown:
+        raise InvalidInput(f"{what} has {', '.join(unknown)}; it can have {', '.join(known)}.")
 
 
 def _get_content_type(parameters: Mapping[str, Any], choices: Collection[str], *, what: str) -> str | None:

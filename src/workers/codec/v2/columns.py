@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.types.schema import DataType
 
-from workers.codec.input_errors import shorten
+from workers.codec.input_errors import MAX_PROBLEMS, shorten
 from workers.codec.inputs.arrays import NANOSECONDS_PER_UNIT, to_datetimes
 from workers.codec.inputs.scalars import CellErrors
 from workers.codec.json import text as json_text
@@ -120,6 +120,8 @@ def _decode_each(tensor: Tensor, decode: Callable[[Any], object], reason: str) -
             decoded.append(None if value is None else decode(value))
         except (ValueError, InvalidInput):
             errors.append((at, reason))
+            if len(errors) > MAX_PROBLEMS:
+                break
     if errors:
         raise tensor.invalid_values(errors)
     return decoded

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types.schema import DataType, TensorSpec
 
-from workers.codec.input_errors import MAX_DETAILS, invalid_input, shorten
+from workers.codec.input_errors import MAX_DETAILS, first_problems, invalid_input, shorten
 from workers.codec.inputs import tables
 from workers.codec.inputs.arrays import to_json_values
 from workers.codec.inputs.frames import to_frame
@@ -111,11 +111,11 @@ def _match_columns(tensors: Tensors, spec: InputSpec) -> list[tuple[Tensor, Colu
         return [(tensors[0], columns[0])]
     names = [f"input-{at}" for at in range(len(columns))]
     by_input = {tensor.name: tensor for tensor in tensors}
-    problems = [
+    problems = first_problems(
         InputProblem(None, shorten(name), "not an input of the model")
         for name in by_input
         if name not in names
-    ]
+    )
     problems += [InputProblem(None, name, "missing") for name in names if name not in by_input]
     if problems:
         raise invalid_input(

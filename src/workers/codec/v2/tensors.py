@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.codec.input_errors import invalid_input, shorten
+from workers.codec.input_errors import first_problems, invalid_input, shorten
 from workers.codec.inputs.scalars import (
     BOOLEAN,
     CellErrors,
@@ -106,7 +106,9 @@ def from_json(data: object, datatype: str, shape: tuple[int, ...], *, name: str)
         raise _wrong_count(name, shape, actual=len(flat))
     if datatype == BYTES:
         texts: list[str | None] = flat  # type: ignore[assignment] # checked in the next line
-        errors = [(at, "not a string") for at, value in enumerate(flat) if not isinstance(value, str | None)]
+        errors = first_problems(
+            (at, "not a string") for at, value in enumerate(flat) if not isinstance(value, str | None)
+        )
         tensor = Tensor(name, datatype, shape, texts)
     else:
         values, errors = _CONVERTERS[datatype].convert(flat)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from workers.runtime.preload.forkserver_setup import set_up
+from workers.runtime.preload.setup import set_up
 
-set_up()
+failed_imports = set_up()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api.keys import COMPONENTS
+from tests.support.confined import HERE
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.mlflow_server import free_port
 from tests.support.relay import relay_to
@@ -56,6 +57,13 @@ async def test_version(gateway: Gateway, slash: str) -> None:
     assert body["python"] == platform.python_version()
     assert body["mlflow_server"] == body["mlflow"]
     assert body["gateway"]
+    assert body["wall"] == {
+        "mode": "auto",
+        "complete": HERE.complete,
+        "landlock": HERE.landlock_abi,
+        "seccomp": HERE.seccomp,
+        "network": "all",
+    }
 
 
 async def test_ready_once_pinned_models_are_warm(

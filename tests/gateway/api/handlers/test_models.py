@@ -97,7 +97,7 @@ async def test_one_model(gateway: Gateway, path: str) -> None:
     """The response has all versions, newest first, and the versions that `latest` and `best` select."""
     status, model = await get(gateway, path)
     assert status == 200
-    assert model.keys() == MODEL | {"best", "versions"}
+    assert model.keys() == MODEL | {"best", "hides_experiment", "versions"}
     assert [version["version"] for version in model["versions"]] == ["3", "2", "1"]
     assert all(version.keys() == VERSION for version in model["versions"])
     assert model["versions"][1]["aliases"] == ["champion"]

@@ -59,12 +59,12 @@ async def test_the_headers(gateway: Gateway) -> None:
     assert float(phases["predict"]) > 0
 
 
-async def test_the_timing_of_a_cold_start(gateway: Gateway) -> None:
+async def test_the_timing_of_a_cold_start(gateway_without_wall: Gateway) -> None:
     """Server-Timing has download and load on the first response, and not on the next."""
     path = "/model/api-cold-timing/1/invocation"
     cold = []
     for _ in range(2):
-        async with gateway.post(path, data=BODY, headers=JSON) as answer:
+        async with gateway_without_wall.post(path, data=BODY, headers=JSON) as answer:
             assert answer.status == 200
             timing = answer.headers["Server-Timing"]
             cold.append("download;dur=" in timing and "load;dur=" in timing)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api.handlers.stream import prefers_events
 from gateway.api.keys import COMPONENTS
-from tests.support.gateways import BODY, Gateway, gateway_at, invoke
+from tests.support.gateways import BODY, NO_WALL, Gateway, gateway_at, invoke
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ async def test_the_text_of_a_models_exception(
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.2])
-async def test_a_disconnect(gateway: Gateway, tmp_path: Path, pause: float) -> None:
+async def test_a_disconnect(gateway_without_wall: Gateway, tmp_path: Path, pause: float) -> None:
     """The worker closes the model's generator, and its process serves further requests."""
-    mark = tmp_path / "mark"
+    gateway, mark = gateway_without_wall, tmp_path / "mark"
     (process,) = (await invoke(gateway, PATH, body("x")))[1]["predictions"]
     async with gateway.post(STREAM, data=body(f"count 1000000 {pause} {mark}"), headers=JSON) as answer:
         await anext(events_of(answer))
@@ -201,8 +201,9 @@ async def test_a_disconnect(gateway: Gateway, tmp_path: Path, pause: float) -> N
     assert (await invoke(gateway, PATH, body("x")))[1]["predictions"] == [process]
 
 
-async def test_a_disconnect_before_the_first_chunk(gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_disconnect_before_the_first_chunk(gateway_without_wall: Gateway, tmp_path: Path) -> None:
     """The worker closes the stream once it is open, so that the next request need not wait for its end."""
+    gateway = gateway_without_wall
     started, go, mark = (tmp_path / name for name in ("started", "go", "mark"))
     commands = body(f"note {started}; wait_for {go}; count 1000000000 0 {mark}")
     request = asyncio.create_task(streamed(gateway, STREAM, commands))
@@ -221,7 +222,7 @@ async def test_a_client_that_does_not_read(
     """The model stops yielding chunks, so no memory fills, and the worker is free after the time limit."""
     chunks = tmp_path / "chunks"
     async with gateway_at(
-        mlflow_server.url, tmp_path / "cache", GATEWAY_REQUEST_TIMEOUT_SECONDS="1.5"
+        mlflow_server.url, tmp_path / "cache", GATEWAY_REQUEST_TIMEOUT_SECONDS="1.5", **NO_WALL
     ) as gateway:
         assert (await invoke(gateway, PATH, body("x")))[0] == 200
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port, limit=2**10)

@@ -70,8 +70,9 @@ async def test_the_index_has_every_model(gateway: Gateway) -> None:
     assert {name for name, _ in await states(gateway)} == known
 
 
-async def test_a_busy_model_answers_first(gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_busy_model_answers_first(gateway_without_wall: Gateway, tmp_path: Path) -> None:
     """Unloading waits for the requests sent before; the next request loads the model again."""
+    gateway = gateway_without_wall
     running, go = tmp_path / "running", tmp_path / "go"
     await post(gateway, "models/api-commands/load")
     request = asyncio.create_task(invoke(gateway, COMMANDS, commands(f"note {running}", f"wait_for {go}")))

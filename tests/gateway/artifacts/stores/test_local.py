@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -126,3 +126,38 @@ async def test_a_missing_model_is_not_found(store: FileByFileStore, root: Path) 
         await store.find(f"{root}/my model/MLmodel")
     with pytest.raises(ArtifactsNotFound, match="no MLmodel"):
         await store.find(f"{root}/my model/data")
+
+
+@pytest.mark.parametrize("place", ["folder", "file", "model", "above"])
+async def test_links_are_not_followed_to_other_models(
+    root: Path, tmp_path: Path, place: Literal["folder", "file", "model", "above"]
+) -> None:
+    """Who writes into a shared folder can link to files that the gateway may read and he may not."""
+    victim, own = root / "my model", root / "own" / "artifacts" / "model"
+    own.parent.mkdir(parents=True)
+    uri = own
+    if place == "model":
+        own.symlink_to(victim)
+    elif place == "above":
+        (root / "linked").symlink_to(root)
+        uri = root / "linked" / "my model"
+    else:
+        own.mkdir()
+        (own / "MLmodel").write_text("flavors: {}")
+        (own / "data").symlink_to(victim / ("data" if place == "folder" else "MLmodel"))
+    following, strict = [LocalFileStore([str(root)], follow_links=follow) for follow in (True, False)]
+    assert await following.list_files(str(uri))
+    with pytest.raises(ArtifactLocationForbidden, match="symbolic link"):
+        await strict.list_files(str(uri))
+    with pytest.raises(ArtifactLocationForbidden, match="symbolic link"):
+        async with strict.open(str(uri), "data" if place == "file" else "data/model.bin"):
+            pass
+
+
+async def test_a_root_may_be_a_link_itself(root: Path, tmp_path: Path) -> None:
+    """The operator has chosen it; locations may name the link or its target."""
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    store = LocalFileStore([str(link)], follow_links=False)
+    for top in (link, root):
+        assert len(await store.list_files(f"{top}/my model")) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,12 @@ from gateway.artifacts.stores.mlflow_subprocess import MlflowSubprocessStore
 from gateway.errors import ArtifactsNotFound, BadUpstreamResponse, CacheFull, UpstreamTimeout
 from tests.gateway.artifacts.conftest import key
 from tests.support.mlflow_server import environment
+from workers.wall import support
 
 if TYPE_CHECKING:
     from tests.gateway.artifacts.conftest import CacheHarness
     from tests.support.mlflow_server import MlflowServer
+    from workers.wall.policy import WallMode
 
 FILES = {"MLmodel": b"flavors: {}\n", "code/a.py": b"x = 1\n", "data/model.bin": b"0123456789" * 30_000}
 
@@ -145,19 +148,19 @@ async def test_an_aborted_download_kills_its_process(harness: CacheHarness, tmp_
     assert set(harness.server.authorizations) == {""}
 
 
-async def test_the_process_ends_with_its_parent() -> None:
-    """When its standard input is closed, at any time."""
+async def test_the_process_ends_when_its_input_closes(tmp_path: Path) -> None:
+    """At any time, whatever it does then."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway.artifacts.stores.mlflow_child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=environment(),
     )
-    stdout, _ = await asyncio.wait_for(
-        process.communicate(b'{"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x"}\n'), 60
-    )
+    request = {"uri": "http://127.0.0.1:1/x", "folder": "/nowhere/x", "scratch": str(tmp_path)}
+    request |= {"environment": environment(), "files": {}, "links": {}}  # type: ignore[dict-item] # JSON
+    stdout, _ = await asyncio.wait_for(process.communicate(json.dumps(request).encode() + b"\n"), 60)
     assert process.returncode == 1
-    assert stdout == b""
+    assert stdout == b"ready\n"
 
 
 async def fetch(store: MlflowSubprocessStore, uri: str, folder: Path, *, limit: int = 10**9) -> None:
@@ -165,3 +168,24 @@ async def fetch(store: MlflowSubprocessStore, uri: str, folder: Path, *, limit: 
     (folder / "files").mkdir(parents=True)
     model = await store.find(uri)
     await model.fetch(folder / "files", DownloadProgress("m", total=None, limit=limit))
+
+
+@pytest.mark.skipif(not support.detect().complete, reason="this kernel confines no process wholly")
+@pytest.mark.parametrize(("wall", "reads"), [("auto", False), ("off", True)])
+async def test_a_download_reaches_nothing_of_this_machine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wall: WallMode, reads: bool
+) -> None:
+    """MLflow's own code, led to another folder of this machine, is refused by the kernel."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "MLmodel").write_text("flavors: {}")
+    (tmp_path / "target").mkdir()
+    store = MlflowSubprocessStore(environment(), wall=wall)
+    request = {"uri": secret.as_uri(), "folder": str(tmp_path / "target" / "files")}
+    if reads:
+        assert await store.download(request) == "done"
+    else:
+        with pytest.raises(BadUpstreamResponse):
+            await store.download(request)
+        assert "Permission denied" in caplog.text or "No such file" in caplog.text
+    assert (tmp_path / "target" / "files").exists() == reads

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.faulty_proxy import faulty_proxy
-from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.gateways import NO_WALL, Gateway, gateway_at, invoke
 from tests.support.metrics_page import shown, until
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def damage(cache: Path) -> None:
 
 async def test_a_worker_that_dies(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     """The page counts its exit, the retried request, and the start of its replacement."""
-    async with gateway_at(mlflow_server.url, tmp_path) as gateway:
+    async with gateway_at(mlflow_server.url, tmp_path, **NO_WALL) as gateway:
         assert await command(gateway, "x") == 200
         before = await shown(gateway)
         assert before.of("gateway_worker_starts_total", **VERSION) == 1

@@ -1,9 +1,8 @@
-"""Prepare the fork server: make it robust, and import modules once for all workers.
+"""Prepare the fork server: import modules once for all workers.
 
-multiprocessing imports an entry module of this package (`full`, `lean` or `none`) in the fork server before
-it forks. No code here may run OpenMP: a fork after that hangs or crashes. No code here may change what a
-library does: model code must find each library as if it had imported it itself. What is changed for the fork
-server alone is undone in each worker, by `isolation` and `fork_safety`.
+The fork server imports one entry module of this package: `full`, `lean` or `none`. No code here may run
+OpenMP: a fork after that hangs or crashes. No code here may change what a library does: model code must find
+each library as if it had imported it itself.
 """
 
 from __future__ import annotations
@@ -11,16 +10,14 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
-import logging
 import os
 import sys
-from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from workers.environment import NO_MLFLOW_URI
-from workers.runtime import fork_safety
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TELEMETRY_OFF: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _TRACKING_VARIABLE: Final = "MLFLOW_TRACKING_URI"
@@ -71,33 +68,34 @@ class PreloadState:
     module_count = 0
 
 
-def set_up(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> None:
+def set_up(
+    required: tuple[str, ...] = (), optional: tuple[str, ...] = (), *, warm: Callable[[], None] | None = None
+) -> list[str]:
     """Prepare this process to be forked, and import `required` and those of `optional` that are installed.
 
-    multiprocessing ignores an ImportError here, so `PreloadState.complete` tells workers whether each
-    of `required` could be imported.
+    `warm` is called when all is imported, before objects are frozen.
+
+    Return the names of those that could not be imported. `PreloadState.complete` tells workers whether all
+    of `required` could.
     """
-    fork_safety.patch_forkserver()
-    with suppress(OSError):
-        os.setpgid(0, 0)  # a terminal sends its signals to the gateway alone, which then ends this process
     os.environ.update(_TELEMETRY_OFF)
     os.environ.setdefault(_TRACKING_VARIABLE, NO_MLFLOW_URI)
     failed = [name for name in required if not _import(name)]
-    for name in optional:
-        if importlib.util.find_spec(name.partition(".")[0]) is not None:
-            _import(name)
+    installed = [name for name in optional if importlib.util.find_spec(name.partition(".")[0]) is not None]
+    failed_optional = [name for name in installed if not _import(name)]
+    if warm is not None:
+        warm()
     PreloadState.modules = tuple(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES)
     PreloadState.module_count = len(sys.modules)
     gc.collect()
     gc.freeze()
     PreloadState.complete = not failed
+    return failed + failed_optional
 
 
 def _import(name: str) -> bool:
     try:
         importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - a broken package must not prevent the import of the others
-        extra = {"event": "preload_incomplete", "missing_module": name, "error": type(error).__name__}
-        logger.warning("Could not preload %s: %s", name, type(error).__name__, extra=extra)
+    except Exception:  # noqa: BLE001 - a broken package must not prevent the import of the others
         return False
     return True

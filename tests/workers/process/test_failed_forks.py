@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
-from contextlib import asynccontextmanager, closing
-from multiprocessing import forkserver
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -16,7 +14,7 @@ from tests.support import models
 from tests.support.forkserver import another_forkserver
 from tests.workers.conftest import key, load
 from workers.errors import SystemResourcesExhausted
-from workers.limits import PoolLimits, Preload
+from workers.limits import PoolLimits
 from workers.pool.pool import Pool
 from workers.protocol.messages import Job
 
@@ -55,12 +53,11 @@ def forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forks:
 
 
 @asynccontextmanager
-async def opened_with_switch(*, preload: Preload = "lean", workers: int = 1) -> AsyncIterator[Pool]:
+async def opened_with_switch(*, workers: int = 1) -> AsyncIterator[Pool]:
     """A pool with a fork server of its own, whose forks can be made to fail."""
     with another_forkserver():
-        pool = Pool(lambda: PoolLimits(workers_per_model=workers), preload=preload)
-        entry_module = f"workers.runtime.preload.{preload}"
-        pool._forkserver.context.set_forkserver_preload(["tests.support.few_processes", entry_module])
+        pool = Pool(lambda: PoolLimits(workers_per_model=workers))
+        pool._forkserver.entry_module = "tests.support.few_processes"
         await pool.open()
         try:
             yield pool
@@ -79,10 +76,9 @@ async def predict_sums(pool: Pool) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preload", ["lean", "none"])
-async def test_a_fork_that_fails(files: Lookup, forks: Forks, preload: Preload) -> None:
+async def test_a_fork_that_fails(files: Lookup, forks: Forks) -> None:
     """The load fails for lack of resources, can be repeated at once, and affects nothing else."""
-    async with opened_with_switch(preload=preload, workers=2) as pool:
+    async with opened_with_switch(workers=2) as pool:
         await load(pool, files("sums"))
         pid, workers = pool._forkserver.pid, pool._slots.loaded[SUMS].group.pids
         before = forkserver_descriptors(pool)
@@ -109,22 +105,6 @@ async def test_a_replacement_that_cannot_be_forked(files: Lookup, forks: Forks) 
         psutil.Process(pool._slots.loaded[SUMS].group.pids[0]).kill()
         await pool.spawn_health.failing.wait()
         forks.work()
-        assert await predict_sums(pool) == b"[3.0]"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [b"", b"x"])
-async def test_a_client_that_leaves_before_its_fork(opened: Opened, files: Lookup, sent: bytes) -> None:
-    """A connection that ends before it has sent its descriptors ends nothing else."""
-    async with opened() as pool:
-        await load(pool, files("sums"))
-        pid = pool._forkserver.pid
-        server: Any = forkserver._forkserver
-        with closing(socket.socket(socket.AF_UNIX)) as client:
-            client.connect(server._forkserver_address)
-            client.sendall(sent)
-        await load(pool, files("tens"))
-        assert pool._forkserver.pid == pid
         assert await predict_sums(pool) == b"[3.0]"
 
 

@@ -1,0 +1,230 @@
+"""The fork server's loop: fork a process for each order, reap processes, end what models leave behind."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import json
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from workers.forkserver import orphans, received, transport
+from workers.wall import confine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What each process needs to read its order, and would import for itself.
+_ORDER_MODULES: Final = ("concurrent.futures.process", "multiprocessing.queues", "multiprocessing.reduction")
+_SWEEP_MILLISECONDS: Final = 1_000
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_FAILED_EXIT: Final = 1
+
+
+def run(descriptor: int) -> None:
+    """Serve the gateway at the other end of a socket, until it closes it; then end all processes below."""
+    control = socket.socket(fileno=descriptor)
+    control.set_inheritable(False)
+    body, _ = transport.receive(control)
+    order: Mapping[str, Any] = json.loads(body)
+    _prepare_process()
+    sys.path[:] = [*order["path"], *(path for path in sys.path if path not in order["path"])]
+    failed_imports = _preload(order["preload"])
+    confine.prepare()
+    server = ForkServerLoop(control)
+    server.report({"failed_imports": failed_imports})
+    try:
+        server.run()
+    finally:
+        server.end_all()
+
+
+def _prepare_process() -> None:
+    """Adopt orphans, and give other processes of this user no way to this one's descriptors and memory.
+
+    Its children inherit both until they are prepared: see `workers.runtime.isolation`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _preload(entry_module: str) -> list[str]:
+    """Import a module of `workers.runtime.preload`; return the names of what could not be imported."""
+    for name in _ORDER_MODULES:
+        importlib.import_module(name)
+    try:
+        return list(importlib.import_module(entry_module).failed_imports)
+    except Exception:  # noqa: BLE001 - workers import for themselves what is missing
+        traceback.print_exc()
+        return [entry_module]
+
+
+class ForkServerLoop:
+    """The loop of the server's only thread. `_reports` are pipes on which the gateway waits for exits."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._reports: dict[int, int] = {}
+        self._wakeup, self._wakeup_writer = os.pipe()
+        for descriptor in (self._wakeup, self._wakeup_writer):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, _ignore)
+        signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serve until the gateway closes its end."""
+        poll = select.poll()
+        for descriptor in (self._control.fileno(), self._wakeup):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(_SWEEP_MILLISECONDS)}
+            if self._wakeup in ready:
+                with suppress(BlockingIOError):
+                    os.read(self._wakeup, 2**12)
+            self._reap()
+            if self._control.fileno() in ready:
+                try:
+                    self._serve_order()
+                except (EOFError, OSError):
+                    return
+            else:
+                self._end_orphans()
+
+    def report(self, message: Mapping[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        """Send the gateway a message. Raises OSError if it has ended."""
+        transport.send(self._control, json.dumps(message).encode(), descriptors)
+
+    def end_all(self) -> None:
+        """Kill every process below this one."""
+        for pid in self._reports:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        orphans.end_orphans(workers=())
+
+    def _serve_order(self) -> None:
+        try:
+            order, descriptors = transport.receive(self._control)
+        except transport.DescriptorsLost:
+            self.report({"errno": errno.EMFILE})
+            return
+        if not order:
+            self.report({"pss_bytes": _pss_bytes()})
+            return
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _close(*descriptors)
+            self.report({"errno": error.errno})
+            return
+        if pid == 0:
+            self._become_worker(order, descriptors)
+        report, output, *others = descriptors
+        _close(output, *others)
+        self._reports[pid] = report
+        pidfd = _open_pidfd(pid)
+        self.report({"pid": pid}, () if pidfd is None else (pidfd,))
+        if pidfd is not None:
+            os.close(pidfd)
+
+    def _become_worker(self, order: bytes, descriptors: list[int]) -> NoReturn:
+        """Run an order in the process that was forked for it."""
+        code = _FAILED_EXIT
+        try:
+            report, output, *received.descriptors = descriptors
+            _end_with_server()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            _close(report, self._wakeup, self._wakeup_writer, *self._reports.values())
+            for number in (1, 2):
+                os.dup2(output, number)
+            os.close(output)
+            function, arguments = pickle.loads(order)  # noqa: S301 - from the gateway
+            function(*arguments)
+            code = 0
+        except BaseException:  # noqa: BLE001 - the process ends here, and not in the server's loop
+            traceback.print_exc()
+        finally:
+            _flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Tell the gateway of the workers that have ended, once all that they started has ended too."""
+        while (pid := _ended_child()) is not None:
+            report = self._reports.pop(pid, None)
+            if report is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)  # until it is reaped, no other process has its id
+                _, status = os.waitpid(pid, 0)
+                self._end_orphans()
+                with suppress(OSError):  # the gateway no longer wants to know
+                    os.write(report, os.waitstatus_to_exitcode(status).to_bytes(4, "little", signed=True))
+                os.close(report)
+            else:
+                os.waitpid(pid, 0)
+
+    def _end_orphans(self) -> None:
+        if count := orphans.end_orphans(self._reports):
+            with suppress(OSError):
+                self.report({"ended_orphans": count})
+
+
+def _end_with_server() -> None:
+    """End this process when the fork server ends; start a session, whose processes can be ended as one."""
+    os.setsid()
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:  # the fork server ended before the call
+            os._exit(_FAILED_EXIT)
+
+
+def _ended_child() -> int | None:
+    """Return a child that has ended and is not reaped yet."""
+    try:
+        result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if result is None else result.si_pid
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """Return a descriptor of a child that is not reaped yet; None if the system has none, or none left."""
+    with suppress(AttributeError, OSError):
+        return os.pidfd_open(pid)
+    return None
+
+
+def _pss_bytes() -> int:
+    """Return this process' share of the memory that it maps, from smaps_rollup in proc(5); 0 if unknown."""
+    with suppress(OSError), open("/proc/self/smaps_rollup", encoding="ascii") as file:  # noqa: PTH123
+        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    return 0
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the model may have closed or replaced it
+            stream.flush()
+
+
+def _ignore(*_: object) -> None:
+    """Handle a signal that only has to wake the loop."""
