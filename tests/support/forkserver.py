@@ -90,8 +90,7 @@ class RunningServer(ForkServer):
         with os.fdopen(reader, encoding="utf-8") as file:
             text = file.read()
         os.close(process.sentinel)
-        if process.pidfd is not None:
-            os.close(process.pidfd)
+        os.close(process.watched)
         return text
 
 

@@ -54,6 +54,6 @@ def _all_processes() -> Iterator[int]:
 
 
 def _parent(pid: int) -> int | None:
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - as above
-        return int(file.read().rpartition(")")[2].split()[1])
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+        return int(file.read().rpartition(b")")[2].split()[1])
     return None

@@ -8,10 +8,12 @@ import importlib
 import json
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -28,6 +30,8 @@ _SWEEP_MILLISECONDS: Final = 1_000
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_END_SECONDS: Final = 8.0  # less than the gateway waits for
+_DESCRIPTORS_KEPT: Final = 1_024
 _FAILED_EXIT: Final = 1
 
 
@@ -77,6 +81,7 @@ class ForkServerLoop:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self._pid = os.getpid()
         self._reports: dict[int, int] = {}
         self._wakeup, self._wakeup_writer = os.pipe()
         for descriptor in (self._wakeup, self._wakeup_writer):
@@ -110,9 +115,11 @@ class ForkServerLoop:
     def end_all(self) -> None:
         """Kill every process below this one."""
         for pid in self._reports:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-        orphans.end_orphans(workers=())
+        deadline = time.monotonic() + _END_SECONDS
+        while orphans.end_orphans(workers=()) and time.monotonic() < deadline:
+            pass
 
     def _serve_order(self) -> None:
         try:
@@ -135,7 +142,10 @@ class ForkServerLoop:
         _close(output, *others)
         self._reports[pid] = report
         pidfd = _open_pidfd(pid)
-        self.report({"pid": pid}, () if pidfd is None else (pidfd,))
+        try:
+            self.report({"pid": pid}, () if pidfd is None else (pidfd,))
+        except OSError:  # as many descriptors of this user as may be are on their way
+            self.report({"pid": pid})
         if pidfd is not None:
             os.close(pidfd)
 
@@ -144,7 +154,8 @@ class ForkServerLoop:
         code = _FAILED_EXIT
         try:
             report, output, *received.descriptors = descriptors
-            _end_with_server()
+            _end_with_server(self._pid)
+            _limit_descriptors()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -164,12 +175,13 @@ class ForkServerLoop:
     def _reap(self) -> None:
         """Tell the gateway of the workers that have ended, once all that they started has ended too."""
         while (pid := _ended_child()) is not None:
-            report = self._reports.pop(pid, None)
+            report = self._reports.get(pid)
             if report is not None:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)  # until it is reaped, no other process has its id
-                _, status = os.waitpid(pid, 0)
                 self._end_orphans()
+                del self._reports[pid]
+                _, status = os.waitpid(pid, 0)
                 with suppress(OSError):  # the gateway no longer wants to know
                     os.write(report, os.waitstatus_to_exitcode(status).to_bytes(4, "little", signed=True))
                 os.close(report)
@@ -182,14 +194,25 @@ class ForkServerLoop:
                 self.report({"ended_orphans": count})
 
 
-def _end_with_server() -> None:
+def _end_with_server(server: int) -> None:
     """End this process when the fork server ends; start a session, whose processes can be ended as one."""
     os.setsid()
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent or parent == 1:  # the fork server ended before the call
+        if os.getppid() != server:  # it ended before the call
             os._exit(_FAILED_EXIT)
+
+
+def _limit_descriptors() -> None:
+    """Allow this process fewer descriptors than the gateway and the fork server.
+
+    The kernel counts those that a user's processes send to each other and have not received yet, and refuses
+    to send more when they exceed the sender's limit. A model must reach its own limit before theirs.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(soft // 2, soft - _DESCRIPTORS_KEPT)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
 def _ended_child() -> int | None:

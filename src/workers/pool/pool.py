@@ -112,9 +112,11 @@ class Pool:
         for task in self._background_tasks:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
-        await self._slots.close(drain_seconds=drain_seconds)
-        shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
-        await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
+        try:
+            await self._slots.close(drain_seconds=drain_seconds)
+        finally:  # workers would live on, and the interpreter wait for them
+            shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
+            await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
 
     def notify_limits_changed(self) -> None:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
@@ -207,6 +209,7 @@ class Pool:
         await asyncio.gather(*map(asyncio.shield, unloads))
 
     def _end_forkserver(self) -> None:
+        self._forkserver.refuse_starts()
         self._spawn_executor.shutdown(cancel_futures=True)
         self._forkserver.close()
 

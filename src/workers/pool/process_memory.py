@@ -113,5 +113,5 @@ def _processes() -> Iterator[_Process]:
     for entry in os.scandir(_PROC):
         if entry.name.isdigit():
             with suppress(OSError, ValueError):
-                fields = (_PROC / entry.name / "stat").read_text().rpartition(")")[2].split()
+                fields = (_PROC / entry.name / "stat").read_bytes().rpartition(b")")[2].split()
                 yield _Process(int(entry.name), int(fields[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     _Reply = tuple[dict[str, Any], int | None]
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_WALL: Final = WallPolicy()
 _PROGRAM: Final = str(Path(program.__file__).parent)
 _ENTRY_PACKAGE: Final = "workers.runtime.preload"
@@ -44,12 +47,14 @@ class ForkedProcess:
 
     `sentinel` becomes readable when the process and all that it started have ended, and the fork server
     has reaped them; it then has the exit code as four bytes, or none if the fork server ended first.
-    `pidfd` refers to the process, even when another one has its id; None if the system has none.
+    `pidfd` refers to the process, even when another one has its id; None if the system has none. `watched`
+    is that descriptor, or a copy of `sentinel`: it becomes readable when the process has ended.
     """
 
     pid: int
     pidfd: int | None
     sentinel: int
+    watched: int
 
 
 class ForkServerEvents(Protocol):
@@ -94,6 +99,7 @@ class ForkServer:
         self.events: ForkServerEvents | None = None
         self._lock = threading.Lock()
         self._server: _RunningServer | None = None
+        self._closed = False
 
     def ensure_running(self) -> None:
         """Start the server if it does not run. Returns at once; the server imports in the background.
@@ -116,18 +122,22 @@ class ForkServer:
         server ends before it has forked.
         """
         check_free_descriptors()
-        sentinel, report = os.pipe()
-        try:
-            with self._lock:
-                server = self._ensure_running()
-                reply = server.order(order.body, (report, output, *order.descriptors))
-            message, pidfd = reply.result()
-        except BaseException:
-            os.close(sentinel)
-            raise
-        finally:
-            os.close(report)
-        return ForkedProcess(int(message["pid"]), pidfd, sentinel)
+        with ExitStack() as undo:
+            sentinel, report = os.pipe()
+            undo.callback(os.close, sentinel)
+            try:
+                watched = os.dup(sentinel)  # before the fork: afterwards there may be no descriptor left
+                undo.callback(os.close, watched)
+                with self._lock:
+                    server = self._ensure_running()
+                    reply = server.order(order.body, (report, output, *order.descriptors))
+                message, pidfd = reply.result()
+            finally:
+                os.close(report)
+            undo.pop_all()
+        if pidfd is not None:
+            os.close(watched)
+        return ForkedProcess(int(message["pid"]), pidfd, sentinel, watched if pidfd is None else pidfd)
 
     def measure_pss(self) -> int:
         """Return the server's share of the memory that it maps in bytes; 0 if it does not say. Blocks.
@@ -144,8 +154,13 @@ class ForkServer:
         if (server := self._server) is not None:
             server.kill()
 
+    def refuse_starts(self) -> None:
+        """Start no server any more; a start that waits for one raises EOFError."""
+        self._closed = True
+
     def close(self) -> None:
         """End the server and all processes below it, and wait until they have ended. Blocks."""
+        self.refuse_starts()
         with self._lock:
             server, self._server = self._server, None
         if server is not None:
@@ -162,10 +177,11 @@ class ForkServer:
             wait_readable(process.sentinel, _PROBE_TIMEOUT_SECONDS)
         finally:
             os.close(process.sentinel)
-            if process.pidfd is not None:
-                os.close(process.pidfd)
+            os.close(process.watched)
 
     def _ensure_running(self) -> _RunningServer:
+        if self._closed:
+            raise EOFError("the gateway closes")
         if self._server is None or self._server.killed:
             own = self._python == sys.executable
             setup = {"path": sys.path if own else [], "preload": self.entry_module}
@@ -207,6 +223,7 @@ class _RunningServer:
                 pass_fds=[far.fileno()],
                 process_group=0,  # a terminal sends its signals to the gateway alone, which then ends this
             )
+            undo.callback(self.process.kill)
             far.close()
             transport.send(self._control, json.dumps(setup).encode())
             self._reader = threading.Thread(target=self._receive, name="fork server", daemon=True)
@@ -222,9 +239,12 @@ class _RunningServer:
             self._pending.append(outcome)
             try:
                 transport.send(self._control, body, descriptors)
-            except BrokenPipeError as error:
+            except (BrokenPipeError, ConnectionResetError) as error:
                 self._pending.remove(outcome)
                 raise EOFError("the fork server has ended") from error
+            except OSError:  # nothing was sent: the next reply is another order's
+                self._pending.remove(outcome)
+                raise
         return outcome
 
     def kill(self) -> None:
@@ -246,10 +266,18 @@ class _RunningServer:
 
     def _receive(self) -> None:
         """Receive what the server sends, in a thread, until it has ended."""
-        with suppress(EOFError, OSError, ValueError, KeyError):
+        try:
             while True:
                 self._handle(*_receive_message(self._control))
-        self.kill()  # it sent what it should not, or has ended
+        except (EOFError, OSError):
+            pass
+        except Exception:
+            logger.exception("The fork server sent what it should not", extra={"event": "fork_server_broken"})
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.kill()
         self.process.wait()
         with self._lock:
             self._ended = True

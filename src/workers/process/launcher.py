@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelSource
 
 _NO_THREAD_MESSAGE: Final = "can't start new thread"  # CPython has no exception type of its own for it
-_EXHAUSTION_ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS})
+_EXHAUSTION_ERRNOS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.ETOOMANYREFS}
+)
 
 
 class WorkerStartFailed(ModelLoadError):

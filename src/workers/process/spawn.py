@@ -92,6 +92,7 @@ class Spawn:
         """Watch the process from here on, even if the start failed after it or was cancelled."""
         if not forking.cancelled():
             forking.exception()  # mark it as retrieved: a cancelled start leaves nothing that waits for it
+        self._close_child_ends()  # if the thread never ran
         if self._process is None:
             self.worker.watcher.never_started()
         else:
@@ -121,11 +122,11 @@ class Spawn:
 
     def _release(self) -> None:
         self._output.close()
-        self._loop.run_in_executor(None, tempdir.remove, self._tempdir)
         if self._forking is None or self._forking.done():
             self._shut_down_executor()
         else:  # `_submit` still holds the executor's lock
             self._forking.add_done_callback(self._shut_down_executor)
+        self._loop.run_in_executor(None, tempdir.remove, self._tempdir)
 
     def _shut_down_executor(self, _: asyncio.Future[None] | None = None) -> None:
         executor, self._executor = self._executor, None  # which refers to this object

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.process.forkserver import ForkedProcess
+
+_RETRY_SECONDS: Final = 0.2
 
 
 class ProcessWatcher:
@@ -32,12 +34,19 @@ class ProcessWatcher:
         self.dead = asyncio.Event()
 
     def watch(self, process: ForkedProcess) -> None:
-        """Watch a process that was started; owns its `pidfd`."""
-        self.pid, self._pidfd = process.pid, process.pidfd
-        self._descriptor = os.dup(process.sentinel) if self._pidfd is None else self._pidfd
-        self._loop.add_reader(self._descriptor, self._handle_exit)
+        """Watch a process that was started; owns what it is watched by."""
+        self.pid, self._pidfd, self._descriptor = process.pid, process.pidfd, process.watched
+        self._add_reader()
         if self._kill_requested:
             self.kill()
+
+    def _add_reader(self) -> None:
+        """Watch the descriptor; try again later if the system can watch no more, and end the process then."""
+        try:
+            self._loop.add_reader(self._descriptor, self._handle_exit)
+        except OSError:
+            self.kill()
+            self._loop.call_later(_RETRY_SECONDS, self._add_reader)
 
     def never_started(self) -> None:
         """Report an exit: there is no process to watch."""

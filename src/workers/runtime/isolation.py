@@ -48,8 +48,13 @@ def watch_gateway(sock: socket.socket) -> None:
 
 def prefer_for_oom_kill() -> None:
     """Make the kernel kill a worker sooner than the gateway or the fork server if memory runs out."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # otherwise the file belongs to root
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(_OOM_SCORE_ADJ)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _exit_with_gateway(descriptor: int) -> None:

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from workers.process.forkserver import wait_readable
 from workers.process.order import PickledOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from workers.process.forkserver import ForkedProcess
 
@@ -128,6 +129,50 @@ def exit_code(process: ForkedProcess) -> int | None:
     assert wait_readable(process.sentinel, _TIMEOUT_SECONDS)
     code = os.read(process.sentinel, 4)
     os.close(process.sentinel)
-    if process.pidfd is not None:
-        os.close(process.pidfd)
+    os.close(process.watched)
     return int.from_bytes(code, "little", signed=True) if code else None
+
+
+def test_an_order_that_cannot_be_sent_shifts_no_reply(server: RunningServer) -> None:
+    """Its start fails; the next ones get their own processes."""
+    server.call(os.getpid)
+    running = server._server
+    assert running is not None
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        running.order(b"order", (10**6,))
+    processes = [start(server, os.getpid) for _ in range(3)]
+    assert [exit_code(process) for process in processes] == [0, 0, 0]
+
+
+def test_descriptors_on_their_way(server: RunningServer) -> None:
+    """A process may have fewer of them than the server, so that it cannot use up what the system allows."""
+    limit = psutil.Process(server.pid).rlimit(resource.RLIMIT_NOFILE)[0]
+    soft, hard = server.call(resource.getrlimit, resource.RLIMIT_NOFILE)
+    assert soft == hard < limit
+
+
+def test_a_chain_of_processes_ends_with_the_server() -> None:
+    """However deep processes are below one another, each in a session of its own, none is left."""
+    with running(preload="none") as server:
+        start(server, fork_chain)
+        process = psutil.Process(server.pid)
+        until_sync(lambda: len(process.children(recursive=True)) >= 60)
+        below = process.children(recursive=True)
+    assert not [each for each in below if each.is_running()]
+
+
+def fork_chain() -> None:
+    """Fork a chain of sixty processes."""
+    for _ in range(60):
+        if os.fork():
+            signal.pause()
+        os.setsid()
+    signal.pause()
+
+
+def until_sync(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds. Blocks."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -170,7 +170,7 @@ async def test_the_executor_of_python_would_unpickle_it(mark: Mark) -> None:
     """The message of these tests runs code in a process that reads it."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     writer.send(Touches(mark.path))
-    reader.recv()
+    reader.recv().close()
     assert mark.path.exists()
 
 

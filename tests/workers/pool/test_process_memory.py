@@ -98,6 +98,19 @@ def test_a_process_that_hides_its_memory() -> None:
     assert int(done.stdout) > 30 * _MIB
 
 
+def test_a_process_with_a_name_of_any_bytes() -> None:
+    """It is found, so that a model cannot hide by its name."""
+    rename = (
+        r"import ctypes, sys; ctypes.CDLL(None).prctl(15, b'\xff\xfe)', 0, 0, 0); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", rename]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert process.pid in process_memory.measure_all(os.getpid()).worker_bytes
+        process.kill()
+
+
 def _session(pid: int) -> int:
     try:
         return os.getsid(pid)

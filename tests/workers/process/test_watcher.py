@@ -25,7 +25,8 @@ def child(request: pytest.FixtureRequest) -> Iterator[tuple[ForkedProcess, subpr
     process = subprocess.Popen(["sleep", "300"], pass_fds=[report], start_new_session=True)
     os.close(report)
     pidfd = os.pidfd_open(process.pid) if request.param == "a process descriptor" else None
-    yield ForkedProcess(process.pid, pidfd, sentinel), process
+    watched = os.dup(sentinel) if pidfd is None else pidfd
+    yield ForkedProcess(process.pid, pidfd, sentinel, watched), process
     process.kill()
     process.wait()
     os.close(sentinel)

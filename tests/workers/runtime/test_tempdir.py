@@ -99,3 +99,24 @@ async def test_a_model_is_loaded_if_no_folder_can_be_created(
         file = Path(await run_command(pool, "litter"))
         assert str(file.parent) == tempfile.gettempdir()
         await asyncio.to_thread(file.unlink)
+
+
+def test_a_folder_of_any_depth_is_removed(tmp_path: Path) -> None:
+    """Also deeper than Python can recurse, with folders that forbid reading, and links that lead out."""
+    outside = tmp_path / "outside"
+    outside.write_text("stays")
+    top = tmp_path / "worker"
+    top.mkdir()
+    before = Path.cwd()
+    os.chdir(top)
+    try:
+        for _ in range(1_500):
+            Path("file").write_text("x")
+            Path("link").symlink_to(outside)
+            Path("folder").mkdir()
+            os.chdir("folder")
+    finally:
+        os.chdir(before)
+    tempdir.remove(str(top))
+    assert not top.exists()
+    assert outside.read_text() == "stays"
