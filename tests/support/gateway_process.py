@@ -141,7 +141,8 @@ class Process:
     def end(self) -> None:
         """Kill what still runs of the gateway, and collect its process."""
         if self._process.poll() is None or self.others():
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the last of them may have ended meanwhile
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()

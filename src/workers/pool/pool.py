@@ -116,7 +116,9 @@ class Pool:
             await self._slots.close(drain_seconds=drain_seconds)
         finally:  # workers would live on, and the interpreter wait for them
             shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
-            await self._wait_or_kill_forkserver(shutdown, _SPAWN_SHUTDOWN_SECONDS)
+            await asyncio.wait([shutdown], timeout=_SPAWN_SHUTDOWN_SECONDS)
+            self._forkserver.refuse_starts()  # one that still waits would begin another fork server
+            await self._wait_or_kill_forkserver(shutdown, 0)
 
     def notify_limits_changed(self) -> None:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
@@ -209,7 +211,6 @@ class Pool:
         await asyncio.gather(*map(asyncio.shield, unloads))
 
     def _end_forkserver(self) -> None:
-        self._forkserver.refuse_starts()
         self._spawn_executor.shutdown(cancel_futures=True)
         self._forkserver.close()
 

@@ -202,6 +202,9 @@ class ScriptedForkServer(logging.Handler):
     def close(self) -> None:
         """Do nothing, as above."""
 
+    def refuse_starts(self) -> None:
+        """Do nothing, as above."""
+
     def start(self, process: ScriptedProcess) -> None:
         """Start a process as scripted: `good`, `slow`, `fails`, `dies`, `refused` or `exhausted`."""
         outcome = self.start_outcomes.popleft() if self.start_outcomes else "good"
