@@ -156,14 +156,14 @@ def test_a_chain_of_processes_ends_with_the_server() -> None:
     with running(preload="none") as server:
         start(server, fork_chain)
         process = psutil.Process(server.pid)
-        until_sync(lambda: len(process.children(recursive=True)) >= 60)
+        until_sync(lambda: len(process.children(recursive=True)) >= 12)
         below = process.children(recursive=True)
     assert not [each for each in below if each.is_running()]
 
 
 def fork_chain() -> None:
-    """Fork a chain of sixty processes."""
-    for _ in range(60):
+    """Fork a chain of twelve processes."""
+    for _ in range(12):
         if os.fork():
             signal.pause()
         os.setsid()
