@@ -49,8 +49,11 @@ def run(descriptor: int) -> None:
     server.report({"failed_imports": failed_imports})
     try:
         server.run()
+    except Exception:  # noqa: BLE001 - the gateway finds that the server has ended; this says why
+        traceback.print_exc()
     finally:
         server.end_all()
+        os._exit(0)  # what libraries do at the end of a program would take seconds, or hang
 
 
 def _prepare_process() -> None:

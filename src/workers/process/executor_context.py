@@ -14,7 +14,7 @@ from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from workers.forkserver.received import NoResults, new_lock, new_semaphore
-from workers.process.forkserver import wait_readable
+from workers.process.descriptors import wait_readable
 from workers.process.order import PickledOrder
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.support.forkserver import RunningServer, running
-from workers.process.forkserver import wait_readable
+from workers.process.descriptors import wait_readable
 from workers.process.order import PickledOrder
 
 if TYPE_CHECKING:
