@@ -112,7 +112,7 @@ def test_no_server_named(command: str, uri: str, tmp_path: Path) -> None:
     assert "gateway demo" in done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be root")
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="the warning is for root on Linux")
 def test_root_is_warned(tmp_path: Path) -> None:
     """Once at the start, whatever happens then."""
     extra = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CACHE_DIR": "/dev/null"}
