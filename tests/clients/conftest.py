@@ -31,7 +31,7 @@ def clients_python() -> str:
     """The Python that has the clients."""
     python = os.environ.get(PYTHON, "")
     if not python:
-        pytest.skip(f"{PYTHON} does not name the Python of a virtual environment with the clients: make test-clients makes it")
+        pytest.skip(f"{PYTHON} names no Python with the clients: make test-clients makes one")
     return python
 
 

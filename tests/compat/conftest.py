@@ -30,6 +30,6 @@ def mlflow2_server(
     """An MLflow 2.22 server on SQLite that serves artifacts; its scripts run in MLflow 2.22 too."""
     python = os.environ.get(PYTHON, "")
     if not python:
-        pytest.skip(f"{PYTHON} does not name the Python of a virtual environment with MLflow 2.22: make test-compat makes it")
+        pytest.skip(f"{PYTHON} names no Python with MLflow 2.22: make test-compat makes one")
     with mlflow_server(tmp_path_factory.mktemp("mlflow2"), python=python) as server:
         yield server

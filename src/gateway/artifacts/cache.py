@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk_errors, manifest
 from gateway.artifacts.fetch_backoff import FetchBackoff
-from gateway.artifacts.integrity import VerifiedFiles
 from gateway.artifacts.locks import LOCK_SECONDS, hold_lock, signs_of_life
 from gateway.artifacts.progress import DownloadProgress
 from gateway.artifacts.storage import CacheDirectory
@@ -22,8 +21,9 @@ from gateway.artifacts.stores.base import (
     safe_path,
 )
 from gateway.artifacts.stores.factory import StoreFactory, uri_scheme
+from gateway.artifacts.verification import FileVerifier
 from gateway.concurrency.singleflight import SingleFlight
-from gateway.concurrency.threads import in_digest_thread, in_thread
+from gateway.concurrency.threads import in_thread
 from gateway.errors import GatewayError, UpstreamTimeout, error_kind
 from workers.metrics import Counters, CounterSpec
 
@@ -79,7 +79,6 @@ class ArtifactCache:
         `lock_seconds` for another process that holds a lock and does nothing.
         """
         self._counters = counters or Counters()
-        self._key = settings.cache_key.get_secret_value()
         self._lock_seconds = lock_seconds
         self._directory = CacheDirectory(
             settings.cache_dir,
@@ -90,7 +89,9 @@ class ArtifactCache:
         )
         self._stores = StoreFactory(settings, client)
         self._single_flight: SingleFlight[ModelKey] = SingleFlight()
-        self._verified_files = VerifiedFiles(only_folders=workers_cannot_write)
+        self._verifier = FileVerifier(
+            settings.cache_key.get_secret_value(), only_folders=workers_cannot_write
+        )
         self._download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
         self._fetch_backoff = FetchBackoff(backoff)
 
@@ -118,7 +119,7 @@ class ArtifactCache:
                 await self._directory.ensure_exists()
                 lock = hold_lock(paths.lease_lock, shared=True, limit=self._lock_seconds)
                 await stack.enter_async_context(lock)
-                if not await in_thread(self._verified_files.is_unchanged, key, paths.folder):
+                if not await self._verifier.is_unchanged(key, paths):
                     await self._single_flight.do(key, lambda: self._ensure_present(key, paths, locate=locate))
                 await in_thread(os.utime, paths.lease_lock)
             yield paths.files
@@ -183,7 +184,7 @@ class ArtifactCache:
             ),
             signs_of_life(paths.download_lock),
         ):
-            problem = await self._verify(key, paths)
+            problem = await self._verifier.find_problem(key, paths)
             if problem is None:
                 return
             if problem:
@@ -197,33 +198,7 @@ class ArtifactCache:
                 await self._directory.discard(paths)
             async with self._download_slots:
                 await self._download_counted(key, paths, locate=locate)
-            self._verified_files.record(key, await in_thread(self._verified_files.fingerprint, paths.folder))
-
-    async def _verify(self, key: ModelKey, paths: ModelPaths) -> str | None:
-        """Return what is wrong with the files, empty if there are none, or None if they are intact."""
-        if await in_thread(self._verified_files.is_unchanged, key, paths.folder):
-            return None
-        stored = await in_thread(manifest.load_manifest, paths.manifest)
-        if stored is None:
-            return "no readable manifest" if await in_thread(os.path.lexists, paths.folder) else ""
-        return await in_digest_thread(self._verify_digests, key, paths, stored=stored)
-
-    def _distrust(self, key: ModelKey, paths: ModelPaths, stored: manifest.Manifest) -> str | None:
-        """Return why the manifest may not be this gateway's, or None."""
-        if self._key and not stored.is_signed(self._key, paths.folder.name):
-            return "the list of files is not signed with GATEWAY_CACHE_KEY"
-        if self._verified_files.is_other_manifest(key, stored.digest):
-            return "the list of files is another than before"
-        return None
-
-    def _verify_digests(self, key: ModelKey, paths: ModelPaths, *, stored: manifest.Manifest) -> str | None:
-        before = self._verified_files.fingerprint(paths.folder)
-        problem = self._distrust(key, paths, stored) or stored.verify(paths.files)
-        if problem is None:
-            removed = _remove_unexpected(key, stored.unexpected_files(paths.files))
-            self._verified_files.record(key, frozenset(entry for entry in before if entry[0] not in removed))
-            self._verified_files.record_manifest(key, stored.digest)
-        return problem
+            await self._verifier.record_files(key, paths)
 
     async def _download_counted(
         self, key: ModelKey, paths: ModelPaths, *, locate: Callable[[], Awaitable[str]]
@@ -256,11 +231,10 @@ class ArtifactCache:
     ) -> None:
         async with self._directory.begin_download(model.size or 0) as partial:
             content = await self._download_files(key, partial, model=model, scheme=scheme)
-            if self._key:
-                content = content.signed(self._key, paths.folder.name)
+            content = self._verifier.sign(content, paths)
             await in_thread(content.write, partial.manifest)
             await self._directory.publish(partial, paths, size=content.size)
-        self._verified_files.record_manifest(key, content.digest)
+        self._verifier.record_manifest(key, content)
 
     async def _download_files(
         self, key: ModelKey, partial: PartialDownload, *, model: RemoteModel, scheme: str
@@ -284,22 +258,6 @@ def _marks(settings: Settings, *, workers_cannot_write: bool) -> list[str]:
         *(["walled"] if workers_cannot_write else []),
         *([f"signed {manifest.key_id(key)}"] if key else []),
     ]
-
-
-def _remove_unexpected(key: ModelKey, unexpected: list[Path]) -> set[str]:
-    """Remove these files, which a model could import as modules; return their paths."""
-    for path in unexpected:
-        path.unlink(missing_ok=True)
-    # Not logged: Python's own byte code files of a model that has code.
-    logged = [path for path in unexpected if "__pycache__" not in path.parts]
-    if logged:
-        logger.warning(
-            "Removed %d unexpected files from the cached files of %s",
-            len(logged),
-            key,
-            extra={"event": "unexpected_files_removed", "model": str(key), "files": len(logged)},
-        )
-    return {str(path) for path in unexpected}
 
 
 def _read_verified(paths: ModelPaths, file: StoredFile) -> bytes | None:
