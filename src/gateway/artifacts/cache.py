@@ -146,7 +146,7 @@ class ArtifactCache:
         paths = self._directory.paths(key)
         with disk_errors.translate_os_errors():
             stored = await in_thread(manifest.load_manifest, paths.manifest)
-            if stored is not None and await in_thread(self._distrust, key, paths, stored) is None:
+            if stored is not None and await in_thread(self._verifier.distrust, key, paths, stored) is None:
                 file = stored.find_file(safe_path(path))
                 if file is None:
                     return None

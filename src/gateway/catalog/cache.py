@@ -25,6 +25,7 @@ V = TypeVar("V")
 REFRESH_AHEAD_FACTOR = 0.75
 """The part of an entry's lifetime after which the next use of it starts a refresh."""
 
+_MIN_LARGE_ENTRIES = 4  # an entry that leaves room for fewer is not kept
 _UPSTREAM_ERRORS = (UpstreamUnavailable, UpstreamTimeout, BadUpstreamResponse)
 logger = logging.getLogger(__name__)
 
@@ -180,6 +181,8 @@ class StaleWhileRevalidateCache(Generic[K, V]):
 
     def _store(self, key: K, entry: _Entry[V]) -> None:
         self._remove(key)
+        if entry.size > self._max_bytes // _MIN_LARGE_ENTRIES:
+            return  # the others are worth more than one
         self._entries[key] = entry
         self._total_bytes += entry.size
         while len(self._entries) > self._max_entries or self._total_bytes > self._max_bytes:

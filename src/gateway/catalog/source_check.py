@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.settings.types import SourceCheck
     from workers.protocol.messages import ModelKey
 
+    _Place = tuple[ModelKey, str]
+
 logger = logging.getLogger(__name__)
 
 _MAX_REMEMBERED: Final = 10_000
@@ -28,8 +30,9 @@ _FAULT_SECONDS: Final = 60.0
 class CheckedLocator:
     """A locator of versions' files that refuses, or tells of, files that are not the version's own.
 
-    A location cannot change, so each version is found to be right once. A fault is kept for a minute, because
-    one call for a version's details locates it several times. It is logged once in `tell_seconds`.
+    A version whose location names another version leads elsewhere when that one is made anew. So what was
+    found counts for the version and the place that it leads to. A fault is kept for a minute, because one
+    call for a version's details locates it several times. It is logged once in `tell_seconds`.
     """
 
     def __init__(
@@ -37,10 +40,10 @@ class CheckedLocator:
     ) -> None:
         self._client = client
         self._mode = mode
-        self._right: LRUCache[ModelKey, bool] = LRUCache(_MAX_REMEMBERED)
-        self._faults: TTLCache[ModelKey, str] = TTLCache(_MAX_REMEMBERED, _FAULT_SECONDS)
-        self._told: TTLCache[ModelKey, bool] = TTLCache(_MAX_REMEMBERED, tell_seconds)
-        self._single_flight: SingleFlight[ModelKey] = SingleFlight()
+        self._right: LRUCache[_Place, bool] = LRUCache(_MAX_REMEMBERED)
+        self._faults: TTLCache[_Place, str] = TTLCache(_MAX_REMEMBERED, _FAULT_SECONDS)
+        self._told: TTLCache[_Place, bool] = TTLCache(_MAX_REMEMBERED, tell_seconds)
+        self._single_flight: SingleFlight[_Place] = SingleFlight()
 
     async def locate(self, version: ModelVersion) -> str:
         """Return the artifact store's URI of the version's files.
@@ -49,11 +52,12 @@ class CheckedLocator:
         `locations.follow` raises.
         """
         trail = await locations.follow(self._client, version.uri)
-        if self._mode == "off" or version.key in self._right:
+        place = version.key, trail.uri
+        if self._mode == "off" or place in self._right:
             return trail.uri
-        fault = self._faults.get(version.key)
+        fault = self._faults.get(place)
         if fault is None:
-            fault = await self._single_flight.do(version.key, lambda: self._find_fault(version, trail))
+            fault = await self._single_flight.do(place, lambda: self._find_fault(version, trail))
         if fault is None:
             return trail.uri
         self._tell(version.key, trail, fault=fault)
@@ -77,15 +81,15 @@ class CheckedLocator:
             logger.debug("Cannot tell whether the files of %s are its own: %s", version.key, error)
             return None
         if fault is None:
-            self._right[version.key] = True
+            self._right[version.key, trail.uri] = True
         else:
-            self._faults[version.key] = fault
+            self._faults[version.key, trail.uri] = fault
         return fault
 
     def _tell(self, key: ModelKey, trail: Trail, *, fault: str) -> None:
-        if key in self._told:
+        if (key, trail.uri) in self._told:
             return
-        self._told[key] = True
+        self._told[key, trail.uri] = True
         location = locations.strip_password(trail.uri)
         outcome = "refused" if self._mode == "own" else "served; GATEWAY_SOURCE_CHECK=own would refuse it"
         logger.warning(

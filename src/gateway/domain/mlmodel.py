@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1 << 20  # a signature of 14,000 columns; its size costs little, unlike its structure
 _MAX_EVENTS: Final = 20_000  # of the YAML parser: 0.2 s; MLflow's own files have a few hundred
 _MAX_DEPTH: Final = 32
+_PARTS: Final = ("inputs", "outputs", "params")
 _MAX_TAG_DIRECTIVES: Final = 100  # libyaml compares each with all others, in one call that holds the GIL
 _BYTES_PER_JSON_BYTE: Final = 24  # that a signature of empty lists takes as Python objects
 _BYTES_PER_NAME: Final = 64
@@ -102,9 +103,11 @@ def _check_structure(data: bytes) -> None:
 def _parse_signature(value: object) -> Signature | None:
     if not isinstance(value, dict):
         return None
-    parts = {part: _parse_signature_part(value, part) for part in ("inputs", "outputs", "params")}
-    texts = (value.get(part) for part in parts)
-    return Signature(**parts, json_bytes=sum(len(text) for text in texts if isinstance(text, str)))
+    texts = [text for part in _PARTS if isinstance(text := value.get(part), str)]
+    size = sum(map(len, texts))  # together they may be more than the file: by aliases of YAML
+    if size > MAX_BYTES:
+        raise InvalidMlmodel(f"the signature has more than {MAX_BYTES} characters")
+    return Signature(**{part: _parse_signature_part(value, part) for part in _PARTS}, json_bytes=size)
 
 
 def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:

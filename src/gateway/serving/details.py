@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.catalog.cache import StaleWhileRevalidateCache
 from gateway.catalog.locations import strip_password
+from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.errors import GatewayError
 from gateway.serving.version_files import EXAMPLE, MLMODEL, REQUIREMENTS, SERVING_EXAMPLE
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _MAX_ENTRIES: Final = 1000
 _MAX_BYTES: Final = 64 * 2**20
-_MAX_LOOKUPS: Final = 64  # at once; each may hold four files of 1 MiB
+_MAX_LOOKUPS: Final = 16  # at once; each may hold 25 MB that were parsed of a file of 1 MiB
 _BYTES_PER_TEXT: Final = 64
 _BYTES_PER_VERSION: Final = 4096
 
@@ -111,23 +111,23 @@ class VersionDetailsService:
 
     async def _look_up(self, ref: ModelRef) -> VersionDetails:
         version = await self._catalog.get_version(ref)
-        parsed, required, example, uri, run = await asyncio.gather(
-            self._read(version, MLMODEL),
-            self._read(version, REQUIREMENTS),
-            self._input_example(version),
-            self._artifact_uri(version),
-            self._run_details(version),
-        )
+        async with unwrapping_task_group() as group:
+            parsed = group.create_task(self._read(version, MLMODEL))
+            requirements = group.create_task(self._read(version, REQUIREMENTS))
+            example = group.create_task(self._input_example(version))
+            uri = group.create_task(self._artifact_uri(version))
+            run = group.create_task(self._run_details(version))
+        required = requirements.result()
         return VersionDetails(
             version=version,
-            run=run,
-            mlmodel=parsed,
+            run=run.result(),
+            mlmodel=parsed.result(),
             requirements=required,
             requirements_missing=None
             if required is None
             else await self._files.find_missing(version, required),
-            input_example=example,
-            artifact_uri=uri,
+            input_example=example.result(),
+            artifact_uri=uri.result(),
         )
 
     async def _read(self, version: ModelVersion, kind: FileKind[T]) -> T | None:

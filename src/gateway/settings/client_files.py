@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from gateway.settings.types import SettingsGroup
+from gateway.settings.types import SettingsGroup, expand
 from gateway.system.trusted_files import UntrustedFileError, check_trusted_folder, read_trusted_file
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def read_client_files(values: Mapping[str, str]) -> tuple[ClientFiles, list[str]
     A file that another variable names is left to its client: the operator chose the path, and it may change.
     """
     chosen = {AWS_CONFIG, AWS_CREDENTIALS} & values.keys()
-    paths = {name: Path(values[name]).expanduser() for name in sorted(chosen)}
+    paths, wrong = _expand_all({name: values[name] for name in sorted(chosen)})
     named = {name: path for name, path in paths.items() if path != Path(os.devnull)}  # which means: none
     contents, problems = _read(named, allow_temporary=True)
+    problems += wrong
     home = _home()
     if home is None:
         return ClientFiles(contents=contents), problems
@@ -66,6 +67,16 @@ def read_client_files(values: Mapping[str, str]) -> tuple[ClientFiles, list[str]
     trusted, also_ignored = _trusted_folders(folders)
     files = ClientFiles(contents=contents | found, folders=trusted, ignored=(*ignored, *also_ignored))
     return files, problems
+
+
+def _expand_all(values: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
+    paths, problems = {}, []
+    for name, value in values.items():
+        try:
+            paths[name] = expand(Path(value))
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    return paths, problems
 
 
 def _home() -> Path | None:

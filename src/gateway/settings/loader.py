@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 ENV_PREFIX = "GATEWAY_"
+_OTHER_WAYS = "Or mount it read-only, or give its values as environment variables"
 GROUPS: tuple[type[BaseModel], ...] = (Settings, ModelAccessSettings, MlflowSettings, S3Settings)
 
 
@@ -112,12 +113,14 @@ def aliases(group: type[BaseModel], field: str) -> list[str]:
 
 def _read_env_file(env_file: Path | None) -> tuple[dict[str, str], list[str]]:
     """Return the file's values and its problems, which show no broken line: it may contain a secret."""
-    if env_file is None or not env_file.exists():
+    if env_file is None:
         return {}, []
     try:
+        if not env_file.exists():
+            return {}, []
         bindings = list(parse_stream(io.StringIO(read_trusted_file(env_file).decode())))
     except UntrustedFileError as error:
-        return {}, [f"{env_file.name} is not read: {error}"]
+        return {}, [f"{env_file.name} is not read: {error}. {_OTHER_WAYS}"]
     except OSError as error:
         return {}, [f"{env_file.name} cannot be read: {error.strerror}"]
     except UnicodeDecodeError:

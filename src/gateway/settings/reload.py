@@ -52,6 +52,8 @@ class SettingsReloader:
             _log_failure("; ".join(error.problems))
         except OSError as error:
             _log_failure(error.strerror or str(error))
+        except Exception:  # the settings in force are better than none
+            logger.exception("The settings could not be read", extra={"event": "settings_reload_failed"})
         return None
 
     def apply(self, found: Settings | None) -> bool:

@@ -74,7 +74,17 @@ def default_cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / Path(DEFAULT_CACHE_FOLDER_TEXT).name
 
 
-ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
+def expand(path: Path) -> Path:
+    """Return the path with the home folder in place of `~`; raise ValueError if there is none."""
+    if "\0" in str(path):
+        raise ValueError("contains a NUL character")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"'{path}' begins with a home folder that does not exist") from error
+
+
+ExpandedPath = Annotated[Path, AfterValidator(expand)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
 Hosts = Annotated[CommaSeparated, AfterValidator(_check_hosts)]
 UriSchemes = Annotated[CommaSeparated, AfterValidator(_check_schemes)]

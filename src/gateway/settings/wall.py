@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from gateway.settings.types import expand
 from workers.wall.policy import WallPolicy
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _split_folders(value: object) -> object:
 
 
 def _check_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
-    expanded = tuple(folder.expanduser() for folder in folders)
+    expanded = tuple(map(expand, folders))
     for folder in expanded:
         if not folder.is_absolute():
             raise ValueError(f"{str(folder)!r} is not an absolute path")
@@ -53,12 +54,13 @@ def wall_policy(settings: Settings) -> WallPolicy:
         mode=settings.worker_wall,
         network=settings.worker_network,
         readable=tuple(str(folder) for folder in settings.worker_readable),
+        private=(str(settings.cache_dir),),
     )
 
 
 def _private_folders(cache_dir: Path | None) -> Iterator[tuple[Path, str]]:
     yield Path.cwd(), "the working folder, where .env is read"
-    home = Path("~").expanduser()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises if the user has none
     if home.is_absolute():
         yield home.resolve(), "the home folder, which has credentials"
     if cache_dir is not None:

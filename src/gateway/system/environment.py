@@ -36,11 +36,12 @@ _THREAD_VARIABLES: Final = (
     "NUMEXPR_NUM_THREADS",
 )
 _SECRET_NAME: Final = re.compile(
-    r"SECRET|TOKEN(?!IZ)|PASSW|(?<!^)(?<!^OLD)PWD$|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH(?!OR)|DSN",
+    r"SECRET|TOKEN(?!IZ)|PASS(?:W|PHRASE|$|_)|(?<!^)(?<!^OLD)PWD$|CREDENTIAL|API_?KEY|_KEY$|ACCESS_?KEY"
+    r"|PRIVATE_?KEY|AUTH(?!OR)|DSN|(?:^|_)JWT(?:_|$)|_SAS$|CONNECTION_STRING|WEBHOOK",
     re.IGNORECASE,
 )
 _SWITCH: Final = re.compile(r"true|false|yes|no|on|off|0|1", re.IGNORECASE)  # values that no secret has
-_URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
+_URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@|://[^@\s]*:[^@\s]*@|\b(?:pwd|password)=", re.IGNORECASE)
 
 
 def worker_environment(

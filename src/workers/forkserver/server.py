@@ -44,7 +44,7 @@ def run(descriptor: int) -> None:
     _prepare_process()
     sys.path[:] = [*order["path"], *(path for path in sys.path if path not in order["path"])]
     failed_imports = _preload(order["preload"])
-    confine.prepare()
+    confine.prepare(order["private"])
     server = ForkServerLoop(control)
     server.report({"failed_imports": failed_imports})
     try:

@@ -185,13 +185,16 @@ class Channel(asyncio.BufferedProtocol):
             )
             self._large = LargeFrame(entries, size, seconds=seconds, early=bytes(early))
             self._filled = 0
-            self._large.begin(self.answers, self._resume)
+            self._large.begin(self.answers, self._resume, self._end_late)
             if not self._large.ready:
                 self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+
+    def _end_late(self) -> None:
+        self._end_worker("a part of an answer that it had announced, and no more")
 
     def _resolve(self, replies: tuple[WorkerReply | LoadReport, ...], seconds: float) -> None:
         """Call the callback of the first batch."""

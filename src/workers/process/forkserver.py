@@ -169,7 +169,11 @@ class ForkServer:
             raise EOFError("the gateway closes")
         if self._server is None or self._server.killed:
             own = self._python == sys.executable
-            setup = {"path": sys.path if own else [], "preload": self.entry_module}
+            setup = {
+                "path": sys.path if own else [],
+                "preload": self.entry_module,
+                "private": self.wall.private,
+            }
             self._server = RunningForkServer(self._python, self._environment, setup, self._handle_event)
         return self._server
 

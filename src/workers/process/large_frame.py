@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workers.answer_memory import AnswerClaim, AnswerLimits
     from workers.protocol.messages import LoadReport, WorkerReply
 
+_ARRIVAL_SECONDS: Final = 30.0  # for 256 MiB and more over a local socket, on a busy machine
 _NO_MEMORY: Final = Failure("memory", "The gateway's memory for answers is used up; try again in a moment.")
 
 
@@ -34,13 +35,19 @@ class LargeFrame:
         self._body: FrameBody | None = None
         self._claim: AnswerClaim | None = None
         self._give_up: asyncio.TimerHandle | None = None
+        self._arrival: asyncio.TimerHandle | None = None
         self._on_ready: Callable[[], None] = _noop
+        self._on_late: Callable[[], None] = _noop
         self.seconds = seconds
         self.ready = False
 
-    def begin(self, limits: AnswerLimits, on_ready: Callable[[], None]) -> None:
-        """Claim memory. `on_ready` is called if the frame is not ready at once."""
-        self._on_ready = on_ready
+    def begin(self, limits: AnswerLimits, on_ready: Callable[[], None], on_late: Callable[[], None]) -> None:
+        """Claim memory. `on_ready` is called if the frame is not ready at once.
+
+        `on_late` is called if it has memory, which others then wait for, and does not come in time: the
+        worker has computed it already.
+        """
+        self._on_ready, self._on_late = on_ready, on_late
         if self._size <= PIECE_BYTES:
             self._receive(keep=True)
             return
@@ -67,6 +74,7 @@ class LargeFrame:
 
         Raises ProtocolError if a body is not valid.
         """
+        self._cancel_arrival()
         body, claim = self._body, self._claim
         if body is None:
             return (_NO_MEMORY,) * count
@@ -86,11 +94,17 @@ class LargeFrame:
 
     def close(self) -> None:
         """Give up a frame that is not complete."""
+        self._cancel_arrival()
         if self._give_up is not None:
             self._give_up.cancel()
         if self._claim is not None:
             self._claim.release(self._size)
             self._claim = None
+
+    def _cancel_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
 
     def _on_granted(self) -> None:
         if self._give_up is not None:
@@ -105,6 +119,8 @@ class LargeFrame:
 
     def _receive(self, *, keep: bool) -> None:
         self.ready = True
+        if self._claim is not None:
+            self._arrival = asyncio.get_running_loop().call_later(_ARRIVAL_SECONDS, self._on_late)
         if keep:
             self._body = FrameBody(self._size)
             self._body.fill(memoryview(self._early))

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-_MAX_ENTRIES: Final = 10_000  # at once, of which a folder may have any number
+_MAX_ENTRIES: Final = 10_000
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COMPILE_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"  # the next worker must not compile it again
 
 
@@ -37,31 +38,54 @@ def use(path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove a folder that no process uses any more, as far as possible. Blocks.
+    """Remove a folder of a worker that has ended, as far as possible. Blocks.
 
-    A model may have made folders in folders of any depth: each is moved up before it is looked into.
+    A model may have made folders in folders of any depth, so each is moved up before it is looked into. Its
+    processes may still run, and put links in place of folders: no link is followed.
     """
     with suppress(OSError):
-        while entries := list(islice(os.scandir(path), _MAX_ENTRIES)):
-            if not sum(_remove_entry(entry, path) for entry in entries):
-                break  # nothing of this can be removed
+        top = os.open(path, _FOLDER)
+        try:
+            while entries := _first_entries(top):
+                if not sum(_remove_entry(entry, top) for entry in entries):
+                    break  # nothing of this can be removed
+        finally:
+            os.close(top)
         Path(path).rmdir()
 
 
-def _remove_entry(entry: os.DirEntry[str], top: str) -> bool:
+def _first_entries(folder: int) -> list[str]:
+    """Return some of the names in an open folder, which may have any number."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, _MAX_ENTRIES)]
+
+
+def _remove_entry(name: str, top: int) -> bool:
     """Remove a file, or a folder whose folders are moved to `top`; return False if it cannot be removed."""
     try:
-        if not entry.is_dir(follow_symlinks=False):
-            Path(entry.path).unlink()
-            return True
-        Path(entry.path).chmod(0o700)
-        with os.scandir(entry.path) as below:
-            for each in below:
-                if each.is_dir(follow_symlinks=False):
-                    Path(each.path).rename(Path(top, f"moved-{secrets.token_hex(8)}"))
-                else:
-                    Path(each.path).unlink()
-        Path(entry.path).rmdir()
+        try:
+            os.unlink(name, dir_fd=top)
+        except (IsADirectoryError, PermissionError):  # what it is for a folder depends on the system
+            _remove_folder(name, top)
     except OSError:
         return False
     return True
+
+
+def _remove_folder(name: str, top: int) -> None:
+    if os.chmod in os.supports_follow_symlinks:
+        with suppress(OSError):
+            os.chmod(name, 0o700, dir_fd=top, follow_symlinks=False)
+    folder = os.open(name, _FOLDER, dir_fd=top)
+    try:
+        with suppress(OSError):
+            os.fchmod(folder, 0o700)
+        while entries := _first_entries(folder):
+            for below in entries:
+                try:
+                    os.unlink(below, dir_fd=folder)
+                except (IsADirectoryError, PermissionError):
+                    os.rename(below, f"moved-{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=top)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=top)

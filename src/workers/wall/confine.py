@@ -21,11 +21,11 @@ _TRUNCATE_ABI: Final = 3
 _MULTIPROCESSING: Final = "workers.wall.multiprocessing_pipes"  # not for a process that only downloads
 
 
-def prepare() -> None:
+def prepare(private: Iterable[str] = ()) -> None:
     """Find out what does not depend on the worker, once, in the process that workers are forked from."""
     here = support.detect()
     if here.landlock_abi:
-        paths.shared_rules()
+        paths.shared_rules(tuple(private))
     if here.seccomp:
         for network in (True, False):
             _program(here, network=network)
@@ -99,7 +99,7 @@ def _program(here: WallSupport, *, network: bool) -> bytes:
 def _restrict_files(policy: WallPolicy, abi: int, *, read: Sequence[str], write: Sequence[str]) -> None:
     rules = landlock.Ruleset(abi, network=policy.network == "all")
     try:
-        for path, access in paths.shared_rules():
+        for path, access in paths.shared_rules(policy.private):
             _allow_if_there(rules, path, access)
         for path in policy.readable:
             _allow_if_there(rules, path, landlock.READ)

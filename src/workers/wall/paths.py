@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from workers.wall import landlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 Rule = tuple[str, int]
 """A path that exists, and the rights on it."""
@@ -40,6 +40,7 @@ _CONFIGURATION: Final = (  # of `/etc`; neither /etc/ssl nor /etc/pki as a whole
     "resolv.conf", "services", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "timezone", "vulkan",
 )  # fmt: skip
 _RESOLVER: Final = "/etc/resolv.conf"
+_RESOLVER_FOLDERS: Final = ("/run/systemd/resolve", "/run/resolvconf")  # with nothing else in them
 _DEVICES: Final = (
     "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd",
     "/dev/accel", "/dev/dxg",
@@ -62,17 +63,36 @@ _INFO_SUFFIXES: Final = (".dist-info", ".egg-info", ".libs")
 
 
 @cache
-def shared_rules() -> tuple[Rule, ...]:
+def shared_rules(private: tuple[str, ...] = ()) -> tuple[Rule, ...]:
     """Return what every worker may use, whatever its model.
 
-    Called once in the process that workers are forked from. A path that is missing is left out.
+    Of a folder with one of `private` below it, or the working folder, all else may be used. Called once in
+    the process that workers are forked from. A path that is missing is left out.
     """
     rules: dict[str, int] = {}
     for path, access in _all_rules():
         if Path(path).exists():
             real = str(Path(path).resolve())
             rules[real] = rules.get(real, 0) | access
-    return tuple((path, access) for path, access in rules.items() if not _is_covered(path, access, rules))
+    closed = [Path.cwd(), *(Path(path).resolve() for path in private)]
+    kept = [(path, access) for path, access in rules.items() if not _is_covered(path, access, rules)]
+    return tuple(rule for path, access in kept for rule in _around(Path(path), access, closed, rules))
+
+
+def _around(path: Path, access: int, closed: Collection[Path], named: Container[str]) -> Iterator[Rule]:
+    """Yield the rule, or those of what is beside the closed folders below it."""
+    if not access & landlock.Access.READ_FILE or not any(each.is_relative_to(path) for each in closed):
+        yield str(path), access
+        return
+    for child in path.iterdir():
+        if child in closed and str(child) not in named:
+            continue
+        if path in closed and child.name.startswith("."):  # the system's own folder, with a `.env` in it
+            continue
+        if child.is_dir() and not child.is_symlink():
+            yield from _around(child, access, closed, named)
+        elif not child.is_symlink():
+            yield str(child), access
 
 
 def python_rules(
@@ -122,9 +142,10 @@ def _all_rules() -> Iterator[Rule]:
 
 def _private_folders() -> tuple[Path, ...]:
     """Return the working folder, and then others that hold more than code."""
-    home = Path(os.environ.get("HOME") or Path("~").expanduser())
     temporary = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - where others have their files
-    return Path.cwd(), home, temporary, Path("/etc"), Path("/var"), Path("/run")
+    home = os.environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - pathlib raises if there is none
+    homes = [Path(home)] if Path(home).is_absolute() and home != "/" else []
+    return Path.cwd(), *homes, temporary, Path("/etc"), Path("/var"), Path("/run")
 
 
 def _contains_any(folder: Path, closed: Iterable[Path]) -> bool:
@@ -156,9 +177,11 @@ def _configuration() -> Iterator[str]:
     yield from (f"/etc/{name}" for name in _CONFIGURATION)
     yield from map(str, Path("/etc").glob("java-*"))
     # A file that is replaced would no longer be the one that was opened; a link's target often is.
-    folder = Path(_RESOLVER).resolve().parent
-    if folder.is_relative_to("/run") and folder != Path("/run"):
-        yield str(folder)
+    file = Path(_RESOLVER).resolve()
+    if str(file.parent) in _RESOLVER_FOLDERS:
+        yield str(file.parent)
+    elif file.is_relative_to("/run"):  # a folder that may have more, such as passwords of networks
+        yield str(file)
 
 
 def _devices() -> Iterator[str]:

@@ -16,11 +16,13 @@ class WallPolicy:
     `mode`: auto confines as far as this kernel can, require refuses if anything is missing, off does nothing.
     `network`: none leaves a worker no socket but pairs within it.
     `readable`: folders that every worker may read, beside those that it needs.
+    `private`: folders that no worker may read, even below one of those.
     """
 
     mode: WallMode = "auto"
     network: WallNetwork = "all"
     readable: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
 
 
 class WallError(Exception):

@@ -45,7 +45,7 @@ _NOT_THERE: Final = (  # libraries do without it where a kernel was built withou
 # Landlock does not cover these, and they take a path. Libraries call them for their own files and must go on.
 _WITHOUT_EFFECT: Final = (
     "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat",
-    "utime", "utimes", "futimesat",
+    "utime", "utimes", "futimesat", "utimensat",
 )  # fmt: skip
 _NOT_SUPPORTED: Final = (  # an access list is one of these attributes
     "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
@@ -54,7 +54,8 @@ _NOT_SUPPORTED: Final = (  # an access list is one of these attributes
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _NETLINK_ROUTE: Final = 0  # the C library asks it for this machine's addresses when it resolves names
-_PROTOCOLS: Final = (0, 1, 6, 17, 58, 262)  # default, ICMP, TCP, UDP, ICMPv6, MPTCP
+# Default, ICMP, TCP, UDP, ICMPv6. Not MPTCP, whose sockets Landlock lets bind to any port.
+_PROTOCOLS: Final = (0, 1, 6, 17, 58)
 _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_TYPE_MASK = 1, 5, 0xF
 _CLONE_PARENT: Final = 0x00008000  # a child of the parent, which would not end with the worker
 _CLONE_NEW_NAMESPACE: Final = 0x7E020000
@@ -188,5 +189,4 @@ def _files() -> dict[str, Code]:
             *bpf.arguments(1, [_TIOCSTI, _TIOCLINUX], denied, []),
             *bpf.arguments(1, _FILE_ATTRIBUTES, unsupported, _OK),
         ],
-        "utimensat": bpf.whole(1, 0, _OK, _DONE),  # without a path it concerns a file that is open
     }

@@ -378,14 +378,21 @@ async def test_the_log_of_a_server_never_reached(
 
 
 async def test_the_values_are_bounded_by_their_size(make_cache: MakeCache, lookup: Lookup) -> None:
-    """The value used least recently makes room; a lookup again counts its value once; one too large goes."""
-    sizes = {"a": 4, "b": 4, "c": 4, "d": 11}
-    cache = make_cache(1000.0, max_bytes=10, size=lambda value: sizes[value[0]])
-    for key in ("a", "b", "a", "c", "a"):
+    """The value used least recently makes room; a lookup again counts its value once."""
+    cache = make_cache(1000.0, max_bytes=40, size=lambda _: 10)
+    for key in ("a", "b", "c", "d", "a", "e", "a"):
         await cache.get(key)
-    assert lookup.calls == 3
+    assert lookup.calls == 5
     await cache.get("b")
-    assert lookup.calls == 4
-    await cache.get("d")
-    await cache.get("d")
     assert lookup.calls == 6
+
+
+async def test_a_value_that_leaves_little_room_is_not_kept(make_cache: MakeCache, lookup: Lookup) -> None:
+    """One large value does not take the place of many others: it is looked up each time."""
+    cache = make_cache(1000.0, max_bytes=40, size=lambda value: 11 if value.startswith("large") else 10)
+    for key in ("a", "b", "c", "large", "large"):
+        await cache.get(key)
+    assert lookup.calls == 5
+    for key in ("a", "b", "c"):
+        await cache.get(key)
+    assert lookup.calls == 5

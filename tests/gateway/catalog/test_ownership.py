@@ -55,10 +55,15 @@ def register(server: MlflowServer, source: str, *, run_id: str = "") -> str:
     server.call("registered-models/create", {"name": name})
     body = {"name": name, "source": "s3://bucket/key"} | ({"run_id": run_id} if run_id else {})
     server.call("model-versions/create", body)
+    lead(server, name, source)
+    return name
+
+
+def lead(server: MlflowServer, name: str, source: str) -> None:
+    """Change where the files of the model's versions are, as when it is deleted and registered again."""
     with closing(sqlite3.connect(server.folder / "mlflow.db", timeout=60)) as database, database:
         statement = "UPDATE model_versions SET source = ?, storage_location = ? WHERE name = ?"
         database.execute(statement, (source, source, name))
-    return name
 
 
 @pytest.mark.parametrize(
@@ -289,3 +294,14 @@ async def test_what_cannot_be_judged_is_served_by_default(seeded: Seeded, proxy:
             else:
                 with pytest.raises(ArtifactLocationForbidden):
                     await locate(catalog, "many-registered", Number(7))
+
+
+async def test_a_version_that_leads_elsewhere_later(own: Catalog, mlflow_server: MlflowServer) -> None:
+    """What was found counts for the place: the version that its location names may be made anew."""
+    run, other = [create_run(mlflow_server, "0") for _ in range(2)]
+    named = register(mlflow_server, f"runs:/{run['run_id']}/model")
+    copied = register(mlflow_server, f"models:/{named}/1")
+    assert await locate(own, copied) == f"{run['artifact_uri']}/model"
+    lead(mlflow_server, named, f"{other['artifact_uri']}/model")
+    with pytest.raises(ArtifactLocationForbidden):
+        await locate(own, copied)

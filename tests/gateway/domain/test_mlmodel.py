@@ -135,3 +135,10 @@ def test_a_signature_of_thousands_of_columns_is_parsed() -> None:
     parsed = mlmodel.parse_mlmodel(f"signature: {{inputs: '{json.dumps(columns)}'}}".encode())
     assert parsed.signature == Signature(inputs=columns)
     assert len(json.dumps(columns)) < parsed.size_bytes < mlmodel.MAX_BYTES * 25
+
+
+def test_a_signature_that_is_larger_than_the_file() -> None:
+    """By an alias of YAML one text may be three parts; together they are bounded."""
+    text = "[" + "[]," * 180_000 + "[]]"
+    with pytest.raises(InvalidMlmodel, match="more than 1048576 characters"):
+        mlmodel.parse_mlmodel(f"signature:\n  inputs: &a '{text}'\n  outputs: *a\n".encode())

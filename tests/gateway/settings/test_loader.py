@@ -268,6 +268,21 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert settings.load({"GATEWAY_CACHE_DIR": "~/models"}).cache_dir == tmp_path / "models"
 
 
+@pytest.mark.parametrize("name", ["GATEWAY_CACHE_DIR", "AWS_CONFIG_FILE", "GATEWAY_WORKER_READABLE"])
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("~nosuchuser/x", "'~nosuchuser/x' begins with a home folder that does not exist"),
+        ("/a\0b", "contains a NUL character"),
+    ],
+)
+def test_a_path_that_cannot_be(name: str, value: str, *, problem: str) -> None:
+    """It is a problem of its setting, like any other."""
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.load({name: value})
+    assert [line for line in caught.value.problems if name in line and problem in line]
+
+
 def test_settings_do_not_change() -> None:
     """They are frozen."""
     loaded = settings.load({})

@@ -32,7 +32,8 @@ def problem(value: str, cache: Path) -> str:
 
 def test_the_default_is_a_wall_with_network() -> None:
     """Models reach what they reached before by network, and no files."""
-    assert settings.wall_policy(settings.load({})) == WallPolicy("auto", "all", ())
+    found = settings.load({})
+    assert settings.wall_policy(found) == WallPolicy("auto", "all", (), (str(found.cache_dir),))
 
 
 def test_folders_are_separated_by_colons(home: Path) -> None:
@@ -46,7 +47,7 @@ def test_folders_are_separated_by_colons(home: Path) -> None:
         }
     )
     readable = (str(data), str(home / ".cache" / "huggingface"))
-    assert settings.wall_policy(found) == WallPolicy("require", "none", readable)
+    assert settings.wall_policy(found) == WallPolicy("require", "none", readable, (str(found.cache_dir),))
 
 
 @pytest.mark.parametrize(

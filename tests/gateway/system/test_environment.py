@@ -24,11 +24,19 @@ def test_no_secret_reaches_a_worker() -> None:
         "PGPASSWORD": "x",
         "HTTPS_PROXY": "http://user:secret@proxy:3128",
         "DATABASE_URL": "postgresql://user:secret@host/db",
+        "BROKER_URL": "amqp://user:sec/ret@host",
+        "DB_PASS": "x",
+        "SSH_PASSPHRASE": "x",
+        "SIGNING_KEY": "x",
+        "BLOB_SAS": "x",
+        "ODBC": "Driver=x;Pwd=secret",
+        "SLACK_WEBHOOK": "https://host/x",
     }
     passed |= {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
         "HF_HOME": "/hub",
+        "PASSENGERS": "3",
         "GIT_AUTHOR_NAME": "x",
         "PWD": "/srv",
     }

@@ -7,12 +7,15 @@ import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.api.body.memory_limit import BodyMemoryLimit
 from tests.support.sockets import bodies_of, channel_pair, on_each_loop, reply_frame
 from tests.support.waiting import until
 from workers.answer_memory import AnswerLimits
-from workers.errors import WorkerCrashed
+from workers.errors import WorkerCrashed, WorkerProtocolError
 from workers.metrics import Counters
+from workers.process import large_frame
 from workers.process.frame_body import PIECE_BYTES
 from workers.protocol import framing
 from workers.protocol.messages import Failure, Job, Reply
@@ -45,6 +48,27 @@ def reply_of(outcome: BatchOutcome) -> Reply:
     (reply,) = outcome[0]
     assert isinstance(reply, Reply)
     return reply
+
+
+@on_each_loop
+async def test_an_answer_that_is_announced_and_does_not_come() -> None:
+    """Its worker is ended, and others get the memory that it held."""
+    memory = create_memory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_frame, "_ARRIVAL_SECONDS", 0.2)
+        await check_that_it_is_ended(memory)
+
+
+async def check_that_it_is_ended(memory: BodyMemoryLimit) -> None:
+    """Announce an answer on one channel, and send one on another."""
+    async with pairs(memory) as (first, second):
+        announced, waiting = first.submit(), second.submit()
+        await first.send(reply_frame(LARGE)[:100])
+        await until(lambda: memory.answer_bytes == len(LARGE))
+        await second.send(reply_frame(LARGE))
+        assert isinstance(await announced, WorkerProtocolError)
+        assert reply_of(await waiting).large is not None
+        assert "announced" in first.channel.violation
 
 
 @on_each_loop

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +103,22 @@ async def test_a_model_is_loaded_if_no_folder_can_be_created(
         await asyncio.to_thread(file.unlink)
 
 
+SWAP = """
+import contextlib, os, sys
+top, victim = sys.argv[1:]
+print(flush=True)
+while True:
+    for name in map(str, range(40)):
+        with contextlib.suppress(OSError):
+            os.makedirs(f"{top}/{name}")
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{top}/{name}")
+            os.symlink(victim, f"{top}/{name}")
+        with contextlib.suppress(OSError):
+            os.unlink(f"{top}/{name}")
+"""
+
+
 def test_a_folder_of_any_depth_is_removed(tmp_path: Path) -> None:
     """Also deeper than Python can recurse, with folders that forbid reading, and links that lead out."""
     outside = tmp_path / "outside"
@@ -120,3 +138,41 @@ def test_a_folder_of_any_depth_is_removed(tmp_path: Path) -> None:
     tempdir.remove(str(top))
     assert not top.exists()
     assert outside.read_text() == "stays"
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
+    """A process that still runs may put a link in its place between two steps: nothing behind it changes."""
+    victim, top = tmp_path / "victim", tmp_path / "worker"
+    victim.mkdir(mode=0o750)
+    (victim / "file").write_text("stays")
+    top.mkdir()
+    (top / "swapped").symlink_to(victim)
+    descriptor = os.open(top, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="swapped"):
+            tempdir._remove_folder("swapped", descriptor)
+        assert tempdir._remove_entry("swapped", descriptor)
+    finally:
+        os.close(descriptor)
+    assert list(top.iterdir()) == []
+    assert (victim / "file").read_text() == "stays"
+    assert victim.stat().st_mode & 0o777 == 0o750
+
+
+def test_folders_are_removed_while_a_process_swaps_them_for_links(tmp_path: Path) -> None:
+    """Whatever it wins of that race, what the links lead to stays."""
+    victim, top = tmp_path / "victim", tmp_path / "worker"
+    victim.mkdir()
+    for number in range(50):
+        (victim / str(number)).write_text("stays")
+    top.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", SWAP, str(top), str(victim)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(300):
+            tempdir.remove(str(top))
+        process.kill()
+    tempdir.remove(str(top))
+    assert len(list(victim.iterdir())) == 50

@@ -546,6 +546,18 @@ SOCKETS: Final = (
         abi=4,
     ),
     _filtered(
+        "share a neighbour's port by MPTCP",
+        """
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        s.bind(('127.0.0.1', port))
+        s.listen()
+        return True
+        """,
+        anyway=True,
+    ),
+    _filtered(
         "a socket in the file system",
         """
         import socket

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.confined import run
-from workers.wall import landlock
+from workers.wall import landlock, paths
 from workers.wall.paths import python_rules, shared_rules
 
 if TYPE_CHECKING:
@@ -96,3 +96,25 @@ def test_installed_packages_can_be_imported(grounds: Grounds) -> None:
     """
     outcome = run(grounds, code, search_path=[str(project)])
     assert outcome.value, outcome
+
+
+def test_closed_folders_below_what_all_may_read(tmp_path: Path) -> None:
+    """Of a system's folder with the working folder or the cache below it, all else is readable."""
+    for name in ("bin/tool", "src/app/.env", "src/app/models/m", "src/other/file", "cache/model", "file"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    closed = [tmp_path / "src" / "app", tmp_path / "cache"]
+    found = dict(paths._around(tmp_path, landlock.READ, closed, {str(tmp_path)}))
+    assert found == {str(tmp_path / name): landlock.READ for name in ("bin", "file", "src/other")}
+    assert dict(paths._around(tmp_path / "bin", landlock.READ, closed, ())) == {
+        str(tmp_path / "bin"): landlock.READ
+    }
+
+
+def test_a_systems_folder_that_is_the_working_folder(tmp_path: Path) -> None:
+    """Its programs stay readable, a `.env` does not."""
+    for name in ("tool", ".env"):
+        (tmp_path / name).write_text("x")
+    found = dict(paths._around(tmp_path, landlock.READ, [tmp_path], {str(tmp_path)}))
+    assert found == {str(tmp_path / "tool"): landlock.READ}

@@ -93,11 +93,17 @@ async def _encode_events(
             if isinstance(chunk, bytes):
                 yield b"data: %b\n\n" % chunk
                 continue
-            with closing(chunk):
-                yield b"data: "
-                for piece in chunk:
-                    yield piece
-                yield b"\n\n"
+            answering = request.app[COMPONENTS].body_memory.answering
+            answering.add(request.protocol)
+            try:
+                with closing(chunk):
+                    yield b"data: "
+                    for piece in chunk:
+                        yield piece
+                        await asyncio.sleep(0)  # a client that reads fast must not hold up the others
+                    yield b"\n\n"
+            finally:
+                answering.discard(request.protocol)
     except Exception as error:  # noqa: BLE001 - the response has begun, so any error must be an event of it
         problem = request.app[COMPONENTS].error_reporter.report(error, request)
         yield b"event: error\ndata: %b\n\n" % problem.body(logs.request_id.get())

@@ -34,7 +34,10 @@ class StoreFactory:
         self._roots = settings.artifact_roots
         self._s3 = S3FileStore(settings.s3)
         self._fallback = MlflowSubprocessStore(
-            settings.environment, files=settings.client_files, wall=settings.worker_wall
+            settings.environment,
+            files=settings.client_files,
+            wall=settings.worker_wall,
+            readable=[str(folder) for folder in settings.worker_readable],
         )
         self._stores: dict[str, Store] = {
             "mlflow-artifacts": FileByFileStore(MlflowProxyFileStore(client, settings.mlflow.tracking_uri)),

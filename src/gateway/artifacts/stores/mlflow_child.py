@@ -25,26 +25,34 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.system.environment import prepare_for_secrets
 from gateway.system.memory_files import MemoryFile
 from workers.wall.confine import confine
 from workers.wall.policy import WallPolicy
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 READY = b"ready\n"
+_GOOGLE_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
+_TOKEN_VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE")
 _READ_VARIABLES = (  # files and folders that clients of stores find by them
     "AZURE_CONFIG_DIR",
     "CLOUDSDK_CONFIG",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AZURE_FEDERATED_TOKEN_FILE",
+    _GOOGLE_CREDENTIALS,
+    *_TOKEN_VARIABLES,
     "AZURE_CLIENT_CERTIFICATE_PATH",
     "NETRC",
     "KRB5_CONFIG",
     "KRB5CCNAME",
     "HADOOP_CONF_DIR",
+    "HADOOP_HOME",
+    "ARROW_LIBHDFS_DIR",
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
 )
 _MAX_LOG_CHARS = 8000
 
@@ -83,10 +91,22 @@ def _enter_environment(request: dict[str, Any]) -> list[MemoryFile]:
 
 def _confine(request: dict[str, Any]) -> None:
     """Leave this process libraries and the user's folders to read, and two folders to write."""
-    variables = (request["environment"].get(name) for name in _READ_VARIABLES)
-    read = [*request["links"].values(), *(path for path in variables if path and Path(path).exists())]
     write = [request["scratch"], str(Path(request["folder"]).parent)]
-    confine(WallPolicy(request["wall"]), read=read, write=write)
+    policy = WallPolicy(request["wall"], readable=tuple(request["readable"]))
+    confine(policy, read=[*request["links"].values(), *_named_paths(request["environment"])], write=write)
+
+
+def _named_paths(environment: dict[str, str]) -> Iterator[str]:
+    """Yield what variables name, and the folders of tokens, which are replaced while a download runs."""
+    for name in _READ_VARIABLES:
+        path = Path(environment.get(name, "").removeprefix("FILE:").removeprefix("DIR:"))
+        if path.is_absolute() and path.exists():
+            yield str(path.parent if name in _TOKEN_VARIABLES else path)
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        account = json.loads(Path(environment.get(_GOOGLE_CREDENTIALS, "")).read_text(encoding="utf-8"))
+        source = account.get("credential_source", {}).get("file")
+        if source and Path(source).exists():
+            yield str(Path(source).parent)
 
 
 def _exit_with_parent() -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import site
 import socket
+import stat
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
@@ -32,10 +33,11 @@ from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.concurrency.threads import in_digest_thread, in_thread
 from gateway.errors import BadUpstreamResponse, UpstreamTimeout
 from gateway.settings.client_files import ClientFiles
+from gateway.telemetry.redaction import redact_urls
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.artifacts.progress import DownloadProgress
     from workers.wall.policy import WallMode
@@ -68,13 +70,14 @@ class MlflowSubprocessStore:
         *,
         files: ClientFiles | None = None,
         wall: WallMode = "auto",
+        readable: Sequence[str] = (),
         download_timeout: float = 3600,
         read_timeout: float = 60,
     ) -> None:
         """Allow `download_timeout` seconds for a model and `read_timeout` for one file.
 
         Of the user's home folder, a process sees only `files`. `wall` is how it is confined: a download must
-        not run what it fetches, and if it does, that reaches little.
+        not run what it fetches, and if it does, that reaches little. It may read the folders of `readable`.
         """
         given = {
             name: value
@@ -89,7 +92,7 @@ class MlflowSubprocessStore:
         files = files or ClientFiles()
         folders = {name: path for name, path in files.folders.items() if not name.startswith("~")}
         self._options = tuple(_user_site_option())
-        self._wall = wall
+        self._wall = {"wall": wall, "readable": list(readable)}
         self._secrets = {"environment": _DEFAULTS | folders | given, **_secret_files(files)}
         self._download_timeout = download_timeout
         self._read_timeout = read_timeout
@@ -137,7 +140,7 @@ class MlflowSubprocessStore:
                 return await self._wait_for_outcome(
                     process,
                     ours,
-                    {**request, **self._secrets, "scratch": scratch, "wall": self._wall},
+                    {**request, **self._secrets, "scratch": scratch, **self._wall},
                     timeout=timeout,
                 )
         finally:
@@ -238,14 +241,15 @@ def _parse_outcome(stdout: bytes, stderr: bytes) -> str:
     except (ValueError, KeyError, TypeError) as error:
         logger.error(
             "The download process ended without a result: %s",
-            stderr[-4000:].decode(errors="replace"),
+            redact_urls(stderr[-4000:].decode(errors="replace")),
             extra={"event": "download_process_died"},
         )
         raise BadUpstreamResponse(
             "The process that downloads this version's files ended without a result."
         ) from error
     if outcome == "failed":
-        logger.error("MLflow's download failed: %s", result.get("log"), extra={"event": "download_failed"})
+        log = redact_urls(str(result.get("log")))
+        logger.error("MLflow's download failed: %s", log, extra={"event": "download_failed"})
         exception = result.get("exception")
         raise BadUpstreamResponse(f"MLflow could not download this version's files: {exception}.")
     if outcome == "full":
@@ -254,14 +258,15 @@ def _parse_outcome(stdout: bytes, stderr: bytes) -> str:
 
 
 async def _kill_and_wait(process: Process) -> None:
-    if process.returncode is None:
-        # The whole session, because MLflow starts further processes for large files.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    # The whole session, because MLflow starts further processes for large files, which may outlive it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
 def _collect_files(folder: Path) -> tuple[StoredFile, ...]:
+    if folder.is_symlink() or not folder.is_dir():
+        raise BadUpstreamResponse("This version's location is not a folder.")
     paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     if any(path.is_symlink() or not path.is_file() for path in paths):
         raise BadUpstreamResponse("This version's location contains something other than files and folders.")
@@ -288,5 +293,9 @@ def _folder_bytes(folder: Path) -> int:
 
 
 def _read_prefix(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
+    # Not by a link, nor from a pipe that nothing is written to: what made the file runs code of others.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadUpstreamResponse("This version's location contains something other than files.")
         return file.read(count)

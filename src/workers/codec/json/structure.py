@@ -14,7 +14,7 @@ from workers.errors import InvalidInput
 MIN_CHECKED_BYTES: Final = 2**20
 _BYTES_PER_CONTAINER: Final = 16
 _WITHOUT_CASE_BIT: Final = 0xDF  # all but the one bit by which `[` and `{` differ
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # the last one may have no end
 
 
 def max_containers(json_bytes: int) -> int:

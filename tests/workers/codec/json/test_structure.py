@@ -11,6 +11,7 @@ from mlflow.types.schema import AnyType, Array, DataType, Schema, TensorSpec
 
 from tests.support.codec.specs import column, decode, decode_error, input_spec, model_input
 from workers.codec import formats
+from workers.codec.json.structure import check_structure
 from workers.errors import InvalidInput
 from workers.protocol.messages import CSV, OPEN_INFERENCE, Job
 
@@ -81,6 +82,13 @@ def test_json_in_cells(body: bytes, content_type: str) -> None:
     """What is JSON in the cells of CSV, or in texts of Open Inference, counts."""
     with pytest.raises(InvalidInput, match="lists and objects"):
         formats.decode(Job(body, content_type), input_spec(column(Array(AnyType()))))
+
+
+def test_a_string_without_an_end_takes_no_time() -> None:
+    """The search for strings is linear, whatever the body: with a quadratic one this would take an hour."""
+    body = b"[" * (MEBIBYTE + 10) + b'"' + b'\\"' * 1_000_000
+    with pytest.raises(InvalidInput, match="lists and objects"):
+        check_structure(body)
 
 
 def test_what_is_in_strings_does_not_count() -> None:
