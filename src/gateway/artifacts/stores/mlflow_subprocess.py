@@ -33,7 +33,7 @@ from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.concurrency.threads import in_digest_thread, in_thread
 from gateway.errors import BadUpstreamResponse, UpstreamTimeout
 from gateway.settings.client_files import ClientFiles
-from gateway.telemetry.redaction import redact_urls
+from gateway.system.redaction import redact_urls
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

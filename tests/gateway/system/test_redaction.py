@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.telemetry.redaction import redact_urls
+from gateway.system.redaction import redact_urls
 
 
 @pytest.mark.parametrize(
