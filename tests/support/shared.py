@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from filelock import FileLock
 
 if TYPE_CHECKING:
@@ -47,14 +48,16 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]
 def end_with_run(factory: pytest.TempPathFactory, group: int) -> None:
     """End the process group `group` when the whole run ends."""
     with (_folder(factory) / _GROUPS).open("a") as groups:
-        groups.write(f"{group}\n")
+        groups.write(f"{group} {psutil.Process(group).create_time()}\n")
 
 
 def end_all(base: Path) -> None:
     """End every process group that was registered under `base`, the run's temporary folder."""
     with suppress(FileNotFoundError):
-        for line in (base / _FOLDER / _GROUPS).read_text().split():
-            end_group(int(line))
+        for line in (base / _FOLDER / _GROUPS).read_text().splitlines():
+            group, started = line.split()
+            if _is_free_or_started(int(group), float(started)):
+                end_group(int(group))
 
 
 def end_group(group: int) -> None:
@@ -64,6 +67,13 @@ def end_group(group: int) -> None:
     while _signal(group, 0) and time.monotonic() < deadline:
         time.sleep(0.05)
     _signal(group, signal.SIGKILL)
+
+
+def _is_free_or_started(pid: int, started: float) -> bool:
+    """Return False if the process ended by itself and another one has its id now."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).create_time() == started
+    return True
 
 
 def _folder(factory: pytest.TempPathFactory) -> Path:

@@ -8,6 +8,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from workers.process_group import kill_group
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,8 +60,7 @@ class ProcessWatcher:
         self._kill_requested = True
         if self.pid is None or self.dead.is_set():
             return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self.pid, collected=self._pidfd is not None and self._is_collected())
         with suppress(ProcessLookupError):
             if self._pidfd is not None:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -67,14 +68,23 @@ class ProcessWatcher:
                 os.kill(self.pid, signal.SIGKILL)
 
     def _handle_exit(self) -> None:
+        if self.pid is not None:  # the fork server does this as well, unless it has ended
+            kill_group(self.pid, collected=self._is_collected())
         self._loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         self._pidfd = None
         self._report_exit()
 
+    def _is_collected(self) -> bool:
+        """Return whether the process, which has ended, may be collected: its id may be another's then."""
+        if self._pidfd is None:
+            return True
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
     def _report_exit(self) -> None:
-        if self.pid is not None:  # the fork server does this as well, unless it has ended
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
         self.dead.set()
         self._on_exit()

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import site
 import socket
 import stat
@@ -34,6 +33,7 @@ from gateway.concurrency.threads import in_digest_thread, in_thread
 from gateway.errors import BadUpstreamResponse, UpstreamTimeout
 from gateway.settings.client_files import ClientFiles
 from gateway.system.redaction import redact_urls
+from workers.process_group import kill_group
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -259,8 +259,7 @@ def _parse_outcome(stdout: bytes, stderr: bytes) -> str:
 
 async def _kill_and_wait(process: Process) -> None:
     # The whole session, because MLflow starts further processes for large files, which may outlive it.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process.pid, collected=process.returncode is not None)
     await process.wait()
 
 

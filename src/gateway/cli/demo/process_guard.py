@@ -14,6 +14,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from workers.process_group import kill_group
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -59,22 +61,15 @@ def _wait_until_over(child: subprocess.Popen[bytes], signals: int) -> None:
 def _stop(child: subprocess.Popen[bytes], grace_seconds: float) -> int:
     """End the child's process group by SIGTERM, then by SIGKILL; return the child's status."""
     if child.poll() is None:
-        _signal_group(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)
         try:
             child.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             sys.stderr.write(
                 f"process_guard: killing {child.pid}, which did not end in {grace_seconds:g} s\n"
             )
-    _signal_group(child.pid, signal.SIGKILL)  # the child may have left children of its own
+    kill_group(child.pid, collected=child.returncode is not None)  # it may have left children of its own
     return child.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
 
 
 if __name__ == "__main__":
