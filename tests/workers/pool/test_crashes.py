@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from workers.process.spawn import Spawn
     from workers.protocol.messages import LoadReport
 
+PATIENT_SECONDS = 600.0  # for the imports of a fork server on a machine that is busy with more than this
+
 
 async def test_a_request_whose_worker_crashes_is_retried(
     opened: Opened, files: Lookup, tmp_path: Path
@@ -149,17 +151,18 @@ async def test_the_fork_servers_death_fails_no_request(opened: Opened, files: Lo
 @pytest.mark.slow  # waits for the time to fork, and another fork server imports all model libraries
 async def test_a_fork_server_that_hangs_is_replaced(opened: Opened, files: Lookup) -> None:
     """A worker start does not wait for it for ever, and a later one has another fork server."""
-    async with opened(fork_timeout_seconds=5.0, load_retry_seconds=0.1) as pool:
+    async with opened(fork_timeout_seconds=PATIENT_SECONDS, load_retry_seconds=0.1) as pool:
         await load(pool, files("commands"))
         hung = pool._forkserver.pid
         assert hung is not None
         os.kill(hung, signal.SIGSTOP)
+        pool._forkserver.fork_timeout_seconds = 5.0
         async with asyncio.timeout(180):
             while not pool.is_loaded(SUMS):
                 try:
                     await load(pool, files("sums"))
                 except ModelLoadError:  # the new fork server was not ready in time either
-                    pool._forkserver.fork_timeout_seconds = 60.0
+                    pool._forkserver.fork_timeout_seconds = PATIENT_SECONDS
                     await asyncio.sleep(0.2)
         assert pool._forkserver.pid != hung
         assert await predict(pool, "sums", ADD) == [11.0, 22.0]

@@ -76,7 +76,7 @@ class WorkerMachine(RealMachine):
         self.start_count = self.first_batch = 0
         self.batches: list[Batch] = []
         self.stopped = False
-        self.forkserver = ForkServer()
+        self.forkserver = ForkServer(fork_timeout_seconds=10 * TIMEOUT_SECONDS)  # for the imports
         self.forkserver.ensure_running()
         self.count_descriptors()
 
