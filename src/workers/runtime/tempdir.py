@@ -5,15 +5,18 @@ Models leave temporary files behind, and so does every process that is killed.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
+import time
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 _MAX_ENTRIES: Final = 10_000
+_MAX_SECONDS: Final = 60.0  # a process that still runs may put in entries as fast as they are removed
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COMPILE_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"  # the next worker must not compile it again
 
@@ -43,10 +46,11 @@ def remove(path: str) -> None:
     A model may have made folders in folders of any depth, so each is moved up before it is looked into. Its
     processes may still run, and put links in place of folders: no link is followed.
     """
+    deadline = time.monotonic() + _MAX_SECONDS
     with suppress(OSError):
         top = os.open(path, _FOLDER)
         try:
-            while entries := _first_entries(top):
+            while (entries := _first_entries(top)) and time.monotonic() < deadline:
                 if not sum(_remove_entry(entry, top) for entry in entries):
                     break  # nothing of this can be removed
         finally:
@@ -80,12 +84,15 @@ def _remove_folder(name: str, top: int) -> None:
     try:
         with suppress(OSError):
             os.fchmod(folder, 0o700)
-        while entries := _first_entries(folder):
-            for below in entries:
-                try:
-                    os.unlink(below, dir_fd=folder)
-                except (IsADirectoryError, PermissionError):
-                    os.rename(below, f"moved-{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=top)
+        for below in _first_entries(folder):
+            try:
+                os.unlink(below, dir_fd=folder)
+            except (IsADirectoryError, PermissionError):
+                os.rename(below, f"moved-{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=top)
     finally:
         os.close(folder)
-    os.rmdir(name, dir_fd=top)
+    try:
+        os.rmdir(name, dir_fd=top)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # else it had more entries than that: it is looked into again
+            raise

@@ -119,6 +119,17 @@ while True:
 """
 
 
+REFILL = """
+import contextlib, itertools, os, sys
+print(flush=True)
+for number in itertools.count():
+    for folder in (sys.argv[1], sys.argv[1] + "/below"):
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, exist_ok=True)
+            os.close(os.open(f"{folder}/{number}", os.O_CREAT | os.O_WRONLY))
+"""
+
+
 def test_a_folder_of_any_depth_is_removed(tmp_path: Path) -> None:
     """Also deeper than Python can recurse, with folders that forbid reading, and links that lead out."""
     outside = tmp_path / "outside"
@@ -171,8 +182,36 @@ def test_folders_are_removed_while_a_process_swaps_them_for_links(tmp_path: Path
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        for _ in range(300):
+        for _ in range(100):
             tempdir.remove(str(top))
         process.kill()
     tempdir.remove(str(top))
     assert len(list(victim.iterdir())) == 50
+
+
+def test_a_process_that_refills_a_folder_holds_up_nothing_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put in as fast as it is removed is left, after a time; without that process it goes."""
+    monkeypatch.setattr(tempdir, "_MAX_SECONDS", 0.5)
+    top = tmp_path / "worker"
+    (top / "below").mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", REFILL, str(top)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        tempdir.remove(str(top))
+        process.kill()
+    tempdir.remove(str(top))
+    assert not top.exists()
+
+
+def test_a_folder_of_many_files_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it has more than are looked at in one go."""
+    monkeypatch.setattr(tempdir, "_MAX_ENTRIES", 10)
+    top = tmp_path / "worker"
+    for name in ("one", "two"):
+        (top / name).mkdir(parents=True)
+        for number in range(35):
+            (top / name / str(number)).touch()
+    tempdir.remove(str(top))
+    assert not top.exists()
