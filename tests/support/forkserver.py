@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,18 @@ def another_forkserver() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pools, "ForkServer", ForkServer)
         yield
+
+
+def open_descriptors(forkserver: ForkServer) -> set[int]:
+    """Return the descriptors that a fork server has open for long. Blocks.
+
+    To look for orphans it opens others for a moment. By the time it answers, these are closed.
+    """
+    found: list[set[int]] = []
+    for _ in range(5):
+        forkserver.measure_pss()
+        found.append({int(path.name) for path in Path(f"/proc/{forkserver.pid}/fd").iterdir()})
+    return set.intersection(*found)
 
 
 class RunningServer(ForkServer):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.support.forkserver import RunningServer, running
+from tests.support.forkserver import RunningServer, open_descriptors, running
 from workers.process.descriptors import wait_readable
 from workers.process.order import PickledOrder
 
@@ -88,19 +88,17 @@ def test_a_server_that_is_killed(server: RunningServer) -> None:
 def test_a_server_without_free_descriptors(server: RunningServer) -> None:
     """The start fails with the reason, and the next one works."""
     exit_code(start(server, os.getpid))
-    server.measure_pss()  # it is done with that process now
+    used = open_descriptors(server)
     process = psutil.Process(server.pid)
     limits = process.rlimit(resource.RLIMIT_NOFILE)
-    used = {int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir()}
     one_more = next(number for number in itertools.count() if number not in used) + 1
     process.rlimit(resource.RLIMIT_NOFILE, (one_more, limits[1]))
     with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
         start(server, os.getpid)
     process.rlimit(resource.RLIMIT_NOFILE, limits)
-    before = process.num_fds()
+    assert open_descriptors(server) == used
     exit_code(start(server, os.getpid))
-    server.measure_pss()
-    assert process.num_fds() == before
+    assert open_descriptors(server) == used
     assert server.pid == process.pid
 
 

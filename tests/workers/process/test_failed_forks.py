@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support import models
-from tests.support.forkserver import another_forkserver
+from tests.support.forkserver import another_forkserver, open_descriptors
 from tests.workers.conftest import key, load
 from workers.errors import SystemResourcesExhausted
 from workers.limits import PoolLimits
@@ -65,11 +65,6 @@ async def opened_with_switch(*, workers: int = 1) -> AsyncIterator[Pool]:
             await pool.close(drain_seconds=0)
 
 
-def forkserver_descriptors(pool: Pool) -> int:
-    """Return how many descriptors the fork server has open."""
-    return psutil.Process(pool._forkserver.pid).num_fds()
-
-
 async def predict_sums(pool: Pool) -> bytes:
     """Return a prediction of the model that is loaded already."""
     return bytes((await pool.predict(SUMS, Job(models.body(a=[1.0], b=[2.0])))).body)
@@ -81,13 +76,13 @@ async def test_a_fork_that_fails(files: Lookup, forks: Forks) -> None:
     async with opened_with_switch(workers=2) as pool:
         await load(pool, files("sums"))
         pid, workers = pool._forkserver.pid, pool._slots.loaded[SUMS].group.pids
-        before = forkserver_descriptors(pool)
+        before = open_descriptors(pool._forkserver)
         forks.fail()
         for _ in range(3):
             with pytest.raises(SystemResourcesExhausted):
                 await load(pool, files("tens"))
             assert pool.status(TENS).state == "cold"
-        assert forkserver_descriptors(pool) == before
+        assert open_descriptors(pool._forkserver) == before
         assert pool.spawn_health.failures
         assert await predict_sums(pool) == b"[3.0]"
         forks.work()
