@@ -61,6 +61,8 @@ LABEL org.opencontainers.image.title="model-invocation-endpoint" \
 COPY --from=builder /opt/venv /opt/venv
 RUN install -d -m 0700 -o app -g app /var/cache/gateway
 VOLUME /var/cache/gateway
+# GATEWAY_AUTH is not set here: it listens on all addresses, and does not start until `docker run` says how callers
+# show who they are, or that they need not: -e GATEWAY_AUTH=none (docs/identity.md).
 # A Kubernetes Service named `gateway` replaces GATEWAY_PORT in the environment, but not the second name.
 ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=80 GATEWAY_PORT_DEFAULT=80 GATEWAY_CACHE_DIR=/var/cache/gateway
 USER 10001:10001

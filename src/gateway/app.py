@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -12,13 +12,16 @@ from gateway.api.body.memory_limit import BodyMemoryLimit
 from gateway.api.connections import ConnectionMonitor
 from gateway.api.inflight import InFlightRequests
 from gateway.api.keys import COMPONENTS, Components
+from gateway.api.middleware.browser import BrowserRules
 from gateway.api.middleware.error_reporting import ErrorReporter
-from gateway.api.middleware.pipeline import request_pipeline
+from gateway.api.middleware.pipeline import RequestPipeline
 from gateway.api.middleware.request_metrics import RequestMetrics
 from gateway.artifacts.cache import ArtifactCache
+from gateway.auth.limits.limiter import RequestLimiter
 from gateway.catalog import Catalog
 from gateway.concurrency.background import supervised_task
 from gateway.concurrency.singleflight import SingleFlight
+from gateway.entrance import Entrance
 from gateway.errors import INTERNAL_ERRORS
 from gateway.mlflow_client import MlflowClient
 from gateway.serving.admission import DownloadLimiter
@@ -43,30 +46,53 @@ from workers.pool.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.auth.limits.rates import Rates
     from gateway.settings import Settings
 
 
-def create_app(settings: Settings, *, slot: SnapshotSlot | None = None) -> web.Application:
+ENTRANCE: Final = web.AppKey("entrance", Entrance)
+
+
+def create_app(
+    settings: Settings, *, slot: SnapshotSlot | None = None, rates: Rates | None = None
+) -> web.Application:
     """Return the application. Its components open when it starts and close when it is cleaned up.
 
-    `slot` is the place of this process among several gateway processes.
+    `slot` is the place of this process among several gateway processes. All of them count in `rates`.
     """
-    components = _create_components(CurrentSettings(settings), slot or SnapshotSlot())
-    pipeline = request_pipeline(
+    components = _create_components(CurrentSettings(settings), slot or SnapshotSlot(), rates=rates)
+    browser = BrowserRules(settings.browser)
+    entrance = Entrance(
+        settings,
+        components.request_limiter,
+        mlflow=components.mlflow,
+        counters=components.counters,
+        log_throttle=components.log_throttle,
+    )
+    pipeline = RequestPipeline(
+        browser=browser,
+        door=entrance.door,
+        auditor=entrance.auditor,
         in_flight=components.in_flight,
         connections=components.connections,
         body_memory=components.body_memory,
         error_reporter=components.error_reporter,
         request_metrics=RequestMetrics(components.request_counters, routes.PREDICTION_HANDLERS),
     )
-    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[pipeline])
-    app[COMPONENTS] = components
-    routes.add_routes(app.router)
+    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[web.middleware(pipeline)])
+    app[COMPONENTS], app[ENTRANCE] = components, entrance
+    needed = routes.add_routes(app.router)
+    if entrance.door is not None:
+        entrance.door.guard(needed)
+    if browser.allows_origins:
+        app.on_response_prepare.append(browser.add_origin)
     app.cleanup_ctx.append(_run_components)
     return app
 
 
-def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Components:
+def _create_components(
+    current: CurrentSettings, slot: SnapshotSlot, *, rates: Rates | None = None
+) -> Components:
     settings, counters, in_flight = current.value, Counters(), InFlightRequests()
     counters.increment(INTERNAL_ERRORS, "request", times=0)  # so that the first error shows as an increase
     mlflow = MlflowClient(settings.mlflow)
@@ -107,6 +133,7 @@ def _create_components(current: CurrentSettings, slot: SnapshotSlot) -> Componen
             current, in_flight, body_memory=body_memory, counters=counters
         ),
         body_memory=body_memory,
+        request_limiter=RequestLimiter(current, counters=counters, rates=rates),
         mlflow=mlflow,
         catalog=catalog,
         artifacts=artifacts,
@@ -163,6 +190,7 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
     components = app[COMPONENTS]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(components.mlflow)
+        await stack.enter_async_context(app[ENTRANCE].running())
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,15 +16,15 @@ OTHER: Final = ("other", "other")
 _MAX_VERSIONS: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class CounterSpec:
-    """A counter's name, help text and label names."""
+    """A counter's name, help text and label names. Each equals itself alone, which is fast to look up."""
 
     name: str
     documentation: str
     labels: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def by_version(self) -> bool:
         """Whether the first two labels are a model's name and version."""
         return self.labels[:2] == ("model", "version")

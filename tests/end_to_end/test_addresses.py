@@ -92,6 +92,7 @@ def test_an_address_of_another_machine(tmp_path: Path) -> None:
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
         "GATEWAY_CACHE_DIR": str(tmp_path),
         "GATEWAY_HOST": "127.0.0.1,192.0.2.250",
+        "GATEWAY_AUTH": "none",
         "GATEWAY_PORT": "0",
     }
     done = gateway("serve", cwd=tmp_path, extra=extra)

@@ -104,7 +104,7 @@ class Odd:
 
     def _request(self, asked: Question) -> bytes:
         body, headers = asked.message()
-        lines = [f"POST {asked.path} HTTP/1.1", "Host: gateway", "Connection: close"]
+        lines = [f"POST {asked.path} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"Content-Length: {len(body)}", "", ""]
         return "\r\n".join(lines).encode() + body

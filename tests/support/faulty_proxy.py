@@ -39,6 +39,7 @@ class FaultyProxy:
         self.refused = ""
         self.unknown = ""
         self.calls: list[str] = []
+        self.authorizations: list[str] = []
         self.waiting = self.most_waiting = 0
 
     @property
@@ -59,6 +60,7 @@ class FaultyProxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass the request on, or respond with the fault."""
         self.calls.append(request.path)
+        self.authorizations.append(request.headers.get("Authorization", ""))
         if self.fault == "away":
             assert request.transport is not None
             request.transport.abort()
@@ -84,6 +86,8 @@ class FaultyProxy:
 
     async def _passed_on(self, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": request.content_type} if request.can_read_body else {}
+        if "Authorization" in request.headers:
+            headers["Authorization"] = request.headers["Authorization"]
         async with self._session.request(
             request.method, f"{self._target}{request.path_qs}", data=await request.read(), headers=headers
         ) as reply:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +77,20 @@ def another_forkserver() -> Iterator[None]:
 def open_descriptors(forkserver: ForkServer) -> set[int]:
     """Return the descriptors that a fork server has open for long. Blocks.
 
-    To look for orphans it opens others for a moment. By the time it answers, these are closed.
+    To look for orphans it opens others for a moment, all below /proc; those do not count.
     """
     found: list[set[int]] = []
     for _ in range(5):
         forkserver.measure_pss()
-        found.append({int(path.name) for path in Path(f"/proc/{forkserver.pid}/fd").iterdir()})
+        found.append(set(_descriptors(forkserver)))
     return set.intersection(*found)
+
+
+def _descriptors(forkserver: ForkServer) -> Iterator[int]:
+    for path in Path(f"/proc/{forkserver.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if not path.readlink().is_relative_to("/proc"):
+                yield int(path.name)
 
 
 class RunningServer(ForkServer):

@@ -13,14 +13,19 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway import settings
 from gateway.api.keys import COMPONENTS
+from gateway.api.runner import GatewayRunner
 from gateway.api.server_options import server_options
 from gateway.app import create_app
+from gateway.auth.principal import current_principal
 from tests.support.mlflow_server import environment
 from tests.support.shared import once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from aiohttp.typedefs import Handler, Middleware
+
+    from gateway.auth.principal import Principal
     from tests.support.mlflow_server import MlflowServer
 
 NO_WALL = {"GATEWAY_WORKER_WALL": "off"}
@@ -31,20 +36,58 @@ ROOT = Path(__file__).parents[2]
 BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 4.0]]}}'
 
 
+class GatewayServer(TestServer):
+    """aiohttp's server for tests, with the gateway's own connections and dispatch."""
+
+    async def _make_runner(self, **options: Any) -> GatewayRunner:
+        return GatewayRunner(self.app, **options)
+
+
 @asynccontextmanager
 async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
     """Run the application with the MLflow server at `url`, and yield an HTTP client of it."""
+    async with _running(url, cache, values) as client:
+        yield client
+
+
+@asynccontextmanager
+async def gateway_for(
+    callers: Mapping[str, Principal], url: str, cache: Path, /, **values: str
+) -> AsyncIterator[Gateway]:
+    """Run the same, where a request with the header `X-Caller` is made as that one of `callers`.
+
+    That is so whatever else the request shows of who makes it.
+    """
+    async with _running(url, cache, values, _as_caller(callers)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _running(
+    url: str, cache: Path, values: Mapping[str, str], *middlewares: Middleware
+) -> AsyncIterator[Gateway]:
     environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
     chosen = settings.load(environ)
     app = create_app(chosen)
+    app.middlewares.extend(middlewares)
     # So that a slow machine cannot end the pause between a failed load and what a test asks about it.
     app[COMPONENTS].pool._load_backoff._initial_seconds = 60.0
-    server = TestServer(app)
+    server = GatewayServer(app)
     options = server_options(chosen)
     assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself
     await server.start_server(**options)
     async with TestClient(server) as client:
         yield client
+
+
+def _as_caller(callers: Mapping[str, Principal]) -> Middleware:
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (name := request.headers.get("X-Caller")) is not None:
+            current_principal.set(callers[name])
+        return await handler(request)
+
+    return handle
 
 
 @pytest.fixture(scope="session")

@@ -179,13 +179,18 @@ def _is_up(process: subprocess.Popen[bytes], url: str, *, log: Path) -> bool:
     raise AssertionError(f"mlflow server did not start: {log.read_text()[-4000:]}")
 
 
+def keep(process: subprocess.Popen[bytes]) -> None:
+    """Keep a server that the end of the run ends."""
+    _shared_processes.append(process)
+
+
 def shared_server(factory: pytest.TempPathFactory, name: str) -> MlflowServer:
     """Return the server called `name`, which all test processes of this run share."""
 
     def make(folder: Path) -> dict[str, str]:
         server, process = start(folder)
         end_with_run(factory, process.pid)
-        _shared_processes.append(process)
+        keep(process)
         return {"url": server.url, "folder": str(folder)}
 
     made = once(factory, name, make)

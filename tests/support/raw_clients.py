@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 """A time limit in seconds for any step, on a machine that is busy with other things."""
 
-LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def head(path: str, *headers: str) -> bytes:
     """Return the head of a POST request with a JSON body."""
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
@@ -33,8 +33,7 @@ class Bare:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        assert isinstance(writer.transport, asyncio.Transport)
-        self._reading = writer.transport
+        self._reading = cast("asyncio.Transport", writer.transport)  # uvloop's own class with TLS
 
     async def send(self, data: bytes) -> bool:
         """Send; return False if the gateway has closed the connection, or reads nothing for `SECONDS`."""

@@ -6,14 +6,12 @@ aiohttp itself closes a connection that does not send a whole request head withi
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import sys
-import termios
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gateway.api.unsent import buffered_bytes, unsent_bytes
 from gateway.system import descriptors
 from workers.metrics import CounterSpec
 
@@ -159,7 +157,7 @@ class ConnectionMonitor:
             for state in self._states.values()
             if state.unsent_bytes and not state.transport.is_closing()
         ]
-        sizes = [state.transport.get_write_buffer_size() for state in unsent]
+        sizes = [buffered_bytes(state.transport) for state in unsent]
         excess, closed = sum(sizes) - self._max_unsent_bytes, 0
         slowest_first = sorted(
             zip(unsent, sizes, strict=True), key=lambda pair: (pair[0].last_progress, -pair[1])
@@ -237,21 +235,6 @@ class ConnectionMonitor:
             connection.force_close()
             self._counters.increment(CONNECTIONS_CLOSED, "limit")
             self._closed_idle_count += 1
-
-
-def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return the bytes of responses that the client has not read, or 0 if the kernel's buffer holds them all.
-
-    The bytes in that buffer count too: the kernel accepts more only if a third of the buffer is free, which
-    can take minutes with a slow client.
-    """
-    if not (unsent := transport.get_write_buffer_size()):
-        return 0
-    try:
-        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
-        return unsent
-    return unsent + int.from_bytes(queued, sys.byteorder)
 
 
 def _new_state(connection: web.RequestHandler, now: float) -> _ConnectionState | None:

@@ -9,11 +9,12 @@ import orjson
 from aiohttp import web
 
 from gateway import errors as gateway
+from gateway.auth import errors as auth
 from gateway.concurrency.singleflight import SingleFlightClosed
 from workers import errors as workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from workers.protocol.messages import InputProblem
 
@@ -23,6 +24,11 @@ _V2_PREFIX: Final = "/v2"
 
 _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
+    auth.AmbiguousCredentials: (400, "BAD_REQUEST"),
+    auth.Unauthenticated: (401, "UNAUTHENTICATED"),
+    auth.PermissionDenied: (403, "PERMISSION_DENIED"),
+    auth.LimitExceeded: (429, "REQUEST_LIMIT_EXCEEDED"),
+    auth.AuthUnavailable: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.NotFound: (404, "RESOURCE_DOES_NOT_EXIST"),
     gateway.VersionNotServable: (409, "RESOURCE_CONFLICT"),
     gateway.TooManyRuns: (409, "RESOURCE_LIMIT_EXCEEDED"),
@@ -149,7 +155,20 @@ def _details(error: Exception) -> tuple[InputProblem, ...]:
 
 
 def _headers(error: Exception, status: int) -> Mapping[str, str]:
+    if isinstance(error, auth.Unauthenticated):
+        return {"WWW-Authenticate": ", ".join(_challenges(error))}
+    if isinstance(error, auth.LimitExceeded):
+        return error.headers
     return {"Retry-After": _retry_after(error)} if status == 503 else {}
+
+
+def _challenges(error: auth.Unauthenticated) -> Iterator[str]:
+    """Yield what credentials would be right, and by RFC 6750 what is wrong with a token that was sent."""
+    for challenge in error.challenges:
+        if error.reason and challenge.startswith("Bearer "):
+            yield f'{challenge}, error="invalid_token", error_description="{error.reason}"'
+        else:
+            yield challenge
 
 
 def _retry_after(error: Exception) -> str:

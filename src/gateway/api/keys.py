@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.api.inflight import InFlightRequests
     from gateway.api.middleware.error_reporting import ErrorReporter
     from gateway.artifacts.cache import ArtifactCache
+    from gateway.auth.limits.limiter import RequestLimiter
     from gateway.catalog import Catalog
     from gateway.concurrency.singleflight import SingleFlight
     from gateway.mlflow_client import MlflowClient
@@ -43,6 +44,7 @@ class Components:
     in_flight: InFlightRequests
     connections: ConnectionMonitor
     body_memory: BodyMemoryLimit
+    request_limiter: RequestLimiter
     mlflow: MlflowClient
     catalog: Catalog
     artifacts: ArtifactCache

@@ -13,10 +13,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from gateway.api.errors import Problem, internal_error
-from gateway.api.middleware.request_id import RequestIdGenerator
+from gateway.api.middleware.security_headers import add_security_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from gateway.api.middleware.request_id import RequestIdGenerator
 
 logger = logging.getLogger(__name__)
 
@@ -25,40 +25,15 @@ MAX_HEADER_BYTES: Final = 32 * 1024
 """The limit of one header: tokens and cookies of large organisations are longer than aiohttp's 8 KiB."""
 
 
-class GatewayRunner(web.AppRunner):
-    """A runner whose connections answer malformed requests in the gateway's form."""
+class GatewayConnection(web.RequestHandler):
+    """The handler of one connection."""
 
-    def __init__(self, app: web.Application, *, shutdown_timeout: float, **options: Any) -> None:
-        """`options` are those of aiohttp's server, by `gateway.api.server_options`."""
-        super().__init__(app, shutdown_timeout=shutdown_timeout, **options)
-        self._options = {name: value for name, value in options.items() if name != "handler_cancellation"}
-
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        return _Server(
-            server.request_handler,
-            request_factory=server.request_factory,
-            handler_cancellation=server.handler_cancellation,
-            options=self._options,
-        )
-
-
-class _Server(web.Server):
-    def __init__(self, handler: Any, *, options: Mapping[str, Any], **settings: Any) -> None:
-        super().__init__(handler, **settings)
-        self._options = options
-        self.request_ids = RequestIdGenerator()
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._options)
-
-
-class _Connection(web.RequestHandler):
     __slots__ = ("_request_ids",)
 
-    def __init__(self, server: _Server, **options: Any) -> None:
+    def __init__(self, server: web.Server, request_ids: RequestIdGenerator, **options: Any) -> None:
+        """`options` are those of aiohttp's handler."""
         super().__init__(server, **options)
-        self._request_ids = server.request_ids
+        self._request_ids = request_ids
 
     def handle_error(
         self,
@@ -89,6 +64,7 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("A part of another response was sent already.")
         response = problem.response(request_id, request.path)
+        add_security_headers(response.headers)
         response.force_close()
         return response
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.api.large_answers import Content, large_response
+from gateway.api.middleware.security_headers import add_security_headers
 from workers.protocol.messages import CONTENT_TYPES, JSON
 
 if TYPE_CHECKING:
@@ -80,4 +81,5 @@ def _per_version_parts(
             "Model-Version": key.version,
         }
     )
+    add_security_headers(headers)
     return b"," + orjson.dumps(members)[1:], headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.api import access
 from gateway.api.body import reader
 from gateway.api.handlers import docs, health, metrics, models, predict
 from gateway.api.v2 import handlers as v2
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler
 
+    from gateway.api.access import Access
+
 
 class Route(NamedTuple):
-    """One method of one path."""
+    """One method of one path, and what a caller must be allowed to do."""
 
     method: str
     path: str
     handler: Handler
+    access: Access
 
 
 MODEL_PATHS: Final = ("/model", "/models")
@@ -29,38 +33,38 @@ _NAME = "{name:[^/]+}"
 _VERSION = "{version:[^/]+}"
 
 _MODEL_ROUTES: Final = (
-    Route("POST", f"/{_NAME}/{_VERSION}/invocation", predict.invoke),
-    Route("POST", f"/{_NAME}/invocation/{_VERSION}", predict.invoke),
-    Route("GET", f"/{_NAME}/{_VERSION}", models.show_version),
-    Route("GET", f"/{_NAME}", models.show_model),
-    Route("GET", "", models.list_models),
+    Route("POST", f"/{_NAME}/{_VERSION}/invocation", predict.invoke, access.INVOKE_VERSION),
+    Route("POST", f"/{_NAME}/invocation/{_VERSION}", predict.invoke, access.INVOKE_VERSION),
+    Route("GET", f"/{_NAME}/{_VERSION}", models.show_version, access.READ_VERSION),
+    Route("GET", f"/{_NAME}", models.show_model, access.READ_MODEL),
+    Route("GET", "", models.list_models, access.LIST),
 )
 
 _V2_MODEL: Final = f"/v2/models/{_NAME}"
 _V2_VERSION: Final = f"{_V2_MODEL}/versions/{_VERSION}"
 
 _V2_ROUTES: Final = (
-    Route("POST", f"{_V2_MODEL}/infer", v2.infer),
-    Route("POST", f"{_V2_VERSION}/infer", v2.infer),
-    Route("GET", f"{_V2_MODEL}/ready", v2.model_ready),
-    Route("GET", f"{_V2_VERSION}/ready", v2.model_ready),
-    Route("GET", _V2_MODEL, v2.model),
-    Route("GET", _V2_VERSION, v2.model),
-    Route("POST", "/v2/repository/index", repository.index),
-    Route("POST", f"/v2/repository/models/{_NAME}/load", repository.load),
-    Route("POST", f"/v2/repository/models/{_NAME}/unload", repository.unload),
-    Route("GET", "/v2/health/live", health.live),
-    Route("GET", "/v2/health/ready", v2.ready),
-    Route("GET", "/v2", v2.server),
+    Route("POST", f"{_V2_MODEL}/infer", v2.infer, access.INVOKE_VERSION),
+    Route("POST", f"{_V2_VERSION}/infer", v2.infer, access.INVOKE_VERSION),
+    Route("GET", f"{_V2_MODEL}/ready", v2.model_ready, access.INVOKE_VERSION),
+    Route("GET", f"{_V2_VERSION}/ready", v2.model_ready, access.INVOKE_VERSION),
+    Route("GET", _V2_MODEL, v2.model, access.READ_MODEL),
+    Route("GET", _V2_VERSION, v2.model, access.READ_VERSION),
+    Route("POST", "/v2/repository/index", repository.index, access.LIST),
+    Route("POST", f"/v2/repository/models/{_NAME}/load", repository.load, access.MANAGE),
+    Route("POST", f"/v2/repository/models/{_NAME}/unload", repository.unload, access.MANAGE),
+    Route("GET", "/v2/health/live", health.live, access.OPEN),
+    Route("GET", "/v2/health/ready", v2.ready, access.OPEN),
+    Route("GET", "/v2", v2.server, access.LIST),
 )
 
 _GATEWAY_ROUTES: Final = (
-    Route("GET", "/health/live", health.live),
-    Route("GET", "/health/ready", health.ready),
-    Route("GET", "/version", health.version),
-    Route("GET", "/metrics", metrics.show),
-    Route("GET", "/openapi.json", docs.openapi),
-    Route("GET", "/docs", docs.page),
+    Route("GET", "/health/live", health.live, access.OPEN),
+    Route("GET", "/health/ready", health.ready, access.OPEN),
+    Route("GET", "/version", health.version, access.STATUS),
+    Route("GET", "/metrics", metrics.show, access.STATUS),
+    Route("GET", "/openapi.json", docs.openapi, access.OPEN),
+    Route("GET", "/docs", docs.page, access.OPEN),
 )
 
 
@@ -71,16 +75,18 @@ def all_routes() -> tuple[Route, ...]:
     )
     without_slash = model_routes + _V2_ROUTES + _GATEWAY_ROUTES
     with_slash = tuple(route._replace(path=f"{route.path}/") for route in without_slash)
-    return (*without_slash, *with_slash, Route("GET", "/docs/{file}", docs.file))
+    return (*without_slash, *with_slash, Route("GET", "/docs/{file}", docs.file, access.OPEN))
 
 
 PREDICTION_HANDLERS: Final = (predict.invoke, v2.infer)
 """The handlers whose requests count as predictions."""
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
-    """Add every route to `router`."""
-    for method, path, handler in all_routes():
-        router.add_route(method, path, handler, expect_handler=reader.handle_expect_continue)
-        if method == "GET":
-            router.add_route("HEAD", path, handler, expect_handler=reader.handle_expect_continue)
+def add_routes(router: web.UrlDispatcher) -> dict[web.AbstractRoute, Access]:
+    """Add every route to `router`; return what a caller must be allowed to do for each."""
+    added: dict[web.AbstractRoute, Access] = {}
+    for method, path, handler, needed in all_routes():
+        for each in (method, "HEAD") if method == "GET" else (method,):
+            route = router.add_route(each, path, handler, expect_handler=reader.handle_expect_continue)
+            added[route] = needed
+    return added

@@ -254,7 +254,9 @@ def _marks(settings: Settings, *, workers_cannot_write: bool) -> list[str]:
     """Return what sets this gateway's cached models apart from those of others with the same folder."""
     key = settings.cache_key.get_secret_value()
     return [
-        *(["own"] if settings.source_check == "own" else []),  # others may hold files that this one refuses
+        *(
+            ["own"] if settings.effective_source_check == "own" else []
+        ),  # others may hold files that this one refuses
         *(["walled"] if workers_cannot_write else []),
         *([f"signed {manifest.key_id(key)}"] if key else []),
     ]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.catalog import best, listing
+from gateway.catalog import best, listing, readable
 from gateway.catalog.availability import UpstreamAvailability
 from gateway.catalog.cache import StaleLog, StaleWhileRevalidateCache
 from gateway.catalog.hidden import HiddenExperiments
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from gateway.domain.models import ModelPage, ModelVersion
+    from gateway.catalog.readable import Select
+    from gateway.domain.models import Model, ModelPage, ModelVersion
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import CurrentSettings
 
@@ -59,7 +60,10 @@ class Catalog:
         self._model_flight: SingleFlight[str] = SingleFlight()
         self._counters = counters or Counters()
         self._kinds = settings.value.sources
-        self._locator = CheckedLocator(client, settings.value.source_check)
+        self._searches = readable.NameSearches(
+            client, self._kinds, ttl_seconds=lambda: settings.value.catalog_ttl_seconds
+        )
+        self._locator = CheckedLocator(client, settings.value.effective_source_check)
         self._hidden = HiddenExperiments(client, self._counters)
         self._stale_log = StaleLog()
         self._availability = UpstreamAvailability(self._counters)
@@ -118,6 +122,32 @@ class Catalog:
                 page_token=page_token,
                 name_contains=name_contains,
             )
+
+    async def list_readable(
+        self, select: Select, *, max_results: int, page_token: str | None, name_contains: str
+    ) -> ModelPage:
+        """Return a page of the models whose names `select` lets pass; raise BadRequest for a wrong token."""
+        with self._mlflow_call():
+            return await readable.list_readable(
+                self._client,
+                select,
+                searches=self._searches,
+                readers=self._listing_readers,
+                max_results=max_results,
+                page_token=page_token,
+                name_contains=name_contains,
+            )
+
+    async def list_all_models(self) -> list[Model]:
+        """Return every model of every page."""
+        models: list[Model] = []
+        token: str | None = None
+        while True:
+            page = await self.list_models(max_results=listing.PAGE_SIZE, page_token=token, name_contains="")
+            models += page.models
+            token = page.next_page_token
+            if not token:
+                return models
 
     async def get_model(self, name: str) -> ModelDetails:
         """Return a model with all its versions, and which of them are `latest` and `best`.
@@ -190,6 +220,7 @@ class Catalog:
         """Cancel the running lookups; leave the MLflow client open."""
         await self._cache.close()
         await self._model_flight.close()
+        await self._searches.close()
         await self._hidden.close()
         await self._locator.close()
         await self._readers.folders.close()

@@ -12,7 +12,6 @@ from gateway.catalog.client_words import is_possible_token, is_storable
 from gateway.catalog.experiments import experiment_to_model
 from gateway.catalog.logged_models import models_without_run
 from gateway.catalog.registered_models import RegisteredModelSource
-from gateway.catalog.versions import is_prompt
 from gateway.domain.models import ModelPage
 from gateway.errors import BadRequest
 from gateway.mlflow_client import RequestRejected, all_pages
@@ -32,8 +31,8 @@ _STAGES: dict[str, Stage] = {"registry": "registry", "experiment": "experiment"}
 _KINDS: dict[Stage, NameSource] = {"registry": "registry", "experiment": "experiments"}
 
 _MAX_PAGES = 10
-_PAGE_SIZE = 1000
-_WRONG_PAGE = "page_token was not issued by this server."
+PAGE_SIZE = 1000
+WRONG_PAGE = "page_token was not issued by this server."
 _WRONG_FILTER = "MLflow cannot search for this filter."
 
 
@@ -58,7 +57,7 @@ class PageToken:
         except (binascii.Error, ValueError):
             stage, token = "", ""
         if stage not in _STAGES or not is_possible_token(token):
-            raise BadRequest(_WRONG_PAGE)
+            raise BadRequest(WRONG_PAGE)
         return cls(_STAGES[stage], token)
 
 
@@ -75,7 +74,7 @@ class ListingOptions:
             return PageToken("registry" if "registry" in self.kinds else "experiment")
         position = PageToken.decode(page_token)
         if not self.has(position.stage):
-            raise BadRequest(_WRONG_PAGE)
+            raise BadRequest(WRONG_PAGE)
         return position
 
     def has(self, stage: Stage) -> bool:
@@ -130,7 +129,7 @@ async def _blame_client(
     if not page_token and not name_contains:
         return
     if await client_words.are_at_fault(error, lambda: client.search_registered_models(max_results=1)):
-        raise BadRequest(_WRONG_PAGE if page_token else _WRONG_FILTER) from error
+        raise BadRequest(WRONG_PAGE if page_token else _WRONG_FILTER) from error
 
 
 async def _list_registered(
@@ -139,7 +138,7 @@ async def _list_registered(
     found = await client.search_registered_models(
         filters.name_contains(contains), max_results=limit, token=token
     )
-    records = [record for record in found.items if contains in record.name and not is_prompt(record.tags)]
+    records = [record for record in found.items if contains in record.name and not record.is_prompt]
     models = await bulk.gather_bounded(
         lambda record: RegisteredModelSource(client, record, readers=readers).to_model_with_latest(), records
     )
@@ -158,11 +157,11 @@ async def _list_experiments(
     experiments = [record for record in records if record.name not in registered]
     for hidden in {record.name for record in records} & registered:
         options.on_hidden(hidden)
-    models = await _experiments_with_models(client, experiments, readers.runs)
+    models = await experiments_with_models(client, experiments, readers.runs)
     return models, PageToken("experiment", found.token) if found.token else None
 
 
-async def _experiments_with_models(
+async def experiments_with_models(
     client: MlflowClient, experiments: Sequence[Experiment], runs: RunReader
 ) -> list[Model]:
     """Return the experiments that have runs, or logged models without a run."""
@@ -185,7 +184,7 @@ def _latest_number(index: RunIndex | None) -> str | None:
 async def _registered_names(client: MlflowClient, contains: str) -> frozenset[str]:
     async def search(token: str) -> Page[RegisteredModel]:
         return await client.search_registered_models(
-            filters.name_contains(contains), max_results=_PAGE_SIZE, token=token
+            filters.name_contains(contains), max_results=PAGE_SIZE, token=token
         )
 
     return frozenset(record.name for record in await all_pages(search))

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.catalog import client_words
 from gateway.catalog.experiments import ExperimentSource
 from gateway.catalog.registered_models import RegisteredModelSource
-from gateway.catalog.versions import is_prompt
 from gateway.domain.refs import is_possible_registered_name, quote_name
 from gateway.errors import NotFound, VersionNotServable
-from gateway.mlflow_client import RequestRejected
+from gateway.mlflow_client import RegisteredModel, RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.catalog.readers import Readers
     from gateway.domain.models import BestChoice, ModelDetails, ModelVersion
     from gateway.domain.refs import Best, ModelId, RunId
-    from gateway.mlflow_client import Experiment, MlflowClient, RegisteredModel
+    from gateway.mlflow_client import Experiment, MlflowClient
     from gateway.settings.types import NameSource
 
 
@@ -52,7 +51,17 @@ class VersionSource(Protocol):
 async def find_source(
     client: MlflowClient, name: str, *, readers: Readers, kinds: Collection[NameSource]
 ) -> VersionSource:
-    """Return the source for `name`, of one of these kinds.
+    """Return the source for `name`, of one of these kinds; raise what `find_record` raises."""
+    record = await find_record(client, name, kinds=kinds)
+    if isinstance(record, RegisteredModel):
+        return RegisteredModelSource(client, record, readers=readers)
+    return ExperimentSource(client, record, readers=readers)
+
+
+async def find_record(
+    client: MlflowClient, name: str, *, kinds: Collection[NameSource]
+) -> RegisteredModel | Experiment:
+    """Return the registered model or experiment that is served under `name`, of one of these kinds.
 
     Raise NotFound if `name` is neither a registered model nor an experiment, or of a kind that is not in
     `kinds`, and VersionNotServable if it is a prompt.
@@ -60,11 +69,11 @@ async def find_source(
     if not client_words.is_storable(name):
         raise NotFound("There is no such model: its name is not valid text.")
     record = await find_registered_model(client, name) if "registry" in kinds else None
-    if record is not None and not is_prompt(record.tags):
-        return RegisteredModelSource(client, record, readers=readers)
+    if record is not None and not record.is_prompt:
+        return record
     experiment = await find_experiment(client, name) if "experiments" in kinds else None
     if experiment is not None:
-        return ExperimentSource(client, experiment, readers=readers)
+        return experiment
     if record is not None:
         raise VersionNotServable(f"{quote_name(name)} is a prompt, not a model: it cannot predict.")
     raise NotFound(f"There is no model {quote_name(name)}.")

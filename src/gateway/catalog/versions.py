@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 READY = "READY"
 DELETED = "DELETED"
 DESCRIPTION_TAG = "mlflow.note.content"
-_PROMPT_TAG = "mlflow.prompt.is_prompt"
 _MAX_TIMESTAMP_MS = 253_402_300_799_000
 
 
@@ -26,11 +25,6 @@ def to_datetime(milliseconds: int) -> datetime | None:
     if not 0 < milliseconds <= _MAX_TIMESTAMP_MS:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def is_prompt(tags: Mapping[str, str]) -> bool:
-    """Return whether a registered model with these tags is a prompt, which has no files."""
-    return tags.get(_PROMPT_TAG, "").lower() == "true"
 
 
 def fingerprint(*parts: str | int) -> str:

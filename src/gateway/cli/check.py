@@ -7,12 +7,13 @@ import logging
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
+from gateway.cli.check_callers import check_callers, check_sources
+from gateway.cli.check_result import CheckResult
 from gateway.domain import refs
 from gateway.errors import (
     ArtifactLocationForbidden,
@@ -24,6 +25,8 @@ from gateway.errors import (
 from gateway.mlflow_client import MlflowClient, parse_tracking_url
 from gateway.server.addresses import ListenError
 from gateway.server.listeners import open_listeners
+from gateway.server.tls_errors import TlsError
+from gateway.server.tls_files import EXPIRY_WARNING_DAYS, load_tls_files
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.system import privileges
 from gateway.system.wall import WallStatus, wall_status
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.domain.models import Model, ModelVersion
-    from gateway.settings import Settings
+    from gateway.settings import Settings, TlsSettings
 
 PAGE_SIZE = 1000
 MODELS_TO_TRY = 20
@@ -49,30 +52,19 @@ _STORE_SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check, with a fix if it failed."""
-
-    subject: str
-    ok: bool
-    text: str
-    fix: str = ""
-
-    def __str__(self) -> str:
-        """Return the result as a line, and the fix as another."""
-        line = f"{self.subject:16} {'OK' if self.ok else 'failed':7} {self.text}"
-        return f"{line}\n{'':24} fix: {self.fix}" if self.fix else line
-
-
 def run_checks(settings: Settings) -> int:
     """Print the result of every check; return 1 if one failed, else 0."""
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the results say it all
     results = [
         *_check_service_links(settings.service_links),
         *_check_user(settings.client_files.ignored),
+        _check_names(settings.browser.allowed_hosts),
+        *check_callers(settings),
         _check_addresses(settings.hosts),
+        *_check_tls(settings.tls),
         _check_cache_folder(settings.cache_dir),
         _check_wall(wall_status(wall_policy(settings))),
+        *asyncio.run(check_sources(settings)),
         *asyncio.run(_check_upstreams(settings)),
     ]
     sys.stdout.write("".join(f"{result}\n" for result in results))
@@ -95,6 +87,12 @@ def _check_user(ignored_files: Sequence[str]) -> Iterator[CheckResult]:
         yield CheckResult("credentials", ok=True, text=text)
 
 
+def _check_names(allowed_hosts: Sequence[str]) -> CheckResult:
+    """Return the names that clients may use, because requests to others are answered with 421."""
+    names = "any name" if "*" in allowed_hosts else ", ".join(("IP addresses", "localhost", *allowed_hosts))
+    return CheckResult("names", ok=True, text=f"clients may use {names} (GATEWAY_ALLOWED_HOSTS)")
+
+
 def _check_addresses(hosts: Sequence[str]) -> CheckResult:
     """Check that this machine has the addresses; on any port, because a gateway may be running."""
     subject, text = "addresses", ", ".join(hosts)
@@ -106,6 +104,24 @@ def _check_addresses(hosts: Sequence[str]) -> CheckResult:
     for listener in listeners:
         listener.close()
     return CheckResult(subject, ok=True, text=f"{text} can be listened on")
+
+
+def _check_tls(settings: TlsSettings) -> Iterator[CheckResult]:
+    """Check the certificate, its key and the clients' authorities, if the gateway is to speak HTTPS."""
+    if settings.cert_file is None:
+        return
+    try:
+        files = load_tls_files(settings)
+    except TlsError as error:
+        yield CheckResult("TLS", ok=False, text=str(error))
+        return
+    clients = {"none": "clients show none", "optional": "clients may show theirs"}.get(
+        settings.client, "clients must show theirs"
+    )
+    fix = "renew the certificate" if files.days_left() < EXPIRY_WARNING_DAYS else ""
+    if not files.names:
+        fix = "get a certificate with subject alternative names: clients check nothing else"
+    yield CheckResult("TLS", ok=True, text=f"{files}; its key fits; {clients}", fix=fix)
 
 
 def _check_cache_folder(folder: Path) -> CheckResult:

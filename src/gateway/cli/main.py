@@ -1,4 +1,4 @@
-"""The commands: `gateway serve`, `gateway demo`, `gateway check`."""
+"""The commands: `gateway serve`, `gateway demo`, `gateway check`, `gateway key`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import settings
-from gateway.cli.check import run_checks
+from gateway.cli import key
+from gateway.cli.access_file import require_access_file
 from gateway.cli.demo.errors import DemoError
-from gateway.cli.demo.run import run_demo
 from gateway.mlflow_client import parse_tracking_url
 from gateway.server import supervisor
 from gateway.settings import describe
@@ -56,18 +56,22 @@ def main(arguments: list[str]) -> int:
 def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal to stop."""
     had_file = ENV_FILE.exists()
-    return supervisor.run(
-        _load_settings(environ), read_settings=lambda: _reload_settings(environ, had_file=had_file)
-    )
+    chosen = _load_settings(environ)
+    require_access_file(chosen.auth.keys_file)
+    return supervisor.run(chosen, read_settings=lambda: _reload_settings(environ, had_file=had_file))
 
 
 def check(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Check what the gateway needs; return 1 if a check fails."""
+    from gateway.cli.check import run_checks  # noqa: PLC0415 - `serve` starts sooner without
+
     return run_checks(_load_settings(environ))
 
 
 def demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve example models on an MLflow server of their own."""
+    from gateway.cli.demo.run import run_demo  # noqa: PLC0415 - as above
+
     values = settings.read_environment(environ, ENV_FILE)
     if options.port is not None:
         values["GATEWAY_PORT"] = str(options.port)
@@ -118,6 +122,7 @@ def _build_parser() -> argparse.ArgumentParser:
         ),
     ):
         _add_command(commands, name, run=run, summary=summary)
+    key.add_parser(commands, ENV_FILE)
     demo_parser = commands.choices["demo"]
     demo_parser.add_argument(
         "--folder", default="demo-data", help="folder for its data (default: %(default)s)"

@@ -29,6 +29,11 @@ class SingleFlight(Generic[K]):
         self._running: dict[K, asyncio.Task[Any]] = {}
         self._closed = False
 
+    def is_running(self, key: K) -> bool:
+        """Return whether a call for `key` runs, so that the next caller shares its outcome."""
+        task = self._running.get(key)
+        return task is not None and not task.done()
+
     async def do(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of the running call for `key`, after starting `call` if none runs.
 

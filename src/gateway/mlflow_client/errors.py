@@ -2,6 +2,9 @@
 
 BadUpstreamResponse
 ├── RequestRejected     MLflow understood the request and rejected it, with an error code of its own
+├── NotAuthenticated    MLflow does not accept the credentials (401)
+├── NotPermitted        MLflow does not permit this to the user of the credentials (403)
+├── Redirected          the address leads to another one, perhaps to a page that asks for credentials
 └── EndpointNotFound    the server does not have this endpoint: it is an older MLflow, or not an MLflow
 """
 
@@ -35,6 +38,7 @@ _TLS = (
 )
 _REDIRECT = "MLflow's address redirects ({status}): MLFLOW_TRACKING_URI must name the final address."
 _STATUS_MESSAGES = {401: _CREDENTIALS, 403: "MLflow does not permit this to the gateway's account (403)."}
+_PERMISSION_DENIED = b"Permission denied"  # MLflow's own answer, as text/html
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
@@ -50,21 +54,38 @@ class RequestRejected(BadUpstreamResponse):
         self.invalid = invalid
 
 
+class NotAuthenticated(BadUpstreamResponse):
+    """MLflow does not accept the credentials of the call."""
+
+
+class NotPermitted(BadUpstreamResponse):
+    """MLflow does not permit this to the user whose credentials the call has."""
+
+
+class Redirected(BadUpstreamResponse):
+    """The address leads to another one, which is not followed."""
+
+
 class EndpointNotFound(BadUpstreamResponse):
     """The server does not have this endpoint."""
+
+
+_CLASSES = {401: NotAuthenticated, 403: NotPermitted}
 
 
 def error_for_response(status: int, *, media_type: str, body: bytes) -> GatewayError:
     """Return the error for a response with a status of 300 or more."""
     if status < 400:
-        return BadUpstreamResponse(_REDIRECT.format(status=status))
+        return Redirected(_REDIRECT.format(status=status))
     code = _error_code(body) if media_type == "application/json" else ""
     if code and status != 401:
         return _error_for_code(status, code)
     if status in {404, *_TOO_LONG_STATUSES}:
         return _error_for_address(status)
-    if media_type in _HTML_TYPES and status not in {401, *RETRYABLE_STATUSES} - {502}:
-        return BadUpstreamResponse(f"MLflow, or a proxy in front of it, answered with a web page ({status}).")
+    is_page = media_type in _HTML_TYPES and body.strip() != _PERMISSION_DENIED
+    if is_page and status not in {401, *RETRYABLE_STATUSES} - {502}:
+        text = f"MLflow, or a proxy in front of it, answered with a web page ({status})."
+        return NotPermitted(text) if status == 403 else BadUpstreamResponse(text)
     if b"serve-artifacts" in body:
         return BadUpstreamResponse(_ARTIFACTS_NOT_SERVED)
     return BadUpstreamResponse(_HOST) if b"Invalid Host" in body else _error_for_status(status)
@@ -105,7 +126,7 @@ def _error_for_status(status: int) -> GatewayError:
     if status == 504:
         return UpstreamTimeout("A proxy in front of MLflow waited too long for it (504).")
     text = _STATUS_MESSAGES.get(status, f"MLflow answered with an error ({status}).")
-    return BadUpstreamResponse(text)
+    return _CLASSES.get(status, BadUpstreamResponse)(text)
 
 
 def translate_error(error: aiohttp.ClientError | TimeoutError) -> GatewayError:

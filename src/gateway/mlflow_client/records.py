@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _HISTORY_TAG = "mlflow.log-model.history"
 _VERSIONS_TAG = "mlflow.modelVersions"
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 _EXTERNAL_TAG = "mlflow.model.isExternal"
 
 
@@ -63,6 +64,11 @@ class RegisteredModel:
     aliases: Mapping[str, str]
     tags: Mapping[str, str]
     latest_versions: tuple[Version, ...]
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is a prompt, which has no files."""
+        return self.tags.get(_PROMPT_TAG, "").lower() == "true"
 
 
 @dataclass(frozen=True, slots=True)

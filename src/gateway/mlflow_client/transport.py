@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 import orjson
@@ -54,6 +55,13 @@ class Transport:
         self._proxy_headers = _proxy_headers(proxy)
         self._circuit_breaker = circuit_breaker or CircuitBreaker(timeout)
         self._session: aiohttp.ClientSession | None = None
+        self._authorization: dict[str, str] = {}
+
+    def authorized(self, authorization: str) -> Self:
+        """Return a transport over the same open session whose calls have this `Authorization`."""
+        other = copy.copy(self)
+        other._authorization = {"Authorization": authorization}  # noqa: SLF001 - a copy of its own
+        return other
 
     async def open(self) -> None:
         """Create the HTTP session; send nothing yet."""
@@ -165,7 +173,7 @@ class Transport:
         if self._session is None:
             raise RuntimeError("The MLflow client is not open")
         url = URL(f"{self._base}{path}", encoded=True)
-        all_headers = dict(headers or {})
+        all_headers = self._authorization | dict(headers or {})
         if body is not None:
             all_headers["Content-Type"] = "application/json"
         return await self._session.request(

@@ -68,10 +68,12 @@ def _open_sets(
     return sets
 
 
-def urls(sockets: Sequence[socket.socket]) -> list[str]:
+def urls(sockets: Sequence[socket.socket], *, tls: bool = False) -> list[str]:
     """Return the base URLs that the sockets serve, in their order."""
-    names = [each.getsockname()[:2] for each in sockets]
-    return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in names]
+    scheme, names = "https" if tls else "http", [each.getsockname()[:2] for each in sockets]
+    return [
+        f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}" for host, port in names
+    ]
 
 
 def has_pending_connections(sockets: Sequence[socket.socket]) -> bool:

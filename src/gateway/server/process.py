@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
+    from gateway.auth.limits.shared_rates import SharedRates
+    from gateway.server.tls import ServerTls
     from gateway.settings import Settings
     from gateway.telemetry.metrics.shared import SharedSnapshots
 
@@ -46,10 +48,14 @@ class GatewayProcess:
         number: int,
         *,
         listener_sets: Sequence[Sequence[socket.socket]],
+        tls: ServerTls | None,
         read_settings: Callable[[], Settings] | None,
         snapshots: SharedSnapshots,
+        rates: SharedRates,
     ) -> None:
         """Start it on the sockets and with the snapshot slot of its number, which counts from 1.
+
+        It counts rates of requests in `rates`, as the others do.
 
         Raise OSError if the system cannot start a process.
         """
@@ -64,10 +70,12 @@ class GatewayProcess:
             args=(settings, SnapshotSlot(snapshots, number)),
             kwargs={
                 "listener_sets": listener_sets,
+                "tls": tls,
                 "supervisor": os.getpid(),
                 "report": report_end,
                 "read_settings": read_settings,
                 "heartbeat": heartbeat,
+                "rates": rates,
             },
             name=f"gateway {number}",
         )
@@ -137,10 +145,12 @@ def _process_main(
     slot: SnapshotSlot,
     *,
     listener_sets: Sequence[Sequence[socket.socket]],
+    tls: ServerTls | None,
     supervisor: int,
     report: Connection,
     read_settings: Callable[[], Settings] | None,
     heartbeat: Heartbeat,
+    rates: SharedRates,
 ) -> NoReturn:
     """Run in the new process until it exits."""
     os.setsid()
@@ -166,10 +176,12 @@ def _process_main(
 
     context = ProcessContext(
         listeners=listener_sets[slot.number - 1],
+        tls=tls,
         announce=announce,
         read_settings=read_settings,
         slot=slot,
         heartbeat=heartbeat,
+        rates=rates,
     )
     sys.exit(server.run(settings, context))
 

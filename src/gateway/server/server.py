@@ -17,14 +17,18 @@ from aiohttp import web
 
 from gateway import app
 from gateway.api.keys import COMPONENTS
-from gateway.api.malformed import GatewayRunner
+from gateway.api.runner import GatewayRunner
 from gateway.api.server_options import server_options
+from gateway.api.tls_connection import TLS_HANDSHAKES_FAILED
+from gateway.auth.access_file.problems import AccessFileError
+from gateway.auth.audit import AuditLogUnusable
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
 from gateway.server import confinement, listeners
 from gateway.server.heartbeat import Heartbeat
 from gateway.server.shutdown import GracefulShutdown
 from gateway.server.signals import SignalEvents
+from gateway.server.tls import TlsReloader, TlsSite, end_outdated_connections
 from gateway.server.watchdog import SHUTDOWN_HUNG, Watchdog
 from gateway.settings.reload import SettingsReloader
 from gateway.system import descriptors, environment, tempdir
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from gateway.api.tls_connection import HandshakeFailure
+    from gateway.auth.limits.rates import Rates
+    from gateway.server.tls import ServerTls
     from gateway.settings import Settings
     from gateway.telemetry.metrics.collector import SnapshotSlot
 
@@ -52,15 +59,18 @@ _EXIT_MISCONFIGURED: Final = 2
 class ProcessContext:
     """The surroundings of one gateway process: what it gets from the process that started it.
 
-    It serves on `listeners`, and then calls `announce` with its address. At SIGHUP it calls `read_settings`;
-    if that is None, it does not handle SIGHUP. `slot` is its place among several processes, whose supervisor
-    watches `heartbeat`. The process ends if its event loop does not run for `hang_seconds`.
+    It serves on `listeners`, with `tls` if there is one, and then calls `announce` with its address. At
+    SIGHUP it calls `read_settings`; if that is None, it does not handle SIGHUP. `slot` is its place among
+    several processes, whose supervisor watches `heartbeat`. All of them count rates of requests in `rates`;
+    None is for a single process. The process ends if its event loop does not run for `hang_seconds`.
     """
 
     listeners: Sequence[socket.socket]
+    tls: ServerTls | None = None
     announce: Callable[[str], None] | None = None
     read_settings: Callable[[], Settings] | None = None
     slot: SnapshotSlot | None = None
+    rates: Rates | None = None
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     hang_seconds: float = HANG_SECONDS
 
@@ -105,11 +115,12 @@ class Server:
     """One run of the application, from its start to its end."""
 
     def __init__(self, settings: Settings, context: ProcessContext, watchdog: Watchdog) -> None:
-        self._app = app.create_app(settings, slot=context.slot)
+        self._app = app.create_app(settings, slot=context.slot, rates=context.rates)
         self._components = self._app[COMPONENTS]
         self._settings = self._components.settings
         self._context = context
         self._watchdog = watchdog
+        self._tls_reloader: TlsReloader | None = None
         self._startup: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
@@ -118,6 +129,7 @@ class Server:
         signals = SignalEvents(handle_sighup=self._context.read_settings is not None)
         options = server_options(self._settings.value)
         runner = GatewayRunner(self._app, **options, shutdown_timeout=_CLEANUP_TIMEOUT_SECONDS)
+        self._set_up_tls(runner)
         postpone = partial(self._watchdog.set_deadline, self._context.hang_seconds)
         try:
             with self._context.heartbeat.beating(on_beat=postpone):
@@ -138,14 +150,23 @@ class Server:
                 extra={"event": "start_failed"},
             )
             return _EXIT_MISCONFIGURED
+        except (AccessFileError, AuditLogUnusable) as error:
+            logger.error("Cannot start: %s", error, extra={"event": "start_failed"})
+            return _EXIT_MISCONFIGURED
         await self._listen(runner)
         counters = self._components.counters
         async with AsyncExitStack() as stack:
             watch = partial(self._components.connections.watch, _require_server(runner))
             await stack.enter_async_context(supervised_task(watch, name="connections", counters=counters))
+            if self._tls_reloader is not None:
+                reload_tls = self._tls_reloader.run
+                await stack.enter_async_context(supervised_task(reload_tls, name="tls", counters=counters))
             if self._context.read_settings is not None:
                 reloader = SettingsReloader(
-                    self._settings, self._context.read_settings, on_change=self._apply_settings
+                    self._settings,
+                    self._context.read_settings,
+                    on_request=self._read_files_again,
+                    on_change=self._apply_settings,
                 )
                 reload = partial(reloader.run, signals.reload)
                 await stack.enter_async_context(supervised_task(reload, name="settings", counters=counters))
@@ -164,15 +185,41 @@ class Server:
     async def _listen(self, runner: web.AppRunner) -> None:
         """Accept connections, and announce the address."""
         for listener in self._context.listeners:
-            await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
+            await self._site(runner, listener).start()
         if self._context.number in {None, 1}:  # one process speaks for all
             confinement.report(self._components.wall)
-        urls = listeners.urls(self._context.listeners)
+            if self._context.tls is not None:
+                self._context.tls.report()
+        urls = listeners.urls(self._context.listeners, tls=self._context.tls is not None)
         extra = {"event": "listening", "address": urls[0], "addresses": urls}
         logger.info("Listening on %s", ", ".join(urls), extra=extra)
         _tune_gc()
         if self._context.announce is not None:
             self._context.announce(urls[0])
+
+    def _set_up_tls(self, runner: web.AppRunner) -> None:
+        """Count failed handshakes, and prepare that the files are read again."""
+        if (tls := self._context.tls) is None:
+            return
+        counters, in_flight = self._components.counters, self._components.in_flight
+        connections = self._components.connections
+
+        def count(reason: HandshakeFailure) -> None:
+            counters.increment(TLS_HANDSHAKES_FAILED, reason)
+
+        def end_outdated() -> None:
+            end_outdated_connections(_require_server(runner), tls, in_flight=in_flight)
+
+        tls.on_failure = count
+        tls.max_handshakes = lambda: connections.max_connections() // 4
+        self._tls_reloader = TlsReloader(self._settings.value.tls, tls, on_authorities_removed=end_outdated)
+
+    def _site(self, runner: web.AppRunner, listener: socket.socket) -> web.BaseSite:
+        tls, backlog = self._context.tls, listeners.BACKLOG
+        if tls is None:
+            return web.SockSite(runner, listener, backlog=backlog)
+        seconds = self._settings.value.idle_connection_seconds
+        return TlsSite(runner, listener, tls=tls, backlog=backlog, closing_seconds=seconds)
 
     async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Serve until a signal, or until no worker can be started; drain, and return the exit status."""
@@ -190,6 +237,11 @@ class Server:
         settings = self._settings.value
         logs.configure(settings.log_level, settings.log_format, process=self._context.number)
         self._components.pool.notify_limits_changed()
+
+    def _read_files_again(self) -> None:
+        self._app[app.ENTRANCE].access_file.request()
+        if self._tls_reloader is not None:
+            self._tls_reloader.request()
 
     async def _stop(self, runner: web.AppRunner, signals: SignalEvents) -> None:
         """Close the application within a deadline, which a second signal shortens."""

@@ -47,6 +47,8 @@ class GracefulShutdown:
         self._sockets = sockets
         self._in_flight = in_flight
         self._force = force
+        self._settled: set[web.RequestHandler] = set()  # nothing is to be done about them
+        self._late: set[web.RequestHandler] = set()
 
     async def run(self, *, grace: float, seconds: float) -> None:
         """Wait for the requests in flight for at most `seconds`, and close all other connections.
@@ -73,7 +75,7 @@ class GracefulShutdown:
         if grace:
             await self._poll_until(lambda: not self._idle_connections(), seconds=_FIRST_REQUEST_SECONDS)
         await self._close_idle_connections()
-        await self._poll_until(self._is_drained, seconds=ends - asyncio.get_running_loop().time())
+        await self._poll_until(self._close_late_connections, seconds=ends - asyncio.get_running_loop().time())
         if count := self._in_flight.count:
             logger.warning(
                 "Drain timeout: aborting %d requests in flight",
@@ -96,8 +98,26 @@ class GracefulShutdown:
         if self._runner.server is not None:
             self._runner.server.pre_shutdown()
             await asyncio.sleep(_READ_SECONDS)
+            self._settled.update(self._runner.server.connections)
             for connection in self._idle_connections():
                 connection.force_close()
+
+    def _close_late_connections(self) -> bool:
+        """Close what was accepted before and sends no request; return whether all is drained.
+
+        A connection appears late if its TLS handshake was under way when the listener closed.
+        """
+        server = self._runner.server
+        for connection in () if server is None else server.connections:
+            if connection in self._settled:
+                continue
+            if not self._in_flight.contains(connection):
+                if connection not in self._late:  # its request may be on its way
+                    self._late.add(connection)
+                    continue
+                connection.force_close()
+            self._settled.add(connection)
+        return self._is_drained()
 
     def _idle_connections(self) -> list[web.RequestHandler]:
         server = self._runner.server

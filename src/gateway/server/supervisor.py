@@ -11,12 +11,16 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
+from gateway.auth.limits.shared_rates import SharedRates
 from gateway.server import confinement, listeners, server
 from gateway.server.addresses import ListenError
 from gateway.server.process import GatewayProcess
 from gateway.server.process_slot import ProcessSlot
 from gateway.server.server import ProcessContext
 from gateway.server.signals import HANDLED_SIGNALS, STOP_SIGNALS, signal_pipe
+from gateway.server.tls import ServerTls
+from gateway.server.tls_errors import TlsError
+from gateway.server.tls_files import load_tls_files
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.reload import SettingsReloader
 from gateway.system import environment, privileges
@@ -63,6 +67,11 @@ def run(
     if not confinement.is_sufficient(wall_status(wall_policy(settings))):
         return _EXIT_MISCONFIGURED
     try:
+        tls = ServerTls(load_tls_files(settings.tls)) if settings.tls.cert_file else None
+    except TlsError as error:
+        logger.error("Cannot start: %s", error, extra={"event": "start_failed"})
+        return _EXIT_MISCONFIGURED
+    try:
         listener_sets = listeners.open_listeners(settings.hosts, settings.port, count=settings.processes)
     except ListenError as error:
         logger.error("Cannot listen on %s", error.strerror, extra={"event": "listen_failed"})
@@ -70,6 +79,7 @@ def run(
     if settings.processes == 1:
         context = ProcessContext(
             listeners=listener_sets[0],
+            tls=tls,
             announce=announce,
             read_settings=read_settings,
             hang_seconds=2 * hang_seconds,
@@ -78,6 +88,7 @@ def run(
     return _supervise(
         settings,
         listener_sets,
+        tls=tls,
         announce=announce,
         read_settings=read_settings,
         hang_seconds=hang_seconds,
@@ -107,6 +118,7 @@ def _supervise(
     settings: Settings,
     listener_sets: Sequence[Sequence[socket.socket]],
     *,
+    tls: ServerTls | None,
     announce: Callable[[str], None] | None,
     read_settings: Callable[[], Settings] | None,
     hang_seconds: float,
@@ -118,6 +130,7 @@ def _supervise(
         supervisor = Supervisor(
             settings,
             listener_sets,
+            tls=tls,
             pipe=pipe,
             announce=announce,
             read_settings=read_settings,
@@ -138,6 +151,7 @@ class Supervisor:
         settings: Settings,
         listener_sets: Sequence[Sequence[socket.socket]],
         *,
+        tls: ServerTls | None,
         pipe: int,
         announce: Callable[[str], None] | None,
         read_settings: Callable[[], Settings] | None,
@@ -147,7 +161,9 @@ class Supervisor:
         self._settings = CurrentSettings(settings)
         self._read_settings = read_settings
         self._listener_sets = listener_sets
+        self._tls = tls
         self._snapshots = SharedSnapshots(len(listener_sets))
+        self._rates = SharedRates()
         self._pipe = pipe
         self._stop_signals: list[signal.Signals] = []
         self._reload_requested = False
@@ -237,8 +253,10 @@ class Supervisor:
             self._settings.value,
             number,
             listener_sets=self._listener_sets,
+            tls=self._tls,
             read_settings=self._read_settings,
             snapshots=self._snapshots,
+            rates=self._rates,
         )
 
     def _check_exit(self, slot: ProcessSlot, process: GatewayProcess) -> int:
@@ -258,7 +276,7 @@ class Supervisor:
         addresses = [slot.process.address for slot in self._slots if slot.process and slot.process.address]
         if not self._announced and len(addresses) == len(self._slots):
             self._announced = True
-            urls = listeners.urls(self._listener_sets[0])
+            urls = listeners.urls(self._listener_sets[0], tls=self._tls is not None)
             logger.info(
                 "All %d processes listen on %s",
                 len(addresses),

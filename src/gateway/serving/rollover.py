@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachetools import LRUCache
 
+from gateway.auth.principal import ANYONE, current_principal
 from gateway.catalog.versions import require_ready
 from gateway.concurrency.singleflight import SingleFlightClosed
 from gateway.domain.refs import ModelRef, format_ref, parse_selector
@@ -124,6 +125,7 @@ class VersionRollover:
     async def _run(
         self, ref: ModelRef, pending: _Pending, *, served: Resolution, resolution: Resolution
     ) -> None:
+        current_principal.set(ANYONE)  # in this task: no caller chose to load the new version
         try:
             if await self._still_exists(served.version):
                 await self._ensure_loaded(resolution.version)

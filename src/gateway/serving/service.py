@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from gateway.auth.errors import LimitExceeded
+from gateway.auth.limits.loads import UNCOUNTED, PrincipalLoads, owner_of_loads
+from gateway.auth.principal import current_principal
 from gateway.serving.admission import LoadWaitLimit
 from gateway.serving.diagnosis import LoadDiagnosis
 from gateway.serving.rollover import VersionRollover
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.artifacts.cache import ArtifactCache
+    from gateway.auth.limits.loads import LoadSlot
     from gateway.catalog import Catalog
     from gateway.concurrency.singleflight import SingleFlight
     from gateway.domain.models import ModelVersion, Resolution
@@ -43,6 +47,7 @@ _INPUT_CHECKS_TAG: Final = "gateway.input_checks"
 _INPUT_CHECKS: Final[Mapping[str, InputChecks]] = {"strict": "strict", "mlflow": "mlflow"}
 _BATCHING_TAG: Final = "gateway.batching"
 _BATCHING: Final[Mapping[str, Batching]] = {"auto": "auto", "on": "on", "off": "off"}
+_MAX_OWNERS: Final = 100  # of one load, that are asked whose share it is within
 _MAX_LOADS: Final = 3  # for one request whose model is unloaded again each time before it can answer
 
 
@@ -96,6 +101,8 @@ class PredictionService:
         self._download_limiter = download_limiter
         self._settings = settings
         self._load_wait_limit = LoadWaitLimit(settings, counters=pool.counters)
+        self._principal_loads = PrincipalLoads(settings, counters=pool.counters)
+        self._owners: dict[ModelKey, dict[str | None, None]] = {}  # who waits for the loads that run
         self._diagnosis = LoadDiagnosis(files)
         self._rollover = VersionRollover(catalog, pool=pool, ensure_loaded=self.ensure_loaded)
 
@@ -129,8 +136,33 @@ class PredictionService:
             chunks.close()
 
     async def ensure_loaded(self, version: ModelVersion) -> Timing:
-        """Fetch and load a version unless it is loaded; concurrent callers share one download and load."""
-        return await self._single_flight.do(version.key, lambda: self._load(version))
+        """Fetch and load a version unless it is loaded; concurrent callers share one download and load.
+
+        The load counts for the principal of the request that causes it. Raise LimitExceeded if that one has
+        too many loads, and any GatewayError or WorkerError.
+        """
+        key, principal, slot = version.key, current_principal.get(), UNCOUNTED
+        owner = owner_of_loads(principal)
+        if not self._is_on_its_way(key):
+            try:
+                slot = await self._principal_loads.take(principal)
+            except LimitExceeded:
+                if not self._is_on_its_way(key):
+                    raise
+        if self._single_flight.is_running(key):
+            slot.release()
+            self._join(key, owner)
+        return await self._single_flight.do(key, lambda: self._load_for(owner, version, slot=slot))
+
+    def _is_on_its_way(self, key: ModelKey) -> bool:
+        return self._single_flight.is_running(key) or self._pool.is_loaded(key)
+
+    def _join(self, key: ModelKey, owner: str | None) -> None:
+        """Note that one more owner waits for a load: its share may allow what that of the first does not."""
+        owners = self._owners.setdefault(key, {})
+        if owner not in owners and len(owners) < _MAX_OWNERS:
+            owners[owner] = None
+            self._pool.notify_owners_changed()
 
     async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
         started = perf_counter()
@@ -167,6 +199,14 @@ class PredictionService:
             "The model was unloaded again before it could answer: too few may be loaded at once."
         )
 
+    async def _load_for(self, owner: str | None, version: ModelVersion, *, slot: LoadSlot) -> Timing:
+        self._owners.setdefault(version.key, {})[owner] = None
+        try:
+            return await self._load(version)
+        finally:
+            del self._owners[version.key]
+            slot.release()
+
     async def _load(self, version: ModelVersion) -> Timing:
         timing, key, started = Timing(), version.key, perf_counter()
         if self._pool.is_loaded(key):
@@ -190,7 +230,8 @@ class PredictionService:
 
         The files stay leased until the model is unloaded.
         """
-        async with AsyncExitStack() as files, self._pool.reserve(version.key) as reservation:
+        owners = self._owners[version.key].keys()  # those that come later are in it too
+        async with AsyncExitStack() as files, self._pool.reserve(version.key, owners=owners) as reservation:
             started = perf_counter()
             lease = self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version))
             directory = await files.enter_async_context(lease)

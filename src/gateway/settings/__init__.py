@@ -3,8 +3,12 @@
 `gateway serve --help` and `env.template` show the descriptions of the fields.
 """
 
+from gateway.settings.auth import AuthSettings
+from gateway.settings.browser import BrowserSettings
+from gateway.settings.jwt import JwtSettings
 from gateway.settings.loader import (
     GROUPS,
+    PARTS,
     CurrentSettings,
     SettingsError,
     aliases,
@@ -16,17 +20,23 @@ from gateway.settings.loader import (
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
+from gateway.settings.tls import TlsSettings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 from gateway.settings.wall import wall_policy
 
 __all__ = [
     "GROUPS",
+    "PARTS",
+    "AuthSettings",
+    "BrowserSettings",
     "CurrentSettings",
+    "JwtSettings",
     "MlflowSettings",
     "ModelAccessSettings",
     "S3Settings",
     "Settings",
     "SettingsError",
+    "TlsSettings",
     "aliases",
     "env_names",
     "find_service_links",

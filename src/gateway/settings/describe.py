@@ -23,6 +23,10 @@ GROUP_TITLES: dict[type[BaseModel], str] = {
     settings.MlflowSettings: "MLflow server, under the names that MLflow's own client reads",
     settings.S3Settings: "S3 store, under the names that the clients of MLflow and AWS read",
     settings.Settings: "Gateway",
+    settings.AuthSettings: "Gateway: who may call it, and how much",
+    settings.JwtSettings: "Gateway: tokens of an OpenID provider",
+    settings.TlsSettings: "Gateway: its own TLS",
+    settings.BrowserSettings: "Gateway: web pages",
     settings.ModelAccessSettings: "Gateway: what model code may see",
 }
 TEMPLATE_HEADER = """\

@@ -11,10 +11,15 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, BaseModel, ValidationError
 
+from gateway.settings.auth import AuthSettings
+from gateway.settings.auth_checks import auth_problems, open_address_problems
+from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import AWS_CONFIG, AWS_CREDENTIALS, MLFLOW_CREDENTIALS, read_client_files
+from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
+from gateway.settings.tls import TlsSettings
 from gateway.settings.upstream import MlflowSettings, S3Settings
 from gateway.system.trusted_files import UntrustedFileError, read_trusted_file
 
@@ -27,7 +32,18 @@ if TYPE_CHECKING:
 
 ENV_PREFIX = "GATEWAY_"
 _OTHER_WAYS = "Or mount it read-only, or give its values as environment variables"
-GROUPS: tuple[type[BaseModel], ...] = (Settings, ModelAccessSettings, MlflowSettings, S3Settings)
+PARTS: dict[str, type[BaseModel]] = {
+    "auth": AuthSettings,
+    "jwt": JwtSettings,
+    "tls": TlsSettings,
+    "browser": BrowserSettings,
+    "model_access": ModelAccessSettings,
+    "mlflow": MlflowSettings,
+    "s3": S3Settings,
+}
+"""The fields of the settings that are groups of their own."""
+
+GROUPS: tuple[type[BaseModel], ...] = (Settings, *PARTS.values())
 
 
 class SettingsError(Exception):
@@ -57,21 +73,24 @@ def load(
     problems += [*_unknown_names(values), *(extra_checks(values) if extra_checks is not None else ())]
     files, file_problems = read_client_files(values)
     problems += file_problems
-    stored = {"stored_credentials": files.text(MLFLOW_CREDENTIALS)}
-    mlflow = _validate_group(MlflowSettings, values, problems=problems, nested=stored)
-    stored = {"config_text": files.text(AWS_CONFIG), "credentials_text": files.text(AWS_CREDENTIALS)}
-    s3 = _validate_group(S3Settings, values, problems=problems, nested=stored)
-    access = _validate_group(ModelAccessSettings, values, problems=problems, nested={})
-    nested = {
-        "mlflow": mlflow,
-        "s3": s3,
-        "model_access": access,
+    stored = {
+        "mlflow": {"stored_credentials": files.text(MLFLOW_CREDENTIALS)},
+        "s3": {"config_text": files.text(AWS_CONFIG), "credentials_text": files.text(AWS_CREDENTIALS)},
+    }
+    nested: dict[str, object] = {
+        part: _validate_group(group, values, problems=problems, nested=stored.get(part, {}))
+        for part, group in PARTS.items()
+    }
+    nested |= {
         "environment": values,
         "service_links": tuple(links),
         "client_files": files,
     }
     settings = _validate_group(Settings, values, problems=problems, nested=nested)
     problems += _cache_folder_problem(settings, env_file)
+    if isinstance(settings, Settings):
+        problems += open_address_problems(settings, decided="GATEWAY_AUTH" in values)
+        problems += () if problems else auth_problems(settings)
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)
     return settings

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.settings import GROUPS, Settings, SettingsError, aliases, env_names, validate_settings
+from gateway.settings import GROUPS, PARTS, Settings, SettingsError, aliases, env_names, validate_settings
 from gateway.settings.types import RELOADABLE
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ class SettingsReloader:
         read_settings: Callable[[], Settings],
         *,
         on_change: Callable[[], None],
+        on_request: Callable[[], None] | None = None,
     ) -> None:
+        """`on_request` is called before each reload, also if the settings cannot be applied."""
         self._current = current
         self._read_settings = read_settings
+        self._on_request = on_request
         self._on_change = on_change
 
     async def run(self, requested: asyncio.Event) -> None:
@@ -42,6 +45,8 @@ class SettingsReloader:
         while True:
             await requested.wait()
             requested.clear()
+            if self._on_request is not None:
+                self._on_request()
             self.apply(await asyncio.to_thread(self.read))
 
     def read(self) -> Settings | None:
@@ -126,4 +131,4 @@ def _change(before: Settings, after: Settings, name: str) -> str:
 
 
 def _groups(settings: Settings) -> tuple[object, ...]:
-    return settings, settings.model_access, settings.mlflow, settings.s3
+    return settings, *(getattr(settings, part) for part in PARTS)

@@ -8,8 +8,12 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.domain.refs import Alias, format_ref, is_possible_registered_name
+from gateway.settings.auth import AuthSettings
+from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import ClientFiles
+from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
+from gateway.settings.tls import TlsSettings
 from gateway.settings.types import (
     AbsoluteFolders,
     CacheKey,
@@ -160,7 +164,8 @@ class Settings(SettingsGroup):
         alias="GATEWAY_SOURCE_CHECK",
         description="Whether the files of a version must be those of its own run or logged model in MLflow. "
         "own: versions with files anywhere else are refused; warn: they are served, and a line in the log "
-        "says so; off: anything that GATEWAY_ARTIFACT_SCHEMES allows is served.",
+        "says so; off: anything that GATEWAY_ARTIFACT_SCHEMES allows is served. The default is own where "
+        "callers have rights by model (GATEWAY_AUTH): files of another model would be a way round them.",
     )
     catalog_ttl_seconds: Reloadable[NonNegativeSeconds] = Field(
         5,
@@ -275,6 +280,10 @@ class Settings(SettingsGroup):
         alias="GATEWAY_LOG_FORMAT",
         description="Form of the log: json, text, or auto (text on a terminal, else json).",
     )
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    jwt: JwtSettings = Field(default_factory=JwtSettings)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+    browser: BrowserSettings = Field(default_factory=BrowserSettings)
     model_access: ModelAccessSettings = Field(default_factory=ModelAccessSettings)
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
@@ -286,6 +295,12 @@ class Settings(SettingsGroup):
     def loaded_models_per_process(self) -> int:
         """The most model versions that one gateway process loads at once."""
         return self.max_loaded_models // self.processes
+
+    @property
+    def effective_source_check(self) -> SourceCheck:
+        """`source_check` if the operator has set it, else own where callers have rights by model."""
+        chosen = "source_check" in self.model_fields_set or not set(self.auth.sources) - {"none"}
+        return self.source_check if chosen else "own"
 
     @property
     def body_memory_bytes(self) -> int:

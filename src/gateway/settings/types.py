@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -18,14 +19,15 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 T = TypeVar("T")
 
 
-def _split_words(value: object) -> object:
+def split_words(value: object) -> object:
+    """Return the comma-separated words of a text; anything else as it is."""
     if isinstance(value, str):
         return tuple(word.strip() for word in value.split(",") if word.strip())
     return value
 
 
 def _parse_pinned(value: object) -> object:
-    words = _split_words(value)
+    words = split_words(value)
     if isinstance(words, tuple):
         return tuple(refs.parse_pinned(word) if isinstance(word, str) else word for word in words)
     return words
@@ -68,6 +70,14 @@ def _check_cache_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in {"localhost", "localhost.localdomain", "ip6-localhost"}
+
+
 def default_cache_folder() -> Path:
     """Return the user's cache folder by the XDG Base Directory specification."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -85,12 +95,12 @@ def expand(path: Path) -> Path:
 
 
 ExpandedPath = Annotated[Path, AfterValidator(expand)]
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_words)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 Hosts = Annotated[CommaSeparated, AfterValidator(_check_hosts)]
 UriSchemes = Annotated[CommaSeparated, AfterValidator(_check_schemes)]
 AbsoluteFolders = Annotated[CommaSeparated, AfterValidator(_check_absolute)]
 NameSource = Literal["registry", "experiments"]
-NameSources = Annotated[tuple[NameSource, ...], BeforeValidator(_split_words), AfterValidator(_check_sources)]
+NameSources = Annotated[tuple[NameSource, ...], BeforeValidator(split_words), AfterValidator(_check_sources)]
 SourceCheck = Literal["off", "warn", "own"]
 CacheKey = Annotated[SecretStr, AfterValidator(_check_cache_key)]
 PinnedRefs = Annotated[tuple[refs.ModelRef, ...], BeforeValidator(_parse_pinned)]

@@ -22,13 +22,15 @@ class UntrustedFileError(Exception):
     """A file that another user, or a model, may have written; the text has the reason and the fix."""
 
 
-def read_trusted_file(path: Path, *, allow_temporary: bool = True) -> bytes:
+def read_trusted_file(
+    path: Path, *, allow_temporary: bool = True, private: bool = False, max_bytes: int = _MAX_BYTES
+) -> bytes:
     """Return the content of `path`; raise UntrustedFileError if others could have written it.
 
     The file and its folder must belong to this process' user or to root. No other user may be able to write
     the file, or to replace it in its folder or any folder above. The folder must not be the one for temporary
-    files, or below it unless `allow_temporary`. What is mounted read-only is trusted. Raise OSError if the
-    file cannot be read.
+    files, or below it unless `allow_temporary`. If `private`, no other user may be able to read the file
+    either. What is mounted read-only is trusted. Raise OSError if the file cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
     try:
@@ -37,11 +39,13 @@ def read_trusted_file(path: Path, *, allow_temporary: bool = True) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if reason := _file_problem(descriptor, status) or _place_problem(path, allow_temporary):
             raise UntrustedFileError(reason)
-        content = os.read(descriptor, _MAX_BYTES + 1)
+        if private and not is_read_only(descriptor) and _others_read(status):
+            raise UntrustedFileError("other users can read it: chmod 600")
+        content = _read(descriptor, max_bytes + 1)
     finally:
         os.close(descriptor)
-    if len(content) > _MAX_BYTES:
-        raise UntrustedFileError(f"it has more than {_MAX_BYTES} bytes")
+    if len(content) > max_bytes:
+        raise UntrustedFileError(f"it has more than {max_bytes} bytes")
     return content
 
 
@@ -51,10 +55,19 @@ def check_trusted_folder(folder: Path) -> None:
         raise UntrustedFileError(reason)
 
 
+def _read(descriptor: int, most: int) -> bytes:
+    """Read to the end, or until there are `most` bytes; some file systems give less at once."""
+    parts, length = [], 0
+    while length < most and (part := os.read(descriptor, most - length)):
+        parts.append(part)
+        length += len(part)
+    return b"".join(parts)
+
+
 def _file_problem(descriptor: int, status: os.stat_result) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"
-    if _is_read_only(descriptor):
+    if is_read_only(descriptor):
         return None
     if status.st_uid not in {_ROOT, os.geteuid()}:
         return f"it belongs to another user (uid {status.st_uid}): make this user or root its owner"
@@ -72,7 +85,7 @@ def _place_problem(path: Path, allow_temporary: bool) -> str | None:
 
 
 def _folder_problem(folder: Path, *, allow_temporary: bool) -> str | None:
-    if _is_read_only(folder):
+    if is_read_only(folder):
         return None
     temporary = Path(tempfile.gettempdir()).resolve()
     if folder == temporary or (not allow_temporary and folder.is_relative_to(temporary)):
@@ -83,7 +96,7 @@ def _folder_problem(folder: Path, *, allow_temporary: bool) -> str | None:
 def _folder_problems(folder: Path) -> Iterator[str]:
     """Yield why the content of `folder` may come from another user."""
     for each in (folder, *folder.parents):
-        if _is_read_only(each):
+        if is_read_only(each):
             return
         status = each.stat()
         owners = {_ROOT, os.geteuid()} if each == folder else {_ROOT, os.geteuid(), _UNMAPPED}
@@ -94,7 +107,7 @@ def _folder_problems(folder: Path) -> Iterator[str]:
             yield f"other users can write to its folder {each}"
 
 
-def _is_read_only(place: Path | int) -> bool:
+def is_read_only(place: Path | int) -> bool:
     """Return whether the file system of a path or a descriptor is mounted read-only."""
     return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
@@ -104,6 +117,18 @@ def _others_write(status: os.stat_result) -> bool:
     if status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_gid)
+
+
+def _others_read(status: os.stat_result) -> bool:
+    """Return whether another user may read.
+
+    The group of root's file may, if this process runs as another user: it has no other way to read it. So may
+    a private group.
+    """
+    if status.st_mode & stat.S_IROTH:
+        return True
+    by_group = status.st_uid == _ROOT != os.geteuid()
+    return bool(status.st_mode & stat.S_IRGRP) and not by_group and not _is_private_group(status.st_gid)
 
 
 def _is_private_group(group: int) -> bool:

@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from workers.errors import CapacityExceeded, ModelLoadError, PoolClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from workers.limits import PoolLimits
+    from workers.pool.fairness import FairShare, Shortage
     from workers.pool.memory_budget import MemoryBudget
     from workers.pool.slots import ModelSlots
     from workers.protocol.messages import ModelKey
     from workers.scheduler.worker_group import WorkerGroup
 
-Shortage = Literal["capacity", "memory"]
-
 _MIB: Final = 2**20
+_TIMEOUT_REPLY_SECONDS: Final = 1.0  # for requests that time out during an unload to get that error
 
 
 class SlotAllocator:
-    """An allocator of slots and memory that evicts the least recently used versions if it must."""
+    """An allocator of slots and memory that evicts the least recently used versions if it must.
 
-    def __init__(self, limits: Callable[[], PoolLimits], slots: ModelSlots, *, budget: MemoryBudget) -> None:
+    Which ones it may evict depends on the owner of the one that is loaded.
+    """
+
+    def __init__(
+        self,
+        limits: Callable[[], PoolLimits],
+        slots: ModelSlots,
+        *,
+        budget: MemoryBudget,
+        fair_share: FairShare,
+    ) -> None:
         self._limits = limits
         self._slots = slots
         self._budget = budget
+        self._fair_share = fair_share
 
-    async def allocate(self, key: ModelKey) -> None:
-        """Wait for a slot and memory for one more version, and reserve both.
+    async def allocate(self, key: ModelKey, owners: Collection[str | None] = ()) -> None:
+        """Wait for a slot and memory for one more version, and reserve both for one of `owners`.
 
-        Raise ModelLoadError if the model is known to need more memory than it can ever get. Raise
-        CapacityExceeded if nothing is free within the time of a request, or if only pinned versions could
-        be evicted. Raise PoolClosed if the pool closes.
+        `owners` may grow while it waits, if `changed` of the slots is set then. Raise ModelLoadError if the
+        model is known to need more memory than it can ever get. Raise CapacityExceeded if nothing is free
+        within the time of a request, or if only pinned versions could be evicted. Raise PoolClosed if the
+        pool closes.
         """
         shortage: Shortage | None = None
+        owner = self._fair_share.owner(key, owners, shortage="capacity")
         try:
             async with asyncio.timeout(self._limits().request_seconds):
                 while not self._slots.closed and (shortage := await self._shortage(key)):
                     self._slots.changed.clear()
                     if shortage == "memory":
                         self._reject_if_too_large(key)
-                    if (victim := self._choose_victim(key, shortage)) is not None:
+                    owner = self._fair_share.owner(key, owners, shortage=shortage)
+                    if (victim := self._choose_victim(key, owner, shortage=shortage)) is not None:
                         await asyncio.wait([self._slots.evict(victim, shortage)])
+                    elif (unloading := self._unload_busy(key, owner, shortage=shortage)) is not None:
+                        if shortage == "memory":  # a slot is free at once, memory only then
+                            await asyncio.wait([unloading])
                     elif self._eviction_possible():
                         await self._slots.changed.wait()
                     else:
@@ -53,7 +71,7 @@ class SlotAllocator:
             raise self._capacity_error(shortage) from error
         if self._slots.closed:
             raise PoolClosed("The gateway is shutting down.")
-        self._slots.reserve(key)
+        self._slots.reserve(key, owner)
         self._budget.reserve(key)
 
     async def fit_memory(self, key: ModelKey, group: WorkerGroup) -> bool:
@@ -63,12 +81,14 @@ class SlotAllocator:
         group and load it again later, when its size is known. Raise as `allocate` does.
         """
         await self._budget.measure_loaded(group)
+        owner = self._slots.owner(key)
         try:
             async with asyncio.timeout(self._limits().request_seconds):
                 while not self._slots.closed and await self._is_budget_exceeded():
                     self._slots.changed.clear()
                     self._reject_if_too_large(key)
-                    if (victim := self._slots.least_recently_used()) is not None:
+                    victims = self._fair_share.victims(key, owner, shortage="memory")
+                    if (victim := self._first_of(victims)) is not None:
                         await asyncio.wait([self._slots.evict(victim, "memory")])
                     elif key != self._slots.loading[0]:
                         return False
@@ -98,13 +118,29 @@ class SlotAllocator:
             await self._budget.refresh()
         return self._budget.is_exceeded()
 
-    def _choose_victim(self, key: ModelKey, shortage: Shortage) -> ModelKey | None:
-        """Return the version to evict, or None if evicting all that can be evicted would not be enough."""
+    def _choose_victim(self, key: ModelKey, owner: str | None, *, shortage: Shortage) -> ModelKey | None:
+        """Return the version to evict, or None if evicting all that may be evicted would not be enough."""
+        victims = self._fair_share.victims(key, owner, shortage=shortage)
         if shortage == "memory":
-            evictable = sum(self._slots.loaded[each].group.memory_bytes for each in self._slots.evictable())
+            evictable = sum(map(self._slots.memory_bytes, set(chain(*victims))))
             if evictable < self._budget.shortfall(key):
                 return None
-        return self._slots.least_recently_used()
+        return self._first_of(victims)
+
+    def _first_of(self, groups: Collection[Collection[ModelKey]]) -> ModelKey | None:
+        """Return the least recently used version of the first group that has any."""
+        return self._slots.least_recently_used(next(filter(None, groups), ()))
+
+    def _unload_busy(
+        self, key: ModelKey, owner: str | None, *, shortage: Shortage
+    ) -> asyncio.Task[None] | None:
+        """Unload a busy version of an owner beyond its share, once it has answered; None if there is none."""
+        busy = self._fair_share.busy_victims(key, owner, shortage=shortage)
+        if (victim := self._slots.least_recently_used(busy)) is None:
+            return None
+        limits = self._slots.loaded[victim].group.limits
+        longest = max(limits.request_seconds, limits.stream_seconds) + _TIMEOUT_REPLY_SECONDS
+        return self._slots.evict(victim, "fair_share", drain_seconds=longest)
 
     def _eviction_possible(self) -> bool:
         """Whether waiting can help: a version is loading or unloading, or one is busy and not pinned."""

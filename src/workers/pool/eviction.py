@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.limits import PoolLimits
+    from workers.pool.fairness import FairShare
     from workers.pool.memory_budget import MemoryBudget
     from workers.pool.slots import ModelSlots
 
@@ -29,11 +30,13 @@ class Evictor:
         slots: ModelSlots,
         *,
         budget: MemoryBudget,
+        fair_share: FairShare,
         measure_interval_seconds: float,
     ) -> None:
         self._limits = limits
         self._slots = slots
         self._budget = budget
+        self._fair_share = fair_share
         self._measure_interval_seconds = measure_interval_seconds
         self._limits_changed = asyncio.Event()
         self._over_budget_logged = False
@@ -55,7 +58,9 @@ class Evictor:
         """Measure all processes at a fixed interval, and evict while they exceed the budget."""
         while True:
             await self._budget.measure()
-            while self._budget.is_exceeded() and (key := self._slots.least_recently_used()) is not None:
+            while self._budget.is_exceeded():
+                if (key := self._slots.least_recently_used(self._fair_share.surplus())) is None:
+                    break
                 await asyncio.wait([self._slots.evict(key, "memory_budget")])
             self._warn_if_over_budget()
             await asyncio.sleep(self._measure_interval_seconds)

@@ -15,7 +15,7 @@ from workers.pool.staggered_limiter import StaggeredLimiter
 from workers.scheduler.worker_group import WorkerGroup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
     from concurrent.futures import Executor
 
     from workers.answer_memory import AnswerLimits
@@ -77,7 +77,9 @@ class ModelLoader:
         self._load_limiter = StaggeredLimiter(limits().max_concurrent_loads, seconds=_LOAD_STAGGER_SECONDS)
 
     @asynccontextmanager
-    async def reserve(self, key: ModelKey) -> AsyncIterator[Reservation]:
+    async def reserve(
+        self, key: ModelKey, *, owners: Collection[str | None] = ()
+    ) -> AsyncIterator[Reservation]:
         """Wait for a slot for a version; the slot is free again if the context ends before a load.
 
         Raise what `SlotAllocator.allocate` raises, and ModelLoadError while a failed load is remembered.
@@ -86,17 +88,23 @@ class ModelLoader:
             raise ModelLoadError(str(failure))
         async with AsyncExitStack() as held:
             with self._recording_failure(key):
-                await held.enter_async_context(self._slot(key))
-            yield Reservation(partial(self._load, held))
+                await held.enter_async_context(self._slot(key, owners))
+            yield Reservation(partial(self._load, held, owners))
 
-    async def _load(self, held: AsyncExitStack, source: ModelSource, files: AsyncExitStack) -> None:
+    async def _load(
+        self,
+        held: AsyncExitStack,
+        owners: Collection[str | None],
+        source: ModelSource,
+        files: AsyncExitStack,
+    ) -> None:
         """Load a version in the slot that `held` releases when it closes."""
         key = source.key
         with self._recording_failure(key):
             for attempt in range(_MAX_ATTEMPTS):
                 if attempt:  # others need the memory first: wait again
                     await held.aclose()
-                    await held.enter_async_context(self._slot(key))
+                    await held.enter_async_context(self._slot(key, owners))
                 if (group := await self._start_group(source)) is not None:
                     self._commit(key, group, files=files.pop_all())
                     await held.aclose()
@@ -114,9 +122,9 @@ class ModelLoader:
             raise
 
     @asynccontextmanager
-    async def _slot(self, key: ModelKey) -> AsyncIterator[None]:
+    async def _slot(self, key: ModelKey, owners: Collection[str | None]) -> AsyncIterator[None]:
         async with self._load_limiter.slot():
-            await self._allocator.allocate(key)
+            await self._allocator.allocate(key, owners)
             try:
                 yield
             finally:

@@ -14,6 +14,7 @@ from workers.metrics import Counters
 from workers.pool import status
 from workers.pool.allocation import SlotAllocator
 from workers.pool.eviction import Evictor
+from workers.pool.fairness import FairShare
 from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
@@ -22,7 +23,7 @@ from workers.process.forkserver import DEFAULT_WALL, ForkServer
 from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from workers.answer_memory import AnswerMemory
@@ -78,14 +79,19 @@ class Pool:
         self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
         self._slots = ModelSlots(self.counters)
         self._budget = MemoryBudget(limits, forkserver=self._forkserver, groups=self._slots.groups)
+        fair_share = FairShare(limits, self._slots, budget=self._budget)
         self._evictor = Evictor(
-            limits, self._slots, budget=self._budget, measure_interval_seconds=measure_interval_seconds
+            limits,
+            self._slots,
+            budget=self._budget,
+            fair_share=fair_share,
+            measure_interval_seconds=measure_interval_seconds,
         )
         self._load_backoff = LoadBackoff(load_retry_seconds)
         self._loader = ModelLoader(
             limits,
             self._slots,
-            allocator=SlotAllocator(limits, self._slots, budget=self._budget),
+            allocator=SlotAllocator(limits, self._slots, budget=self._budget, fair_share=fair_share),
             forkserver=self._forkserver,
             spawn_executor=self._spawn_executor,
             counters=self.counters,
@@ -124,6 +130,10 @@ class Pool:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
         self._slots.changed.set()
         self._evictor.notify_limits_changed()
+
+    def notify_owners_changed(self) -> None:
+        """Have loads that wait for a slot look again, because one more owner waits for one of them."""
+        self._slots.changed.set()
 
     @property
     def spawn_health(self) -> SpawnHealth:
@@ -169,14 +179,19 @@ class Pool:
         """Let a version be evicted again."""
         self._slots.pinned.discard(key)
 
-    def reserve(self, key: ModelKey) -> AbstractAsyncContextManager[Reservation]:
+    def reserve(
+        self, key: ModelKey, *, owners: Collection[str | None] = ()
+    ) -> AbstractAsyncContextManager[Reservation]:
         """Wait for a slot for a version that is not loaded; fetch its files, then call `Reservation.load`.
 
-        Only one caller at a time may load a version. Raise ModelLoadError if it failed to load recently, or
-        needs more memory than it can get. Raise CapacityExceeded if no slot is free in time, PoolClosed if
-        the pool closes.
+        `owners` are the names of those that wait for it, None for one without a name. If no slot is free, the
+        models of others are evicted only as far as theirs are fewer (`FairShare`). If `owners` grows, call
+        `notify_owners_changed`. Only one caller at a time may load a version.
+
+        Raise ModelLoadError if it failed to load recently, or needs more memory than it can get. Raise
+        CapacityExceeded if no slot is free in time, PoolClosed if the pool closes.
         """
-        return self._loader.reserve(key)
+        return self._loader.reserve(key, owners=owners)
 
     async def predict(self, key: ModelKey, job: Job) -> Reply:
         """Return the reply of a loaded version.

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Final, Literal
 from workers.metrics import MODEL_UNLOADS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AsyncExitStack
 
     from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
     from workers.scheduler.worker_group import WorkerGroup
 
-EvictionReason = Literal["capacity", "idle", "limit_lowered", "memory", "memory_budget"]
-"""capacity, memory: another model needs it. limit_lowered: too many are loaded. memory_budget: one grew."""
+EvictionReason = Literal["capacity", "fair_share", "idle", "limit_lowered", "memory", "memory_budget"]
+"""capacity, memory: another model needs it. fair_share: it does, and the owner has more than its share.
+limit_lowered: too many are loaded. memory_budget: one grew."""
 
 logger = logging.getLogger(__name__)
 
-_METRIC_LABELS: Final = {"limit_lowered": "capacity", "memory_budget": "memory"}
+_METRIC_LABELS: Final = {"fair_share": "capacity", "limit_lowered": "capacity", "memory_budget": "memory"}
 
 
 @dataclass(eq=False, slots=True)
@@ -29,12 +31,14 @@ class LoadedEntry:
     """A loaded version: its worker group, and `files`, which close when the version is unloaded.
 
     The requests that waited for the load arrive right after it. The version cannot be evicted before the
-    first one arrives, or before `protected_until`, in the event loop's seconds.
+    first one arrives, or before `protected_until`, in the event loop's seconds. `owner` is the name of the
+    caller whose request caused the load, if any.
     """
 
     group: WorkerGroup
     files: AsyncExitStack
     protected_until: float
+    owner: str | None = None
 
 
 class ModelSlots:
@@ -47,6 +51,7 @@ class ModelSlots:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._loading: dict[ModelKey, WorkerGroup | None] = {}
+        self._loading_owners: dict[ModelKey, str | None] = {}
         self._unloading: dict[asyncio.Task[None], WorkerGroup] = {}
         self.loaded: dict[ModelKey, LoadedEntry] = {}
         self.pinned: set[ModelKey] = set()
@@ -73,11 +78,27 @@ class ModelSlots:
         starting = [group for group in self._loading.values() if group is not None]
         return [*(entry.group for entry in self.loaded.values()), *starting, *self._unloading.values()]
 
-    def reserve(self, key: ModelKey) -> None:
+    def versions(self) -> list[ModelKey]:
+        """Return the versions that take a slot."""
+        return [*self.loaded, *self._loading]
+
+    def owner(self, key: ModelKey) -> str | None:
+        """Return the owner of a version that takes a slot."""
+        entry = self.loaded.get(key)
+        return self._loading_owners.get(key) if entry is None else entry.owner
+
+    def memory_bytes(self, key: ModelKey) -> int:
+        """Return the bytes that a version's workers used when last measured."""
+        entry = self.loaded.get(key)
+        group = self._loading.get(key) if entry is None else entry.group
+        return 0 if group is None else group.memory_bytes
+
+    def reserve(self, key: ModelKey, owner: str | None = None) -> None:
         """Take a slot for a version that will be loaded. Raise ValueError if it has one."""
         if key in self.loaded or key in self._loading:
             raise ValueError(f"{key} has a slot already.")
         self._loading[key] = None
+        self._loading_owners[key] = owner
 
     def attach(self, key: ModelKey, group: WorkerGroup) -> None:
         """Note the group whose processes start in a reserved slot."""
@@ -86,33 +107,46 @@ class ModelSlots:
     def commit(self, key: ModelKey, entry: LoadedEntry) -> None:
         """Make a version loaded in its reserved slot."""
         del self._loading[key]
+        entry.owner = self._loading_owners.pop(key, None)
         self.loaded[key] = entry
 
     def release(self, key: ModelKey) -> None:
         """Give up a reserved slot if the version was not loaded."""
         self._loading.pop(key, None)
+        self._loading_owners.pop(key, None)
         self.changed.set()
 
     def evictable(self) -> list[ModelKey]:
         """Return the loaded versions that are neither pinned, busy nor protected."""
+        return [key for key in self.unprotected() if not self.loaded[key].group.dispatcher.busy]
+
+    def unprotected(self) -> list[ModelKey]:
+        """Return the loaded versions that are neither pinned nor protected, busy or not."""
         now = asyncio.get_running_loop().time()
         return [
             key
             for key, entry in self.loaded.items()
-            if key not in self.pinned and not entry.group.dispatcher.busy and entry.protected_until <= now
+            if key not in self.pinned and entry.protected_until <= now
         ]
 
-    def least_recently_used(self) -> ModelKey | None:
-        """Return the evictable version whose last request is the oldest, or None if none is evictable."""
-        return min(
-            self.evictable(), key=lambda key: self.loaded[key].group.dispatcher.last_used, default=None
-        )
+    def least_recently_used(self, among: Iterable[ModelKey] | None = None) -> ModelKey | None:
+        """Return the version whose last request is the oldest, or None.
 
-    def evict(self, key: ModelKey, reason: EvictionReason) -> asyncio.Task[None]:
-        """Unload an idle version, log why, and return the task that ends its workers."""
+        It is one of the loaded ones in `among`, by default of all that are evictable.
+        """
+        candidates = self.evictable() if among is None else among
+        return min(candidates, key=lambda key: self.loaded[key].group.dispatcher.last_used, default=None)
+
+    def evict(
+        self, key: ModelKey, reason: EvictionReason, *, drain_seconds: float = 0.0
+    ) -> asyncio.Task[None]:
+        """Unload a version, log why, and return the task that ends its workers.
+
+        One that is not idle has `drain_seconds` to answer the requests that wait or run.
+        """
         extra = {"event": "model_unloaded", "model": str(key), "reason": reason}
         logger.info("Unloaded model %s (%s)", key, reason, extra=extra)
-        return self.unload(key, _METRIC_LABELS.get(reason, reason))
+        return self.unload(key, _METRIC_LABELS.get(reason, reason), drain_seconds=drain_seconds)
 
     def unload(self, key: ModelKey, reason: str, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
         """Take no more requests for a loaded version, and return the task that ends its workers.

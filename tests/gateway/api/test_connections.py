@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from gateway import settings
-from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor, unsent_bytes
+from gateway.api.connections import CONNECTIONS_CLOSED, ConnectionMonitor
 from gateway.api.inflight import InFlightRequests
 from gateway.api.keys import COMPONENTS
+from gateway.api.unsent import unsent_bytes
 from gateway.app import create_app
 from tests.support.raw_clients import LIVE, SECONDS, Bare, bare
 from tests.support.waiting import until
@@ -32,7 +33,7 @@ PROGRESS = 64 * 1024  # bytes that a client must read in that time
 
 
 def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 class MonitoredServer:

@@ -30,7 +30,7 @@ ROUTES = [
 
 async def send(gateway: Gateway, line: str, body: bytes = b"{}") -> tuple[int, bytes]:
     """Send a request with exactly this line; return the status and the body of the response."""
-    text = f"{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    text = f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
     async with bare(str(gateway.make_url("/"))) as connection:
         await connection.send(
             f"{text}Accept-Encoding: identity\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway import settings
-from gateway.api.malformed import GatewayRunner
+from gateway.api.runner import GatewayRunner
 from gateway.api.server_options import server_options
 
 if TYPE_CHECKING:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway import settings
+from gateway.auth.access_file.key import new_key
 from gateway.cli import check
-from tests.support import mlflow_server, ordinary_user
+from tests.support import access_files, mlflow_server, ordinary_user
 from tests.support.commands import gateway
+from tests.support.tls import Pki
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +41,10 @@ def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixtu
     """It names the server's version and the number of models, reads a file, and creates the cache folder."""
     assert run_check(demo.mlflow, tmp_path / "new") == 0
     output = capsys.readouterr().out.splitlines()
-    addresses, cache, wall, mlflow, store = output[-5:]  # before them, what it says of root
-    assert [line.split()[0] for line in output[:-5]] == (["user", "fix:"] if os.geteuid() == 0 else [])
+    names, callers, addresses, cache, wall, mlflow, store = output[-7:]  # before them, what it says of root
+    assert [line.split()[0] for line in output[:-7]] == (["user", "fix:"] if os.geteuid() == 0 else [])
+    assert "clients may use IP addresses, localhost (GATEWAY_ALLOWED_HOSTS)" in names
+    assert callers == "callers          OK      not asked (GATEWAY_AUTH=none)"
     assert addresses.split() == ["addresses", "OK", "127.0.0.1", "can", "be", "listened", "on"]
     assert cache.split()[:3] == ["cache", "folder", "OK"]
     assert wall.split()[:4] == ["wall", "OK", "Workers", "are"]
@@ -69,7 +75,7 @@ def test_nothing_but_the_results_is_printed(tmp_path: Path) -> None:
 
 def test_service_links_and_a_foreign_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Variables of Kubernetes are no failure, but have a fix; an address of another machine is one."""
-    links = {"GATEWAY_PORT": "tcp://10.0.0.1:80", "GATEWAY_HOST": "192.0.2.250"}
+    links = {"GATEWAY_PORT": "tcp://10.0.0.1:80", "GATEWAY_HOST": "192.0.2.250", "GATEWAY_AUTH": "none"}
     assert run_check("http://127.0.0.1:9", tmp_path, **links) == 1
     output = capsys.readouterr().out
     assert (
@@ -120,6 +126,23 @@ def test_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "MLflow           failed" in output
     assert "fix: check that it runs" in output
     assert "artifact store   failed  not tried" in output
+
+
+def test_the_access_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it has, what has expired, and otherwise every problem with its line."""
+    key = new_key()[0]
+    text = "keys:\n" + access_files.entry(key, "old", "expires: 2020-01-01", "grants: {}")
+    path = access_files.write(tmp_path / "access.yaml", text)
+    chosen = {"GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS_FILE": str(path)}
+    assert run_check("http://127.0.0.1:9", tmp_path / "cache", **chosen) == 1
+    output = capsys.readouterr().out
+    assert f"access file      OK      {path}: 1 keys, 0 roles, 0 principals" in output
+    assert "access file      OK      line 4: key 1 (old) has expired" in output
+    path.write_text("rolls: 1\nkeys: 1\n")
+    assert run_check("http://127.0.0.1:9", tmp_path / "cache", **chosen) == 1
+    output = capsys.readouterr().out
+    assert "access file      failed  line 1: there is no section 'rolls'" in output
+    assert "access file      failed  line 2: keys must be a list" in output
 
 
 def test_another_web_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,3 +219,20 @@ def website() -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says until when the certificate is valid and what is wrong with its files."""
+    pki = Pki(tmp_path)
+
+    def line() -> str:
+        run_check("http://127.0.0.1:1", tmp_path / "cache", **pki.environ("optional"))
+        return capsys.readouterr().out.partition("\nTLS ")[2].partition("\ncache ")[0]
+
+    assert re.search(
+        r"OK +certificate for localhost, 127.0.0.1, until .*its key fits; clients may show", line()
+    )
+    pki.write_server(expires=datetime.now(UTC) + timedelta(days=5))
+    assert line().endswith("fix: renew the certificate")
+    pki.key.chmod(0o644)
+    assert re.search(r"failed +GATEWAY_TLS_KEY_FILE: the file is not used: others can read it", line())

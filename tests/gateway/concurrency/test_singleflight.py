@@ -99,3 +99,18 @@ async def test_close_cancels_calls() -> None:
     with pytest.raises(SingleFlightClosed):
         await flight.do("a", call)
     assert call.starts == 1
+
+
+async def test_whether_a_call_runs() -> None:
+    """It does from its start until it has ended, also after its caller has given up."""
+    flight, proceed = SingleFlight[str](), asyncio.Event()
+    caller = asyncio.create_task(flight.do("key", proceed.wait))
+    assert not flight.is_running("key")
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert flight.is_running("key")
+    assert not flight.is_running("other")
+    proceed.set()
+    assert await flight.do("key", proceed.wait)
+    assert not flight.is_running("key")

@@ -34,7 +34,10 @@ def test_defaults_are_the_documented_ones() -> None:
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     """`.env` adds what the environment does not have, and an empty value counts as not set."""
     file = tmp_path / ".env"
-    file.write_text("GATEWAY_PORT=1\nGATEWAY_HOST=0.0.0.0\nGATEWAY_MAX_QUEUE=\n# GATEWAY_IDLE_SECONDS=3\n")
+    file.write_text(
+        "GATEWAY_PORT=1\nGATEWAY_HOST=0.0.0.0\nGATEWAY_AUTH=none\n"
+        "GATEWAY_MAX_QUEUE=\n# GATEWAY_IDLE_SECONDS=3\n"
+    )
     loaded = settings.load({"GATEWAY_PORT": "2", "GATEWAY_LOG_LEVEL": ""}, env_file=file)
     assert (loaded.port, loaded.hosts, loaded.max_queue) == (2, ("0.0.0.0",), 1024)  # noqa: S104 - never listened on here
     assert (loaded.log_level, loaded.idle_seconds) == ("info", 900)
@@ -205,7 +208,7 @@ def test_several_processes_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_several_hosts(text: str, hosts: tuple[str, ...]) -> None:
     """They are comma-separated, each counts once, and an IPv6 address may have its brackets."""
-    assert settings.load({"GATEWAY_HOST": text}).hosts == hosts
+    assert settings.load({"GATEWAY_HOST": text, "GATEWAY_AUTH": "none"}).hosts == hosts
 
 
 @pytest.mark.parametrize(
@@ -354,3 +357,26 @@ def test_a_cache_key_is_long_and_hidden() -> None:
     loaded = settings.load({"GATEWAY_CACHE_KEY": "k" * 32})
     assert "k" * 32 not in repr(loaded)
     assert worker_environment(loaded).keys().isdisjoint({"GATEWAY_CACHE_KEY"})
+
+
+def test_certificates_must_be_seen() -> None:
+    """If certificates say who calls, the gateway or its proxies must ask for them."""
+    base = {"GATEWAY_AUTH": "mtls"}
+    tls = {
+        "GATEWAY_TLS_CERT_FILE": "c.pem",
+        "GATEWAY_TLS_KEY_FILE": "k.pem",
+        "GATEWAY_TLS_CLIENT_CA_FILE": "a.pem",
+    }
+    with pytest.raises(settings.SettingsError) as refused:
+        settings.load(base)
+    (problem,) = refused.value.problems
+    assert "GATEWAY_TLS_CLIENT" in problem
+    assert "GATEWAY_TRUSTED_PROXIES" in problem
+    for more in (
+        {"GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8"},
+        tls | {"GATEWAY_TLS_CLIENT": "optional"},
+        tls | {"GATEWAY_TLS_CLIENT": "required"},
+    ):
+        assert settings.load(base | more).auth.sources == ("mtls",)
+    with pytest.raises(settings.SettingsError):
+        settings.load(base | {name: tls[name] for name in ("GATEWAY_TLS_CERT_FILE", "GATEWAY_TLS_KEY_FILE")})

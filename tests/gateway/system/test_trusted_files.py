@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,7 @@ from gateway.system.trusted_files import UntrustedFileError, check_trusted_folde
 from tests.support.disks import disk
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 ANOTHER = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -139,3 +141,75 @@ def test_what_is_no_plain_file(file: Path) -> None:
         read_trusted_file(file.parent)
     with pytest.raises(FileNotFoundError):
         read_trusted_file(file.parent / "absent")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o664])
+def test_a_private_file_that_others_can_read(file: Path, mode: int) -> None:
+    """It is rejected with the command that mends it."""
+    file.chmod(mode)
+    with pytest.raises(UntrustedFileError) as caught:
+        read_trusted_file(file, private=True)
+    assert "chmod 600" in str(caught.value) or "chmod go-w" in str(caught.value)
+    file.chmod(0o600)
+    assert read_trusted_file(file, private=True) == b"A=1\n"
+
+
+@needs_root
+def test_a_private_file_and_groups(file: Path) -> None:
+    """A group with other members may not read it; this user's private group may."""
+    file.chmod(0o640)
+    assert read_trusted_file(file, private=True) == b"A=1\n"
+    os.chown(file, 0, ANOTHER)
+    with pytest.raises(UntrustedFileError, match="other users can read it: chmod 600"):
+        read_trusted_file(file, private=True)
+
+
+@needs_root
+def test_a_private_file_of_root() -> None:
+    """Its group may read it: the way to give an ordinary user a file that it cannot write."""
+    with tempfile.TemporaryDirectory(dir="/var/lib") as folder:
+        path = Path(folder) / "access.yaml"
+        path.write_bytes(b"A=1\n")
+        Path(folder).chmod(0o755)
+        os.chown(path, 0, ANOTHER)
+        path.chmod(0o640)
+        with another_user():
+            assert read_trusted_file(path, private=True) == b"A=1\n"
+        path.chmod(0o644)
+        with another_user(), pytest.raises(UntrustedFileError, match="other users can read it"):
+            read_trusted_file(path, private=True)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Have this process act as another user."""
+    os.setegid(ANOTHER)
+    os.seteuid(ANOTHER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@needs_root
+def test_a_private_file_on_a_read_only_disk(tmp_path: Path) -> None:
+    """As Kubernetes mounts secrets: for all to read, and for none to write."""
+    with disk(tmp_path / "disk", mebibytes=1) as folder:
+        path = folder / "access.yaml"
+        path.write_bytes(b"A=1\n")
+        path.chmod(0o644)
+        with pytest.raises(UntrustedFileError):
+            read_trusted_file(path, private=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert read_trusted_file(path, private=True) == b"A=1\n"
+
+
+def test_a_larger_limit(file: Path) -> None:
+    """The caller may allow more than the default; one byte more than that is refused."""
+    file.write_bytes(b"x" * (2**20 + 1))
+    assert reason(file) == "it has more than 1048576 bytes"
+    assert len(read_trusted_file(file, max_bytes=2**20 + 1)) == 2**20 + 1
+    file.write_bytes(b"x" * (2**20 + 2))
+    with pytest.raises(UntrustedFileError, match="more than 1048577 bytes"):
+        read_trusted_file(file, max_bytes=2**20 + 1)

@@ -6,13 +6,14 @@ import asyncio
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.api.body import decompression
 from gateway.api.body.memory_limit import BODIES_REJECTED, UNCOUNTED_BYTES, BodyMemoryExceeded
 from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
 from gateway.api.negotiation import RESPONSE_MEDIA_TYPES, negotiate_media_type
+from gateway.auth.principal import current_principal
 from workers.protocol.messages import CONTENT_TYPES, Job
 
 JSON: Final = "application/json"
@@ -48,10 +49,13 @@ async def read_body(request: web.Request) -> bytes:
     return await _read_decoded(request, encoding)
 
 
-async def handle_expect_continue(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`, unless Content-Length says that the body is too large."""
-    too_large = (request.content_length or 0) > request.client_max_size
-    if request.headers["Expect"].lower() == "100-continue" and not too_large:
+async def handle_expect_continue(_: web.Request) -> None:
+    """Leave `Expect: 100-continue` to `read_body`: this is called before it is known who is asking."""
+
+
+async def _ask_for_body(request: web.Request) -> None:
+    """Tell a client that waits with its body, because it sent `Expect: 100-continue`, to send it."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # aiohttp must not take this for the start of the response
 
@@ -64,15 +68,22 @@ def _content_encoding(request: web.Request) -> str | None:
     return ", ".join(name for name in names if name and name.lower() != "identity") or None
 
 
+def _max_body_bytes(request: web.Request) -> int:
+    """Return the limit of the gateway, or of the request's principal if that is lower."""
+    own = current_principal.get().limits.max_body_bytes
+    return request.client_max_size if own is None else min(own, request.client_max_size)
+
+
 async def _read_decoded(request: web.Request, encoding: str | None) -> bytes:
-    limit = request.client_max_size
+    limit = _max_body_bytes(request)
     try:
         if (request.content_length or 0) > limit:
             raise decompression.BodyTooLarge
         body = await _read_raw(request, limit)
         return body if encoding is None else await _decompress(request, body, encoding, limit=limit)
     except decompression.BodyTooLarge as error:
-        message = f"The body is larger than the limit of {limit} bytes."
+        whose = "" if limit == request.client_max_size else " for this caller"
+        message = f"The body is larger than the limit of {limit} bytes{whose}."
         raise HttpError(413, "RESOURCE_LIMIT_EXCEEDED", message=message) from error
     except decompression.CorruptBody as error:
         name = _sanitize_header(encoding or "")
@@ -91,6 +102,7 @@ async def _read_raw(request: web.Request, limit: int) -> bytes:
     if content.is_eof() and content.total_bytes <= min(limit, UNCOUNTED_BYTES):
         return content.read_nowait()
     components.body_memory.check(request.content_length or 0)
+    await _ask_for_body(request)
     seconds = components.settings.value.upload_timeout_seconds
     try:
         async with asyncio.timeout(seconds):

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from gateway.api import responses
 from gateway.api.keys import COMPONENTS
+from gateway.auth.actions import Action
+from gateway.auth.principal import current_principal
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.api.keys import Components
     from gateway.mlflow_client import MlflowClient
 
 _MLFLOW_TIMEOUT_SECONDS = 2.0
@@ -41,10 +44,16 @@ async def ready(request: web.Request) -> web.Response:
             "away": catalog.unavailable_reason,
             "since": None if since is None else since.isoformat(timespec="seconds"),
         },
-        "pinned": {"ready": components.pinned.ready, "problems": dict(components.pinned.failures)},
+        "pinned": {"ready": components.pinned.ready, "problems": _pinned_problems(components)},
         "workers": {"can_start": components.worker_health.can_start},
     }
     return responses.json_response(body, status=200 if is_ready else 503)
+
+
+def _pinned_problems(components: Components) -> dict[str, str]:
+    """Return the problems by model; none if the caller may not see the gateway's state."""
+    may_see = current_principal.get().rights.allows_route(Action.STATUS)
+    return dict(components.pinned.failures) if may_see else {}
 
 
 async def version(request: web.Request) -> web.Response:

@@ -12,10 +12,14 @@ from prometheus_client.exposition import choose_encoder
 from gateway.api.body.memory_limit import BODIES_REJECTED
 from gateway.api.connections import CONNECTIONS_CLOSED
 from gateway.api.keys import COMPONENTS
+from gateway.api.middleware.door import AUTH_OUTCOMES, PRINCIPAL_REQUESTS
+from gateway.api.tls_connection import TLS_HANDSHAKES_FAILED
 from gateway.telemetry.metrics.definitions import all_metrics
 from gateway.telemetry.metrics.exposition import build_registry
 
-ALL_METRICS: Final = all_metrics((BODIES_REJECTED, CONNECTIONS_CLOSED))
+ALL_METRICS: Final = all_metrics(
+    (AUTH_OUTCOMES, PRINCIPAL_REQUESTS, BODIES_REJECTED, CONNECTIONS_CLOSED, TLS_HANDSHAKES_FAILED)
+)
 """Every metric of the gateway."""
 
 # prometheus_client fails on any other version, and would repeat it in its response.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.api import responses, schemas
 from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name, get_model_ref
+from gateway.auth.principal import current_principal
+from gateway.domain.models import ModelPage
 from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -19,8 +22,12 @@ _MAX_RESULTS_LIMIT = 1000
 
 async def list_models(request: web.Request) -> web.Response:
     """GET /model: one page of the registered models and experiments."""
-    query = request.query
-    page = await request.app[COMPONENTS].catalog.list_models(
+    query, catalog = request.query, request.app[COMPONENTS].catalog
+    rights = current_principal.get().rights
+    if rights.reads == "none":
+        return responses.json_response(schemas.model_page_json(ModelPage(())))
+    search = catalog.list_models if rights.reads == "all" else partial(catalog.list_readable, rights.readable)
+    page = await search(
         max_results=_parse_max_results(query.get("max_results")),
         page_token=query.get("page_token") or None,
         name_contains=query.get("filter", ""),

@@ -20,6 +20,7 @@ from gateway.api import responses
 from gateway.api.body.reader import read_job
 from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
+from gateway.api.middleware.door import rate_headers
 from gateway.api.negotiation import parse_weights
 from gateway.telemetry import logs
 from workers.protocol.messages import JSON
@@ -64,6 +65,7 @@ async def stream_response(request: web.Request, ref: ModelRef) -> web.StreamResp
     async with components.predictions.stream(ref, job) as result:
         response = web.StreamResponse(headers=responses.version_headers(result.resolution, result.timing))
         response.headers.update(_HEADERS)
+        response.headers.update(rate_headers.get())
         response.headers["X-Request-Id"] = logs.request_id.get()
         seconds = components.settings.value.request_timeout_seconds
         try:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.api import errors
+from gateway.auth.principal import ANYONE, current_principal
 from gateway.errors import INTERNAL_ERRORS
 from gateway.telemetry import logs
 from workers.errors import ModelError
@@ -61,7 +62,14 @@ def _request_fields(request: web.Request) -> dict[str, object]:
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "none"
     model = "/".join(request.match_info[part] for part in ("name", "version") if part in request.match_info)
-    return {"request_id": logs.request_id.get(), "route": f"{request.method} {route}", "model": model}
+    fields: dict[str, object] = {
+        "request_id": logs.request_id.get(),
+        "route": f"{request.method} {route}",
+        "model": model,
+    }
+    if (principal := current_principal.get()) is not ANYONE:
+        fields["principal"] = str(principal)
+    return fields
 
 
 def _reason(error: Exception) -> str:

@@ -10,22 +10,29 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from gateway.api import responses
+from gateway.api.access import require
 from gateway.api.body import reader
 from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
+from gateway.api.middleware.auditing import managed_version
 from gateway.api.paths import get_model_name
+from gateway.auth.actions import Action
+from gateway.auth.principal import current_principal
 from gateway.domain.refs import ModelRef, parse_selector
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
+    from gateway.auth.rights import Rights
     from gateway.catalog import Catalog
     from gateway.domain.models import Model, ModelVersion
     from workers.pool.status import ModelStatus
     from workers.protocol.messages import ModelKey
 
 _MAX_BODY_BYTES: Final = 64 * 1024
-_PAGE_SIZE: Final = 1000
+_MAX_READABLE: Final = 100_000
 _STATES: Final = {"warm": "READY", "loading": "LOADING"}
 _NOT_LOADED_REASON: Final = "not loaded; the first request loads it"
 
@@ -36,7 +43,7 @@ async def index(request: web.Request) -> web.Response:
     only_ready = document.get("ready", False)
     if not isinstance(only_ready, bool):
         raise _invalid_parameter("ready must be true or false.")
-    statuses = request.app[COMPONENTS].pool.statuses()
+    statuses, rights = request.app[COMPONENTS].pool.statuses(), current_principal.get().rights
     entries = [
         _loaded_entry(key, status)
         for key, status in statuses.items()
@@ -44,15 +51,19 @@ async def index(request: web.Request) -> web.Response:
     ]
     if not only_ready:
         loaded = {(key.name, key.version) for key in statuses}
-        models = await _list_all_models(request.app[COMPONENTS].catalog)
+        models = await _list_models(request.app[COMPONENTS].catalog, rights)
         entries += [_unloaded_entry(model) for model in models if (model.name, model.latest) not in loaded]
-    return responses.json_response(entries)
+    readable = await rights.readable(entry["name"] for entry in entries)
+    return responses.json_response([entry for entry in entries if entry["name"] in readable])
 
 
 async def load(request: web.Request) -> web.Response:
     """POST /v2/repository/models/{name}/load: load the latest version, or `parameters.version`."""
     parameters = await _read_parameters(request, "version")
-    version = await _resolve_version(request, parameters.get("version", "latest"))
+    ref = _parse_ref(request, parameters.get("version", "latest"))
+    await require(Action.MANAGE, ref.name, ref.selector)
+    version = await _resolve_version(request, ref)
+    managed_version.set(version.version)
     await request.app[COMPONENTS].predictions.ensure_loaded(version)
     return responses.json_response({"name": version.name, "version": version.version, "state": "READY"})
 
@@ -64,23 +75,29 @@ async def unload(request: web.Request) -> web.Response:
     """
     parameters = await _read_parameters(request, "version", "unload_dependents")
     pool, name = request.app[COMPONENTS].pool, get_model_name(request)
-    if "version" in parameters:
-        keys = [(await _resolve_version(request, parameters["version"])).key]
+    ref = _parse_ref(request, parameters["version"]) if "version" in parameters else None
+    await require(Action.MANAGE, name, None if ref is None else ref.selector)
+    if ref is not None:
+        keys = [(await _resolve_version(request, ref)).key]
     else:
         keys = [key for key in pool.statuses() if key.name == name]
     loaded = [key for key in keys if pool.is_loaded(key)]
     if not keys:
         await request.app[COMPONENTS].catalog.get_model(name)
+    managed_version.set(", ".join(key.version for key in loaded) or None)
     await pool.unload(*loaded)
     return responses.json_response({"name": name, "unloaded": [key.version for key in loaded]})
 
 
-async def _resolve_version(request: web.Request, text: object) -> ModelVersion:
+def _parse_ref(request: web.Request, text: object) -> ModelRef:
     if isinstance(text, bool) or not isinstance(text, str | int):
         raise _invalid_parameter(
             "version must be a number, latest, best, @alias, or the id of a logged model or run."
         )
-    ref = ModelRef(get_model_name(request), parse_selector(str(text)))
+    return ModelRef(get_model_name(request), parse_selector(str(text)))
+
+
+async def _resolve_version(request: web.Request, ref: ModelRef) -> ModelVersion:
     catalog = request.app[COMPONENTS].catalog
     return (catalog.resolve_cached(ref) or await catalog.resolve(ref)).version
 
@@ -117,15 +134,15 @@ def _invalid_parameter(message: str) -> HttpError:
     return HttpError(400, "INVALID_PARAMETER_VALUE", message=message)
 
 
-async def _list_all_models(catalog: Catalog) -> list[Model]:
-    models: list[Model] = []
-    token: str | None = None
-    while True:
-        page = await catalog.list_models(max_results=_PAGE_SIZE, page_token=token, name_contains="")
-        models += page.models
-        token = page.next_page_token
-        if not token:
-            return models
+async def _list_models(catalog: Catalog, rights: Rights) -> Sequence[Model]:
+    if rights.reads == "none":
+        return ()
+    if rights.reads == "all":
+        return await catalog.list_all_models()
+    page = await catalog.list_readable(
+        rights.readable, max_results=_MAX_READABLE, page_token=None, name_contains=""
+    )
+    return page.models
 
 
 def _loaded_entry(key: ModelKey, status: ModelStatus) -> dict[str, str]:

@@ -43,7 +43,7 @@ class StoreFactory:
             "mlflow-artifacts": FileByFileStore(MlflowProxyFileStore(client, settings.mlflow.tracking_uri)),
             "s3": FileByFileStore(self._s3),
             "file": FileByFileStore(
-                LocalFileStore(settings.artifact_roots, follow_links=settings.source_check != "own")
+                LocalFileStore(settings.artifact_roots, follow_links=settings.effective_source_check != "own")
             ),
         }
 

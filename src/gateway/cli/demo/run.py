@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gateway import settings
 from gateway.cli.demo import programs, server
+from gateway.cli.demo.callers import call_hints, check_callers
 from gateway.cli.demo.errors import DemoError
 from gateway.cli.demo.examples import example_calls
 from gateway.cli.demo.folder import DemoFolder
 from gateway.server import supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -44,15 +45,19 @@ def run_demo(path: Path, values: Mapping[str, str], *, mlflow_port: int | None =
     """
     folder, steps = DemoFolder(path.resolve()), ProgressSteps()
     signal.signal(signal.SIGTERM, _exit)
-    settings.load(_demo_settings(values, url="http://127.0.0.1", folder=folder))  # report problems at once
+    # Report problems at once.
+    check_callers(settings.load(_demo_settings(values, url="http://127.0.0.1", folder=folder)))
     port = mlflow_port or server.free_port(server.DEFAULT_PORT if mlflow_port is None else 0)
     try:
         with folder.lock(), server.run_mlflow_server(_prepare(folder), values, port=port) as mlflow:
             _train_if_needed(folder, mlflow, values=values, steps=steps)
             steps.report("starting the gateway")
+            chosen = settings.load(_demo_settings(values, url=mlflow.url, folder=folder))
             return supervisor.run(
-                settings.load(_demo_settings(values, url=mlflow.url, folder=folder)),
-                announce=lambda base: _print_ready(base, url=mlflow.url, steps=steps),
+                chosen,
+                announce=lambda base: _print_ready(
+                    base, url=mlflow.url, hints=call_hints(chosen), steps=steps
+                ),
             )
     except KeyboardInterrupt:
         return 130
@@ -105,10 +110,11 @@ def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
-def _print_ready(base: str, *, url: str, steps: ProgressSteps) -> None:
+def _print_ready(base: str, *, url: str, hints: Iterable[str], steps: ProgressSteps) -> None:
     # An address of all interfaces is none to connect to, except on some systems.
     base = base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//localhost:")
     steps.report(f"ready: the gateway at {base}, MLflow at {url}")
-    calls = "".join(f"\n# {text}\n{line}\n" for text, line in example_calls(base))
+    calls = "".join(f"\n# {hint}\n" for hint in hints)
+    calls += "".join(f"\n# {text}\n{line}\n" for text, line in example_calls(base))
     sys.stdout.write(f"{calls}\nRead and try every call in a browser: {base}/docs\nTo stop: Ctrl-C\n")
     sys.stdout.flush()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOADED_BYTES, DOWNLOADS
 from gateway.artifacts.storage import EVICTIONS
+from gateway.auth.audit import AUDIT_LINES_LOST
+from gateway.auth.limits.refusals import RATE_LIMITED
 from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
 from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
@@ -72,6 +74,8 @@ COUNTERS: Final = tuple(
         (
             REQUESTS,
             PREDICTIONS,
+            RATE_LIMITED,
+            AUDIT_LINES_LOST,
             INTERNAL_ERRORS,
             STALE_HITS,
             HIDDEN_EXPERIMENTS,

@@ -227,7 +227,7 @@ async def test_a_client_that_does_not_read(
         assert (await invoke(gateway, PATH, body("x")))[0] == 200
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port, limit=2**10)
         sent = body(f"fill {chunks}")
-        head = f"POST {STREAM} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
+        head = f"POST {STREAM} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
         writer.write(head.encode() + sent)
         await reader.readexactly(100)
         async with asyncio.timeout(60):

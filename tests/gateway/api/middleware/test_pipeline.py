@@ -14,8 +14,9 @@ from gateway import settings
 from gateway.api.body.memory_limit import BodyMemoryLimit
 from gateway.api.connections import ConnectionMonitor
 from gateway.api.inflight import InFlightRequests
+from gateway.api.middleware.browser import BrowserRules
 from gateway.api.middleware.error_reporting import ErrorReporter
-from gateway.api.middleware.pipeline import request_pipeline
+from gateway.api.middleware.pipeline import RequestPipeline
 from gateway.api.middleware.request_metrics import RequestMetrics
 from gateway.errors import INTERNAL_ERRORS
 from gateway.server.shutdown import GracefulShutdown
@@ -42,7 +43,8 @@ def create_pipeline(
 ) -> Middleware:
     """Return the middleware, with limits that no test reaches."""
     current = CurrentSettings(settings.load({}))
-    return request_pipeline(
+    pipeline = RequestPipeline(
+        browser=BrowserRules(current.value.browser),
         in_flight=in_flight,
         connections=ConnectionMonitor(
             in_flight,
@@ -55,6 +57,7 @@ def create_pipeline(
         error_reporter=ErrorReporter(current, counters=counters, log_throttle=LogThrottle()),
         request_metrics=RequestMetrics(request_counters, ()),
     )
+    return web.middleware(pipeline)
 
 
 async def test_an_unexpected_error(aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +132,7 @@ async def test_a_request_that_the_shutdown_cancels(*, disconnected: bool) -> Non
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     async with asyncio.timeout(SECONDS), bare(f"http://{host}:{port}") as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await started.wait()
         if disconnected:
             client.vanish()

@@ -59,7 +59,7 @@ def test_beside_a_service_named_gateway(demo: Demo, tmp_path: Path) -> None:
     """What Kubernetes sets is not the port; on all interfaces, the printed calls name an address to call."""
     shutil.copytree(demo.folder, tmp_path / "demo-data")
     extra = {"GATEWAY_PORT": "tcp://10.0.0.1:80", "MLFLOW_PORT": "tcp://10.0.0.2:80", "GATEWAY_HOST": "::"}
-    extra["GATEWAY_PRELOAD"] = "none"
+    extra |= {"GATEWAY_PRELOAD": "none", "GATEWAY_AUTH": "none"}
     with running("demo", "--mlflow-port", "0", cwd=tmp_path, extra=extra) as command:
         base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")

@@ -1,0 +1,1 @@
+"""How much each principal asks for, and when that is too much."""
