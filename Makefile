@@ -9,7 +9,7 @@ SOURCES ?=
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv) $(if $(SOURCES),--sources)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test wheel try-wheel up check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean screenshots
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,9 +54,11 @@ coverage: install-dev ## run the fast tests of single rooms with line and branch
 test-python: install-dev ## run the tests that depend on the Python version; PYTHON3=python3.12 VENV=.venv-3.12
 	$(PYTHON) -m pytest -m "$(FAST)" $(PARALLEL) tests/workers/codec tests/workers/runtime tests/gateway/api $(ARGS)
 
-test-clients: install-dev ## run the Open Inference clients of others against the gateway, in .venv-clients
+test-clients: install-dev ## run clients and OpenAPI tools of others against the gateway, in .venv-clients and .venv-openapi
 	@$(INSTALL) requirements-clients.lock --venv .venv-clients --no-project
-	GATEWAY_TEST_CLIENTS_PYTHON=$(CURDIR)/.venv-clients/bin/python $(PYTHON) -m pytest -m clients $(ARGS)
+	@$(INSTALL) requirements-openapi.lock --venv .venv-openapi --no-project
+	GATEWAY_TEST_CLIENTS_PYTHON=$(CURDIR)/.venv-clients/bin/python \
+	GATEWAY_TEST_OPENAPI_PYTHON=$(CURDIR)/.venv-openapi/bin/python $(PYTHON) -m pytest -m clients $(ARGS)
 
 test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv-mlflow2
 	@$(INSTALL) requirements-mlflow2.lock --venv .venv-mlflow2 --no-project
@@ -68,9 +70,23 @@ soak: install-dev ## load and faults for ten minutes, every answer checked; ARGS
 compose-test: ## build the images, run the compose file for real and use it; needs a Docker engine
 	$(PYTHON3) .ci/compose-test $(ARGS)
 
+wheel: install-dev ## build dist/*.whl, and look whether every file of the packages is in it
+	$(PYTHON) tools/wheel.py
+
+try-wheel: install-dev ## build the wheel, and use the demo of it alone, as `uvx` or pip install it
+	$(PYTHON) tools/wheel.py --try
+
+COMPOSE ?= docker compose
+up: ## write the secrets of docker-compose.yml into .env if they are not there, and start the stack
+	@$(PYTHON3) tools/compose_secrets.py
+	$(COMPOSE) up --build
+
 test-zoo: ## hold a zoo of models against MLflow's own scoring server, in .venv-zoo
 	@$(INSTALL) requirements-zoo.lock --venv .venv-zoo
 	.venv-zoo/bin/python -m pytest tests/zoo -m zoo $(ARGS)
+
+screenshots: install-dev ## make the pictures of docs/images from pages of real models; needs Chromium
+	GATEWAY_TEST_SCREENSHOTS=$(CURDIR)/docs/images $(PYTHON) -m pytest tests/end_to_end/test_console_pictures.py
 
 check: install-dev ## run every check that needs no test: style, types, imports, locks
 	$(PYTHON) tools/locks.py

@@ -77,6 +77,7 @@ LOCKS = (
         ("requirements-mlflow-server.in", "--constraints=requirements.lock"),
     ),
     Lock("requirements-clients.lock", ("requirements-clients.in",)),
+    Lock("requirements-openapi.lock", ("requirements-openapi.in",)),
     Lock("requirements-mlflow2.lock", ("requirements-mlflow2.in",)),
     Lock(
         "requirements-zoo.lock",

@@ -16,12 +16,15 @@ from gateway.api.middleware.browser import BrowserRules
 from gateway.api.middleware.error_reporting import ErrorReporter
 from gateway.api.middleware.pipeline import RequestPipeline
 from gateway.api.middleware.request_metrics import RequestMetrics
+from gateway.api.schema.documents import VersionDocuments
 from gateway.artifacts.cache import ArtifactCache
 from gateway.auth.limits.limiter import RequestLimiter
+from gateway.caller_checks import CallerChecks
 from gateway.catalog import Catalog
 from gateway.concurrency.background import supervised_task
 from gateway.concurrency.singleflight import SingleFlight
-from gateway.entrance import Entrance
+from gateway.console.console import CONSOLE, create_console
+from gateway.console.routes import console_routes
 from gateway.errors import INTERNAL_ERRORS
 from gateway.mlflow_client import MlflowClient
 from gateway.serving.admission import DownloadLimiter
@@ -35,6 +38,8 @@ from gateway.settings.capacity import CurrentPoolLimits, max_workers
 from gateway.settings.worker_environment import worker_environment
 from gateway.system import descriptors
 from gateway.system.wall import wall_status
+from gateway.telemetry.events import EventLog
+from gateway.telemetry.history import History
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
-ENTRANCE: Final = web.AppKey("entrance", Entrance)
+CALLER_CHECKS: Final = web.AppKey("caller_checks", CallerChecks)
 
 
 def create_app(
@@ -62,7 +67,7 @@ def create_app(
     """
     components = _create_components(CurrentSettings(settings), slot or SnapshotSlot(), rates=rates)
     browser = BrowserRules(settings.browser)
-    entrance = Entrance(
+    caller_checks = CallerChecks(
         settings,
         components.request_limiter,
         mlflow=components.mlflow,
@@ -71,8 +76,8 @@ def create_app(
     )
     pipeline = RequestPipeline(
         browser=browser,
-        door=entrance.door,
-        auditor=entrance.auditor,
+        access_control=caller_checks.access_control,
+        auditor=caller_checks.auditor,
         in_flight=components.in_flight,
         connections=components.connections,
         body_memory=components.body_memory,
@@ -80,10 +85,12 @@ def create_app(
         request_metrics=RequestMetrics(components.request_counters, routes.PREDICTION_HANDLERS),
     )
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[web.middleware(pipeline)])
-    app[COMPONENTS], app[ENTRANCE] = components, entrance
-    needed = routes.add_routes(app.router)
-    if entrance.door is not None:
-        entrance.door.guard(needed)
+    app[COMPONENTS], app[CALLER_CHECKS] = components, caller_checks
+    needed = routes.add_routes(app.router, console_routes(settings))
+    if settings.console != "off":
+        create_console(app)
+    if caller_checks.access_control is not None:
+        caller_checks.access_control.set_routes(needed)
     if browser.allows_origins:
         app.on_response_prepare.append(browser.add_origin)
     app.cleanup_ctx.append(_run_components)
@@ -114,6 +121,7 @@ def _create_components(
         settings=current,
     )
     pinned = PinnedModels(catalog, settings=current, predictions=predictions, pool=pool)
+    main_document = openapi.build_document()
     log_throttle, event_loop_lag, request_counters = LogThrottle(), EventLoopLag(), RequestCounters()
     gauges = GaugeSources(
         catalog,
@@ -124,6 +132,7 @@ def _create_components(
         wall=wall,
         ready=lambda: components.ready,
     )
+    metrics = MetricsCollector(counters, request_counters, collect_gauges=gauges.collect, slot=slot)
     components = Components(
         settings=current,
         counters=counters,
@@ -150,8 +159,11 @@ def _create_components(
         snapshot_slot=slot,
         event_loop_lag=event_loop_lag,
         error_reporter=ErrorReporter(current, counters=counters, log_throttle=log_throttle),
-        metrics=MetricsCollector(counters, request_counters, collect_gauges=gauges.collect, slot=slot),
-        openapi=openapi.build_document(),
+        metrics=metrics,
+        history=History(metrics.snapshots, slot=slot),
+        events=EventLog(slot),
+        openapi=main_document,
+        documents=VersionDocuments(main_document),
     )
     return components
 
@@ -189,13 +201,15 @@ def _create_connection_monitor(
 async def _run_components(app: web.Application) -> AsyncIterator[None]:
     components = app[COMPONENTS]
     async with AsyncExitStack() as stack:
+        stack.enter_context(components.events.listening())
         await stack.enter_async_context(components.mlflow)
-        await stack.enter_async_context(app[ENTRANCE].running())
+        await stack.enter_async_context(app[CALLER_CHECKS].running())
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()
         stack.push_async_callback(components.files.close)
         stack.push_async_callback(components.details.close)
+        stack.push_async_callback(components.documents.close)
         stack.push_async_callback(components.pool.close, drain_seconds=0)
         await components.pool.open()
         stack.push_async_callback(components.loads.close)
@@ -206,6 +220,10 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
             ("vitals", components.worker_health.run),
             ("event loop lag", components.event_loop_lag.run),
             ("metrics", components.metrics.run),
+            ("history", components.history.run),
+            ("events", components.events.run),
         ):
             await stack.enter_async_context(supervised_task(work, name=name, counters=components.counters))
+        if (console := app.get(CONSOLE)) is not None:
+            await stack.enter_async_context(console.running())
         yield

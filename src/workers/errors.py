@@ -34,12 +34,16 @@ class WorkerError(Exception):
 class InvalidInput(WorkerError):
     """The body cannot be decoded, or breaks the model's signature.
 
-    The client gets the message and `details`, which names at most the first five invalid cells.
+    The client gets the message and `details`, which names the first invalid cells. `total` is how many
+    cells are invalid, or `MAX_COUNTED_PROBLEMS + 1` if there are more than are counted.
     """
 
-    def __init__(self, message: str, details: tuple[InputProblem, ...] = ()) -> None:
+    def __init__(
+        self, message: str, details: tuple[InputProblem, ...] = (), *, total: int | None = None
+    ) -> None:
         super().__init__(message)
         self.details = details
+        self.total = len(details) if total is None else total
 
 
 class UnsupportedMediaType(WorkerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,29 @@ OTHER: Final = ("other", "other")
 """The name and version that count all versions without series of their own. No version has this name."""
 
 _MAX_VERSIONS: Final = 1_000
+
+DURATION_BOUNDS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+"""The upper bounds of the buckets of durations in seconds; one more bucket has no bound."""
+
+Cells = list[float]
+"""A histogram: the number of values in each bucket, then the sum of the values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +54,18 @@ class CounterSpec:
         return self.labels[:2] == ("model", "version")
 
 
+@dataclass(frozen=True, eq=False)
+class HistogramSpec:
+    """A histogram's name, help text, label names, and the upper bounds of its buckets but the last."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = DURATION_BOUNDS
+
+
 Series = tuple[CounterSpec, tuple[str, ...]]
+HistogramSeries = tuple[HistogramSpec, tuple[str, ...]]
 
 
 WORKER_STARTS: Final = CounterSpec(
@@ -68,6 +103,21 @@ MODEL_UNLOADS: Final = CounterSpec(
     "request, failed (no worker could be started) or shutdown.",
     ("model", "version", "reason"),
 )
+QUEUE_WAIT: Final = HistogramSpec(
+    "queue_wait_seconds", "Seconds that requests waited for a worker, without their way to it and back."
+)
+BATCH_REQUESTS: Final = HistogramSpec(
+    "batch_requests",
+    "Requests that a worker was given at once; with row batching they share a call of the model.",
+    bounds=tuple(2.0**power for power in range(9)),
+)
+BATCH_ROWS: Final = HistogramSpec(
+    "batch_rows",
+    "Rows of each call of a model, as its worker reports them; requests that share a call count as one.",
+    bounds=tuple(4.0**power for power in range(11)),
+)
+HISTOGRAM_SPECS: Final = (QUEUE_WAIT, BATCH_REQUESTS, BATCH_ROWS)
+"""All histograms of this package."""
 COUNTER_SPECS: Final = (
     WORKER_STARTS,
     WORKER_EXITS,
@@ -82,13 +132,15 @@ COUNTER_SPECS: Final = (
 
 
 class Counters:
-    """A set of counters, each split by its labels. Used from one event loop.
+    """A set of counters and histograms, each split by its labels. Used from one event loop.
 
-    The number of model versions with series of their own is bounded by `LabelLimiter`.
+    The number of model versions with counters of their own is bounded by `LabelLimiter`. Callers bound the
+    labels of histograms.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[Series] = Counter()
+        self.histograms: dict[HistogramSeries, Cells] = {}
         self._label_limiter = LabelLimiter(total=self._total, merge_into_other=self._merge_into_other)
         self._series: dict[tuple[str, str], list[Series]] = {}
 
@@ -104,6 +156,22 @@ class Counters:
     def value(self, counter: CounterSpec, *labels: str) -> int:
         """Return the count of the series of `labels`."""
         return self.counts[counter, labels]
+
+    def histogram(self, spec: HistogramSpec, *labels: str) -> Cells:
+        """Return the cells of the series of `labels`, for callers that keep them and add to them."""
+        return self.histograms.setdefault((spec, labels), [0.0] * (len(spec.bounds) + 2))
+
+    def observe(self, spec: HistogramSpec, *labels: str, value: float) -> None:
+        """Add a value to the histogram of `labels`."""
+        cells = self.histogram(spec, *labels)
+        cells[bisect_left(spec.bounds, value)] += 1
+        cells[-1] += value
+
+    def move_histogram(self, spec: HistogramSpec, labels: tuple[str, ...], into: tuple[str, ...]) -> None:
+        """Add one series of a histogram to another and remove it, if it exists."""
+        if (moved := self.histograms.pop((spec, labels), None)) is not None:
+            cells = self.histogram(spec, *into)
+            cells[:] = [a + b for a, b in zip(cells, moved, strict=True)]
 
     def _total(self, version: tuple[str, str]) -> int:
         return sum(self.counts[series] for series in self._series[version])

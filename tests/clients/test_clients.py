@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateways import ROOT
-from tests.support.mlflow_server import environment
+from tests.support.foreign_clients import run_checks
 
 if TYPE_CHECKING:
     from tests.support.gateways import Gateway
@@ -23,23 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 )
 async def test_client(script: str, checks: int, asked: None, clients_python: str, gateway: Gateway) -> None:
     """Each thing that the client does comes out as it should; the script says what and how."""
-    process = await asyncio.create_subprocess_exec(
-        clients_python,
-        "-m",
-        f"tests.clients.{script}",
-        str(gateway.make_url("")).rstrip("/"),
-        env=environment({}),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        output, log = await asyncio.wait_for(process.communicate(), 100)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, log.decode()[-4000:]
-    found = json.loads(output.splitlines()[-1])
+    found = await run_checks(clients_python, script, gateway)
     assert {name: why for name, why in found.items() if why != "ok"} == {}
     assert len(found) == checks

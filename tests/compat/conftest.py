@@ -24,12 +24,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def mlflow2_server(
-    clean_environment: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MlflowServer]:
-    """An MLflow 2.22 server on SQLite that serves artifacts; its scripts run in MLflow 2.22 too."""
+def mlflow2_python() -> str:
+    """The Python that has MLflow 2.22."""
     python = os.environ.get(PYTHON, "")
     if not python:
         pytest.skip(f"{PYTHON} names no Python with MLflow 2.22: make test-compat makes one")
-    with mlflow_server(tmp_path_factory.mktemp("mlflow2"), python=python) as server:
+    return python
+
+
+@pytest.fixture(scope="session")
+def mlflow2_server(
+    clean_environment: None, mlflow2_python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    """An MLflow 2.22 server on SQLite that serves artifacts; its scripts run in MLflow 2.22 too."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow2"), python=mlflow2_python) as server:
         yield server

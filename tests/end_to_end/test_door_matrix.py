@@ -65,7 +65,7 @@ def cases() -> list[Case]:
     """Return the requests of all routes; none that may go on has an effect, or runs a model."""
     found = [
         *(Case("GET", path, "open") for path in ("/health/live", "/v2/health/live", "/docs")),
-        *(Case("GET", path, "list") for path in ("/model", "/models/", "/v2")),
+        *(Case("GET", path, "list") for path in ("/model", "/models/", "/v2", "/api/2.0/endpoints/")),
         *(Case("GET", path, "status") for path in ("/metrics", "/version/")),
         Case("POST", "/v2/repository/index", "list", body={"ready": True}),
     ]
@@ -76,6 +76,8 @@ def cases() -> list[Case]:
             Case("GET", f"/v2/models/{name}", "read", model),
             Case("POST", f"/v2/models/{name}/infer", "invoke", model, "latest"),
             Case("GET", f"/v2/models/{name}/ready", "invoke", model, "latest"),
+            Case("POST", f"/endpoints/{name}/invocations", "invoke", model, "latest"),
+            Case("GET", f"/api/2.0/endpoints/{name}", "read", model, "latest"),
             *(
                 Case(
                     "POST", f"/v2/repository/models/{name}/unload", "manage", model, version,
@@ -88,8 +90,14 @@ def cases() -> list[Case]:
             found += [
                 Case("GET", f"/model/{name}/{version}", "read", model, version),
                 Case("HEAD", f"/models/{name}/{version}/", "read", model, version),
+                Case("GET", f"/model/{name}/{version}/openapi.json", "read", model, version),
                 Case("POST", f"/model/{name}/{version}/invocation", "invoke", model, version),
                 Case("POST", f"/model/{name}/invocation/{version}", "invoke", model, version),
+                Case("POST", f"/model/{name}/{version}/invocations", "invoke", model, version),
+                Case("GET", f"/model/{name}/{version}/ping", "invoke", model, version),
+                Case("GET", f"/model/{name}/{version}/version", "invoke", model, version),
+                Case("POST", f"/endpoints/{name}/{version}/invocations", "invoke", model, version),
+                Case("GET", f"/api/2.0/endpoints/{name}/{version}", "read", model, version),
                 Case("POST", f"/v2/models/{name}/versions/{version}/infer", "invoke", model, version),
             ]
     return found
@@ -233,6 +241,13 @@ async def test_lists_have_what_may_be_read(guarded: Gateway, keys: dict[str, str
         assert {model["name"] for model in await collect(guarded, headers, max_results=size)} == right
     async with guarded.post("/v2/repository/index", headers=headers) as answer:
         assert {entry["name"] for entry in await answer.json()} == right
+    async with guarded.get("/api/2.0/endpoints", headers=headers) as answer:
+        listed = {entry["model"]["name"] for entry in (await answer.json())["endpoints"]}
+    async with guarded.get("/model?max_results=1000", headers=headers) as answer:
+        answering = {
+            model["name"] for model in (await answer.json())["models"] if model["latest"] is not None
+        }
+    assert listed == answering
 
 
 async def collect(gateway: Gateway, headers: dict[str, str], *, max_results: int) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ SUMS = "/model/api-sums/1/invocation"
 COMMANDS = "/model/api-commands/1/invocation"
 CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/nothing/here", {}, 404, "ENDPOINT_NOT_FOUND"),
-    ("GET", "/", {}, 404, "ENDPOINT_NOT_FOUND"),
+    ("GET", "/nowhere", {}, 404, "ENDPOINT_NOT_FOUND"),
     ("GET", "/model?max_results=0", {}, 400, "INVALID_PARAMETER_VALUE"),
     ("GET", "/model/s3cr3t%2F..%2Fetc", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
     ("GET", "/model/api-sums/7", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
@@ -86,7 +86,7 @@ async def check_form(  # noqa: PLR0917 - the columns of the table above
         error = json.loads(text)
         assert error["error_code"] == code
         assert error["request_id"] == response.headers["X-Request-Id"]
-        assert set(error) <= {"error_code", "message", "request_id", "details"}
+        assert set(error) <= {"error_code", "message", "request_id", "details", "details_total"}
         assert error["message"]
         # The error may repeat the requested path and name.
         rest = text.replace(path, "").replace("s3cr3t/../etc", "")

@@ -129,6 +129,17 @@ async def test_its_bodies_are_still_accepted(gateway: Gateway) -> None:
         assert (status, answer["predictions"]) == (200, [3.0]), body
 
 
+@in_session
+@pytest.mark.parametrize("version", ["1", "latest", "best"])
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_what_is_not_here_yet(gateway: Gateway, version: str, slash: str) -> None:
+    """`metadata-invocation`, which queried a database; docs/from-radar-base.md says so."""
+    path = f"/models/api-sums/{version}/metadata-invocation{slash}"
+    body = b'{"filename": "wine_study", "classname": "WineStudy", "dbname": "data", "user_id": "1"}'
+    status, error = await invoke(gateway, path, body)
+    assert (status, error["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
 def test_python_is_recent_and_every_dependency_is_pinned() -> None:
     """It ran on Python 3.8 with the newest versions of its dependencies on the day of the build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
-_SECONDS: Final = 60.0
+_SECONDS: Final = 120.0
+_PERMISSIONS: Final = ("clipboardReadWrite", "clipboardSanitizedWrite")
 _OPTIONS: Final = (
     "--headless",
     "--no-sandbox",  # it needs namespaces, which containers do not have; only pages of the tests are opened
@@ -35,6 +36,10 @@ _OPTIONS: Final = (
     "--no-proxy-server",
     "--remote-debugging-port=0",
 )
+
+
+class ProtocolError(AssertionError):
+    """The browser refused a command, or the page that it was for went away."""
 
 
 class Page:
@@ -59,11 +64,13 @@ class Page:
         return answer["result"].get("value")
 
     async def wait_for(self, script: str) -> Any:
-        """Wait until a JavaScript expression is true, and return its value."""
+        """Wait until a JavaScript expression is true, and return its value; the page may change meanwhile."""
         async with asyncio.timeout(_SECONDS):
-            while not (value := await self.run(script)):  # noqa: ASYNC110 - pages have no event for this
+            while True:
+                with suppress(ProtocolError):  # a page that is being replaced evaluates nothing
+                    if value := await self.run(script):
+                        return value
                 await asyncio.sleep(0.05)
-        return value
 
     async def type_into(self, selector: str, text: str) -> None:
         """Replace the text of an input, as a person does who types."""
@@ -85,14 +92,22 @@ class Browser:
         self._ids = count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._events: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._targets: list[str] = []
 
     async def new_page(self) -> Page:
-        """Open an empty page."""
+        """Open an empty page, which may use the clipboard."""
+        await self.call("Browser.grantPermissions", permissions=list(_PERMISSIONS))
         target = await self.call("Target.createTarget", url="about:blank")
+        self._targets.append(target["targetId"])
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         page = Page(self, attached["sessionId"])
         await page.call("Page.enable")
         return page
+
+    async def close_pages(self) -> None:
+        """Close every page that `new_page` opened."""
+        while self._targets:
+            await self.call("Target.closeTarget", targetId=self._targets.pop())
 
     async def call(self, method: str, *, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Send a command of the protocol, and return the result."""
@@ -120,7 +135,7 @@ class Browser:
             if answer.done():
                 continue
             if "error" in data:
-                answer.set_exception(AssertionError(data["error"]))
+                answer.set_exception(ProtocolError(data["error"]))
             else:
                 answer.set_result(data["result"])
 

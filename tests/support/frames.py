@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 
 from workers.protocol import framing
 from workers.protocol.messages import (
+    MAX_DETAILS,
     MEDIA_TYPES,
     Chunk,
     CloseStream,
@@ -32,7 +33,14 @@ _MEDIA_TYPES = st.sampled_from(MEDIA_TYPES)
 _STREAM_IDS = st.integers(0, 2**64 - 1)
 _FAILURE_KINDS = st.sampled_from(["input", "type", "answer", "model", "load"])
 
-JOBS = st.builds(Job, BODIES, _MEDIA_TYPES, _MEDIA_TYPES, st.none() | st.integers(0, 2**63 - 1))
+JOBS = st.builds(
+    Job,
+    BODIES,
+    _MEDIA_TYPES,
+    _MEDIA_TYPES,
+    st.none() | st.integers(0, 2**63 - 1),
+    st.integers(1, MAX_DETAILS),
+)
 REQUESTS = st.one_of(
     JOBS,
     st.builds(OpenStream, JOBS, _STREAM_IDS),
@@ -45,14 +53,16 @@ REQUESTS = st.one_of(
 def _predictions(draw: st.DrawFn) -> Reply:
     body = draw(BODIES)
     length = draw(st.none() | st.integers(0, len(body)))
-    return Reply(body, draw(SECONDS), draw(st.booleans()), draw(_MEDIA_TYPES), length)
+    rows = draw(st.integers(0, 2**32 - 1))
+    return Reply(body, draw(SECONDS), draw(st.booleans()), draw(_MEDIA_TYPES), length, rows=rows)
 
 
 def failures(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Failure]:
     """Return failures of all kinds, with these texts."""
     problems = st.builds(InputProblem, st.none() | st.integers(0, 2**53), st.none() | texts, texts)
     details = st.lists(problems, max_size=3).map(tuple)
-    return st.builds(Failure, _FAILURE_KINDS, texts, details, texts, texts, texts)
+    totals = st.integers(3, 1001)
+    return st.builds(Failure, _FAILURE_KINDS, texts, details, texts, texts, texts, totals)
 
 
 def load_reports(texts: st.SearchStrategy[str]) -> st.SearchStrategy[LoadReport]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import pytest_asyncio
@@ -34,6 +34,7 @@ Gateway = TestClient[web.Request, web.Application]
 
 ROOT = Path(__file__).parents[2]
 BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0], [3.0, 4.0]]}}'
+_MLFLOW_SECONDS: Final = "60"  # so that a slow machine is not taken for an outage of MLflow
 
 
 class GatewayServer(TestServer):
@@ -66,7 +67,13 @@ async def gateway_for(
 async def _running(
     url: str, cache: Path, values: Mapping[str, str], *middlewares: Middleware
 ) -> AsyncIterator[Gateway]:
-    environ = {**environment(), "MLFLOW_TRACKING_URI": url, "GATEWAY_CACHE_DIR": str(cache), **values}
+    environ = {
+        **environment(),
+        "MLFLOW_TRACKING_URI": url,
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": _MLFLOW_SECONDS,
+        "GATEWAY_CACHE_DIR": str(cache),
+        **values,
+    }
     chosen = settings.load(environ)
     app = create_app(chosen)
     app.middlewares.extend(middlewares)

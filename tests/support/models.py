@@ -424,6 +424,20 @@ class Broken(PythonModel):
         return [1.0]
 
 
+class WaitsAtLoad(PythonModel):
+    """A model whose load lasts until a file exists; without it the load never ends."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def load_context(self, context: Any) -> None:
+        while not pathlib.Path(self.file).exists():
+            time.sleep(0.01)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return [1.0]
+
+
 class SendsAtLoad(PythonModel):
     """A model that sends bytes to the gateway while it loads, and never finishes."""
 

@@ -53,10 +53,10 @@ def _named(value: Any) -> Any:
     return [_named(item) for item in value] if isinstance(value, list) else value
 
 
-async def gateway_says(gateway: Gateway, model: str, body: Body) -> Told:
+async def gateway_says(gateway: Gateway, model: str, body: Body, *, route: str = "invocation") -> Told:
     """The gateway's answer, which must be valid JSON whatever it says."""
     headers = {"Content-Type": body.media_type}
-    async with gateway.post(f"/model/{model}/1/invocation", data=body.content, headers=headers) as answer:
+    async with gateway.post(f"/model/{model}/1/{route}", data=body.content, headers=headers) as answer:
         text = await answer.text()
         document = json.loads(text, parse_constant=_invalid)
         return Told(answer.status, text, unwrapped(document) if answer.status == 200 else document)

@@ -32,11 +32,20 @@ version is loaded: to apply a change, unload it (`POST /v2/repository/models/{na
 
 ## In every answer
 
-- Besides `predictions`, an answer has `model`: its name, version and source.
-- The path names the model and its version. MLflow's server has one model and the path `/invocations`.
+- Besides `predictions`, an answer has `model`: its name, version and source. At `…/invocations` it has not.
+- The path names the model and its version. MLflow's server has one model and the path `/invocations`. Its
+  paths are below each version's address: [how to come from it](from-mlflow-models-serve.md).
 - An error has `error_code`, `message` and `request_id`. If a body does not fit the signature, `details` has
-  the first five wrong cells with row, column and reason. MLflow's error repeats the client's data and the
-  signature, and often has a stack trace with paths. If both reject a body, both answer 400.
+  the first wrong cells with row, column and reason: five, or as many as `?details=` says, up to 100.
+  `details_total` is how many are wrong; if more than 1000 are, `details_total_exact` is false. MLflow's error
+  repeats the client's data and the signature, and often has a stack trace with paths. If both reject a body,
+  both answer 400.
+"""
+PROOF_HEAD = """
+## Shown by
+
+The cases of the test for each difference, as model/input, with the forms of the body if not in all of them.
+
 """
 PARTS = (
     ("Changed silently by MLflow, rejected by the gateway", REFUSED),
@@ -48,16 +57,19 @@ PARTS = (
 
 def text() -> str:
     """The whole page."""
-    return HEAD + "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in PARTS)
+    tables = "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in PARTS)
+    proofs = "".join(_proof(row) for _, rows in PARTS for row in rows)
+    return f"{HEAD}{tables}{PROOF_HEAD}{proofs}"
 
 
 def _table(rows: tuple[Difference, ...]) -> str:
-    lines = ["| what | MLflow | gateway | why | shown by (model/input) |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.title} | {row.there} | {row.here} | {row.why} | {', '.join(map(_named, row.cases))} |"
-        for row in rows
-    ]
+    lines = ["| what | MLflow | gateway | why |", "|---|---|---|---|"]
+    lines += [f"| {row.title} | {row.there} | {row.here} | {row.why} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _proof(row: Difference) -> str:
+    return f"- **{row.title}**: {', '.join(map(_named, row.cases))}\n"
 
 
 def _named(case: str) -> str:

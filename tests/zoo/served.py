@@ -22,8 +22,11 @@ SECONDS = 90.0
 
 
 @contextmanager
-def served(model: str, folder: Path) -> Iterator[str]:
-    """The address of the scoring server of the model whose files lie in `model`; its log is in `folder`."""
+def served(model: str, folder: Path, **extra: str) -> Iterator[str]:
+    """The address of the scoring server of the model whose files lie in `model`; its log is in `folder`.
+
+    `extra` is for its environment, such as the server that a model's name is looked up at.
+    """
     port = free_port()
     log = folder / "served.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
@@ -31,7 +34,7 @@ def served(model: str, folder: Path) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=environment({"PATH": path}),
+            env=environment({"PATH": path, **extra}),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

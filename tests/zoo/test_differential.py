@@ -48,6 +48,7 @@ async def test_case(
         there = await server_says(session, f"{peer}/served/{model}/invocations", case.body)
         itself = await model_says(session, f"{peer}/direct/{model}", case.body)
         tells_nothing(here)
+        in_mlflows_form(await gateway_says(zoo_gateway, model, case.body, route="invocations"), here)
         if difference is None:
             agree(here, there, itself=itself)
         else:
@@ -93,8 +94,26 @@ async def alike(session: aiohttp.ClientSession, url: str, probe: Probe) -> Any:
 def tells_nothing(here: Told) -> None:
     """An error has the contract's shape, and neither a trace nor a path in it."""
     if here.status != 200:
-        assert set(here.value) - {"details"} == {"error_code", "message", "request_id"}
+        assert set(here.value) - {"details", "details_total"} == {"error_code", "message", "request_id"}
         assert [text for text in NOT_TOLD if text in json.dumps(here.value)] == []
+
+
+def in_mlflows_form(told: Told, here: Told) -> None:
+    """`/invocations` says the same in MLflow's form: predictions alone, 400 for what a model raised."""
+    document, other = json.loads(told.text), json.loads(here.text)
+    if here.status == 200:
+        assert told.status == 200
+        if isinstance(other, dict) and other.keys() == {"predictions", "model"}:
+            del other["model"]
+        assert canonical(document) == canonical(other)
+        return
+    tells_nothing(told)
+    raised = here.status == 500
+    assert told.status == (400 if raised else here.status)
+    assert document["error_code"] == ("BAD_REQUEST" if raised else other["error_code"])
+    assert [document.get(name) for name in ("message", "details")] == [
+        other.get(name) for name in ("message", "details")
+    ]
 
 
 def test_the_table_names_cases_that_exist() -> None:

@@ -12,6 +12,7 @@ from gateway import errors as gateway
 from gateway.auth import errors as auth
 from gateway.concurrency.singleflight import SingleFlightClosed
 from workers import errors as workers
+from workers.protocol.messages import MAX_COUNTED_PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 _MIN_RETRY_SECONDS: Final = 1
 _MAX_RETRY_SECONDS: Final = 30
 _V2_PREFIX: Final = "/v2"
+
+
+class ModelRaised(workers.ModelError):
+    """A ModelError in the terms of MLflow's scoring server, which answers 400.
+
+    MLflow's own clients take 500 for an outage: `mlflow.deployments` sends such a request eight times.
+    """
+
 
 _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadRequest: (400, "INVALID_PARAMETER_VALUE"),
@@ -45,6 +54,7 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.NotAcceptable: (406, "BAD_REQUEST"),
     workers.StreamingNotSupported: (406, "BAD_REQUEST"),
     workers.ModelError: (500, "MODEL_ERROR"),
+    ModelRaised: (400, "BAD_REQUEST"),
     workers.ModelLoadError: (424, "INVALID_STATE"),
     workers.WorkerCrashed: (500, "MODEL_ERROR"),
     workers.PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
@@ -86,15 +96,22 @@ class Problem:
     code: str
     message: str
     details: tuple[InputProblem, ...] = ()
+    details_total: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, request_id: str) -> bytes:
-        """Return the JSON body: MLflow's error code, the message, the request id, and the wrong cells."""
+        """Return the JSON body: MLflow's error code, the message, the request id, and the wrong cells.
+
+        `details_total` is how many cells are wrong; `details_total_exact` is false if there may be more.
+        """
         body: dict[str, object] = {"error_code": self.code, "message": self.message, "request_id": request_id}
         if self.details:
             body["details"] = [
                 {"row": cell.row, "column": cell.column, "reason": cell.reason} for cell in self.details
             ]
+            body["details_total"] = min(self.details_total, MAX_COUNTED_PROBLEMS)
+            if self.details_total > MAX_COUNTED_PROBLEMS:
+                body["details_total_exact"] = False
         return orjson.dumps(body)
 
     def response(self, request_id: str, path: str) -> web.Response:
@@ -127,7 +144,8 @@ def to_problem(error: Exception, *, model_error_text: bool) -> Problem | None:
         if kind in _STATUS_BY_ERROR:
             status, code = _STATUS_BY_ERROR[kind]
             message = _message(error, model_error_text)
-            return Problem(status, code, message, _details(error), _headers(error, status))
+            cells, total = _details(error)
+            return Problem(status, code, message, cells, total, _headers(error, status))
     return None
 
 
@@ -150,8 +168,9 @@ def _message(error: Exception, model_error_text: bool) -> str:
     return str(error)
 
 
-def _details(error: Exception) -> tuple[InputProblem, ...]:
-    return error.details if isinstance(error, workers.InvalidInput) else ()
+def _details(error: Exception) -> tuple[tuple[InputProblem, ...], int]:
+    """Return the wrong cells that the error names, and how many there are."""
+    return (error.details, error.total) if isinstance(error, workers.InvalidInput) else ((), 0)
 
 
 def _headers(error: Exception, status: int) -> Mapping[str, str]:

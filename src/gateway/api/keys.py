@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.api.connections import ConnectionMonitor
     from gateway.api.inflight import InFlightRequests
     from gateway.api.middleware.error_reporting import ErrorReporter
+    from gateway.api.schema.documents import VersionDocuments
     from gateway.artifacts.cache import ArtifactCache
     from gateway.auth.limits.limiter import RequestLimiter
     from gateway.catalog import Catalog
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
     from gateway.system.wall import WallStatus
+    from gateway.telemetry.events import EventLog
+    from gateway.telemetry.history import History
     from gateway.telemetry.log_throttle import LogThrottle
     from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
@@ -62,7 +65,10 @@ class Components:
     event_loop_lag: EventLoopLag
     error_reporter: ErrorReporter
     metrics: MetricsCollector
+    history: History
+    events: EventLog
     openapi: bytes
+    documents: VersionDocuments
 
     @property
     def ready(self) -> bool:

@@ -26,11 +26,12 @@ _REFUSALS: Final = {
 def build_document() -> bytes:
     """Return the document as JSON; reads files of this package."""
     document = _read_yaml("openapi.yaml")
-    v2 = _read_yaml("openapi_v2.yaml")
-    document["tags"] += v2["tags"]
-    document["paths"] |= v2["paths"]
-    for section, entries in v2["components"].items():
-        document["components"][section] |= entries
+    for name in ("openapi_v2.yaml", "openapi_mlflow.yaml"):
+        part = _read_yaml(name)
+        document["tags"] += part["tags"]
+        document["paths"] |= part["paths"]
+        for section, entries in part["components"].items():
+            document["components"][section] |= entries
     document["info"]["version"] = metadata.version("model-invocation-endpoint")
     paths = document["paths"]
     for path, item in paths.items():
@@ -52,7 +53,7 @@ def _read_yaml(name: str) -> dict[str, Any]:
 
 
 def _add_refusals(path: str, path_item: dict[str, Any]) -> None:
-    """Add what the door answers to each operation of a path; an open one needs no credentials."""
+    """Add what access control answers to each operation of a path; an open one needs no credentials."""
     is_open = path.startswith(_OPEN_PREFIXES)
     for method in _METHODS:
         if (operation := path_item.get(method)) is None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from gateway.domain.refs import ModelRef, parse_selector
+from gateway.domain.refs import ModelRef, parse_order, parse_selector
 from gateway.errors import NotFound
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def get_model_ref(request: web.Request) -> ModelRef:
     """
     version = request.match_info.get("version", "latest")
     if version != "best":
+        if request.rel_url.raw_query_string:
+            parse_order(request.query.get("order"))  # whatever the version is, so that a wrong one is seen
         return _cached_ref(get_model_name(request), version)
     query = request.query
     return ModelRef(

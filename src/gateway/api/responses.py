@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
 
 _START = b'{"predictions":'
+_END = b"}"
 _ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -29,11 +30,16 @@ def json_response(value: object, *, status: int = 200) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value, option=_ORJSON_OPTIONS), headers=headers)
 
 
-def prediction_response(prediction: Prediction) -> web.StreamResponse:
-    """Return the worker's reply, with the model version added to the body if the reply is to be wrapped."""
+def prediction_response(prediction: Prediction, *, names_version: bool = True) -> web.StreamResponse:
+    """Return the worker's reply, with the model version added to the body if the reply is to be wrapped.
+
+    Without `names_version` only the headers name it.
+    """
     resolution, reply = prediction.resolution, prediction.reply
     version = resolution.version
     tail, constant_headers = _per_version_parts(version.key, version.source, resolution.best)
+    if not names_version:
+        tail = _END
     headers = constant_headers.copy()
     headers["Server-Timing"] = server_timing(prediction.timing)
     if reply.content_type != JSON:

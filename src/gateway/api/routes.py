@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.api import access
 from gateway.api.body import reader
-from gateway.api.handlers import docs, health, metrics, models, predict
+from gateway.api.handlers import docs, health, metrics, models, predict, schema
+from gateway.api.mlflow import endpoints, scoring
 from gateway.api.v2 import handlers as v2
 from gateway.api.v2 import repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiohttp import web
     from aiohttp.typedefs import Handler
 
@@ -35,7 +38,12 @@ _VERSION = "{version:[^/]+}"
 _MODEL_ROUTES: Final = (
     Route("POST", f"/{_NAME}/{_VERSION}/invocation", predict.invoke, access.INVOKE_VERSION),
     Route("POST", f"/{_NAME}/invocation/{_VERSION}", predict.invoke, access.INVOKE_VERSION),
+    Route("POST", f"/{_NAME}/{_VERSION}/invocations", scoring.invoke, access.INVOKE_VERSION),
+    Route("GET", f"/{_NAME}/{_VERSION}/ping", scoring.ping, access.INVOKE_VERSION),
+    Route("GET", f"/{_NAME}/{_VERSION}/health", scoring.ping, access.INVOKE_VERSION),
+    Route("GET", f"/{_NAME}/{_VERSION}/version", scoring.version, access.INVOKE_VERSION),
     Route("GET", f"/{_NAME}/{_VERSION}", models.show_version, access.READ_VERSION),
+    Route("GET", f"/{_NAME}/{_VERSION}/openapi.json", schema.show_document, access.READ_VERSION),
     Route("GET", f"/{_NAME}", models.show_model, access.READ_MODEL),
     Route("GET", "", models.list_models, access.LIST),
 )
@@ -58,6 +66,17 @@ _V2_ROUTES: Final = (
     Route("GET", "/v2", v2.server, access.LIST),
 )
 
+_ENDPOINT: Final = f"/endpoints/{_NAME}"
+_ENDPOINTS: Final = "/api/2.0/endpoints"
+
+_ENDPOINT_ROUTES: Final = (
+    Route("POST", f"{_ENDPOINT}/invocations", scoring.invoke, access.INVOKE_VERSION),
+    Route("POST", f"{_ENDPOINT}/{_VERSION}/invocations", scoring.invoke, access.INVOKE_VERSION),
+    Route("GET", f"{_ENDPOINTS}/{_NAME}", endpoints.show_endpoint, access.READ_VERSION),
+    Route("GET", f"{_ENDPOINTS}/{_NAME}/{_VERSION}", endpoints.show_endpoint, access.READ_VERSION),
+    Route("GET", _ENDPOINTS, endpoints.list_endpoints, access.LIST),
+)
+
 _GATEWAY_ROUTES: Final = (
     Route("GET", "/health/live", health.live, access.OPEN),
     Route("GET", "/health/ready", health.ready, access.OPEN),
@@ -73,19 +92,19 @@ def all_routes() -> tuple[Route, ...]:
     model_routes = tuple(
         route._replace(path=prefix + route.path) for prefix in MODEL_PATHS for route in _MODEL_ROUTES
     )
-    without_slash = model_routes + _V2_ROUTES + _GATEWAY_ROUTES
+    without_slash = model_routes + _V2_ROUTES + _ENDPOINT_ROUTES + _GATEWAY_ROUTES
     with_slash = tuple(route._replace(path=f"{route.path}/") for route in without_slash)
     return (*without_slash, *with_slash, Route("GET", "/docs/{file}", docs.file, access.OPEN))
 
 
-PREDICTION_HANDLERS: Final = (predict.invoke, v2.infer)
+PREDICTION_HANDLERS: Final = (predict.invoke, scoring.invoke, v2.infer)
 """The handlers whose requests count as predictions."""
 
 
-def add_routes(router: web.UrlDispatcher) -> dict[web.AbstractRoute, Access]:
-    """Add every route to `router`; return what a caller must be allowed to do for each."""
+def add_routes(router: web.UrlDispatcher, more: Iterable[Route] = ()) -> dict[web.AbstractRoute, Access]:
+    """Add every route to `router`, and `more`; return what a caller must be allowed to do for each."""
     added: dict[web.AbstractRoute, Access] = {}
-    for method, path, handler, needed in all_routes():
+    for method, path, handler, needed in (*all_routes(), *more):
         for each in (method, "HEAD") if method == "GET" else (method,):
             route = router.add_route(each, path, handler, expect_handler=reader.handle_expect_continue)
             added[route] = needed

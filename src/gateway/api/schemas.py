@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import orjson
 
@@ -82,6 +83,7 @@ def version_details_json(details: VersionDetails, status: ModelStatus) -> JsonOb
         "requirements_missing": _to_list(details.requirements_missing),
         "input_example": orjson.Fragment(example) if example is not None else None,
         "artifact_uri": details.artifact_uri,
+        "openapi": f"model/{quote(details.version.name, safe='')}/{details.version.version}/openapi.json",
         "serving": _serving_json(status),
     }
     if required is not None and required.truncated:

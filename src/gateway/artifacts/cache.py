@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from gateway.artifacts import disk_errors, manifest
@@ -25,7 +26,7 @@ from gateway.artifacts.verification import FileVerifier
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.concurrency.threads import in_thread
 from gateway.errors import GatewayError, UpstreamTimeout, error_kind
-from workers.metrics import Counters, CounterSpec
+from workers.metrics import Counters, CounterSpec, HistogramSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,6 +49,11 @@ DOWNLOADED_BYTES: Final = CounterSpec(
 )
 CACHE_CORRUPTIONS: Final = CounterSpec(
     "artifact_cache_corruptions", "Versions whose cached files were damaged and were downloaded again."
+)
+DOWNLOAD_DURATION: Final = HistogramSpec(
+    "artifact_download_duration_seconds",
+    "Seconds that the downloads of a version's files took, by outcome: ok or failed.",
+    ("outcome",),
 )
 
 logger = logging.getLogger(__name__)
@@ -203,13 +209,17 @@ class ArtifactCache:
     async def _download_counted(
         self, key: ModelKey, paths: ModelPaths, *, locate: Callable[[], Awaitable[str]]
     ) -> None:
+        started = perf_counter()
         try:
             with disk_errors.translate_os_errors():
                 await self._download(key, paths, uri=await locate())
         except Exception as error:
             self._counters.increment(DOWNLOADS, error_kind(error))
+            self._counters.observe(DOWNLOAD_DURATION, "failed", value=perf_counter() - started)
+            _log_failure(key, error)
             raise
         self._counters.increment(DOWNLOADS, "ok")
+        self._counters.observe(DOWNLOAD_DURATION, "ok", value=perf_counter() - started)
 
     async def _download(self, key: ModelKey, paths: ModelPaths, *, uri: str) -> None:
         try:
@@ -248,6 +258,12 @@ class ArtifactCache:
         require_model(file.path for file in files)
         progress.finish()
         return manifest.Manifest(str(key), files)
+
+
+def _log_failure(key: ModelKey, error: Exception) -> None:
+    reason = str(error) if isinstance(error, GatewayError) else type(error).__name__
+    extra = {"event": "artifact_download_failed", "model": str(key), "reason": reason}
+    logger.warning("The files of %s could not be downloaded: %s", key, reason, extra=extra)
 
 
 def _marks(settings: Settings, *, workers_cannot_write: bool) -> list[str]:

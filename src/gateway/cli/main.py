@@ -107,8 +107,14 @@ def _print_errors(*lines: str) -> None:
     sys.stderr.write("".join(f"gateway: {line}\n" for line in lines))
 
 
+def _program() -> str:
+    """Return the name that the program was started by, if it is one of its own."""
+    name = Path(sys.argv[0]).name
+    return name if name == DISTRIBUTION else "gateway"
+
+
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gateway", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(prog=_program(), description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version(DISTRIBUTION)}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

@@ -34,12 +34,14 @@ class InvalidMlmodel(ValueError):
 class Signature:
     """A model's signature, as parsed from MLflow's JSON; a part that is not declared is None.
 
-    `json_bytes` is the length of that JSON.
+    `from_type_hints` says whether MLflow took it from the type hints of the model's code. `json_bytes` is the
+    length of that JSON.
     """
 
     inputs: object = None
     outputs: object = None
     params: object = None
+    from_type_hints: bool = False
     json_bytes: int = field(default=0, compare=False)
 
 
@@ -83,7 +85,7 @@ def parse_mlmodel(data: bytes) -> Mlmodel:
     return Mlmodel(
         flavors=tuple(str(name) for name in flavors) if isinstance(flavors, dict) else (),
         mlflow_version=version if isinstance(version, str) and version else None,
-        signature=_parse_signature(document.get("signature")),
+        signature=_parse_signature(document),
     )
 
 
@@ -100,14 +102,21 @@ def _check_structure(data: bytes) -> None:
             raise InvalidMlmodel(f"MLmodel is nested deeper than {_MAX_DEPTH} levels")
 
 
-def _parse_signature(value: object) -> Signature | None:
+def _parse_signature(document: Mapping[str, object]) -> Signature | None:
+    value = document.get("signature")
     if not isinstance(value, dict):
         return None
     texts = [text for part in _PARTS if isinstance(text := value.get(part), str)]
     size = sum(map(len, texts))  # together they may be more than the file: by aliases of YAML
     if size > MAX_BYTES:
         raise InvalidMlmodel(f"the signature has more than {MAX_BYTES} characters")
-    return Signature(**{part: _parse_signature_part(value, part) for part in _PARTS}, json_bytes=size)
+    return Signature(
+        inputs=_parse_signature_part(value, "inputs"),
+        outputs=_parse_signature_part(value, "outputs"),
+        params=_parse_signature_part(value, "params"),
+        from_type_hints=document.get("is_signature_from_type_hint") == "true",
+        json_bytes=size,
+    )
 
 
 def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:
@@ -120,6 +129,10 @@ def _parse_signature_part(signature: Mapping[str, object], part: str) -> object:
         if "NaN" not in text and "Infinity" not in text:
             raise InvalidMlmodel(f"the signature's {part} are not JSON") from error
         return _parse_non_finite(text, part)
+    try:
+        orjson.dumps([[[[parsed]]]])  # as deep as it stands in answers; it reads deeper than it writes
+    except TypeError as error:
+        raise InvalidMlmodel(f"the signature's {part} are nested too deeply") from error
     return parsed
 
 
@@ -130,7 +143,7 @@ def _parse_non_finite(text: str, part: str) -> object:
     """
     try:
         parsed: object = json.loads(text, parse_constant=lambda _: None, parse_int=_parse_int)
-        orjson.dumps(parsed)
+        orjson.dumps([[[[parsed]]]])
     except (ValueError, RecursionError, TypeError) as error:
         raise InvalidMlmodel(f"the signature's {part} are not JSON") from error
     return parsed

@@ -98,7 +98,7 @@ def parse_selector(text: str, *, metric: str | None = None, order: str | None = 
     cache keys. Raise NotFound, or BadRequest for a wrong `order`.
     """
     if text == "best":
-        return Best(metric or None, _parse_order(order))
+        return Best(metric or None, parse_order(order))
     if text == "latest":
         return Latest()
     if _NUMBER.fullmatch(text):
@@ -115,7 +115,8 @@ def parse_selector(text: str, *, metric: str | None = None, order: str | None = 
     )
 
 
-def _parse_order(text: str | None) -> Order | None:
+def parse_order(text: str | None) -> Order | None:
+    """Parse the order of metrics, None for no text; raise BadRequest for another word."""
     if not text:
         return None
     if text not in ORDERS:

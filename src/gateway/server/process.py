@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.auth.limits.shared_rates import SharedRates
     from gateway.server.tls import ServerTls
     from gateway.settings import Settings
-    from gateway.telemetry.metrics.shared import SharedSnapshots
+    from gateway.telemetry.metrics.shared import SharedTelemetry
 
 _PR_SET_PDEATHSIG: Final = 1
 _MAX_ADDRESS_BYTES: Final = 1024
@@ -50,7 +50,7 @@ class GatewayProcess:
         listener_sets: Sequence[Sequence[socket.socket]],
         tls: ServerTls | None,
         read_settings: Callable[[], Settings] | None,
-        snapshots: SharedSnapshots,
+        telemetry: SharedTelemetry,
         rates: SharedRates,
     ) -> None:
         """Start it on the sockets and with the snapshot slot of its number, which counts from 1.
@@ -64,10 +64,17 @@ class GatewayProcess:
         heartbeat = Heartbeat()
         self._heartbeat_monitor = HeartbeatMonitor(heartbeat)
         self._started_at = time.monotonic()
+        slot = SnapshotSlot(
+            telemetry.metrics,
+            number,
+            history=telemetry.history,
+            events=telemetry.events,
+            states=telemetry.states,
+        )
         self._report, report_end = _FORK_CONTEXT.Pipe(duplex=False)
         self._process = _FORK_CONTEXT.Process(
             target=_process_main,
-            args=(settings, SnapshotSlot(snapshots, number)),
+            args=(settings, slot),
             kwargs={
                 "listener_sets": listener_sets,
                 "tls": tls,

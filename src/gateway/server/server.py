@@ -239,7 +239,7 @@ class Server:
         self._components.pool.notify_limits_changed()
 
     def _read_files_again(self) -> None:
-        self._app[app.ENTRANCE].access_file.request()
+        self._app[app.CALLER_CHECKS].access_file.request()
         if self._tls_reloader is not None:
             self._tls_reloader.request()
 

@@ -26,7 +26,7 @@ from gateway.settings.reload import SettingsReloader
 from gateway.system import environment, privileges
 from gateway.system.wall import wall_status
 from gateway.telemetry import logs
-from gateway.telemetry.metrics.shared import SharedSnapshots
+from gateway.telemetry.metrics.shared import SharedTelemetry
 
 if TYPE_CHECKING:
     import socket
@@ -162,7 +162,7 @@ class Supervisor:
         self._read_settings = read_settings
         self._listener_sets = listener_sets
         self._tls = tls
-        self._snapshots = SharedSnapshots(len(listener_sets))
+        self._telemetry = SharedTelemetry.create(len(listener_sets))
         self._rates = SharedRates()
         self._pipe = pipe
         self._stop_signals: list[signal.Signals] = []
@@ -255,7 +255,7 @@ class Supervisor:
             listener_sets=self._listener_sets,
             tls=self._tls,
             read_settings=self._read_settings,
-            snapshots=self._snapshots,
+            telemetry=self._telemetry,
             rates=self._rates,
         )
 

@@ -169,6 +169,11 @@ class VersionRollover:
                 new.version,
                 old.version,
                 error,
-                extra={"event": "rollover_failed", "model": format_ref(ref), "version": new.version},
+                extra={
+                    "event": "rollover_failed",
+                    "model": format_ref(ref),
+                    "version": new.version,
+                    "reason": error,
+                },
             )
         pending.error = error

@@ -14,8 +14,10 @@ from gateway.auth.limits.loads import UNCOUNTED, PrincipalLoads, owner_of_loads
 from gateway.auth.principal import current_principal
 from gateway.serving.admission import LoadWaitLimit
 from gateway.serving.diagnosis import LoadDiagnosis
+from gateway.serving.phases import PhaseTimes
 from gateway.serving.rollover import VersionRollover
 from workers.errors import ModelLoadError, ModelNotLoaded
+from workers.metrics import HistogramSpec
 from workers.prediction_stream import PredictionStream
 from workers.protocol.messages import Batching, InputChecks, ModelSource, Reply
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.serving.admission import DownloadLimiter
     from gateway.serving.version_files import VersionFiles
     from gateway.settings import CurrentSettings
+    from workers.pool.loading import Reservation
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
 
@@ -42,6 +45,13 @@ resolved_model: Final[ContextVar[ModelKey | None]] = ContextVar("resolved_model"
 """The version that the current request resolved to; the request metrics read it."""
 
 logger = logging.getLogger(__name__)
+
+MODEL_LOAD_DURATION: Final = HistogramSpec(
+    "model_load_duration_seconds",
+    "Seconds from the files of a version to its loaded model, by outcome (loaded or failed), once for each"
+    " load.",
+    ("outcome",),
+)
 
 _INPUT_CHECKS_TAG: Final = "gateway.input_checks"
 _INPUT_CHECKS: Final[Mapping[str, InputChecks]] = {"strict": "strict", "mlflow": "mlflow"}
@@ -100,6 +110,8 @@ class PredictionService:
         self._single_flight = single_flight
         self._download_limiter = download_limiter
         self._settings = settings
+        self._counters = pool.counters
+        self._phases = PhaseTimes(pool.counters)
         self._load_wait_limit = LoadWaitLimit(settings, counters=pool.counters)
         self._principal_loads = PrincipalLoads(settings, counters=pool.counters)
         self._owners: dict[ModelKey, dict[str | None, None]] = {}  # who waits for the loads that run
@@ -116,9 +128,21 @@ class PredictionService:
         Raise any GatewayError or WorkerError. Resolving, fetching and loading have time limits of their
         own; the request's deadline counts from the moment the model is loaded.
         """
-        timing = Timing()
-        resolution = await self._resolve(ref, timing)
-        reply = await self._predict_or_load(self._pool.predict, resolution.version, job=job, timing=timing)
+        started = perf_counter()
+        current = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
+        resolution = self._rollover.select(ref, current)
+        version = resolution.version
+        resolved_model.set(version.key)
+        resolved = perf_counter()
+        timing = Timing(resolved - started)
+        try:
+            reply = await self._pool.predict(version.key, job)
+        except ModelNotLoaded:
+            reply = await self._load_and(self._pool.predict, version, job=job, timing=timing)
+        else:
+            timing.predict = seconds = reply.seconds
+            timing.queue = queue = perf_counter() - resolved - seconds
+            self._phases.record(version.key, resolve=timing.resolve, queue=queue, predict=seconds)
         return Prediction(resolution, reply, timing)
 
     @asynccontextmanager
@@ -127,9 +151,19 @@ class PredictionService:
 
         Raise StreamingNotSupported, and what `predict` raises.
         """
-        timing = Timing()
-        resolution = await self._resolve(ref, timing)
-        chunks = await self._predict_or_load(self._pool.stream, resolution.version, job=job, timing=timing)
+        started = perf_counter()  # the same steps as in `predict`, which would pay for a shared coroutine
+        current = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
+        resolution = self._rollover.select(ref, current)
+        version = resolution.version
+        resolved_model.set(version.key)
+        resolved = perf_counter()
+        timing = Timing(resolved - started)
+        try:
+            chunks = await self._pool.stream(version.key, job)
+        except ModelNotLoaded:
+            chunks = await self._load_and(self._pool.stream, version, job=job, timing=timing)
+        else:
+            self._measure(version.key, timing, called=resolved, predict=chunks.seconds)
         try:
             yield StreamingResult(resolution, chunks, timing)
         finally:
@@ -164,15 +198,14 @@ class PredictionService:
             owners[owner] = None
             self._pool.notify_owners_changed()
 
-    async def _resolve(self, ref: ModelRef, timing: Timing) -> Resolution:
-        started = perf_counter()
-        current = self._catalog.resolve_cached(ref) or await self._catalog.resolve(ref)
-        resolution = self._rollover.select(ref, current)
-        resolved_model.set(resolution.version.key)
-        timing.resolve = perf_counter() - started
-        return resolution
+    def _measure(self, key: ModelKey, timing: Timing, *, called: float, predict: float) -> None:
+        """Record the phases of a reply to a call that began at `called` and took `predict` in the worker."""
+        timing.predict = predict
+        timing.queue = queue = perf_counter() - called - predict
+        waited = timing.download + timing.load
+        self._phases.record(key, resolve=timing.resolve, queue=queue, predict=predict, waited=waited)
 
-    async def _predict_or_load(
+    async def _load_and(
         self,
         predict: Callable[[ModelKey, Job], Awaitable[Result]],
         version: ModelVersion,
@@ -180,20 +213,18 @@ class PredictionService:
         job: Job,
         timing: Timing,
     ) -> Result:
-        """Call `predict`, after loading the version if no worker has it loaded."""
-        for loads_left in range(_MAX_LOADS, -1, -1):
-            started = perf_counter()
+        """Call `predict` after loading the version, which no worker has loaded."""
+        for _ in range(_MAX_LOADS):
+            with self._load_wait_limit.slot(version.key):
+                load = await self.ensure_loaded(version)
+            timing.download, timing.load = load.download, load.load
+            self._phases.record_load(version.key, download=load.download, load=load.load)
+            called = perf_counter()
             try:
                 result = await predict(version.key, job)
             except ModelNotLoaded:
-                if not loads_left:
-                    break
-                with self._load_wait_limit.slot(version.key):
-                    load = await self.ensure_loaded(version)
-                timing.download, timing.load = load.download, load.load
-                continue  # loaded now, unless another model has taken its slot already
-            timing.predict = result.seconds
-            timing.queue = perf_counter() - started - result.seconds
+                continue  # another model has taken its slot already
+            self._measure(version.key, timing, called=called, predict=result.seconds)
             return result
         raise ModelNotLoaded(
             "The model was unloaded again before it could answer: too few may be loaded at once."
@@ -237,7 +268,17 @@ class PredictionService:
             directory = await files.enter_async_context(lease)
             timing.download = perf_counter() - started
             await download.aclose()
-            await reservation.load(self._source(version, directory), files)
+            await self._load_timed(reservation, self._source(version, directory), files=files)
+
+    async def _load_timed(
+        self, reservation: Reservation, source: ModelSource, *, files: AsyncExitStack
+    ) -> None:
+        started, outcome = perf_counter(), "failed"
+        try:
+            await reservation.load(source, files)
+            outcome = "loaded"
+        finally:
+            self._counters.observe(MODEL_LOAD_DURATION, outcome, value=perf_counter() - started)
 
     def _source(self, version: ModelVersion, directory: Path) -> ModelSource:
         settings = self._settings.value

@@ -49,7 +49,9 @@ class FileKind(Generic[T_co]):
 
 
 def _validate_json(data: bytes) -> bytes:
+    """Return JSON that can be read again where it stands deeper, as a part of an answer."""
     orjson.loads(data)
+    orjson.loads(b"[[[[[[[[[[[[[[[[%b]]]]]]]]]]]]]]]]" % data)
     return data
 
 

@@ -83,6 +83,7 @@ def load(
     }
     nested |= {
         "environment": values,
+        "from_file": frozenset(from_file.keys() & values.keys() - _given(environ)),
         "service_links": tuple(links),
         "client_files": files,
     }
@@ -170,6 +171,11 @@ def _merge(from_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str
     unasked = {name: environ[name] for name in find_service_links(environ)}
     chosen = {name: value for name, value in environ.items() if name not in unasked}
     return {name: value for name, value in {**unasked, **from_file, **chosen}.items() if value != ""}
+
+
+def _given(environ: Mapping[str, str]) -> set[str]:
+    """Return the names that `environ` has a value for, by more than Kubernetes' Services."""
+    return {name for name, value in environ.items() if value} - set(find_service_links(environ))
 
 
 def _unknown_names(values: Mapping[str, str]) -> Iterator[str]:

@@ -105,6 +105,7 @@ def _merge(before: Settings, found: Settings) -> Settings:
         field: getattr(source, field) for field, source in sources.items() if field in source.model_fields_set
     }
     values["environment"] = _merge_environments(before, found)
+    values["from_file"] = found.from_file
     return validate_settings(values)
 
 

@@ -17,6 +17,7 @@ from gateway.settings.tls import TlsSettings
 from gateway.settings.types import (
     AbsoluteFolders,
     CacheKey,
+    ConsoleMode,
     ExpandedPath,
     Hosts,
     NameSources,
@@ -39,7 +40,8 @@ from workers.wall.policy import WallMode, WallNetwork
 class Settings(SettingsGroup):
     """The gateway's own settings, with those of MLflow's and AWS's clients as parts.
 
-    `environment` has the names and values that the settings were read from. `service_links` names the
+    `environment` has the names and values that the settings were read from; `from_file` names those of them
+    that the `.env` file gave. `service_links` names the
     variables that Kubernetes set for Services, which are left out there. `client_files` has the files of the
     user that the stores' clients may read.
     """
@@ -280,6 +282,13 @@ class Settings(SettingsGroup):
         alias="GATEWAY_LOG_FORMAT",
         description="Form of the log: json, text, or auto (text on a terminal, else json).",
     )
+    console: ConsoleMode = Field(
+        "read",
+        alias="GATEWAY_CONSOLE",
+        description="The pages for people at / and /ui. read: they show models, events and the gateway, and "
+        "let people try a model; full: they also have buttons that load and unload models, for callers who "
+        "may manage them; off: there are none.",
+    )
     auth: AuthSettings = Field(default_factory=AuthSettings)
     jwt: JwtSettings = Field(default_factory=JwtSettings)
     tls: TlsSettings = Field(default_factory=TlsSettings)
@@ -288,6 +297,7 @@ class Settings(SettingsGroup):
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
+    from_file: frozenset[str] = frozenset()
     service_links: tuple[str, ...] = ()
     client_files: ClientFiles = Field(default_factory=ClientFiles)
 

@@ -35,13 +35,23 @@ def configure(
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(process) if as_json else TextFormatter(process))
+    own_level = logging.getLevelNamesMapping()[level.upper()]
+    handler.addFilter(lambda record: record.levelno >= own_level or not _has_own_level(record))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in _OWN_LOGGERS:
-        logging.getLogger(name).setLevel(level.upper())
+        # The ring of events needs all from `info` on; the handler drops what is not for `stream`.
+        logging.getLogger(name).setLevel(min(own_level, logging.INFO))
+
+
+def _has_own_level(record: logging.LogRecord) -> bool:
+    """Whether the record's logger is the gateway's own and has no level for itself."""
+    name = record.name
+    inherits = name in _OWN_LOGGERS or logging.getLogger(name).level == logging.NOTSET
+    return inherits and name.partition(".")[0] in _OWN_LOGGERS
 
 
 class _ExtrasFormatter(logging.Formatter):

@@ -58,3 +58,8 @@ class LoadBackoff:
         if failure is None or failure.retry_at <= asyncio.get_running_loop().time():
             return None
         return failure.error
+
+    def all_active(self) -> dict[ModelKey, ModelLoadError]:
+        """Return the last failure of each version whose pause lasts."""
+        now = asyncio.get_running_loop().time()
+        return {key: failure.error for key, failure in self._failures.items() if failure.retry_at > now}

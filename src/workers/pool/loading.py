@@ -178,5 +178,5 @@ class ModelLoader:
 
     def _log_failure(self, message: str, key: ModelKey, error: ModelLoadError, *, event: str) -> None:
         pause = self._backoff.record(key, error)
-        extra = {"event": event, "model": str(key), "retry_in_seconds": pause}
+        extra = {"event": event, "model": str(key), "reason": str(error), "retry_in_seconds": pause}
         logger.error(message, key, error, error.log, extra=extra)

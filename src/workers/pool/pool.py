@@ -1,4 +1,4 @@
-"""The pool of loaded model versions: the gateway's only entrance to the worker processes."""
+"""The pool of loaded model versions: the gateway's only way to the worker processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.pool.fairness import FairShare
 from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
-from workers.pool.slots import ModelSlots
+from workers.pool.slots import ModelSlots, log_unloaded
 from workers.process.forkserver import DEFAULT_WALL, ForkServer
 from workers.process.forkserver_log import ForkServerLog
 
@@ -167,6 +167,16 @@ class Pool:
         """Return the status of every version that is loaded or loading."""
         return {key: self.status(key) for key in (*self._slots.loaded, *self._slots.loading)}
 
+    def failures(self) -> dict[ModelKey, str]:
+        """Return why each version failed to load that is not tried again yet."""
+        failed = self._load_backoff.all_active()
+        return {key: str(error) for key, error in failed.items() if key not in self._slots.loaded}
+
+    @property
+    def pinned(self) -> frozenset[ModelKey]:
+        """The versions that are never evicted."""
+        return frozenset(self._slots.pinned)
+
     def memory_report(self) -> MemoryReport:
         """Return the memory that was in use when it was last measured."""
         return status.memory_report(self._slots, self._budget)
@@ -217,6 +227,8 @@ class Pool:
         if pinned := [str(key) for key in keys if key in self._slots.pinned]:
             raise ModelPinned(f"{', '.join(pinned)} is pinned by the gateway's settings and stays loaded.")
         groups = {key: self._slots.loaded[key].group for key in keys if key in self._slots.loaded}
+        for key in groups:
+            log_unloaded(key, "request")
         unloads = [
             self._slots.unload(
                 key, "request", drain_seconds=group.limits.request_seconds + _TIMEOUT_REPLY_SECONDS

@@ -144,8 +144,7 @@ class ModelSlots:
 
         One that is not idle has `drain_seconds` to answer the requests that wait or run.
         """
-        extra = {"event": "model_unloaded", "model": str(key), "reason": reason}
-        logger.info("Unloaded model %s (%s)", key, reason, extra=extra)
+        log_unloaded(key, reason)
         return self.unload(key, _METRIC_LABELS.get(reason, reason), drain_seconds=drain_seconds)
 
     def unload(self, key: ModelKey, reason: str, *, drain_seconds: float = 0.0) -> asyncio.Task[None]:
@@ -179,6 +178,12 @@ class ModelSlots:
         if not task.cancelled() and (error := task.exception()) is not None:
             context = {"message": "Failed to unload a model cleanly", "exception": error, "task": task}
             asyncio.get_running_loop().call_exception_handler(context)
+
+
+def log_unloaded(key: ModelKey, reason: EvictionReason | Literal["request"]) -> None:
+    """Log why a version is unloaded."""
+    extra = {"event": "model_unloaded", "model": str(key), "reason": reason}
+    logger.info("Unloaded model %s (%s)", key, reason, extra=extra)
 
 
 async def _close_entry(entry: LoadedEntry, *, drain_seconds: float) -> None:

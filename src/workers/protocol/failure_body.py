@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from workers.protocol.bounds import MAX_FAILURE_BYTES, MAX_PROBLEMS, ProtocolError
-from workers.protocol.messages import Failure, InputProblem
+from workers.protocol.messages import MAX_DETAILS, Failure, InputProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,6 @@ SMALL_BYTES = 512
 _MAX_CHARS = {"kind": 20, "message": 4_000, "exception": 200, "text": 2_000, "log": 20_000}
 _MAX_NAME_CHARS = 200
 _MAX_REASON_CHARS = 500
-_MAX_DETAILS = 100
 _FEW_DETAILS = 5
 _MAX_ROW = 2**53
 _SMALL_MAX_CHARS = {"message": 50, "exception": 15}
@@ -57,6 +56,9 @@ def decode(body: bytes) -> Failure:
     if len(problems) > MAX_PROBLEMS:
         raise ProtocolError(f"a failure of {len(problems)} problems, where {MAX_PROBLEMS} are allowed")
     details = tuple(_decode_problem(*problem) for problem in problems)
+    total = fields["details_total"]
+    if type(total) is not int or not len(details) <= total <= _MAX_ROW:
+        raise ValueError("the number of input problems is not valid")
     are_texts = all(isinstance(fields[name], str) for name in _MAX_CHARS)
     if not are_texts or fields["kind"] not in _KINDS:
         raise ValueError("a failure is not valid")
@@ -73,11 +75,13 @@ def _encode(failure: Failure) -> bytes:
     fields: dict[str, object] = {
         name: to_text(getattr(failure, name), max_chars) for name, max_chars in _MAX_CHARS.items()
     }
-    return orjson.dumps({**fields, "details": list(_encode_problems(failure.details))})
+    details = list(_encode_problems(failure.details))
+    total = max(_encode_row(failure.details_total) or 0, len(details))
+    return orjson.dumps({**fields, "details": details, "details_total": total})
 
 
 def _encode_problems(problems: tuple[InputProblem, ...]) -> Iterable[list[object]]:
-    for problem in tuple(problems)[:_MAX_DETAILS]:
+    for problem in tuple(problems)[:MAX_DETAILS]:
         column = None if problem.column is None else to_text(_name(problem.column), _MAX_NAME_CHARS)
         yield [_encode_row(problem.row), column, to_text(problem.reason, _MAX_REASON_CHARS)]
 

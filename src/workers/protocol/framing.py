@@ -53,8 +53,8 @@ HEADER = struct.Struct("<IQd")
 """The number of replies, the bytes of all bodies together, and the seconds that the whole batch took."""
 REQUEST_HEADER = struct.Struct("<IQQ")
 """The number of requests, the bytes of all bodies together, and the most bytes of all answers together."""
-# kind, content type, accepted type, length of the JSON, stream id, length of the body
-_REQUEST_ENTRY = struct.Struct("<BBBqQQ")
+# kind, content type, accepted type, most details, length of the JSON, stream id, length of the body
+_REQUEST_ENTRY = struct.Struct("<BBBBqQQ")
 _MEDIA_TYPE_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
 _UNKNOWN_MEDIA_TYPE = 255
 _JOB, _OPEN_STREAM, _NEXT_CHUNK, _CLOSE_STREAM = range(4)
@@ -78,15 +78,16 @@ def encode_requests(
         if kind != _JOB:
             stream_id = request.stream_id  # type: ignore[union-attr] # all but jobs have one
             if kind != _OPEN_STREAM:
-                entries.append(_REQUEST_ENTRY.pack(kind, 0, 0, _NO_JSON_LENGTH, stream_id, 0))
+                entries.append(_REQUEST_ENTRY.pack(kind, 0, 0, 0, _NO_JSON_LENGTH, stream_id, 0))
                 continue
         job: Job = request.job if kind == _OPEN_STREAM else request  # type: ignore[assignment, union-attr] # by kind
-        body, content_type, accept, length = job
+        body, content_type, accept, length, max_details = job
         entries.append(
             _REQUEST_ENTRY.pack(
                 kind,
                 _MEDIA_TYPE_CODES.get(content_type, _UNKNOWN_MEDIA_TYPE),
                 _MEDIA_TYPE_CODES.get(accept, _UNKNOWN_MEDIA_TYPE),
+                max_details,
                 _NO_JSON_LENGTH if length is None else length,
                 stream_id,
                 len(body),
@@ -100,7 +101,9 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
     """Return the batch of a frame that `encode_requests` made."""
     requests: list[WorkerRequest] = []
     offset = 0
-    for kind, content_type, accept, length, stream_id, size in _REQUEST_ENTRY.iter_unpack(entries):
+    for kind, content_type, accept, max_details, length, stream_id, size in _REQUEST_ENTRY.iter_unpack(
+        entries
+    ):
         if kind in _STREAM_KINDS:
             requests.append(NextChunk(stream_id) if kind == _NEXT_CHUNK else CloseStream(stream_id))
             continue
@@ -111,6 +114,7 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
             _media_type(content_type),
             _media_type(accept),
             None if length == _NO_JSON_LENGTH else length,
+            max_details,
         )
         requests.append(OpenStream(job, stream_id) if kind == _OPEN_STREAM else job)
     return tuple(requests)
@@ -129,10 +133,10 @@ def encode_replies(
     for reply in replies:
         try:
             if type(reply) is Reply:
-                body, reply_seconds, wrapped, content_type, length, _ = reply
+                body, reply_seconds, wrapped, content_type, length, _, rows = reply
                 json_length = _NO_JSON_LENGTH if length is None else length
                 code = _MEDIA_TYPE_CODES[content_type]
-                entry = REPLY_ENTRY.pack(REPLY, wrapped, code, json_length, reply_seconds, len(body))
+                entry = REPLY_ENTRY.pack(REPLY, wrapped, code, json_length, reply_seconds, len(body), rows)
             else:
                 entry, body = _encode_other(reply)
         except BaseException:  # noqa: BLE001 - whatever it was, the request gets an answer
@@ -157,7 +161,7 @@ def _encode_other(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
         kind = CHUNK if reply.body is not None else STREAM_END
     elif isinstance(reply, LoadReport):
         kind, body, seconds = LOAD_REPORT, load_report_body.encode(reply), reply.seconds
-    return REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body)), body
+    return REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body), 0), body
 
 
 def _fit_answers(entries: list[bytes], bodies: list[bytes], max_bytes: int) -> None:
@@ -184,7 +188,9 @@ def _fit_failures(entries: list[bytes], bodies: list[bytes]) -> None:
         surplus = len(bodies[number]) - failure_body.SMALL_BYTES
         if surplus > room:
             bodies[number] = failure_body.encode_small(bodies[number])
-            entries[number] = REPLY_ENTRY.pack(FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(bodies[number]))
+            entries[number] = REPLY_ENTRY.pack(
+                FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(bodies[number]), 0
+            )
         else:
             room -= max(surplus, 0)
 
@@ -194,25 +200,28 @@ def decode_replies(entries: bytes, bodies: Bodies) -> tuple[WorkerReply | LoadRe
     replies: list[WorkerReply | LoadReport] = []
     offset = problems = 0
     try:
-        for kind, wrapped, content_type, length, seconds, size in REPLY_ENTRY.iter_unpack(entries):
+        for kind, wrapped, content_type, length, seconds, size, rows in REPLY_ENTRY.iter_unpack(entries):
             body = bodies[offset : offset + size]
             if len(body) != size or not 0.0 <= seconds < inf:
                 raise ProtocolError("a body that is too short, or a duration that is not valid")
             offset += size
             if kind == REPLY:
                 if length == _NO_JSON_LENGTH and type(body) is bytes:  # as almost every reply
-                    replies.append(Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type]))
+                    replies.append(
+                        Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], None, None, rows)
+                    )
                 else:
                     media_type = MEDIA_TYPES[content_type]
-                    replies.append(_reply(body, seconds, length, wrapped=wrapped != 0, media_type=media_type))
+                    reply = _reply(body, seconds, length, wrapped=wrapped != 0, media_type=media_type)
+                    replies.append(reply._replace(rows=rows))
             elif kind in ANSWERS:
                 replies.append(_chunk(body, seconds, is_end=kind == STREAM_END))
             else:
-                reply = _decode_other(kind, body, seconds)
-                problems += len(reply.details) if type(reply) is Failure else 0
+                other = _decode_other(kind, body, seconds)
+                problems += len(other.details) if type(other) is Failure else 0
                 if problems > MAX_ALL_PROBLEMS:
                     raise ProtocolError(f"more than {MAX_ALL_PROBLEMS} problems of all inputs together")
-                replies.append(reply)
+                replies.append(other)
     except (IndexError, TypeError, KeyError, ValueError, struct.error) as error:
         raise ProtocolError("a reply that is not valid for its kind") from error
     if offset != len(bodies):

@@ -19,6 +19,13 @@ CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8", PARQUET: PARQUET, ARR
 MEDIA_TYPES = (*CONTENT_TYPES, OPEN_INFERENCE, OCTETS)
 """The media types of all request and response bodies; a frame has their positions here."""
 
+DEFAULT_DETAILS = 5
+"""The invalid cells that a refusal names if the request does not say how many."""
+MAX_DETAILS = 100
+"""The most invalid cells that a request can have named."""
+MAX_COUNTED_PROBLEMS = 1000
+"""The most invalid cells that are counted: each takes a hundred times the memory of its value."""
+
 FailureKind = Literal["input", "type", "answer", "model", "load", "batch", "memory"]
 """batch: the answer is too large beside the others of the batch. memory: the gateway has no room for it."""
 InputChecks = Literal["strict", "mlflow"]
@@ -59,14 +66,16 @@ class Job(NamedTuple):
     """A request's body as it came, its media type, and the media type of the response.
 
     Media types are in lower case and without parameters. `json_length` is for bodies of JSON followed by
-    binary tensors (Open Inference's extension): the bytes of the JSON. A tuple, as `Reply` is, because
-    thousands are created each second.
+    binary tensors (Open Inference's extension): the bytes of the JSON. If the input is refused, the failure
+    names at most `max_details` cells, 1 to `MAX_DETAILS`. A tuple, as `Reply` is, because thousands are
+    created each second.
     """
 
     body: bytes
     content_type: str = JSON
     accept: str = JSON
     json_length: int | None = None
+    max_details: int = DEFAULT_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,8 @@ class Reply(NamedTuple):
     `seconds` is that of the whole call if it predicted rows of several requests. If `wrapped`, `body` is
     JSON that becomes the value of `predictions` in the response; if not, `body` is the whole response, as
     for formats other than JSON and for the unified LLM bodies of MLflow. `json_length` is as in `Job`.
-    A body of many bytes arrives as `large`, and `body` is empty then.
+    A body of many bytes arrives as `large`, and `body` is empty then. `rows` is the number of rows of the
+    call, for one of the replies that share it, and 0 for the others.
     """
 
     body: bytes
@@ -134,6 +144,7 @@ class Reply(NamedTuple):
     content_type: str = JSON
     json_length: int | None = None
     large: LargeBody | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,8 @@ class Failure:
     """An exception as data.
 
     `message` is safe for clients. `exception` and `text` are the type and message of the model's own
-    exception. `log` is for operators only: it may contain a traceback, paths and data.
+    exception. `details_total` is the `total` of `InvalidInput`. `log` is for operators only: it may contain
+    a traceback, paths and data.
     """
 
     kind: FailureKind
@@ -150,6 +162,7 @@ class Failure:
     exception: str = ""
     text: str = ""
     log: str = ""
+    details_total: int = 0
 
 
 class RowBatching(NamedTuple):

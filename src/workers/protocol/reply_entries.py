@@ -13,8 +13,8 @@ from workers.protocol.bounds import (
     check_size,
 )
 
-REPLY_ENTRY: Final = struct.Struct("<BBBqdQ")
-"""Kind, wrapped, content type, length of the JSON, seconds, length of the body."""
+REPLY_ENTRY: Final = struct.Struct("<BBBqdQI")
+"""Kind, wrapped, content type, length of the JSON, seconds, length of the body, rows of the call."""
 REPLY, CHUNK, STREAM_END, FAILURE, LOAD_REPORT = range(5)
 ANSWERS: Final = frozenset({REPLY, CHUNK, STREAM_END})
 
@@ -25,7 +25,7 @@ def check_entries(entries: bytes, *, size: int, max_answer_bytes: int) -> None:
     Nothing of the bodies need be there for that.
     """
     answers = failures = total = 0
-    for kind, _, _, _, _, length in REPLY_ENTRY.iter_unpack(entries):
+    for kind, _, _, _, _, length, _ in REPLY_ENTRY.iter_unpack(entries):
         total += length
         if kind in ANSWERS:
             answers += length

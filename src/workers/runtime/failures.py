@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from workers.codec.input_errors import limit_details
 from workers.errors import (
     InvalidInput,
     ModelError,
@@ -16,7 +17,7 @@ from workers.errors import (
     NotAcceptable,
     UnsupportedMediaType,
 )
-from workers.protocol.messages import Failure, FailureKind
+from workers.protocol.messages import DEFAULT_DETAILS, Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,10 +44,13 @@ def from_load_error(error: BaseException) -> Failure:
     return Failure("load", message, log=_format_traceback(error))
 
 
-def from_predict_error(error: BaseException) -> Failure:
-    """Describe why a request could not be answered. Call it while `error` is handled."""
+def from_predict_error(error: BaseException, *, max_details: int = DEFAULT_DETAILS) -> Failure:
+    """Describe why a request could not be answered. Call it while `error` is handled.
+
+    `max_details` is the number of invalid cells that are named.
+    """
     kind = _failure_kind(type(error))
-    failure = _attempt(lambda: _own_failure(error, kind), None) if kind is not None else None
+    failure = _attempt(lambda: _own_failure(error, kind, max_details), None) if kind is not None else None
     return failure or _foreign_failure(error)
 
 
@@ -56,9 +60,11 @@ def _failure_kind(error_type: type[BaseException]) -> FailureKind | None:
     return next((kind for base, kind in _KINDS if issubclass(error_type, base)), None)
 
 
-def _own_failure(error: Any, kind: FailureKind) -> Failure:
+def _own_failure(error: Any, kind: FailureKind, max_details: int) -> Failure:
     if kind == "input":
-        return Failure(kind, str(error), details=error.details, log=_format_traceback(error))
+        shown = limit_details(error, max_details)
+        log = _format_traceback(error)
+        return Failure(kind, str(shown), details=shown.details, details_total=shown.total, log=log)
     return Failure(kind, str(error), exception=error.exception if kind == "model" else "")
 
 

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.protocol.messages import (
+    DEFAULT_DETAILS,
     Chunk,
     CloseStream,
     Failure,
@@ -152,13 +153,14 @@ def _predict(job: Job) -> Reply | Failure:
     try:
         response = model.predict(job)
     except BaseException as error:  # noqa: BLE001 - SystemExit too: one request must not end the worker
-        return failures.from_predict_error(error)
+        return failures.from_predict_error(error, max_details=job.max_details)
     return Reply(
         response.body,
         perf_counter() - started,
         wrapped=response.wrapped,
         content_type=response.content_type,
         json_length=response.json_length,
+        rows=model.rows,
     )
 
 
@@ -170,5 +172,6 @@ def _advance_stream(request: OpenStream | NextChunk | CloseStream) -> Chunk | Fa
     try:
         chunk = _WorkerState.stream_session.handle(request, model.stream)
     except BaseException as error:  # noqa: BLE001 - as above
-        return failures.from_predict_error(error)
+        details = request.job.max_details if isinstance(request, OpenStream) else DEFAULT_DETAILS
+        return failures.from_predict_error(error, max_details=details)
     return replace(chunk, seconds=perf_counter() - started)

@@ -36,7 +36,12 @@ _SERVING_VARIABLE = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 
 
 class LoadedModel:
-    """A pyfunc model with the specification of its input."""
+    """A pyfunc model with the specification of its input.
+
+    `rows` is the number of rows of the last call of `predict`, for metrics.
+    """
+
+    rows = 0
 
     def __init__(self, source: ModelSource) -> None:
         """Load the model from `source.directory`. Exceptions of the model's code are not caught."""
@@ -84,6 +89,7 @@ class LoadedModel:
         """
         with _gc_paused(len(job.body)):
             request = decode(job, self._spec)
+        self.rows = _count_rows(request.data)
         return encode(self._call_model(request), request, job)
 
     def predict_merged(self, jobs: Sequence[Job]) -> dict[int, Reply]:
@@ -97,6 +103,18 @@ class LoadedModel:
             if (invalid := as_invalid_input(error)) is not None:
                 raise invalid from error
             raise
+
+
+def _count_rows(data: object) -> int:
+    """Return the rows of an input: the length of a table, a tensor, a list, or a tensor in a dictionary."""
+    if isinstance(data, dict):
+        data = next(iter(data.values()), None)
+    if isinstance(data, str | bytes):
+        return 1
+    try:
+        return len(data)  # type: ignore[arg-type] # what has no length has one row
+    except TypeError:
+        return 1
 
 
 def _load(directory: str) -> PyFuncModel:

@@ -69,8 +69,10 @@ class RowBatcher:
             self._predict_groups(_split_in_half(group), replies)
             return
         seconds = perf_counter() - started
+        total = sum(len(body.rows) for _, body in group)
         for (number, _), body in zip(group, bodies, strict=False):
-            replies[number] = Reply(body, seconds)
+            replies[number] = Reply(body, seconds, rows=total)
+            total = 0  # one reply stands for the call
 
     def _predict_groups(self, groups: Iterable[NumberedRows], replies: dict[int, Reply]) -> None:
         for group in groups:

@@ -6,10 +6,11 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors import PoolClosed, WorkerCrashed
 from workers.protocol.messages import Failure, Reply
+from workers.scheduler.batch_metrics import BatchMetrics
 from workers.scheduler.batch_sizing import BatchSizer
 from workers.scheduler.queue import PendingRequest, RequestQueue
 from workers.scheduler.results import reject, resolve_batch
@@ -56,6 +57,7 @@ class Dispatcher:
         self._on_worker_exit = on_worker_exit
         self._on_idle = on_idle
         self._batch_sizer = BatchSizer(row_batching=False)
+        self._batch_metrics = BatchMetrics(counters)
         self._queue = RequestQueue(
             key,
             limits,
@@ -163,7 +165,9 @@ class Dispatcher:
         self._dispatch_scheduled = False
         try:
             while self._queue.waiting and (slot := self.slots.find_free(self._batch_sizer.max_in_flight)):
-                self._send_batch(slot, self._queue.next_batch(self._batch_sizer.max_batch))
+                batch = self._queue.next_batch(self._batch_sizer.max_batch)
+                self._batch_metrics.record(batch)
+                self._send_batch(slot, batch)
         except Exception as error:  # noqa: BLE001 - no client may wait for a request that is never sent
             self._queue.reject_all(error)
             self._loop.call_exception_handler({"message": "Dispatching requests failed.", "exception": error})
@@ -190,6 +194,7 @@ class Dispatcher:
             slot.update_stream(batch, replies)
             if all(type(reply) is Reply for reply in replies):  # errors are quick and no measure of the model
                 self._batch_sizer.record(len(batch), seconds)
+                self._batch_metrics.record_rows(cast("tuple[Reply, ...]", replies))
             elif len(replies) == len(batch) > 1:
                 batch, replies = self._requeue_crowded(batch, replies)
             resolve_batch(batch, replies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import PredictionTimeout, QueueFull
@@ -25,12 +26,12 @@ _MAX_BATCH_BYTES = 256 * 1024
 class PendingRequest:
     """A request, and the future that its client waits on: of a Reply or, for a stream, of a Chunk.
 
-    `queued` tells whether it is in the queue. `crash_suspect`: a worker crashed while it ran a batch
-    with this request, or could not send its answer beside the others. `crashes` counts the workers that
-    crashed while they ran this request alone.
+    `queued` tells whether it is in the queue, and `queued_at` when it came (`perf_counter`).
+    `crash_suspect`: a worker crashed while it ran a batch with this request, or could not send its answer
+    beside the others. `crashes` counts the workers that crashed while they ran this request alone.
     """
 
-    __slots__ = ("crash_suspect", "crashes", "future", "queued", "request", "size")
+    __slots__ = ("crash_suspect", "crashes", "future", "queued", "queued_at", "request", "size")
 
     def __init__(
         self, request: WorkerRequest, future: asyncio.Future[Any], *, size: int = 0, queued: bool = False
@@ -39,6 +40,7 @@ class PendingRequest:
         self.future = future
         self.size = size
         self.queued = queued
+        self.queued_at = perf_counter()
         self.crash_suspect = False
         self.crashes = 0
 

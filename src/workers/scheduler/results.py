@@ -47,7 +47,7 @@ def reject(batch: Sequence[PendingRequest], error: Exception) -> None:
 def to_exception(failure: Failure) -> WorkerError:
     """Return the error that a worker sent as data."""
     if failure.kind == "input":
-        return InvalidInput(failure.message, failure.details)
+        return InvalidInput(failure.message, failure.details, total=failure.details_total)
     if failure.kind == "answer":
         return NotAcceptable(failure.message)
     if failure.kind == "type":

@@ -116,12 +116,11 @@ class WorkerSlots:
 
     def find_free(self, max_in_flight: int) -> WorkerSlot | None:
         """Return the slot with the fewest batches that may be given one more; None if there is none."""
-        free = [
-            slot
-            for slot in self.serving
-            if slot.stream_id is None and len(slot.batches) < max_in_flight and slot.worker.connected
-        ]
-        return min(free, key=_batch_count, default=None)
+        found, fewest = None, max_in_flight
+        for slot in self.serving:
+            if slot.stream_id is None and len(slot.batches) < fewest and slot.worker.connected:
+                found, fewest = slot, len(slot.batches)
+        return found
 
     def find_stream(self, stream_id: int) -> WorkerSlot | None:
         """Return the slot of the worker that holds a stream; None if the stream is over."""
@@ -140,7 +139,3 @@ class WorkerSlots:
 
     def _batches(self) -> list[list[PendingRequest]]:
         return [batch for slot in (*self.serving, *self._crashed) for batch in slot.batches]
-
-
-def _batch_count(slot: WorkerSlot) -> int:
-    return len(slot.batches)

@@ -57,7 +57,20 @@ def test_the_error_body() -> None:
             {"row": 0, "column": "a", "reason": "not a number"},
             {"row": None, "column": None, "reason": "too few"},
         ],
+        "details_total": 2,
     }
+
+
+@pytest.mark.parametrize(("total", "told"), [(1000, {}), (1001, {"details_total_exact": False})])
+def test_wrong_cells_are_counted_up_to_a_bound(total: int, told: dict[str, bool]) -> None:
+    """The body says so if there are more than are counted."""
+    problem = errors.to_problem(
+        InvalidInput("wrong", (InputProblem(0, "a", "r"),), total=total), model_error_text=False
+    )
+    assert problem is not None
+    body = json.loads(problem.body("id-1"))
+    assert body["details_total"] == 1000
+    assert {name: value for name, value in body.items() if name == "details_total_exact"} == told
 
 
 def test_the_text_of_a_models_exception() -> None:

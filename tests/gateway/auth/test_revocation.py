@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway.api.middleware.door import Door, Peer
+from gateway.api.middleware.access_control import AccessControl, Peer
 from gateway.auth.access_file.key import new_key
 from gateway.auth.access_file.store import AccessFileStore
 from gateway.auth.authenticator import Authenticator
@@ -45,18 +45,20 @@ class Connection:
 
 @asynccontextmanager
 async def gateway(path: Path) -> AsyncIterator[Connection]:
-    """Serve behind a door that knows the keys of a file, and yield a connection that stays open."""
+    """Serve behind access control that knows the keys of a file, and yield a connection that stays open."""
     store = AccessFileStore(path)
     store.load()
     peer = Peer(certificate_names=lambda _: (), address=lambda _: "127.0.0.1")
-    door = Door(Authenticator(keys=KeyAuthenticator(store)), None, peer=peer, counters=Counters())
+    access_control = AccessControl(
+        Authenticator(keys=KeyAuthenticator(store)), None, peer=peer, counters=Counters()
+    )
 
     @web.middleware
     async def guard(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            await door.enter(request, door.visit(request))
+            await access_control.admit(request, access_control.begin(request))
         except AuthError:
             return web.Response(status=401)
         return await handler(request)

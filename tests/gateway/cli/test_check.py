@@ -49,7 +49,7 @@ def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cache.split()[:3] == ["cache", "folder", "OK"]
     assert wall.split()[:4] == ["wall", "OK", "Workers", "are"]
     assert "version 3." in mlflow
-    assert "3 models" in mlflow
+    assert re.search(r"\b[34] models", mlflow)  # another test registers one more
     assert store.split()[:3] == ["artifact", "store", "OK"]
     assert "bytes of" in store
     assert list((tmp_path / "new").iterdir()) == []
@@ -194,7 +194,7 @@ def test_deleted_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], demo:
         assert run_check(server.url, tmp_path / "cache") == 1
     output = capsys.readouterr().out
     assert "artifact store   failed" in output
-    assert "3 models" in output
+    assert re.search(r"\b[34] models", output)
 
 
 @contextmanager

@@ -51,6 +51,19 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("program", "shown"),
+    [("/bin/gateway", "gateway"), (f"/bin/{main.DISTRIBUTION}", main.DISTRIBUTION), ("-c", "gateway")],
+)
+def test_the_usage_has_the_name_of_the_script(
+    program: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There are two scripts; `python -m gateway` counts as the short one."""
+    monkeypatch.setattr("sys.argv", [program])
+    assert main.main([]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: {shown} [-h]")
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [(["serv"], "serv"), (["demo", "--port", "70000"], "'70000' is not a port")],
 )

@@ -142,3 +142,16 @@ def test_a_signature_that_is_larger_than_the_file() -> None:
     text = "[" + "[]," * 180_000 + "[]]"
     with pytest.raises(InvalidMlmodel, match="more than 1048576 characters"):
         mlmodel.parse_mlmodel(f"signature:\n  inputs: &a '{text}'\n  outputs: *a\n".encode())
+
+
+@pytest.mark.parametrize("start", ["", "NaN, "])
+def test_a_signature_that_could_not_be_written_again_is_rejected(start: str) -> None:
+    """The parser reads deeper than the gateway's answers can be."""
+    for depth, fits in ((200, True), (300, False)):
+        inputs = "[" * depth + start + "1" + "]" * depth
+        data = f"signature:\n  inputs: '{inputs}'\n".encode()
+        if fits:
+            assert mlmodel.parse_mlmodel(data).signature is not None
+        else:
+            with pytest.raises(InvalidMlmodel):
+                mlmodel.parse_mlmodel(data)

@@ -1,4 +1,4 @@
-"""Proves which settings of the door fit together."""
+"""Proves which settings of access control fit together."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_template_holds_the_defaults(tmp_path: Path) -> None:
     file.write_text(re.sub(r"^# ([A-Z0-9_]+=)", r"\1", TEMPLATE.read_text(), flags=re.MULTILINE))
     assert "\nGATEWAY_PORT=8080\n" in file.read_text()
     default, loaded = settings.load({}), settings.load({}, env_file=file)
-    ignored = {"environment", "cache_dir"}
+    ignored = {"environment", "from_file", "cache_dir"}
     assert loaded.model_dump(exclude=ignored) == default.model_dump(exclude=ignored)
 
 

@@ -96,3 +96,27 @@ def test_levels() -> None:
         ("workers", "warning"),
         ("other", "warning"),
     ]
+
+
+def test_a_level_above_info_hides_what_the_ring_of_events_needs() -> None:
+    """The stream has the gateway's records of that level only, and those of other packages as before."""
+    stream = io.StringIO()
+    logs.configure("error", "json", stream=stream)
+    seen: list[str] = []
+
+    class Ring(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    ring = Ring(logging.INFO)
+    own = logging.getLogger("gateway")
+    own.addHandler(ring)
+    try:
+        for name in ("gateway.x", "other", "gatewayish"):
+            for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+                logging.getLogger(name).log(level, "%s %d", name, level)
+    finally:
+        own.removeHandler(ring)
+    shown = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert shown == ["gateway.x 40", "other 30", "other 40", "gatewayish 30", "gatewayish 40"]
+    assert seen == ["gateway.x 20", "gateway.x 30", "gateway.x 40"]

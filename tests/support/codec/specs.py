@@ -12,9 +12,10 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, Schema
 
 from workers.codec import formats
+from workers.codec.input_errors import limit_details
 from workers.codec.signature import InputSpec
 from workers.errors import InvalidInput
-from workers.protocol.messages import InputChecks, Job
+from workers.protocol.messages import DEFAULT_DETAILS, InputChecks, Job
 
 if TYPE_CHECKING:
     from workers.codec.request import DecodedRequest
@@ -65,11 +66,11 @@ def mlflow_input(document: Any, schema: Schema | None) -> Any:
 
 
 def decode_error(document: Any, schema: Schema | None, **options: Any) -> InvalidInput:
-    """Return the error that decoding raises, after a check that it does not repeat the sentinel."""
+    """Return the error that a client gets, after a check that it does not repeat the sentinel."""
     with pytest.raises(InvalidInput) as caught:
         decode(document, schema, **options)
     assert SENTINEL not in f"{caught.value} {caught.value.details}"
-    return caught.value
+    return limit_details(caught.value, DEFAULT_DETAILS)
 
 
 def split_body(values: list[Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ async def test_an_endless_iterator(opened: Opened, files: Lookup) -> None:
 
 async def test_an_iterator_that_stalls(opened: Opened, files: Lookup) -> None:
     """The deadline ends the request, and the worker with it."""
-    async with opened(request_seconds=1.5) as pool:
+    async with opened(request_seconds=4.0) as pool:
         await load(pool, files("commands"))
         pid = await worker_pid(pool)
         with pytest.raises(PredictionTimeout):

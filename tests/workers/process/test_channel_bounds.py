@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from tests.support.sockets import ChannelPair
 
 MAX_ANSWERS = 3 * PIECE_BYTES
-FIELDS = {"kind": "input", "message": "m", "exception": "", "text": "", "log": ""}
+FIELDS = {"kind": "input", "message": "m", "exception": "", "text": "", "log": "", "details_total": 9000}
 
 
 def head(*entries: tuple[int, int], size: int | None = None, seconds: float = 0.0) -> bytes:
     """Return a header and the entries of bodies of these kinds and sizes."""
     total = sum(each for _, each in entries) if size is None else size
-    packed = [REPLY_ENTRY.pack(kind, 0, 0, -1, 0.0, each) for kind, each in entries]
+    packed = [REPLY_ENTRY.pack(kind, 0, 0, -1, 0.0, each, 0) for kind, each in entries]
     return framing.HEADER.pack(len(entries), total, seconds) + b"".join(packed)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workers.process.channel import BatchOutcome
     from workers.protocol.messages import WorkerReply, WorkerRequest
 
-UNKNOWN_KIND = struct.pack("<BBBqdQ", 9, 0, 0, -1, 0.0, 0)
+UNKNOWN_KIND = struct.pack("<BBBqdQI", 9, 0, 0, -1, 0.0, 0, 0)
 INVALID_FRAMES = {
     "noise": b"\xff" * framing.HEADER.size,
     "too many entries": framing.HEADER.pack(MAX_ENTRIES + 1, 0, 0.0),

@@ -108,6 +108,7 @@ ENTRIES = st.builds(
     st.integers(-2, 100),
     st.floats(),
     SIZES,
+    st.integers(0, 2**32 - 1),
 )
 
 

@@ -40,13 +40,14 @@ from workers.protocol.messages import (
 from workers.protocol.reply_entries import check_entries
 
 BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-REPLY_ENTRY = struct.Struct("<BBBqdQ")
+REPLY_ENTRY = struct.Struct("<BBBqdQI")
 REPLY, CHUNK, STREAM_END, FAILURE, LOAD_REPORT = range(5)
-FIELDS = {"kind": "model", "message": "m", "exception": "", "text": "", "log": "", "details": []}
+TEXTS = {"kind": "model", "message": "m", "exception": "", "text": "", "log": ""}
+FIELDS = {**TEXTS, "details": [], "details_total": 2}
 
 
 def entry(kind: int, size: int, *, content_type: int = 0, length: int = -1, seconds: float = 0.0) -> bytes:
-    return REPLY_ENTRY.pack(kind, 0, content_type, length, seconds, size)
+    return REPLY_ENTRY.pack(kind, 0, content_type, length, seconds, size, 0)
 
 
 def roundtrip(*replies: WorkerReply | LoadReport) -> tuple[WorkerReply | LoadReport, ...]:
@@ -174,6 +175,7 @@ def test_any_json_is_a_reply_or_a_protocol_error(kind: int, value: Any, name: st
     [
         *(None, 1, "text", [], {}, [[]]),
         *(FIELDS | {"kind": "other"}, FIELDS | {"kind": []}, FIELDS | {"more": ""}),
+        *(FIELDS | {"details_total": total} for total in (-1, True, None, 1.5, 2**60)),
         *(FIELDS | {"log": None}, FIELDS | {"details": None}, FIELDS | {"details": ["abc"]}),
         *(
             FIELDS | {"details": [problem]}
@@ -239,7 +241,9 @@ def test_valid_entries_built_by_hand_are_decoded(body: bytes) -> None:
     assert framing.decode_replies(entry(REPLY, len(body)), body) == (Reply(body, 0.0, wrapped=False),)
     failure = orjson.dumps(FIELDS | {"details": [[0, "c", "r"], [None, None, "r"]]})
     details = (InputProblem(0, "c", "r"), InputProblem(None, None, "r"))
-    assert framing.decode_replies(entry(FAILURE, len(failure)), failure) == (Failure("model", "m", details),)
+    assert framing.decode_replies(entry(FAILURE, len(failure)), failure) == (
+        Failure("model", "m", details, details_total=2),
+    )
     report = orjson.dumps([True, False, True, "why"])
     load_report = LoadReport(0.0, preloaded=True, row_batching=RowBatching(True, "why"))
     assert framing.decode_replies(entry(LOAD_REPORT, len(report)), report) == (load_report,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import mlflow.pyfunc
@@ -52,6 +53,24 @@ def predict(model: LoadedModel, document: Any) -> Any:
 
 
 LONGS = ModelSignature(inputs=Schema([ColSpec(DataType.long, "x")]))
+
+
+@pytest.mark.parametrize(
+    ("document", "rows"),
+    [
+        ({"dataframe_records": [{"x": 1}, {"x": 2}, {"x": 3}]}, 3),
+        ({"inputs": [[1, 2], [3, 4]]}, 2),
+        ({"inputs": {"a": [1, 2, 3, 4], "b": [1, 2, 3, 4]}}, 4),
+        ({"inputs": "text"}, 1),
+        ({"inputs": 7}, 1),
+    ],
+)
+def test_the_rows_of_a_call(tmp_path: Path, document: Any, rows: int) -> None:
+    """They are those of a table, a list or the tensors of a dictionary; what has no rows counts as one."""
+    model = loaded(tmp_path, models.Echo())
+    with suppress(Exception):  # whether the model can predict it or not
+        predict(model, document)
+    assert model.rows == rows
 
 
 def test_a_scikit_learn_model_predicts_the_same(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_bodies_of_every_plain_form_share_a_call(tmp_path: Path, estimator: Any)
     ]
     replies = model.predict_merged(jobs)
     assert sorted(replies) == list(range(len(jobs)))
+    assert sorted(reply.rows for reply in replies.values()) == [0] * (len(jobs) - 2) + [3, 10]
     for number, job in enumerate(jobs):
         alone = json.loads(model.predict(job).body)
         assert json.loads(replies[number].body) == pytest.approx(alone, rel=1e-9)

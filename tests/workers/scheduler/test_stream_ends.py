@@ -126,7 +126,7 @@ async def test_a_generator_that_hangs_is_killed(opened: OpenPool, files: FindFil
 
 async def test_a_generator_that_hangs_as_it_closes_is_killed(opened: OpenPool, files: FindFiles) -> None:
     """Its worker is killed and replaced too, though no client waits for the stream any more."""
-    async with opened(request_seconds=2.0) as pool:
+    async with opened(request_seconds=4.0) as pool:
         await load(pool, files("streams"))
         (process,) = worker_pids(pool)
         with closing(await pool.stream(STREAMS, command("hang_on_close"))) as stream:

@@ -121,7 +121,8 @@ ANSWERS = (
     Difference(
         "The model's own exceptions",
         "400, with the complete stack trace: paths, source lines and values in it",
-        "500 `MODEL_ERROR` with the exception's type; the trace is in the log",
+        "500 `MODEL_ERROR` with the exception's type, at `…/invocations` 400 `BAD_REQUEST`; "
+        "the trace is in the log",
         "the fault is not the caller's, and a trace tells strangers of the machine",
         server=400,
         gateway=500,

@@ -14,29 +14,42 @@ from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
 from gateway.api.negotiation import RESPONSE_MEDIA_TYPES, negotiate_media_type
 from gateway.auth.principal import current_principal
-from workers.protocol.messages import CONTENT_TYPES, Job
+from workers.protocol.messages import CONTENT_TYPES, DEFAULT_DETAILS, MAX_DETAILS, Job
 
 JSON: Final = "application/json"
 _REQUEST_MEDIA_TYPES: Final = tuple(CONTENT_TYPES)
 _MAX_CHUNKS: Final = 1024  # of a body, which may arrive in millions of small objects
 
 
-async def read_job(request: web.Request, *, streaming: bool = False) -> Job:
+async def read_job(request: web.Request, *, ignore_accept: bool = False) -> Job:
     """Return the decompressed body, its media type, and the media type of the response.
 
     Raises HttpError if the body's type or encoding is not supported, if it is too large, arrives too slowly
-    or does not fit into memory, or if Accept excludes every response. `streaming` ignores Accept.
+    or does not fit into memory, if Accept excludes every response, or if the query parameter `details` is
+    wrong. `ignore_accept` makes the response JSON.
     """
     headers = request.headers
     content_type = parse_content_type(headers.get("Content-Type"))
     accept: str | None = JSON
-    if "Accept" in headers and not streaming:
+    if "Accept" in headers and not ignore_accept:
         accept = negotiate_media_type(",".join(headers.getall("Accept")))
     if accept is None:
         types, header = ", ".join(RESPONSE_MEDIA_TYPES), _sanitize_header(headers["Accept"])
         message = f"The Accept header {header} excludes every media type of the response: {types}."
         raise HttpError(406, "BAD_REQUEST", message=message)
-    return Job(await read_body(request), content_type, accept)
+    max_details = _max_details(request) if request.rel_url.raw_query_string else DEFAULT_DETAILS
+    return Job(await read_body(request), content_type, accept, max_details=max_details)
+
+
+def _max_details(request: web.Request) -> int:
+    """Return how many invalid cells a refusal names, by `?details=`. Raises HttpError for a wrong number."""
+    text = request.query.get("details")
+    if text is None:
+        return DEFAULT_DETAILS
+    if text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_DETAILS:
+        return int(text)
+    message = f"The query parameter details must be a whole number from 1 to {MAX_DETAILS}."
+    raise HttpError(400, "INVALID_PARAMETER_VALUE", message=message)
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from gateway.api.body.memory_limit import BODIES_REJECTED
 from gateway.api.connections import CONNECTIONS_CLOSED
 from gateway.api.keys import COMPONENTS
-from gateway.api.middleware.door import AUTH_OUTCOMES, PRINCIPAL_REQUESTS
+from gateway.api.middleware.access_control import AUTH_OUTCOMES, PRINCIPAL_REQUESTS
 from gateway.api.tls_connection import TLS_HANDSHAKES_FAILED
 from gateway.telemetry.metrics.definitions import all_metrics
 from gateway.telemetry.metrics.exposition import build_registry

@@ -22,17 +22,25 @@ _MAX_RESULTS_LIMIT = 1000
 
 async def list_models(request: web.Request) -> web.Response:
     """GET /model: one page of the registered models and experiments."""
-    query, catalog = request.query, request.app[COMPONENTS].catalog
-    rights = current_principal.get().rights
-    if rights.reads == "none":
-        return responses.json_response(schemas.model_page_json(ModelPage(())))
-    search = catalog.list_models if rights.reads == "all" else partial(catalog.list_readable, rights.readable)
-    page = await search(
+    query = request.query
+    page = await find_models(
+        request,
         max_results=_parse_max_results(query.get("max_results")),
         page_token=query.get("page_token") or None,
         name_contains=query.get("filter", ""),
     )
     return responses.json_response(schemas.model_page_json(page))
+
+
+async def find_models(
+    request: web.Request, *, max_results: int, page_token: str | None, name_contains: str
+) -> ModelPage:
+    """Return one page of the models that the caller may read; raise BadRequest for a wrong token."""
+    catalog, rights = request.app[COMPONENTS].catalog, current_principal.get().rights
+    if rights.reads == "none":
+        return ModelPage(())
+    search = catalog.list_models if rights.reads == "all" else partial(catalog.list_readable, rights.readable)
+    return await search(max_results=max_results, page_token=page_token, name_contains=name_contains)
 
 
 async def show_model(request: web.Request) -> web.Response:
@@ -49,7 +57,7 @@ async def show_version(request: web.Request) -> web.Response:
 
 
 def _parse_max_results(text: str | None) -> int:
-    if not text:
+    if text is None:
         return _DEFAULT_MAX_RESULTS
     if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_RESULTS_LIMIT:
         return int(text)

@@ -20,7 +20,7 @@ from gateway.api import responses
 from gateway.api.body.reader import read_job
 from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
-from gateway.api.middleware.door import rate_headers
+from gateway.api.middleware.access_control import rate_headers
 from gateway.api.negotiation import parse_weights
 from gateway.telemetry import logs
 from workers.protocol.messages import JSON
@@ -61,7 +61,7 @@ async def stream_response(request: web.Request, ref: ModelRef) -> web.StreamResp
     The stream ends early if the client disconnects, or reads nothing for the time limit of a request.
     """
     components = request.app[COMPONENTS]
-    job = await read_job(request, streaming=True)
+    job = await read_job(request, ignore_accept=True)
     async with components.predictions.stream(ref, job) as result:
         response = web.StreamResponse(headers=responses.version_headers(result.resolution, result.timing))
         response.headers.update(_HEADERS)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from gateway.api.middleware.door import Visit
+    from gateway.api.middleware.access_control import AccessCheck
     from gateway.auth.audit import AuditLog
 
 _REFUSED: Final = frozenset({401, 403, 421, 429})
-_BROWSER_REASONS: Final = {403: "origin", 421: "host"}  # of what was refused before the door
+_BROWSER_REASONS: Final = {403: "origin", 421: "host"}  # of what was refused before access control
 _MAX_TEXT: Final = 256
 
 managed_version: Final[ContextVar[str | None]] = ContextVar("managed_version", default=None)
@@ -37,15 +37,15 @@ class Auditor:
     def record(
         self,
         request: web.Request,
-        visit: Visit,
+        check: AccessCheck,
         *,
         status: int,
         response: web.StreamResponse | None,
         seconds: float,
     ) -> None:
         """Write one request that was answered with `status`, if it is wanted."""
-        action = visit.access.action if visit.access is not None else None
-        refused = visit.refusal is not None or status in _REFUSED
+        action = check.access.action if check.access is not None else None
+        refused = check.refusal is not None or status in _REFUSED
         wanted = refused or action is Action.MANAGE or (self._invocations and action is Action.INVOKE)
         if not wanted:
             return
@@ -53,13 +53,13 @@ class Auditor:
         self._log.write(
             {
                 "request_id": logs.request_id.get(),
-                "principal": _principal(visit),
+                "principal": _principal(check),
                 "address": self._address(request),
                 "method": request.method,
                 "route": None if resource is None else resource.canonical,
                 "action": None if action is None else action.value,
                 "outcome": "refused" if refused else "done" if status < 400 else "failed",
-                "reason": _BROWSER_REASONS.get(status) if visit.refusal is None else visit.refusal.outcome,
+                "reason": _BROWSER_REASONS.get(status) if check.refusal is None else check.refusal.outcome,
                 "model": _text(request.match_info.get("name")),
                 "version": _text(request.match_info.get("version")),
                 "answered_by": managed_version.get() if answered is None else answered.version,
@@ -70,10 +70,10 @@ class Auditor:
         )
 
 
-def _principal(visit: Visit) -> str:
-    if isinstance(visit.refusal, AuthError) and visit.principal.source == "none":
-        return f"{visit.refusal.source}:unknown"
-    return str(visit.principal)
+def _principal(check: AccessCheck) -> str:
+    if isinstance(check.refusal, AuthError) and check.principal.source == "none":
+        return f"{check.refusal.source}:unknown"
+    return str(check.principal)
 
 
 def _text(value: str | None) -> str | None:

@@ -40,7 +40,7 @@ class ErrorReporter:
             self._counters.increment(INTERNAL_ERRORS, "request")
             fields = {"event": "internal_error", **_request_fields(request)}
             logger.error("Unexpected error", exc_info=error, extra=fields)
-        elif problem.status >= 500 or problem.status == 424:
+        elif problem.status >= 500 or problem.status == 424 or isinstance(error, ModelError):
             self._log_failure(error, request, problem.status)
         return problem
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from gateway.api.body.memory_limit import BodyMemoryLimit
     from gateway.api.connections import ConnectionMonitor
     from gateway.api.inflight import InFlightRequests
+    from gateway.api.middleware.access_control import AccessCheck, AccessControl
     from gateway.api.middleware.auditing import Auditor
     from gateway.api.middleware.browser import BrowserRules
-    from gateway.api.middleware.door import Door, Visit
     from gateway.api.middleware.error_reporting import ErrorReporter
     from gateway.api.middleware.request_metrics import RequestMetrics
 
@@ -33,7 +33,7 @@ _SERVICE_UNAVAILABLE: Final = 503
 
 
 class RequestPipeline:
-    """The steps around each handler: an id, the door, errors as responses, and counts of both."""
+    """The steps around each handler: an id, access control, errors as responses, and counts of both."""
 
     def __init__(
         self,
@@ -44,17 +44,17 @@ class RequestPipeline:
         body_memory: BodyMemoryLimit,
         error_reporter: ErrorReporter,
         request_metrics: RequestMetrics,
-        door: Door | None = None,
+        access_control: AccessControl | None = None,
         auditor: Auditor | None = None,
     ) -> None:
-        """Without a `door`, every request may go on; the `auditor` writes what the door let in or refused."""
+        """Without `access_control` every request may go on; `auditor` writes what was admitted or refused."""
         self._browser = browser
         self._in_flight = in_flight
         self._connections = connections
         self._body_memory = body_memory
         self._error_reporter = error_reporter
         self._request_metrics = request_metrics
-        self._door = door
+        self._access_control = access_control
         self._auditor = auditor
         self._request_ids = RequestIdGenerator()
 
@@ -63,11 +63,11 @@ class RequestPipeline:
         logs.request_id.set(request_id)
         in_flight, connection = self._in_flight, request.protocol
         in_flight.add(connection)
-        visit = None if self._door is None else self._door.visit(request)
+        check = None if self._access_control is None else self._access_control.begin(request)
         started, status, body_refused = perf_counter(), CLIENT_CLOSED_REQUEST, False
         response: web.StreamResponse | None = None
         try:
-            response = await self._respond(request, handler, visit)
+            response = await self._respond(request, handler, check)
             status = response.status
             if type(response) is not web.Response:
                 await send_if_large(request, response, request_id=request_id, last=in_flight.draining)
@@ -77,13 +77,13 @@ class RequestPipeline:
         except Exception as error:
             if request.transport is None and isinstance(error, ConnectionError):
                 raise  # the client disconnected; aiohttp ends the connection
-            if visit is not None:
-                visit.note(error)
+            if check is not None:
+                check.note(error)
             response = self._error_reporter.report(error, request).response(request_id, request.path)
             status, body_refused = response.status, has_unread_body(request)
         finally:
             in_flight.remove(connection)
-            self._record(request, response, visit, status=status, seconds=perf_counter() - started)
+            self._record(request, response, check, status=status, seconds=perf_counter() - started)
         response.headers["X-Request-Id"] = request_id
         if RESOURCE_POLICY not in response.headers:  # predictions have them from the start
             add_security_headers(response.headers)
@@ -94,35 +94,39 @@ class RequestPipeline:
         return response
 
     async def _respond(
-        self, request: web.Request, handler: Handler, visit: Visit | None
+        self, request: web.Request, handler: Handler, check: AccessCheck | None
     ) -> web.StreamResponse:
         if (preflight := self._browser.check(request)) is not None:
             return preflight
-        door = self._door
-        if door is not None and visit is not None and not door.knows(request, visit):
-            await door.enter(request, visit)
+        access_control = self._access_control
+        if (
+            access_control is not None
+            and check is not None
+            and not access_control.admit_known(request, check)
+        ):
+            await access_control.admit(request, check)
         response: web.StreamResponse = await handler(request)
         if "Accept-Encoding" in request.headers:
             response = await compress_response(request, response)
-        if visit is not None and visit.admission is not None and visit.admission.headers:
-            response.headers.update(visit.admission.headers)
+        if check is not None and check.admission is not None and check.admission.headers:
+            response.headers.update(check.admission.headers)
         return response
 
     def _record(
         self,
         request: web.Request,
         response: web.StreamResponse | None,
-        visit: Visit | None,
+        check: AccessCheck | None,
         *,
         status: int,
         seconds: float,
     ) -> None:
         """Count the request, write it to the audit log, and let go of what it held."""
         self._request_metrics.record(request, status, seconds=seconds, key=resolved_model.get())
-        if self._door is not None and visit is not None:
-            self._door.leave(visit, status)
+        if self._access_control is not None and check is not None:
+            self._access_control.end(check, status)
             if self._auditor is not None:
-                self._auditor.record(request, visit, status=status, response=response, seconds=seconds)
+                self._auditor.record(request, check, status=status, response=response, seconds=seconds)
         self._connections.touch(request.protocol)
         if self._body_memory.reserved_bytes:
             self._body_memory.release(request.protocol)

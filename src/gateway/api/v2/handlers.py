@@ -15,12 +15,11 @@ from gateway.api.errors import HttpError
 from gateway.api.keys import COMPONENTS
 from gateway.api.large_answers import Content, large_response
 from gateway.api.paths import get_model_name, get_model_ref
+from gateway.api.resolved import answering_version, resolve_version
 from gateway.api.v2 import metadata as v2_metadata
-from workers.errors import ModelLoadError
 from workers.protocol.messages import OPEN_INFERENCE, Job
 
 if TYPE_CHECKING:
-    from gateway.domain.models import Resolution
     from gateway.serving.service import Prediction
 
 _PROJECT: Final = "model-invocation-endpoint"
@@ -44,7 +43,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def model(request: web.Request) -> web.Response:
     """GET /v2/models/{name}[/versions/{version}]: the inputs and outputs of the signature."""
-    components, version = request.app[COMPONENTS], (await _resolve(request)).version
+    components, version = request.app[COMPONENTS], await resolve_version(request)
     signature = await components.details.signature(version)
     numbers = [version.version]
     if "version" not in request.match_info:
@@ -58,10 +57,7 @@ async def model_ready(request: web.Request) -> web.Response:
 
     Raises ModelLoadError while the backoff after a failed load lasts.
     """
-    version = (await _resolve(request)).version
-    status = request.app[COMPONENTS].pool.status(version.key)
-    if status.state == "failed":
-        raise ModelLoadError(status.reason or "The model could not be loaded.")
+    version, status = await answering_version(request)
     body = {"name": version.name, "version": version.version, "ready": True, "state": status.state}
     return responses.json_response(body)
 
@@ -72,11 +68,6 @@ async def infer(request: web.Request) -> web.StreamResponse:
     length = _parse_json_length(request)
     job = Job(await reader.read_body(request), OPEN_INFERENCE, OPEN_INFERENCE, length)
     return _prediction_response(await request.app[COMPONENTS].predictions.predict(ref, job))
-
-
-async def _resolve(request: web.Request) -> Resolution:
-    ref, catalog = get_model_ref(request), request.app[COMPONENTS].catalog
-    return catalog.resolve_cached(ref) or await catalog.resolve(ref)
 
 
 def _parse_json_length(request: web.Request) -> int | None:

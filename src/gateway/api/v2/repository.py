@@ -104,7 +104,9 @@ async def _resolve_version(request: web.Request, ref: ModelRef) -> ModelVersion:
 
 async def _read_parameters(request: web.Request, *known: str) -> dict[str, Any]:
     """Return the body's parameters; raises HttpError for an unknown one (Triton's `config`, `file:…`)."""
-    parameters = (await _read_json_object(request)).get("parameters") or {}
+    parameters = (await _read_json_object(request)).get("parameters")
+    if parameters is None:
+        return {}
     if not isinstance(parameters, dict):
         raise _invalid_parameter("parameters must be an object.")
     if unknown := sorted(set(parameters) - set(known)):

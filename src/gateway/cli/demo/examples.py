@@ -1,34 +1,42 @@
-"""The calls that the demo prints: curl commands that work as they are."""
+"""The calls that the demo prints: curl commands that work as they are, and what they answer."""
 
 from __future__ import annotations
 
 import json
-import shlex
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-WINE = {"alcohol": 13.2, "flavanoids": 2.8, "color_intensity": 4.4, "proline": 1050}
-IRIS = {"species": "setosa", "measured_on": "2024-05-03", "sepal_length": 5.1, "sepal_width": 3.5}
-TUMOUR = {"mean radius": 18.0, "mean texture": 10.4, "mean concavity": 0.3}
-
-
-def example_calls(base: str) -> list[tuple[str, str]]:
-    """Return each call to the gateway at `base`, after a few words on what it shows."""
-    wine = f"{base}/model/wine"
-    return [
-        ("every model", _get(f"{base}/model/")),
-        ("one model and its versions", _get(wine)),
-        ("one version", _get(f"{wine}/2")),
-        ("predict, by number", _post(f"{wine}/1/invocation", WINE)),
-        ("by alias", _post(f"{wine}/@champion/invocation", WINE)),
-        ("the newest version", _post(f"{wine}/invocation/latest", WINE)),
-        ("the best version by a metric", _post(f"{wine}/invocation/best?metric=accuracy", WINE)),
-        ("text and dates", _post(f"{base}/model/iris-petals/invocation/latest", IRIS)),
-        ("a run of an experiment", _post(f"{base}/model/forest/2/invocation", TUMOUR)),
-    ]
+WINE: Final = {"alcohol": 13.2, "flavanoids": 2.8, "color_intensity": 4.4, "proline": 1050}
+NOT_A_NUMBER: Final = {**WINE, "alcohol": "strong"}
 
 
-def _get(url: str) -> str:
-    return f"curl -s {shlex.quote(url)}"  # a shell may take the brackets of an IPv6 address as a pattern
+@dataclass(frozen=True, slots=True)
+class ExampleCall:
+    """A curl command, a few words on what it shows, and the status and the text that its answer has."""
+
+    what: str
+    command: str
+    status: int
+    answer: str
+
+
+def example_calls(base: str) -> tuple[ExampleCall, ...]:
+    """Return a prediction and a refused input, sent to the gateway at `base`."""
+    url = f"{base}/model/wine/@champion/invocation"
+    return (
+        ExampleCall(
+            "a prediction: of the three cultivars 0, 1 and 2, which one is this wine?",
+            _post(url, WINE),
+            200,
+            '"predictions":[0]',
+        ),
+        ExampleCall(
+            "a refused input, with its row, its column and the reason",
+            _post(url, NOT_A_NUMBER),
+            400,
+            '{"row":0,"column":"alcohol","reason":"not a number, expected a double"}',
+        ),
+    )
 
 
 def _post(url: str, row: dict[str, Any]) -> str:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gateway import settings
 from gateway.cli.demo import programs, server
-from gateway.cli.demo.callers import call_hints, check_callers
+from gateway.cli.demo.callers import check_callers
 from gateway.cli.demo.errors import DemoError
-from gateway.cli.demo.examples import example_calls
 from gateway.cli.demo.folder import DemoFolder
+from gateway.cli.demo.ready import ready_text
 from gateway.server import supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
     from types import FrameType
 
     from gateway.cli.demo.server import MlflowServer
+    from gateway.settings import Settings
 
 DEFAULT_PORT = 8080
 
@@ -55,9 +56,7 @@ def run_demo(path: Path, values: Mapping[str, str], *, mlflow_port: int | None =
             chosen = settings.load(_demo_settings(values, url=mlflow.url, folder=folder))
             return supervisor.run(
                 chosen,
-                announce=lambda base: _print_ready(
-                    base, url=mlflow.url, hints=call_hints(chosen), steps=steps
-                ),
+                announce=lambda base: _print_ready(base, url=mlflow.url, chosen=chosen, steps=steps),
             )
     except KeyboardInterrupt:
         return 130
@@ -110,11 +109,9 @@ def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
-def _print_ready(base: str, *, url: str, hints: Iterable[str], steps: ProgressSteps) -> None:
+def _print_ready(base: str, *, url: str, chosen: Settings, steps: ProgressSteps) -> None:
     # An address of all interfaces is none to connect to, except on some systems.
     base = base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//localhost:")
     steps.report(f"ready: the gateway at {base}, MLflow at {url}")
-    calls = "".join(f"\n# {hint}\n" for hint in hints)
-    calls += "".join(f"\n# {text}\n{line}\n" for text, line in example_calls(base))
-    sys.stdout.write(f"{calls}\nRead and try every call in a browser: {base}/docs\nTo stop: Ctrl-C\n")
+    sys.stdout.write(ready_text(base, chosen))
     sys.stdout.flush()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics.gauges import GaugeSample
     from gateway.telemetry.metrics.requests import Labels, RequestCounters
     from gateway.telemetry.metrics.snapshot import SeriesKey
-    from workers.metrics import Counters, CounterSpec
+    from workers.metrics import Cells, Counters, CounterSpec, HistogramSeries
 
 _PUBLISH_SECONDS: Final = 1.0
 _STALE_SECONDS: Final = 10.0
@@ -32,8 +32,23 @@ logger = logging.getLogger(__name__)
 class SnapshotSlot:
     """The place of one gateway process among several, by its number from 1; by default it is the only one."""
 
-    def __init__(self, snapshots: SharedSnapshots | None = None, number: int = 1) -> None:
+    def __init__(
+        self,
+        snapshots: SharedSnapshots | None = None,
+        number: int = 1,
+        *,
+        history: SharedSnapshots | None = None,
+        events: SharedSnapshots | None = None,
+        states: SharedSnapshots | None = None,
+    ) -> None:
+        """`snapshots` are of the metrics; `history` and `events` have the rings of these names.
+
+        `states` has what the pages show of each process.
+        """
         self.snapshots = snapshots or SharedSnapshots(1)
+        self.history = history or SharedSnapshots(len(self.snapshots))
+        self.events = events or SharedSnapshots(len(self.snapshots))
+        self.states = states or SharedSnapshots(len(self.snapshots))
         self.number = number
 
     @property
@@ -88,8 +103,11 @@ class MetricsCollector:
         """
         async with self._publish_lock:  # an older snapshot must not overwrite a newer one
             counts, requests = dict(self._counters.counts), self._request_counters.copy()
+            histograms = {series: cells.copy() for series, cells in self._counters.histograms.items()}
             gauges = list(self._collect_gauges())
-            own, content = await asyncio.to_thread(self._build, counts, requests, gauges=gauges)
+            own, content = await asyncio.to_thread(
+                self._build, counts, requests, histograms=histograms, gauges=gauges
+            )
             if content and not self._slot.snapshots.write(self._slot.number, content):
                 self._log_too_large_once(len(content))
             return own
@@ -99,11 +117,13 @@ class MetricsCollector:
         counts: Mapping[tuple[CounterSpec, Labels], int],
         requests: RequestCounters,
         *,
+        histograms: Mapping[HistogramSeries, Cells],
         gauges: Iterable[GaugeSample],
     ) -> tuple[Snapshot, bytes]:
         """Return the snapshot, and its encoded form if there are other processes to read it."""
+        current = chain(_current_totals(counts, requests), _current_histograms(histograms))
         own = Snapshot(
-            sum_by_series(chain(self._initial_totals.items(), _current_totals(counts, requests))),
+            sum_by_series(chain(self._initial_totals.items(), current)),
             {(spec.name, labels): float(value) for spec, labels, value in gauges} | self._process_gauges(),
         )
         return own, own.encode() if self._slot.peers else b""
@@ -147,6 +167,13 @@ def _current_totals(
             yield (_metric_name(spec), labels), (total,)
     for labels, histogram in requests.durations():
         yield (definitions.PREDICTION_DURATION.name, labels), histogram
+
+
+def _current_histograms(
+    histograms: Mapping[HistogramSeries, Cells],
+) -> Iterator[tuple[SeriesKey, Sequence[float]]]:
+    for (spec, labels), cells in histograms.items():
+        yield (f"gateway_{spec.name}", labels), cells
 
 
 @lru_cache(maxsize=256)

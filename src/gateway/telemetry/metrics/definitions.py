@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOADED_BYTES, DOWNLOADS
+from gateway.artifacts.cache import CACHE_CORRUPTIONS, DOWNLOAD_DURATION, DOWNLOADED_BYTES, DOWNLOADS
 from gateway.artifacts.storage import EVICTIONS
 from gateway.auth.audit import AUDIT_LINES_LOST
 from gateway.auth.limits.refusals import RATE_LIMITED
@@ -13,12 +13,16 @@ from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
 from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
 from gateway.errors import INTERNAL_ERRORS
+from gateway.serving import phases
 from gateway.serving.rollover import VERSION_SWITCHES
+from gateway.serving.service import MODEL_LOAD_DURATION
 from gateway.telemetry.metrics.requests import PREDICTIONS, REQUESTS
-from workers.metrics import COUNTER_SPECS, CounterSpec
+from workers.metrics import COUNTER_SPECS, DURATION_BOUNDS, HISTOGRAM_SPECS, CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from workers.metrics import HistogramSpec
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -30,7 +34,8 @@ class MetricSpec:
     """A metric; `name` is its name on the page, for a counter without `_total`.
 
     A `per_process` metric has one sample for each gateway process, and the process as its first label. Any
-    other metric is the sum over the processes.
+    other counter or histogram is the sum over the processes, and any other gauge the same in all of them.
+    `bounds` are those of a histogram's buckets.
     """
 
     name: str
@@ -38,6 +43,7 @@ class MetricSpec:
     kind: Kind
     labels: tuple[str, ...] = ()
     per_process: bool = False
+    bounds: tuple[float, ...] = DURATION_BOUNDS
 
     @property
     def exposed_name(self) -> str:
@@ -49,6 +55,11 @@ class MetricSpec:
         """The labels on the page."""
         return ("process", *self.labels) if self.per_process else self.labels
 
+    @property
+    def value_count(self) -> int:
+        """The number of values of a series: of a histogram, those of its buckets and the sum."""
+        return len(self.bounds) + 2 if self.kind == "histogram" else 1
+
 
 PROCESS_STARTS: Final = CounterSpec(
     "process_starts", "Gateway processes started, including replacements of dead ones."
@@ -58,6 +69,12 @@ PROCESS_STARTS: Final = CounterSpec(
 def to_metric_spec(counter: CounterSpec) -> MetricSpec:
     """Return the metric that exposes a counter."""
     return MetricSpec(f"gateway_{counter.name}", counter.documentation, "counter", counter.labels)
+
+
+def to_histogram_metric(histogram: HistogramSpec) -> MetricSpec:
+    """Return the metric that exposes a histogram."""
+    name, documentation = f"gateway_{histogram.name}", histogram.documentation
+    return MetricSpec(name, documentation, "histogram", histogram.labels, bounds=histogram.bounds)
 
 
 def _gauge(name: str, documentation: str, labels: tuple[str, ...] = ()) -> MetricSpec:
@@ -97,7 +114,21 @@ PREDICTION_DURATION: Final = MetricSpec(
     "histogram",
     ("code",),
 )
+MODEL_PREDICTION_DURATION: Final = to_histogram_metric(phases.MODEL_PREDICTION_DURATION)
+HISTOGRAMS: Final = (
+    PREDICTION_DURATION,
+    MODEL_PREDICTION_DURATION,
+    *map(
+        to_histogram_metric, (phases.PHASE_DURATION, *HISTOGRAM_SPECS, MODEL_LOAD_DURATION, DOWNLOAD_DURATION)
+    ),
+)
 
+BUILD_INFO: Final = MetricSpec(
+    "gateway_build_info",
+    "1; the labels are the versions of the gateway, of Python and of the MLflow that loads the models.",
+    "gauge",
+    ("version", "python", "mlflow"),
+)
 READY: Final = _gauge("ready", "1 if the gateway is ready for requests, as /health/ready decides.")
 DRAINING: Final = _gauge("draining", "1 while the gateway is shutting down.")
 MLFLOW_UP: Final = _gauge("mlflow_up", "1 if the last call to MLflow succeeded.")
@@ -145,6 +176,7 @@ SNAPSHOT_AGE: Final = _gauge(
     "Age of a process' metrics; a process that is dead or stuck has no other gauges after 10 seconds.",
 )
 GAUGES: Final = (
+    BUILD_INFO,
     READY,
     DRAINING,
     MLFLOW_UP,
@@ -177,4 +209,10 @@ PROCESS_METRICS: Final = (
 
 def all_metrics(more_counters: Sequence[CounterSpec] = ()) -> tuple[MetricSpec, ...]:
     """Return all metrics; `more_counters` are those of packages that this module must not import."""
-    return (*COUNTERS, *map(to_metric_spec, more_counters), PREDICTION_DURATION, *GAUGES, *PROCESS_METRICS)
+    return (
+        *COUNTERS,
+        *map(to_metric_spec, more_counters),
+        *HISTOGRAMS,
+        *GAUGES,
+        *PROCESS_METRICS,
+    )

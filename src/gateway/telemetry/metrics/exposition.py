@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.metrics.requests import BUCKET_BOUNDS
 from gateway.telemetry.metrics.snapshot import sum_by_series
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.metrics.definitions import MetricSpec
     from gateway.telemetry.metrics.snapshot import Snapshot
-
-_BUCKET_LABELS: Final = (*map(floatToGoString, BUCKET_BOUNDS), "+Inf")
 
 
 class SnapshotCollector(Collector):
@@ -35,16 +33,20 @@ class SnapshotCollector(Collector):
         self._samples: dict[str, list[tuple[tuple[str, ...], Sequence[float]]]] = defaultdict(list)
         for (name, labels), values in totals.items():
             self._samples[name].append((labels, values))
+        shared = {spec.name for spec in metrics if not spec.per_process}
         for process, snapshot in snapshots.items():
             for (name, labels), value in snapshot.gauges.items():
-                self._samples[name].append(((str(process), *labels), (value,)))
+                if name not in shared:
+                    self._samples[name].append(((str(process), *labels), (value,)))
+                elif (labels, (value,)) not in self._samples[name]:
+                    self._samples[name].append((labels, (value,)))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics in the order of their definitions."""
         for spec in self._metrics:
             samples = self._samples.get(spec.name, [])
             if not samples and not spec.exposed_labels:
-                samples = [((), (0,))]
+                samples = [((), (0,) * spec.value_count)]
             yield _to_prometheus(spec, sorted(samples))
 
 
@@ -59,7 +61,7 @@ def _to_prometheus(spec: MetricSpec, samples: Sequence[tuple[tuple[str, ...], Se
     if spec.kind == "histogram":
         histogram = HistogramMetricFamily(spec.name, spec.documentation, labels=spec.exposed_labels)
         for labels, (*counts, total) in samples:
-            buckets = list(zip(_BUCKET_LABELS, accumulate(counts), strict=True))
+            buckets = list(zip(_bucket_labels(spec.bounds), accumulate(counts), strict=True))
             histogram.add_metric(labels, buckets, total)
         return histogram
     family = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
@@ -67,3 +69,8 @@ def _to_prometheus(spec: MetricSpec, samples: Sequence[tuple[tuple[str, ...], Se
     for labels, (value,) in samples:
         metric.add_metric(labels, value)
     return metric
+
+
+@lru_cache(maxsize=16)
+def _bucket_labels(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return (*map(floatToGoString, bounds), "+Inf")

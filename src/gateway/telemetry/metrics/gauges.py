@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.telemetry.metrics import definitions
@@ -31,6 +34,13 @@ class InFlight(Protocol):
     def count(self) -> int: ...
 
 
+@cache
+def build_versions() -> tuple[str, str, str]:
+    """Return the versions of the gateway, of Python, and of the MLflow that workers have."""
+    gateway, mlflow = metadata.version("model-invocation-endpoint"), metadata.version("mlflow")
+    return gateway, platform.python_version(), mlflow
+
+
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
     """A reader of the gauges; `ready` decides as /health/ready does."""
@@ -45,6 +55,7 @@ class GaugeSources:
 
     def collect(self) -> Iterator[GaugeSample]:
         """Yield every gauge of `definitions.GAUGES` except the snapshot's age."""
+        yield definitions.BUILD_INFO, build_versions(), 1.0
         yield definitions.READY, (), self.ready()
         yield definitions.DRAINING, (), self.in_flight.draining
         yield definitions.MLFLOW_UP, (), self.catalog.unavailable_reason is None

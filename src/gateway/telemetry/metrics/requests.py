@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.metrics import OTHER, CounterSpec, LabelLimiter
+from workers.metrics import DURATION_BOUNDS, OTHER, Cells, CounterSpec, LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,29 +21,13 @@ PREDICTIONS: Final = CounterSpec(
     "Prediction requests whose model and version were found, by status.",
     ("model", "version", "code"),
 )
-BUCKET_BOUNDS: Final = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
-"""The upper bounds of the histogram's buckets in seconds; one more bucket has no bound."""
+BUCKET_BOUNDS: Final = DURATION_BOUNDS
+"""The upper bounds of the buckets in seconds; one more bucket has no bound."""
 CLIENT_CLOSED_REQUEST: Final = 499
 """The status of a request whose client disconnected before the response; nginx uses the same."""
 
 Labels = tuple[str, ...]
-Histogram = list[float]
+Histogram = Cells
 """The number of requests in each bucket, then the sum of their seconds."""
 
 

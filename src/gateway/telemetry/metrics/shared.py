@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ _BUFFER_BYTES: Final = 4 * 2**20
 _HEADER: Final = struct.Struct("<QdII")  # sequence number, time, length, and a checksum
 _READ_ATTEMPTS: Final = 2  # a writer may overwrite each buffer while a slow reader is at it
 _CHECKED_BYTES: Final = _HEADER.size - 4
+
+_HISTORY_BYTES: Final = 8 * 2**20
 
 StoredSnapshot = tuple[int, float, bytes]
 """A sequence number, the time of writing, and the content."""
@@ -80,6 +83,26 @@ class SharedSnapshots:
         content = memory[start + _HEADER.size : start + _HEADER.size + length]
         is_complete = _checksum(head[:_CHECKED_BYTES], content) == checksum
         return (sequence_number, written_at, content) if is_complete else None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTelemetry:
+    """What gateway processes tell each other of what they measured and logged."""
+
+    metrics: SharedSnapshots
+    history: SharedSnapshots
+    events: SharedSnapshots
+    states: SharedSnapshots
+
+    @classmethod
+    def create(cls, count: int) -> SharedTelemetry:
+        """Return the memory for `count` processes, before they are forked."""
+        return cls(
+            SharedSnapshots(count),
+            SharedSnapshots(count, buffer_bytes=_HISTORY_BYTES),
+            SharedSnapshots(count),
+            SharedSnapshots(count),
+        )
 
 
 def _checksum(head: bytes, content: bytes) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from workers.codec.counting import count_bytes
-from workers.codec.input_errors import MAX_DETAILS, invalid_input
+from workers.codec.input_errors import MAX_PROBLEMS, invalid_input
 from workers.errors import InvalidInput
 from workers.protocol.messages import InputProblem
 
@@ -46,7 +46,8 @@ def parse_table(body: bytes) -> pa.Table:
         lines = text if text.endswith((b"\n", b"\r")) else text + b"\n"
         table = _read_columns(lines, names, on_invalid_row=_collect_invalid_rows(uneven))
     except (pa.ArrowException, ValueError) as error:
-        raise InvalidInput("The body is not CSV in UTF-8, separated by commas.") from error
+        if not uneven:
+            raise InvalidInput("The body is not CSV in UTF-8, separated by commas.") from error
     if uneven:
         raise invalid_input(uneven, what="The lines are not all as long as the header line")
     if table.column_names != names:
@@ -91,7 +92,7 @@ def _collect_invalid_rows(uneven: list[InputProblem]) -> Callable[[arrow_csv.Inv
     def collect(row: arrow_csv.InvalidRow) -> str:
         reason = f"has {row.actual_columns} values, expected {row.expected_columns}"
         uneven.append(InputProblem(None if row.number is None else row.number - 2, None, reason))
-        return "skip" if len(uneven) <= MAX_DETAILS else "error"
+        return "skip" if len(uneven) <= MAX_PROBLEMS else "error"
 
     return collect
 

@@ -66,11 +66,11 @@ def _validate_param(value: object, spec: ParamSpec | None) -> object:
 
 def _convert_exactly(value: object, spec: ParamSpec, *, path: str) -> object:
     """Return a Python value, as MLflow gives models; only a 32 bit float is numpy's, as MLflow demands."""
-    if value is None and spec.dtype not in _NOT_NULLABLE:
-        return None
     if not isinstance(spec.dtype, DataType):
         convert_nested(value, spec.dtype, path=path)
         return value
+    if value is None and spec.dtype not in _NOT_NULLABLE:
+        return None
     converted, errors = CONVERTERS[spec.dtype].convert([value])
     if errors:
         raise ValueMismatch(errors[0][1], path)

@@ -40,7 +40,7 @@ def parse_rows(job: Job, spec: InputSpec) -> Rows | None:
     infers another dtype for a column of nulls alone. `spec` must satisfy `can_merge`. `to_frame` makes all
     other checks.
     """
-    body, content_type, accept, _ = job
+    body, content_type, accept, _, _ = job
     if content_type != JSON or len(body) > MAX_MERGED_BODY_BYTES or accept != JSON:
         return None
     try:

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from prometheus_client.openmetrics import parser as openmetrics
 
 from gateway.api.handlers.metrics import ALL_METRICS
-from gateway.telemetry.metrics import definitions
 from tests.support.gateways import ROOT, Gateway, invoke
 from tests.support.metrics_page import Shown, shown
 from workers.metrics import COUNTER_SPECS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+NAME = r"\b(?:gateway|process)_[a-z_]*[a-z]\b"
 PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
     "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
@@ -83,6 +84,33 @@ async def test_every_metric_exists_from_the_start(gateway: Gateway) -> None:
             assert labels, metric.name
 
 
+async def test_the_phases_of_predictions(gateway: Gateway) -> None:
+    """A model that is loaded already counts for three phases, and its whole time by its version."""
+    path = "/model/api-sums/1/invocation"
+    assert (await invoke(gateway, path))[0] == 200
+    before = await shown(gateway)
+    assert (await invoke(gateway, path))[0] == 200
+    assert (await invoke(gateway, path, b'{"inputs": [{"a": "x"}]}'))[0] == 400
+    after = await shown(gateway)
+
+    def increase(name: str, **labels: str) -> float:
+        return after.of(name, **labels) - before.of(name, **labels)
+
+    version = {"model": "api-sums", "version": "1"}
+    for phase, count in {"resolve": 1, "queue": 1, "predict": 1, "load": 0, "download": 0}.items():
+        assert increase("gateway_phase_duration_seconds_count", **version, phase=phase) == count
+    assert before.of("gateway_phase_duration_seconds_count", **version, phase="load") >= 1
+    assert increase("gateway_model_prediction_duration_seconds_count", **version) == 1
+    phases = increase("gateway_phase_duration_seconds_sum", **version)
+    total = increase("gateway_model_prediction_duration_seconds_sum", **version)
+    assert 0 < phases == pytest.approx(total)
+    assert (increase("gateway_batch_rows_count"), increase("gateway_batch_rows_sum")) == (1, 2)
+    assert increase("gateway_batch_requests_sum") == increase("gateway_queue_wait_seconds_count") == 2
+    assert after.of("gateway_model_load_duration_seconds_count", outcome="loaded") >= 1
+    assert after.of("gateway_artifact_download_duration_seconds_count", outcome="ok") >= 1
+    assert after.of("gateway_build_info") == 1
+
+
 async def test_routes_are_patterns(gateway: Gateway) -> None:
     """A route counts by its pattern, whatever the path; a trailing slash changes nothing; HEAD is not GET."""
     before = await shown(gateway)
@@ -131,6 +159,14 @@ async def test_labels_name_only_existing_models(gateway: Gateway) -> None:
     assert 'version="77"' not in text
 
 
+def series_names() -> Iterator[str]:
+    """Yield the names of all series."""
+    for metric in ALL_METRICS:
+        yield metric.exposed_name
+        if metric.kind == "histogram":
+            yield from (f"{metric.name}{end}" for end in ("_bucket", "_count", "_sum"))
+
+
 def _documented() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     text = (ROOT / "docs" / "metrics.md").read_text()
     for name, kind, labels, meaning in re.findall(
@@ -150,6 +186,24 @@ async def test_every_metric_is_documented() -> None:
 async def test_the_documented_expressions() -> None:
     """The expressions in docs/metrics.md use only existing metrics."""
     text = (ROOT / "docs" / "metrics.md").read_text()
-    parts = {f"{definitions.PREDICTION_DURATION.name}{end}" for end in ("_bucket", "_count", "_sum")}
-    known = {metric.exposed_name for metric in ALL_METRICS} | parts
-    assert set(re.findall(r"\b(?:gateway|process)_[a-z_]*[a-z]\b", text)) - {"process_"} <= known
+    assert set(re.findall(NAME, text)) - {"process_"} <= set(series_names())
+
+
+async def test_the_alerts() -> None:
+    """Each rule of docs/alerts.yml uses only existing metrics and labels, and says what to do."""
+    rules = [
+        rule
+        for group in yaml.safe_load((ROOT / "docs" / "alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    labels = {label for metric in ALL_METRICS for label in metric.exposed_labels} | {"le", "job", "instance"}
+    for rule in rules:
+        names = set(re.findall(NAME, rule["expr"]))
+        assert names, rule["alert"]
+        assert names <= set(series_names()), rule["alert"]
+        text = "".join(rule["annotations"].values())
+        used = re.findall(r"\$labels\.(\w+)", text) + re.findall(r"(\w+)=~?\"", rule["expr"])
+        assert set(used) <= labels, rule["alert"]
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+    assert len({rule["alert"] for rule in rules}) == len(rules)

@@ -76,7 +76,7 @@ async def test_pages(gateway: Gateway) -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("text", ["0", "1001", "-1", "x", "1.5", "٣", "99999999999999999999"])
+@pytest.mark.parametrize("text", ["", "0", "1001", "-1", "x", "1.5", "٣", "99999999999999999999"])
 async def test_max_results_out_of_range(gateway: Gateway, text: str) -> None:
     """400, and the message has the valid range."""
     status, error = await get(gateway, f"/model?max_results={quote(text)}")

@@ -222,7 +222,7 @@ async def test_a_client_that_does_not_read(
     """The model stops yielding chunks, so no memory fills, and the worker is free after the time limit."""
     chunks = tmp_path / "chunks"
     async with gateway_at(
-        mlflow_server.url, tmp_path / "cache", GATEWAY_REQUEST_TIMEOUT_SECONDS="1.5", **NO_WALL
+        mlflow_server.url, tmp_path / "cache", GATEWAY_REQUEST_TIMEOUT_SECONDS="4", **NO_WALL
     ) as gateway:
         assert (await invoke(gateway, PATH, body("x")))[0] == 200
         reader, writer = await asyncio.open_connection(gateway.host, gateway.port, limit=2**10)

@@ -24,7 +24,7 @@ POLICY = re.compile(r'"default";q=[1-9][0-9]*;w=[1-9][0-9]*')
 STATE = re.compile(r'"default";r=[0-9]+;t=[0-9]+')
 
 
-class Door:
+class LimiterSetup:
     """A limiter with settings that can change, and a clock that a test sets."""
 
     def __init__(self, rates: SharedRates | None = None, **values: str) -> None:
@@ -49,28 +49,28 @@ class Door:
 
 def test_without_limits_nothing_is_counted() -> None:
     """Where callers are not asked and no limit is set, a request costs one look."""
-    door = Door()
-    assert door.limiter.enter(ANYONE, "192.0.2.1") is UNLIMITED
+    setup = LimiterSetup()
+    assert setup.limiter.enter(ANYONE, "192.0.2.1") is UNLIMITED
     assert UNLIMITED.headers == {}
     UNLIMITED.release()
 
 
 def test_the_rate_of_a_key() -> None:
     """The burst at once, then what time gives back; each response says what is left."""
-    door, key = Door(), principal("a", rate="100/s")
-    first = door.limiter.enter(key, "")
+    setup, key = LimiterSetup(), principal("a", rate="100/s")
+    first = setup.limiter.enter(key, "")
     assert first.headers == {"RateLimit-Policy": '"default";q=100;w=1', "RateLimit": '"default";r=99;t=1'}
-    assert door.admitted(key, 200) == 99
+    assert setup.admitted(key, 200) == 99
     with pytest.raises(LimitExceeded) as refused:
-        door.limiter.enter(key, "")
+        setup.limiter.enter(key, "")
     assert refused.value.headers == {
         "Retry-After": "1",
         "RateLimit-Policy": '"default";q=100;w=1',
         "RateLimit": '"default";r=0;t=1',
     }
     assert refused.value.limit == "rate"
-    door.now += NANOSECONDS // 2
-    assert door.admitted(key, 200) == 50
+    setup.now += NANOSECONDS // 2
+    assert setup.admitted(key, 200) == 50
 
 
 @pytest.mark.parametrize("rate", ["1/h", "7/min", "3/s", "999999999/s", "1000/h"])
@@ -79,10 +79,10 @@ def test_the_rate_of_a_key() -> None:
 def test_a_client_that_obeys_is_admitted(rate: str, burst: int | None, *, shared: bool) -> None:
     """After `Retry-After`, and after `t` of the last response, there is room; the fields are well formed."""
     table = SharedRates() if shared else None
-    door, key = Door(table), principal("a", rate=rate, burst=burst)
+    setup, key = LimiterSetup(table), principal("a", rate=rate, burst=burst)
     for _ in range(20):
         try:
-            admission = door.limiter.enter(key, "")
+            admission = setup.limiter.enter(key, "")
         except LimitExceeded as refused:
             headers = refused.headers
             assert headers["RateLimit"] == f'"default";r=0;t={headers["Retry-After"]}'
@@ -93,43 +93,43 @@ def test_a_client_that_obeys_is_admitted(rate: str, burst: int | None, *, shared
         assert STATE.fullmatch(headers["RateLimit"])
         remaining, seconds = map(int, re.findall(r"=(\d+)", headers["RateLimit"]))
         if not remaining:
-            door.now += seconds * NANOSECONDS
-            assert door.admitted(key, 1) == 1
+            setup.now += seconds * NANOSECONDS
+            assert setup.admitted(key, 1) == 1
     if table:
         table.close()
 
 
 def test_the_default_rate_and_a_keys_own() -> None:
     """A key's own rate comes with its own burst; a key may also have only a burst of its own."""
-    door = Door(GATEWAY_RATE="1/h", GATEWAY_BURST="7")
-    assert door.admitted(principal("default"), 20) == 7
-    assert door.admitted(principal("own rate", rate="120/min"), 20) == 2
-    assert door.admitted(principal("own burst", burst=3), 20) == 3
+    setup = LimiterSetup(GATEWAY_RATE="1/h", GATEWAY_BURST="7")
+    assert setup.admitted(principal("default"), 20) == 7
+    assert setup.admitted(principal("own rate", rate="120/min"), 20) == 2
+    assert setup.admitted(principal("own burst", burst=3), 20) == 3
 
 
 def test_requests_in_progress() -> None:
     """The limit holds until one has ended, and one that is released twice gives one place."""
-    door, key = Door(), principal("a", concurrent=2)
-    first, second = door.limiter.enter(key, ""), door.limiter.enter(key, "")
+    setup, key = LimiterSetup(), principal("a", concurrent=2)
+    first, second = setup.limiter.enter(key, ""), setup.limiter.enter(key, "")
     with pytest.raises(LimitExceeded, match="2 requests of this caller are in progress") as refused:
-        door.limiter.enter(key, "")
+        setup.limiter.enter(key, "")
     assert (refused.value.limit, refused.value.headers) == ("concurrent", {"Retry-After": "1"})
     first.release()
     first.release()
-    third = door.limiter.enter(key, "")
+    third = setup.limiter.enter(key, "")
     with pytest.raises(LimitExceeded):
-        door.limiter.enter(key, "")
+        setup.limiter.enter(key, "")
     second.release()
     third.release()
-    assert len(door.limiter._requests) == 0
+    assert len(setup.limiter._requests) == 0
 
 
 def test_one_request_in_progress_is_no_plural() -> None:
     """A limit of one is said as one."""
-    door, key = Door(), principal("a", concurrent=1)
-    door.limiter.enter(key, "")
+    setup, key = LimiterSetup(), principal("a", concurrent=1)
+    setup.limiter.enter(key, "")
     with pytest.raises(LimitExceeded) as refused:
-        door.limiter.enter(key, "")
+        setup.limiter.enter(key, "")
     assert str(refused.value) == "1 request of this caller is in progress, which is its limit."
 
 
@@ -151,99 +151,99 @@ def test_one_request_in_progress_is_no_plural() -> None:
 )
 def test_the_wait_is_said_as_people_say_it(rate: str, later: int, wait: str) -> None:
     """With three digits at most, no powers of ten, and nothing below a millisecond."""
-    door, key = Door(), principal("a", rate=rate, burst=1)
-    door.limiter.enter(key, "").release()
-    door.now += later
+    setup, key = LimiterSetup(), principal("a", rate=rate, burst=1)
+    setup.limiter.enter(key, "").release()
+    setup.now += later
     with pytest.raises(LimitExceeded, match=f"the next one is admitted in {wait} s\\.$"):
-        door.limiter.enter(key, "")
+        setup.limiter.enter(key, "")
 
 
 def test_a_refused_request_takes_neither_a_place_nor_of_the_rate() -> None:
     """Who is refused for its rate holds no place, and for its requests in progress uses up no rate."""
-    door, key = Door(), principal("a", rate="2/h", burst=2, concurrent=1)
-    held = door.limiter.enter(key, "")
-    assert door.admitted(key, 50) == 0
+    setup, key = LimiterSetup(), principal("a", rate="2/h", burst=2, concurrent=1)
+    held = setup.limiter.enter(key, "")
+    assert setup.admitted(key, 50) == 0
     held.release()
-    assert door.admitted(key, 50) == 1
-    assert len(door.limiter._requests) == 0
+    assert setup.admitted(key, 50) == 1
+    assert len(setup.limiter._requests) == 0
 
 
 def test_half_of_the_queue_is_the_default_for_callers_who_say_who_they_are() -> None:
     """It follows the settings at once; the operator's own number comes first."""
-    door, key = Door(GATEWAY_MAX_QUEUE="8"), principal("a")
-    held = [door.limiter.enter(key, "") for _ in range(4)]
-    assert door.admitted(key, 1) == 0
-    door.settings.value = door.settings.value.model_copy(update={"max_queue": 12})
-    held += [door.limiter.enter(key, "") for _ in range(2)]
-    assert door.admitted(key, 1) == 0
-    door.settings.value = load(
+    setup, key = LimiterSetup(GATEWAY_MAX_QUEUE="8"), principal("a")
+    held = [setup.limiter.enter(key, "") for _ in range(4)]
+    assert setup.admitted(key, 1) == 0
+    setup.settings.value = setup.settings.value.model_copy(update={"max_queue": 12})
+    held += [setup.limiter.enter(key, "") for _ in range(2)]
+    assert setup.admitted(key, 1) == 0
+    setup.settings.value = load(
         {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_CONCURRENT": "7", "GATEWAY_MAX_QUEUE": "1"}
     )
-    held.append(door.limiter.enter(key, ""))
-    assert door.admitted(key, 1) == 0
+    held.append(setup.limiter.enter(key, ""))
+    assert setup.admitted(key, 1) == 0
     for each in held:
         each.release()
-    door.settings.value = load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_MAX_QUEUE": "1"})
-    assert door.admitted(key, 1) == 1
+    setup.settings.value = load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "GATEWAY_MAX_QUEUE": "1"})
+    assert setup.admitted(key, 1) == 1
 
 
 def test_addresses_are_principals_where_callers_are_not_asked() -> None:
     """One customer's IPv6 network counts as one, and an IPv4 address in either form."""
-    door = Door(GATEWAY_RATE="3/h", GATEWAY_BURST="3", GATEWAY_CONCURRENT="2")
-    assert door.admitted(ANYONE, 5, "192.0.2.1") == 3
-    assert door.admitted(ANYONE, 5, "::ffff:192.0.2.1") == 0
-    assert door.admitted(ANYONE, 5, "192.0.2.2") == 3
-    assert sum(door.admitted(ANYONE, 1, f"2001:db8::{number:x}") for number in range(50)) == 3
-    assert door.admitted(ANYONE, 5, "2001:db8:0:1::1") == 3
-    door.limiter.enter(ANYONE, "192.0.2.3")
-    door.limiter.enter(ANYONE, "192.0.2.3")
+    setup = LimiterSetup(GATEWAY_RATE="3/h", GATEWAY_BURST="3", GATEWAY_CONCURRENT="2")
+    assert setup.admitted(ANYONE, 5, "192.0.2.1") == 3
+    assert setup.admitted(ANYONE, 5, "::ffff:192.0.2.1") == 0
+    assert setup.admitted(ANYONE, 5, "192.0.2.2") == 3
+    assert sum(setup.admitted(ANYONE, 1, f"2001:db8::{number:x}") for number in range(50)) == 3
+    assert setup.admitted(ANYONE, 5, "2001:db8:0:1::1") == 3
+    setup.limiter.enter(ANYONE, "192.0.2.3")
+    setup.limiter.enter(ANYONE, "192.0.2.3")
     with pytest.raises(LimitExceeded, match="in progress"):
-        door.limiter.enter(ANYONE, "192.0.2.3")
+        setup.limiter.enter(ANYONE, "192.0.2.3")
 
 
 def test_a_key_that_is_read_again_keeps_what_it_used() -> None:
     """Neither another object of the same key, nor other limits in the same one, give a fresh burst."""
-    door = Door()
-    assert door.admitted(principal("a", rate="5/h", burst=5), 9) == 5
+    setup = LimiterSetup()
+    assert setup.admitted(principal("a", rate="5/h", burst=5), 9) == 5
     again = principal("a", rate="5/h", burst=5)
-    assert door.admitted(again, 9) == 0
+    assert setup.admitted(again, 9) == 0
     again.limits = replace(again.limits, burst=7)
-    assert door.admitted(again, 9) == 2
+    assert setup.admitted(again, 9) == 2
     again.limits = Limits(rate=parse_rate("100/s"))
-    door.now += NANOSECONDS
-    assert door.admitted(again, 200) <= 100
+    setup.now += NANOSECONDS
+    assert setup.admitted(again, 200) <= 100
 
 
 def test_a_key_and_an_address_with_the_same_text_are_two() -> None:
     """The name of a principal has its source."""
-    door = Door(GATEWAY_RATE="1/h")
-    assert door.admitted(ANYONE, 5, "192.0.2.1") == 1
-    assert door.admitted(principal("192.0.2.1"), 5) == 1
+    setup = LimiterSetup(GATEWAY_RATE="1/h")
+    assert setup.admitted(ANYONE, 5, "192.0.2.1") == 1
+    assert setup.admitted(principal("192.0.2.1"), 5) == 1
 
 
 def test_what_is_kept_is_bounded() -> None:
     """A flood of principals, with names of any length, takes no more memory than the limit."""
-    door = Door(GATEWAY_RATE="1/h")
+    setup = LimiterSetup(GATEWAY_RATE="1/h")
     for number in range(20_001):
         caller = Principal(f"{number} " + "x" * 300, "jwt", ANYONE.rights)
-        door.limiter.enter(caller, "").release()
-    assert len(door.limiter._quotas) <= 10_000
-    rates: Any = door.limiter._rates
+        setup.limiter.enter(caller, "").release()
+    assert len(setup.limiter._quotas) <= 10_000
+    rates: Any = setup.limiter._rates
     assert max(map(len, rates._arrivals)) <= 200
-    assert len(door.limiter._requests) == 0
+    assert len(setup.limiter._requests) == 0
 
 
 def test_refusals_are_counted_by_the_names_that_the_operator_wrote() -> None:
     """Any other principal, of whom there may be millions, is `other`."""
-    door = Door(GATEWAY_RATE="1/h")
-    door.admitted(principal("billing"), 3)
-    door.admitted(principal("subject", configured=False), 4)
-    door.admitted(ANYONE, 5)
-    held = door.limiter.enter(principal("ops", rate="9/s", concurrent=1), "")
-    door.admitted(principal("ops", rate="9/s", concurrent=1), 1)
+    setup = LimiterSetup(GATEWAY_RATE="1/h")
+    setup.admitted(principal("billing"), 3)
+    setup.admitted(principal("subject", configured=False), 4)
+    setup.admitted(ANYONE, 5)
+    held = setup.limiter.enter(principal("ops", rate="9/s", concurrent=1), "")
+    setup.admitted(principal("ops", rate="9/s", concurrent=1), 1)
     held.release()
     assert {
-        labels: count for (spec, labels), count in door.counters.counts.items() if spec is RATE_LIMITED
+        labels: count for (spec, labels), count in setup.counters.counts.items() if spec is RATE_LIMITED
     } == {
         ("keys:billing", "rate"): 2,
         ("other", "rate"): 3 + 4,

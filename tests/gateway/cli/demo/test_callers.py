@@ -85,7 +85,7 @@ def test_https(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_calls_work_with_what_is_said(demo: Demo, tmp_path: Path) -> None:
-    """As printed they get 401 by https; with the options of the hints, 200."""
+    """As printed they get 401 by https; with the options of the hints, the printed status."""
     shutil.copytree(demo.folder, tmp_path / "demo-data")
     pki, key = Pki(tmp_path), new_key()[0]
     authority = tmp_path / "authority.pem"
@@ -99,12 +99,14 @@ def test_the_calls_work_with_what_is_said(demo: Demo, tmp_path: Path) -> None:
         base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert base.startswith("https://")
-        first = command.output.index("# every model")
+        first = command.output.index(example_calls(base)[0].what)
         assert 0 < command.output.index('add `-H "Authorization: Bearer $KEY"`') < first
         assert 0 < command.output.index("add `--cacert FILE`") < first
         trusted = f"--cacert {shlex.quote(str(authority))}"
-        for _, line in example_calls(base):
-            for added, status in ((trusted, "401"), (f'{trusted} -H "Authorization: Bearer $KEY"', "200")):
+        for call in example_calls(base):
+            line = call.command
+            keyed = f'{trusted} -H "Authorization: Bearer $KEY"'
+            for added, status in ((trusted, "401"), (keyed, str(call.status))):
                 done = subprocess.run(
                     ["bash", "-c", f"{line} {added} -o /dev/null -w '%{{http_code}}'"],
                     env={"KEY": key},

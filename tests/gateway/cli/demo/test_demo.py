@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,24 +28,37 @@ START = ("demo", "--port", "0", "--mlflow-port", "0")
 
 
 def test_training_is_shown(demo: Demo) -> None:
-    """It prints a line for each of the seven models, then the calls to try."""
+    """It prints a line for each of the seven models, then the page to open, then the calls to try."""
     steps = [line for line in demo.output.splitlines() if line.startswith("[")]
     assert [step.split("] ")[1].split(" ")[0] for step in steps[1:8]] == [f"{n}/7" for n in range(1, 8)]
-    assert all(f"# {text}\n{line}\n" in demo.output for text, line in example_calls(demo.base))
-    assert f"{demo.base}/docs" in demo.output
+    places = [demo.output.index(f"Open {demo.base}/ in a browser")]
+    places += [
+        demo.output.index(f"\n{call.command}\n# … {call.answer} …\n") for call in example_calls(demo.base)
+    ]
+    assert places == sorted(places)
 
 
 def test_printed_calls_work(demo: Demo) -> None:
-    """The gateway answers each printed line, run by a shell, with 200."""
-    for _, line in example_calls(demo.base):
+    """The gateway answers each printed line, run by a shell, with the printed answer."""
+    for call in example_calls(demo.base):
         done = subprocess.run(
-            ["bash", "-c", f"{line} -o /dev/null -w '%{{http_code}}'"],
+            ["bash", "-c", f"{call.command} -w ' %{{http_code}}'"],
             capture_output=True,
             text=True,
             check=True,
             timeout=60,
         )
-        assert (line, done.stdout) == (line, "200")
+        assert call.answer in done.stdout
+        assert done.stdout.endswith(f" {call.status}")
+
+
+def test_the_page_opens(demo: Demo) -> None:
+    """The printed address answers a browser with the page, which names the demo's models."""
+    request = urllib.request.Request(f"{demo.base}/", headers={"Accept": "text/html"})  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
+        assert response.headers["Content-Type"].startswith("text/html")
+        page = response.read().decode()
+    assert all(name in page for name in ("wine", "iris-petals", "forest"))
 
 
 def test_data_is_in_its_folder(demo: Demo) -> None:
@@ -64,7 +78,7 @@ def test_beside_a_service_named_gateway(demo: Demo, tmp_path: Path) -> None:
         base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert base.startswith("http://localhost:")
-        line = example_calls(base)[0][1]
+        line = example_calls(base)[0].command
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
         assert '"wine"' in done.stdout
         assert command.end() == 0
@@ -93,7 +107,7 @@ def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo,
         base = command.wait_for("ready: ", within=START_SECONDS).split()[-4].rstrip(",")
         command.wait_for("To stop: ")
         assert "/7" not in command.output
-        call = dict(example_calls(base))["by alias"]  # so that there is a worker too
+        call = example_calls(base)[0].command  # so that there is a worker too
         assert (
             b'"predictions"' in subprocess.run(["bash", "-c", call], capture_output=True, check=True).stdout
         )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shutil
 import subprocess
+import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.gateway.cli.conftest import Demo
@@ -24,6 +30,14 @@ def call(demo: Demo, path: str, body: bytes | None = None, media_type: str = "ap
     request = urllib.request.Request(demo.base + path, body, {"Content-Type": media_type})  # noqa: S310 - loopback
     with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
         return json.load(response)
+
+
+def answers(demo: Demo, path: str) -> bool:
+    """Whether the demo knows this path already."""
+    try:
+        return bool(call(demo, path))
+    except urllib.error.HTTPError:
+        return False
 
 
 def examples(content: dict[str, Any]) -> list[tuple[str, bytes]]:
@@ -67,3 +81,37 @@ def test_the_calls_of_a_page_run(page: str, demo: Demo) -> None:
         done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True, timeout=60)
         assert done.stdout
         assert '"error' not in done.stdout
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_the_programs_of_the_page_of_calls_run(language: str, demo: Demo) -> None:
+    """Each, as it stands, gets its predictions from the demo."""
+    runner = {"python": [sys.executable, "-"], "javascript": ["node", "--input-type=module", "-"]}[language]
+    if shutil.which(runner[0]) is None:
+        pytest.skip(f"there is no {runner[0]} on this machine")
+    text = (DOCS / "api.md").read_text()
+    programs = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    assert programs
+    for program in programs:
+        code = program.replace("http://127.0.0.1:8080", demo.base)
+        done = subprocess.run(runner, input=code, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "0" in done.stdout
+
+
+@pytest.mark.slow
+def test_from_a_notebook_to_a_url(demo: Demo) -> None:
+    """The page's code logs a model, calls it by curl and by Python, and names it; the alias then answers."""
+    page = (DOCS / "notebook-to-url.md").read_text()
+    page = page.replace("http://127.0.0.1:8080", demo.base).replace("http://127.0.0.1:5000", demo.mlflow)
+    log, ask, name = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    (curl,) = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    code = log + ask + name
+    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\[\d, \d, \d\]$", done.stdout, flags=re.MULTILINE)
+    answer = subprocess.run(["bash", "-ec", curl], capture_output=True, text=True, check=True).stdout
+    assert json.loads(answer)["model"] == {"name": "wine-notebook", "version": "1", "source": "registry"}
+    alias = "/model/wine-notebook/@champion"
+    asyncio.run(until(lambda: answers(demo, alias)))
+    assert call(demo, alias)["version"] == "1"

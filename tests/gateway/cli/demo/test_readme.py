@@ -1,4 +1,4 @@
-"""Proves that the README shows real responses."""
+"""Proves that the README and the page of calls show real responses."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from gateway.cli.demo.examples import example_calls
 if TYPE_CHECKING:
     from tests.gateway.cli.conftest import Demo
 
-README = Path(__file__).parents[4] / "README.md"
+ROOT = Path(__file__).parents[4]
+README, API = ROOT / "README.md", ROOT / "docs" / "api.md"
 SHOWN_AT = "http://127.0.0.1:8080"
 LEFT_OUT = "…"
 
 
-def calls() -> list[tuple[str, str]]:
-    """Return each command of the README's console blocks with the response below it."""
-    blocks = re.findall(r"^```console\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+def calls(page: Path) -> list[tuple[str, str]]:
+    """Return each command of a page's console blocks with the response below it."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     found = [part.partition("\n") for block in blocks for part in block.split("$ ")[1:]]
     return [(command, answer.strip()) for command, _, answer in found]
 
 
 def test_every_call_of_the_demo_is_shown() -> None:
-    """The README shows what the demo prints, in its order, and at least one refusal."""
-    shown = [command for command, _ in calls()]
-    assert shown[: len(example_calls(SHOWN_AT))] == [line for _, line in example_calls(SHOWN_AT)]
-    assert len(shown) > len(example_calls(SHOWN_AT))
+    """The README shows what the demo prints, in its order, with the reason of the refusal."""
+    shown = calls(README)
+    printed = example_calls(SHOWN_AT)
+    assert [command for command, _ in shown] == [call.command for call in printed]
+    assert all(call.answer in answer for call, (_, answer) in zip(printed, shown, strict=True))
 
 
-@pytest.mark.parametrize(("command", "answer"), calls(), ids=lambda text: text[:60])
+@pytest.mark.parametrize(("command", "answer"), [*calls(README), *calls(API)], ids=lambda text: text[:60])
 def test_answers_are_the_shown_ones(command: str, answer: str, demo: Demo) -> None:
     """Each call, run by a shell against the demo, gives the shown answer."""
     done = subprocess.run(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.serving.phases import PHASE_DURATION
 from gateway.telemetry.metrics import definitions
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.exposition import build_registry
 from gateway.telemetry.metrics.requests import RequestCounters, RouteKey
 from gateway.telemetry.metrics.shared import SharedSnapshots
-from workers.metrics import COUNTER_SPECS, Counters
+from workers.metrics import BATCH_REQUESTS, COUNTER_SPECS, Counters
 from workers.protocol.messages import ModelKey
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ class Process:
 
     def __init__(self, snapshots: SharedSnapshots, number: int, *, ready: bool = True) -> None:
         self.counters, self.request_counters = Counters(), RequestCounters()
-        gauge: GaugeSample = (definitions.READY, (), ready)
+        gauges: list[GaugeSample] = [
+            (definitions.READY, (), ready),
+            (definitions.BUILD_INFO, ("1", "3.14", "3"), 1.0),
+        ]
         slot = SnapshotSlot(snapshots, number)
         self.metrics = MetricsCollector(
-            self.counters, self.request_counters, collect_gauges=lambda: [gauge], slot=slot
+            self.counters, self.request_counters, collect_gauges=lambda: gauges, slot=slot
         )
 
     async def page(self) -> dict[tuple[str, str], float]:
@@ -64,13 +68,38 @@ async def test_every_process_answers_for_all() -> None:
         assert page["gateway_http_requests_total", "200,POST,/x"] == 3
         assert page["gateway_predictions_total", "200,a,1"] == 3
         assert page["gateway_process_starts_total", ""] == 2
-        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.001"] == 1
-        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.0025"] == 2
+        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.0005"] == 1
+        assert page["gateway_prediction_duration_seconds_bucket", "2xx,0.001"] == 2
         assert page["gateway_prediction_duration_seconds_bucket", "2xx,60.0"] == 2
         assert page["gateway_prediction_duration_seconds_count", "2xx"] == 3
         assert page["gateway_prediction_duration_seconds_sum", "2xx"] == 1.5
         assert (page["gateway_ready", "1"], page["gateway_ready", "2"]) == (1, 0)
         assert page["process_resident_memory_bytes", "2"] > 0
+
+
+async def test_histograms_are_sums_over_the_processes() -> None:
+    """Each has its own buckets, and one without labels is there before its first value."""
+    snapshots = SharedSnapshots(2)
+    one, two = Process(snapshots, 1), Process(snapshots, 2)
+    assert (await one.page())["gateway_queue_wait_seconds_count", ""] == 0
+    one.counters.observe(BATCH_REQUESTS, value=3)
+    two.counters.observe(BATCH_REQUESTS, value=200)
+    two.counters.observe(PHASE_DURATION, "a", "1", "load", value=0.3)
+    await two.page()
+    page = await one.page()
+    assert [page["gateway_batch_requests_bucket", bound] for bound in ("2.0", "4.0", "256.0")] == [0, 1, 2]
+    assert page["gateway_batch_requests_sum", ""] == 203
+    assert page["gateway_phase_duration_seconds_bucket", "0.25,a,load,1"] == 0
+    assert page["gateway_phase_duration_seconds_bucket", "0.5,a,load,1"] == 1
+
+
+async def test_the_build_is_the_same_in_all_processes() -> None:
+    """It has one series without a process, to be joined with others."""
+    snapshots = SharedSnapshots(2)
+    one, two = Process(snapshots, 1), Process(snapshots, 2)
+    await two.page()
+    page = await one.page()
+    assert [labels for name, labels in page if name == "gateway_build_info"] == ["3,3.14,1"]
 
 
 async def test_a_replacement_continues_from_the_last_totals() -> None:

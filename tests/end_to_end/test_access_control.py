@@ -1,4 +1,4 @@
-"""Proves what callers, operators and the logs see of the door, with real gateway processes."""
+"""Proves what callers, operators and the logs see of access control, with real gateway processes."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.api.forwarded import Forwarded
+from gateway.api.middleware.access_control import AccessControl, Peer
 from gateway.api.middleware.auditing import Auditor
-from gateway.api.middleware.door import Door, Peer
 from gateway.api.middleware.known_requests import KnownRequests
 from gateway.auth.access_file.store import AccessFileStore
 from gateway.auth.audit import AuditLog
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from workers.metrics import Counters
 
 
-class Entrance:
-    """The door of one gateway process, and what it asks; `door` is None if every request may go on."""
+class CallerChecks:
+    """The access control of one gateway process, which is None if every request may go on, and its parts."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Entrance:
         self.access_file = AccessFileStore(settings.auth.keys_file)
         self.auditor = self._create_auditor() if self._audit.active else None
         asks, counts = bool(self._sources), settings.auth.limits != Limits()
-        self.door: Door | None = None
+        self.access_control: AccessControl | None = None
         if asks or counts or self._audit.active:
-            self.door = Door(
+            self.access_control = AccessControl(
                 self._create_authenticator() if asks else None,
                 limiter if asks or counts else None,
                 peer=Peer(self._forwarded.certificate_names, self._forwarded.client_address),
@@ -68,7 +68,7 @@ class Entrance:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read the access file and open what the door asks; close it at the end.
+        """Read the access file and open what the access_control asks; close it at the end.
 
         Raise AccessFileError or AuditLogUnusable.
         """

@@ -105,14 +105,14 @@ class _Caller:
 
 
 @dataclass(slots=True)
-class Visit:
-    """A request on its way through the door: what it needs, and what is known of it so far."""
+class AccessCheck:
+    """The check of one request: what it needs, and what is known of its caller so far."""
 
     access: Access | None
     principal: Principal = UNKNOWN
     admission: Admission | None = None
     refusal: AuthError | NotVisible | None = None
-    entered: bool = False
+    checked: bool = False
 
     def note(self, error: Exception) -> None:
         """Remember why the request was refused, wherever that was."""
@@ -120,7 +120,7 @@ class Visit:
             self.refusal = error
 
 
-class Door:
+class AccessControl:
     """The check of every request before its handler."""
 
     def __init__(
@@ -140,43 +140,43 @@ class Door:
         self._counters = counters
         self._access: Mapping[web.AbstractRoute, Access] = {}
 
-    def guard(self, routes: Mapping[web.AbstractRoute, Access]) -> None:
+    def set_routes(self, routes: Mapping[web.AbstractRoute, Access]) -> None:
         """Set what each route needs; anything else, such as a path without a route, needs a known caller."""
         self._access = routes
 
-    def knows(self, request: web.Request, visit: Visit) -> bool:
+    def admit_known(self, request: web.Request, check: AccessCheck) -> bool:
         """Let a request in, and return True, if one like it was let in; raise LimitExceeded."""
         if self._known is None or (principal := self._known.find(request)) is None:
             return False
-        visit.entered, visit.principal = True, principal
+        check.checked, check.principal = True, principal
         current_principal.set(principal)
-        self._count(request, visit)
+        self._count(request, check)
         return True
 
-    async def enter(self, request: web.Request, visit: Visit) -> None:
+    async def admit(self, request: web.Request, check: AccessCheck) -> None:
         """Find out who is calling, and whether the request may go on.
 
         Raise AuthError or NotVisible if not, and NotFound or BadRequest for a path that names no model.
         """
-        visit.entered = True
+        check.checked = True
         try:
-            await self._admit(request, visit)
+            await self._admit_caller(request, check)
         except Unauthenticated as error:
             if self._authenticator is not None:
                 error.challenges = self._authenticator.challenges
             raise
 
-    def visit(self, request: web.Request) -> Visit:
-        """Return the visit of a request that comes in."""
-        return Visit(self._access.get(request.match_info.route))
+    def begin(self, request: web.Request) -> AccessCheck:
+        """Return the check of a request that comes in."""
+        return AccessCheck(self._access.get(request.match_info.route))
 
-    def leave(self, visit: Visit, status: int) -> None:
+    def end(self, check: AccessCheck, status: int) -> None:
         """Count the request, which was answered with `status`."""
-        if visit.admission is not None:
-            visit.admission.release()
-        if self._authenticator is None or visit.access is access.OPEN or not visit.entered:
+        if check.admission is not None:
+            check.admission.release()
+        if self._authenticator is None or check.access is access.OPEN or not check.checked:
             return
-        principal, refusal = visit.principal, visit.refusal
+        principal, refusal = check.principal, check.refusal
         source: str = principal.source
         if principal is UNKNOWN and isinstance(refusal, AuthError):
             source = refusal.source
@@ -186,30 +186,30 @@ class Door:
             name = principal.label if principal.configured else _OTHER
             self._counters.increment(PRINCIPAL_REQUESTS, name, _STATUS_CLASSES[status // 100])
 
-    async def _admit(self, request: web.Request, visit: Visit) -> None:
-        needed, authenticator = visit.access, self._authenticator
+    async def _admit_caller(self, request: web.Request, check: AccessCheck) -> None:
+        needed, authenticator = check.access, self._authenticator
         if needed is access.OPEN:
-            self._recognise_if_any(request, visit)
+            self._recognise_if_any(request, check)
             return
         if authenticator is None:
-            visit.principal = ANYONE
+            check.principal = ANYONE
         else:
             caller = _Caller(request, self._peer)
             current_principal.set(UNKNOWN)
-            visit.principal = authenticator.recognise(caller) or await authenticator.verify(caller)
-            current_principal.set(visit.principal)
-        self._count(request, visit)
+            check.principal = authenticator.recognise(caller) or await authenticator.verify(caller)
+            current_principal.set(check.principal)
+        self._count(request, check)
         if needed is not None:
-            await self._require(visit.principal, needed, request)
+            await self._require(check.principal, needed, request)
 
-    def _count(self, request: web.Request, visit: Visit) -> None:
+    def _count(self, request: web.Request, check: AccessCheck) -> None:
         """Count the request among those of its caller; raise LimitExceeded."""
         if self._limiter is None:
             return
-        address = self._peer.address(request) if visit.principal is ANYONE else ""
-        visit.admission = self._limiter.enter(visit.principal, address)
-        if visit.admission.headers:
-            rate_headers.set(visit.admission.headers)
+        address = self._peer.address(request) if check.principal is ANYONE else ""
+        check.admission = self._limiter.enter(check.principal, address)
+        if check.admission.headers:
+            rate_headers.set(check.admission.headers)
 
     async def _require(self, principal: Principal, needed: Access, request: web.Request) -> None:
         """Raise unless the principal may do this."""
@@ -218,13 +218,13 @@ class Door:
         elif self._known is not None:
             self._known.add(request, principal)
 
-    def _recognise_if_any(self, request: web.Request, visit: Visit) -> None:
+    def _recognise_if_any(self, request: web.Request, check: AccessCheck) -> None:
         """Find out who is calling if that is known at once; a probe with a wrong token is answered anyway."""
         if self._authenticator is None:
-            visit.principal = ANYONE
+            check.principal = ANYONE
             return
         try:
-            visit.principal = self._authenticator.recognise(_Caller(request, self._peer)) or UNKNOWN
+            check.principal = self._authenticator.recognise(_Caller(request, self._peer)) or UNKNOWN
         except AuthError:
-            visit.principal = UNKNOWN
-        current_principal.set(visit.principal)
+            check.principal = UNKNOWN
+        current_principal.set(check.principal)
