@@ -9,7 +9,7 @@ SOURCES ?=
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv) $(if $(SOURCES),--sources)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-zoo soak compose-test wheel try-wheel up check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean screenshots
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-environments test-zoo soak compose-test wheel try-wheel up check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean screenshots
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ serve: install ## serve the models of the MLflow server that MLFLOW_TRACKING_URI
 	@exec $(VENV)/bin/gateway serve
 
 # Each test belongs to one of these sets. WORKERS is how many processes of pytest-xdist run at once.
-OTHERS := not clients and not compat and not zoo
+OTHERS := not clients and not compat and not environments and not zoo
 FAST := not slow and not serial and $(OTHERS)
 FAST_SERIAL := serial and not slow and $(OTHERS)
 SLOW := slow and not serial and $(OTHERS)
@@ -63,6 +63,10 @@ test-clients: install-dev ## run clients and OpenAPI tools of others against the
 test-compat: install-dev ## run the tests that need an MLflow 2 server, in .venv-mlflow2
 	@$(INSTALL) requirements-mlflow2.lock --venv .venv-mlflow2 --no-project
 	GATEWAY_TEST_MLFLOW2_PYTHON=$(CURDIR)/.venv-mlflow2/bin/python $(PYTHON) -m pytest -m compat $(ARGS)
+
+test-environments: install-dev ## serve models of other Pythons, MLflows and libraries, each from its own environment
+	$(PYTHON) -m tests.environments.made
+	$(PYTHON) -m pytest tests/environments -m environments $(ARGS)
 
 soak: install-dev ## load and faults for ten minutes, every answer checked; ARGS="--minutes 30"
 	$(PYTHON) -m tests.soak $(ARGS)

@@ -82,7 +82,7 @@ def checkout(revision: str, folder: Path, *, repository: Path = ROOT) -> Revisio
     subprocess.run(command, check=True)
     archive.unlink()
     name = commit if revision.startswith(commit) else f"{revision} ({commit})"
-    return Revision(name, root, _interpreter(root, repository))
+    return Revision(name, root, _interpreter(root))
 
 
 def git(*arguments: str, repository: Path = ROOT) -> str:
@@ -94,18 +94,14 @@ def git(*arguments: str, repository: Path = ROOT) -> str:
     return ran.stdout.strip()
 
 
-def _interpreter(root: Path, repository: Path) -> Path:
-    """Return the running interpreter if both checkouts lock the same packages, else that of a new one."""
+def _interpreter(root: Path) -> Path:
+    """Return the interpreter of a new environment, in which nothing of another checkout is installed.
+
+    A fork server that looks behind the installed packages would take the workers' code from there.
+    """
     if not (root / LOCK).is_file():
         raise RevisionError(f"the revision has no {LOCK} to install from")
-    if _requirements(root / LOCK) == _requirements(repository / LOCK):
-        return Path(sys.executable)
     command = [sys.executable, str(root / "tools" / "install.py"), LOCK]
     if subprocess.run(command, cwd=root, check=False, stdout=sys.stderr).returncode:
         raise RevisionError(f"`{' '.join(command)}` failed")
     return root / ".venv" / "bin" / "python"
-
-
-def _requirements(lock: Path) -> list[str]:
-    """Return the lines that decide what is installed; comments do not."""
-    return [line for line in lock.read_text().splitlines() if not line.lstrip().startswith("#")]

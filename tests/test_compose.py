@@ -29,6 +29,12 @@ def test_models_have_no_network_unless_the_operator_says_so() -> None:
     assert lines == ["GATEWAY_WORKER_NETWORK=${GATEWAY_WORKER_NETWORK:-none}"]
 
 
+def test_no_environment_waits_for_an_index_that_the_gateway_cannot_reach() -> None:
+    """Else a version whose packages differ a little from the image's is 503, and not served with those."""
+    lines = [entry for entry in GATEWAY if entry.partition("=")[0] == "GATEWAY_ENVIRONMENTS"]
+    assert lines == ["GATEWAY_ENVIRONMENTS=${GATEWAY_ENVIRONMENTS:-off}"]
+
+
 def test_the_compose_file_has_no_secret_and_no_default_for_one() -> None:
     """The operator chooses the secrets: a value given here would be the same in every installation."""
     given = [

@@ -18,16 +18,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "# resolved from sha256:"
 UV = Path(sys.prefix) / "bin" / "uv"
-COMMON = ("--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links")
+COMMON = ("--generate-hashes", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links")
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One lock file: what it is resolved from, and the tables of pyproject.toml that decide it."""
+    """One lock file: what it is resolved from, and the tables of pyproject.toml that decide it.
+
+    With `as_of`, a date, it is for one version of Python on one system, of packages of that age that have a
+    wheel for it; otherwise for all systems from `python` on.
+    """
 
     name: str
     sources: tuple[str, ...]
     tables: tuple[str, ...] = ()
+    python: str = "3.11"
+    as_of: str = ""
 
     @property
     def path(self) -> Path:
@@ -39,6 +45,8 @@ class Lock:
         parsed = tomllib.loads((ROOT / "pyproject.toml").read_text())
         decides: dict[str, Any] = {table: _table(parsed, table) for table in self.tables}
         decides["python"] = parsed["project"]["requires-python"]
+        if self.as_of:
+            decides["python"], decides["as_of"] = self.python, self.as_of
         decides["sources"] = self.sources
         files = [source.removeprefix("--constraints=") for source in self.sources]
         decides["files"] = [(ROOT / file).read_text() for file in files if file.endswith((".in", ".lock"))]
@@ -52,7 +60,9 @@ class Lock:
     def write(self, *, upgrade: bool) -> None:
         """Resolve anew, keeping the versions there are unless `upgrade`."""
         command = [str(UV), "pip", "compile", "--quiet", *COMMON, "--custom-compile-command", "make lock"]
-        command += ["--python-version", "3.11", *self.sources, "--output-file", self.name]
+        command += ["--python-version", self.python, *self.sources, "--output-file", self.name]
+        aged = ["--only-binary", ":all:", "--exclude-newer", self.as_of]
+        command += aged if self.as_of else ["--universal"]
         subprocess.run(command + ["--upgrade"] * upgrade, cwd=ROOT, check=True)
         self.path.write_text(f"{MARK}{self.digest()}\n{self.path.read_text()}")
 
@@ -65,11 +75,22 @@ def _table(parsed: dict[str, Any], dotted: str) -> object:
 
 
 PROJECT = ("project.dependencies", "project.optional-dependencies", "dependency-groups", "tool.uv")
+ENVIRONMENTS = "tests/environments/locks"
 LOCKS = (
-    Lock("requirements.lock", ("pyproject.toml", "--extra=demo", "--group=build"), PROJECT),
+    Lock(
+        "requirements.lock",
+        ("pyproject.toml", "--extra=demo", "--extra=environments", "--group=build"),
+        PROJECT,
+    ),
     Lock(
         "requirements-dev.lock",
-        ("pyproject.toml", "--extra=demo", "--group=dev", "--constraints=requirements.lock"),
+        (
+            "pyproject.toml",
+            "--extra=demo",
+            "--extra=environments",
+            "--group=dev",
+            "--constraints=requirements.lock",
+        ),
         PROJECT,
     ),
     Lock(
@@ -84,6 +105,7 @@ LOCKS = (
         (
             "pyproject.toml",
             "--extra=demo",
+            "--extra=environments",
             "--group=dev",
             "requirements-zoo.in",
             "--constraints=requirements-dev.lock",
@@ -94,6 +116,14 @@ LOCKS = (
     Lock("requirements-litserve.lock", ("requirements-litserve.in", "--constraints=requirements-dev.lock")),
     Lock("requirements-uv.lock", ("requirements-uv.in",)),
     Lock("requirements-audit.lock", ("requirements-audit.in",)),
+    *(
+        Lock(f"{ENVIRONMENTS}/{name}.lock", (f"{ENVIRONMENTS}/{name}.in",), python=python, as_of=as_of)
+        for name, python, as_of in (
+            ("mlflow-1.30", "3.10", "2022-12-01"),
+            ("mlflow-2.19", "3.10", "2025-01-01"),
+            ("boosting", "3.11", "2024-01-01"),
+        )
+    ),
 )
 
 

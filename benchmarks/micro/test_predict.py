@@ -60,6 +60,7 @@ def test_serve_a_prediction(benchmark: BenchmarkFixture) -> None:
         cast("Any", None),
         files=cast("Any", None),
         pool=cast("Any", pool),
+        environments=cast("Any", None),
         single_flight=SingleFlight(),
         download_limiter=cast("Any", None),
         settings=cast("Any", None),

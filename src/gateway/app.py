@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -25,6 +26,7 @@ from gateway.concurrency.background import supervised_task
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.console.console import CONSOLE, create_console
 from gateway.console.routes import console_routes
+from gateway.environments.factory import create_environments
 from gateway.errors import INTERNAL_ERRORS
 from gateway.mlflow_client import MlflowClient
 from gateway.serving.admission import DownloadLimiter
@@ -32,9 +34,11 @@ from gateway.serving.details import VersionDetailsService
 from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
 from gateway.serving.version_files import VersionFiles
+from gateway.serving.version_recipes import VersionRecipes
 from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.capacity import CurrentPoolLimits, max_workers
+from gateway.settings.devices import device_inventory
 from gateway.settings.worker_environment import worker_environment
 from gateway.system import descriptors
 from gateway.system.wall import wall_status
@@ -49,10 +53,12 @@ from workers.metrics import Counters
 from workers.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from gateway.auth.limits.rates import Rates
     from gateway.settings import Settings
+    from workers.errors import EnvironmentBroken
 
 
 CALLER_CHECKS: Final = web.AppKey("caller_checks", CallerChecks)
@@ -107,8 +113,15 @@ def _create_components(
     wall = wall_status(wall_policy(settings))
     artifacts = ArtifactCache(settings, mlflow, counters=counters, workers_cannot_write=wall.complete)
     body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
-    pool = _create_pool(current, counters, body_memory=body_memory)
     files = VersionFiles(catalog, artifacts)
+    environments = create_environments(settings, VersionRecipes(catalog, artifacts, files), counters=counters)
+    pool = _create_pool(
+        current,
+        counters,
+        body_memory=body_memory,
+        models=artifacts.models_folder,
+        on_environment_broken=environments.on_broken,
+    )
     download_limiter = DownloadLimiter(current)
     loads: SingleFlight[Any] = SingleFlight()
     predictions = PredictionService(
@@ -116,6 +129,7 @@ def _create_components(
         artifacts,
         files=files,
         pool=pool,
+        environments=environments,
         single_flight=loads,
         download_limiter=download_limiter,
         settings=current,
@@ -127,6 +141,7 @@ def _create_components(
         catalog,
         pinned,
         pool,
+        environments=environments,
         in_flight=in_flight,
         lag=event_loop_lag,
         wall=wall,
@@ -147,6 +162,7 @@ def _create_components(
         catalog=catalog,
         artifacts=artifacts,
         files=files,
+        environments=environments,
         pool=pool,
         loads=loads,
         download_limiter=download_limiter,
@@ -168,15 +184,25 @@ def _create_components(
     return components
 
 
-def _create_pool(current: CurrentSettings, counters: Counters, *, body_memory: BodyMemoryLimit) -> Pool:
+def _create_pool(
+    current: CurrentSettings,
+    counters: Counters,
+    *,
+    body_memory: BodyMemoryLimit,
+    models: Path,
+    on_environment_broken: Callable[[EnvironmentBroken], None],
+) -> Pool:
     settings = current.value
+    devices = device_inventory(settings)
     return Pool(
         CurrentPoolLimits(current),
-        environment=worker_environment(settings),
+        environment=worker_environment(settings, hide_devices=devices is not None),
         counters=counters,
         answer_memory=body_memory,
         preload=settings.preload,
-        wall=wall_policy(settings),
+        devices=devices,
+        wall=replace(wall_policy(settings), models=(str(models),)),
+        on_environment_broken=on_environment_broken,
     )
 
 
@@ -207,6 +233,7 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()
+        await components.environments.open()
         stack.push_async_callback(components.files.close)
         stack.push_async_callback(components.details.close)
         stack.push_async_callback(components.documents.close)
@@ -221,6 +248,7 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
             ("event loop lag", components.event_loop_lag.run),
             ("metrics", components.metrics.run),
             ("history", components.history.run),
+            ("environments", components.environments.measure_forever),
             ("events", components.events.run),
         ):
             await stack.enter_async_context(supervised_task(work, name=name, counters=components.counters))

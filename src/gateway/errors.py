@@ -11,6 +11,8 @@ GatewayError
 ├── BadUpstreamResponse          MLflow or the artifact store sent an unusable response
 ├── UpstreamUnavailable          MLflow or the artifact store cannot be reached
 ├── UpstreamTimeout              MLflow or the artifact store did not respond in time
+├── EnvironmentRefused           no environment can be made of the version's requirements
+├── EnvironmentUnfinished        the version's environment is still being built
 ├── CacheFull                    the artifact cache has no space for the version's files
 └── CacheUnusable                the artifact cache's folder cannot be read or written
 """
@@ -72,6 +74,14 @@ class UpstreamTimeout(GatewayError):
     """MLflow or the artifact store did not respond in time."""
 
 
+class EnvironmentRefused(GatewayError):
+    """No environment can be made of the version's requirements on this machine; the message says why."""
+
+
+class EnvironmentUnfinished(GatewayError):
+    """The version's environment is being built, and takes longer than a request waits."""
+
+
 class CacheFull(GatewayError):
     """The artifact cache has no space for the version's files."""
 
@@ -86,6 +96,7 @@ _KINDS: Final = {
     BadUpstreamResponse: "bad_response",
     UpstreamUnavailable: "unavailable",
     UpstreamTimeout: "timeout",
+    EnvironmentRefused: "refused",
     CacheFull: "cache_full",
     CacheUnusable: "cache_unusable",
 }

@@ -7,6 +7,7 @@ WorkerError
 ├── StreamingNotSupported     the model cannot answer in chunks            (client)
 ├── ModelError                the model's own code raised                  (model)
 ├── ModelLoadError            the model cannot be loaded here              (model)
+│   └── EnvironmentBroken     nothing can run in its Python environment    (model)
 ├── WorkerCrashed             the worker process ended during the request  (model)
 │   └── WorkerProtocolError   ended by the gateway for what it sent        (model)
 ├── PredictionTimeout         no answer before the deadline                (model)
@@ -14,6 +15,7 @@ WorkerError
 ├── AnswerMemoryExceeded      too many large answers are held at once      (load)
 ├── CapacityExceeded          every model slot is busy or pinned           (load)
 ├── SystemResourcesExhausted  no descriptor, process or memory is left     (operator)
+├── EnvironmentStartTimeout   its Python environment takes too long        (operator)
 ├── ModelNotLoaded            no worker has this version loaded            (load it first)
 ├── ModelPinned               the settings keep this version loaded        (operator)
 └── PoolClosed                the model is unloaded, or the gateway stops  (operator)
@@ -83,6 +85,18 @@ class ModelLoadError(WorkerError):
         self.log = log
 
 
+class EnvironmentBroken(ModelLoadError):
+    """The model's Python environment cannot import what each worker needs, or ends as it starts.
+
+    The client gets the name of the package, if one is known. `digest` identifies the environment.
+    """
+
+    def __init__(self, message: str, *, digest: str = "", package: str = "", log: str = "") -> None:
+        super().__init__(message, log=log)
+        self.digest = digest
+        self.package = package
+
+
 class WorkerCrashed(WorkerError):
     """The worker process ended before it answered. The client gets this if the retry crashed as well."""
 
@@ -120,6 +134,10 @@ class CapacityExceeded(WorkerError):
 
 class SystemResourcesExhausted(WorkerError):
     """The system has no descriptor, process or memory left for a worker. The client can try again."""
+
+
+class EnvironmentStartTimeout(WorkerError):
+    """The model's Python environment hung or was slow as it started. The client can try again."""
 
 
 class ModelNotLoaded(WorkerError):

@@ -20,6 +20,7 @@ class PoolLimits:
     `request_seconds`: time for one request, from the moment its model is loaded, and for one chunk of a
     stream.
     `stream_seconds`: time for a whole stream. 0: no limit.
+    `environments_running`: Python environments other than the gateway's own that have processes at a time.
     `max_answer_bytes`: the answers to a batch of requests together, or one chunk of a stream. This limit
     follows the settings at once, the others when a model is loaded.
     `load_seconds`: time for loading a model, once its files are on this machine.
@@ -35,3 +36,4 @@ class PoolLimits:
     stream_seconds: float = 600.0
     load_seconds: float = 300.0
     max_answer_bytes: int = 2**28
+    environments_running: int = 4

@@ -99,8 +99,8 @@ MODEL_LOADS: Final = CounterSpec(
 )
 MODEL_UNLOADS: Final = CounterSpec(
     "model_unloads",
-    "Models unloaded, by reason: idle, capacity (another model needed the slot), memory (over the limit), "
-    "request, failed (no worker could be started) or shutdown.",
+    "Models unloaded, by reason: idle, capacity (another model needed the slot), device (another needed its"
+    " GPU), memory (over the limit), request, failed (no worker could be started) or shutdown.",
     ("model", "version", "reason"),
 )
 QUEUE_WAIT: Final = HistogramSpec(

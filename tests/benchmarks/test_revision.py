@@ -13,6 +13,14 @@ from benchmarks.revision import Revision, RevisionError, checkout
 if TYPE_CHECKING:
     from pathlib import Path
 
+INSTALL = """
+import pathlib, sys
+assert sys.argv[1:] == ["requirements.lock"]
+folder = pathlib.Path(".venv", "bin")
+folder.mkdir(parents=True)
+(folder / "python").symlink_to(sys.executable)
+"""
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
@@ -22,19 +30,20 @@ def repository(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("GENERATION = 1\n")
     (folder / "requirements.lock").write_text("# made by hand\naiohttp==3.13.0\n")
+    (folder / "tools").mkdir()
+    (folder / "tools" / "install.py").write_text(INSTALL)
     _git(folder, "init", "--quiet")
     _git(folder, "add", ".")
     _git(folder, "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message=one")
     (package / "__init__.py").write_text("GENERATION = 2\n")
-    (folder / "requirements.lock").write_text("# made by a machine\naiohttp==3.13.0\n")
     return folder
 
 
 def test_checkout_is_what_was_committed(repository: Path, tmp_path: Path) -> None:
-    """The checkout has the committed source, and packages that differ in no version are used again."""
+    """The checkout has the committed source, and an environment of its own, made by its own program."""
     revision = checkout("HEAD", tmp_path / "other", repository=repository)
     assert (revision.source / "gateway" / "__init__.py").read_text() == "GENERATION = 1\n"
-    assert str(revision.python) == sys.executable
+    assert revision.python == tmp_path / "other" / "revision" / ".venv" / "bin" / "python"
     revision.verify(tmp_path)
 
 

@@ -48,7 +48,7 @@ class Process:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [str(python), str(_PROGRAMS / f"{program}.py")],
-                env=environment(temporary | values),
+                env=environment({"GATEWAY_ENVIRONMENTS": "off"} | temporary | values),
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.support.mlflow_server import MlflowServer
 
 NO_WALL = {"GATEWAY_WORKER_WALL": "off"}
+NO_ENVIRONMENTS = {"GATEWAY_ENVIRONMENTS": "off"}  # most tests need no package index
 
 Gateway = TestClient[web.Request, web.Application]
 
@@ -67,13 +68,14 @@ async def gateway_for(
 async def _running(
     url: str, cache: Path, values: Mapping[str, str], *middlewares: Middleware
 ) -> AsyncIterator[Gateway]:
-    environ = {
-        **environment(),
+    given = {
         "MLFLOW_TRACKING_URI": url,
         "MLFLOW_HTTP_REQUEST_TIMEOUT": _MLFLOW_SECONDS,
         "GATEWAY_CACHE_DIR": str(cache),
+        **NO_ENVIRONMENTS,
         **values,
     }
+    environ = {**environment(), **given}
     chosen = settings.load(environ)
     app = create_app(chosen)
     app.middlewares.extend(middlewares)

@@ -184,6 +184,21 @@ def _send_to_gateway(start: bytes, repeated: bytes = b"", times: int = 0) -> Non
                 sock.sendall(repeated)
 
 
+class SeenDevice(PythonModel):
+    """A model that returns the GPUs that CUDA may use, as they were when it was loaded, and its process id.
+
+    A first cell `sleep N` has it sleep before.
+    """
+
+    def load_context(self, context: Any) -> None:
+        self.visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        verb, _, rest = str(model_input["do"][0]).partition(" ")
+        time.sleep(float(rest) if verb == "sleep" else 0.0)
+        return [self.visible, str(os.getpid())]
+
+
 class Commands(PythonModel):
     """A model that runs the commands in the cells of column `do`, in order.
 

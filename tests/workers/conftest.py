@@ -18,14 +18,26 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from workers.worker_environment import WorkerEnvironment
+
 
 class Files:
     """The files of a model on this machine; counts how often they were leased and given back."""
 
-    def __init__(self, key: ModelKey, folder: Path, *, batching: Batching = "auto") -> None:
+    def __init__(
+        self,
+        key: ModelKey,
+        folder: Path,
+        *,
+        batching: Batching = "auto",
+        environment: WorkerEnvironment | None = None,
+        gpu_share: int = 0,
+    ) -> None:
         self.key = key
+        self.gpu_share = gpu_share
         self.folder = folder
         self.batching = batching
+        self.environment = environment
         self.entered = 0
         self.left = 0
 
@@ -33,7 +45,13 @@ class Files:
     async def __call__(self) -> AsyncIterator[ModelSource]:
         self.entered += 1
         try:
-            yield ModelSource(self.key, str(self.folder), batching=self.batching)
+            yield ModelSource(
+                self.key,
+                str(self.folder),
+                batching=self.batching,
+                environment=self.environment,
+                gpu_share=self.gpu_share,
+            )
         finally:
             self.left += 1
 
@@ -77,6 +95,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sums": models.save(base / "sums", models.Sums(), signature=models.NUMBERS),
         "tens": models.save(base / "tens", models.Sums(10.0), signature=models.NUMBERS),
         "commands": models.save(base / "commands", models.Commands(), signature=models.COMMANDS),
+        "device": models.save(base / "device", models.SeenDevice(), signature=models.COMMANDS),
         "streams": models.save(base / "streams", models.Streams(), signature=models.COMMANDS),
     }
     for how in ("raise", "import", "hang", "die"):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MIN_RETRY_SECONDS: Final = 1
 _MAX_RETRY_SECONDS: Final = 30
+_ENVIRONMENT_RETRY_SECONDS: Final = 10
 _V2_PREFIX: Final = "/v2"
 
 
@@ -47,6 +48,8 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     gateway.BadUpstreamResponse: (502, "UNPARSEABLE_HTTP_ERROR"),
     gateway.UpstreamUnavailable: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.UpstreamTimeout: (504, "DEADLINE_EXCEEDED"),
+    gateway.EnvironmentRefused: (424, "INVALID_STATE"),
+    gateway.EnvironmentUnfinished: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.CacheFull: (503, "TEMPORARILY_UNAVAILABLE"),
     gateway.CacheUnusable: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.InvalidInput: (400, "INVALID_PARAMETER_VALUE"),
@@ -61,6 +64,7 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.AnswerMemoryExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.SystemResourcesExhausted: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.EnvironmentStartTimeout: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.CapacityExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelNotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelPinned: (409, "RESOURCE_CONFLICT"),
@@ -192,5 +196,7 @@ def _challenges(error: auth.Unauthenticated) -> Iterator[str]:
 
 def _retry_after(error: Exception) -> str:
     """Return whole seconds until a retry: by then about half of the queue is done."""
+    if isinstance(error, gateway.EnvironmentUnfinished):
+        return str(_ENVIRONMENT_RETRY_SECONDS)
     seconds = error.wait_seconds / 2 if isinstance(error, workers.QueueFull) else 0.0
     return str(min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, round(seconds))))

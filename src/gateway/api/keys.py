@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.auth.limits.limiter import RequestLimiter
     from gateway.catalog import Catalog
     from gateway.concurrency.singleflight import SingleFlight
+    from gateway.environments.environments import Environments
     from gateway.mlflow_client import MlflowClient
     from gateway.serving.admission import DownloadLimiter
     from gateway.serving.details import VersionDetailsService
@@ -52,6 +53,7 @@ class Components:
     catalog: Catalog
     artifacts: ArtifactCache
     files: VersionFiles
+    environments: Environments
     pool: Pool
     loads: SingleFlight[ModelKey]
     download_limiter: DownloadLimiter

@@ -10,6 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from gateway.domain.mlmodel import Signature
     from gateway.domain.models import BestChoice, Model, ModelDetails, ModelPage, ModelVersion, RunDetails
+    from gateway.environments.state import EnvironmentState
     from gateway.serving.details import VersionDetails
     from workers.pool.status import ModelStatus
 
@@ -70,7 +71,9 @@ def version_json(version: ModelVersion) -> JsonObject:
     }
 
 
-def version_details_json(details: VersionDetails, status: ModelStatus) -> JsonObject:
+def version_details_json(
+    details: VersionDetails, status: ModelStatus, environment: EnvironmentState | None = None
+) -> JsonObject:
     """Return a version with the data from its run and its files; null for what could not be read."""
     mlmodel, example, required = details.mlmodel, details.input_example, details.requirements
     document: JsonObject = {
@@ -84,7 +87,7 @@ def version_details_json(details: VersionDetails, status: ModelStatus) -> JsonOb
         "input_example": orjson.Fragment(example) if example is not None else None,
         "artifact_uri": details.artifact_uri,
         "openapi": f"model/{quote(details.version.name, safe='')}/{details.version.version}/openapi.json",
-        "serving": _serving_json(status),
+        "serving": _serving_json(status, environment),
     }
     if required is not None and required.truncated:
         document["requirements_truncated"] = True
@@ -117,12 +120,33 @@ def _signature_json(signature: Signature | None) -> JsonObject | None:
     return {"inputs": signature.inputs, "outputs": signature.outputs, "params": signature.params}
 
 
-def _serving_json(status: ModelStatus) -> JsonObject:
+def _serving_json(status: ModelStatus, environment: EnvironmentState | None) -> JsonObject:
     document: JsonObject = {"state": status.state, "workers": status.workers}
     if (batching := status.row_batching) is not None:
         document["batching"] = {"rows_together": batching.enabled, "reason": batching.reason}
+    if (device := status.device) is not None:
+        document["device"] = {
+            "uuid": device.uuid,
+            "share": device.share / 1000,
+            "memory_bytes": device.memory_bytes,
+        }
     if status.reason:
         document["reason"] = status.reason
+    if environment is not None:
+        document["environment"] = _environment_json(environment)
+    return document
+
+
+def _environment_json(environment: EnvironmentState) -> JsonObject:
+    document: JsonObject = {"state": environment.state}
+    if environment.digest:
+        document["digest"] = environment.digest
+    if environment.python:
+        document["python"] = environment.python
+    if environment.state == "building" and environment.progress is not None:
+        document["progress"] = environment.progress.text
+    if environment.reason:
+        document["reason"] = environment.reason
     return document
 
 

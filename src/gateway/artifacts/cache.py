@@ -99,7 +99,12 @@ class ArtifactCache:
             settings.cache_key.get_secret_value(), only_folders=workers_cannot_write
         )
         self._download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
-        self._fetch_backoff = FetchBackoff(backoff)
+        self._fetch_backoff: FetchBackoff[ModelKey] = FetchBackoff(backoff)
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder with the files of all models."""
+        return self._directory.models_folder
 
     async def open(self) -> None:
         """Create the cache's folder and remove partial downloads of ended processes; raise CacheUnusable."""

@@ -34,14 +34,14 @@ def free_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def translate_os_errors() -> Iterator[None]:
-    """Raise every OSError of the block as CacheFull or CacheUnusable."""
+def translate_os_errors(
+    cache: str = "artifact cache", *, setting: str = "GATEWAY_CACHE_DIR"
+) -> Iterator[None]:
+    """Raise every OSError of the block as CacheFull or CacheUnusable of this cache."""
     try:
         yield
     except OSError as error:
         if is_disk_full(error):
-            raise CacheFull("The disk of the artifact cache is full: see GATEWAY_CACHE_DIR.") from error
+            raise CacheFull(f"The disk of the {cache} is full: see {setting}.") from error
         reason = error.strerror or type(error).__name__
-        raise CacheUnusable(
-            f"The folder of the artifact cache, GATEWAY_CACHE_DIR, cannot be used: {reason}."
-        ) from error
+        raise CacheUnusable(f"The folder of the {cache}, {setting}, cannot be used: {reason}.") from error

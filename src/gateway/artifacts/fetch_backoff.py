@@ -1,30 +1,32 @@
-"""Remembers failed downloads for a short time, so that many requests cause few calls to a failing store."""
+"""Remembers failed downloads and builds, so that many requests cause few calls to what fails."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cachetools import TTLCache
 
 if TYPE_CHECKING:
     from gateway.errors import GatewayError
-    from workers.protocol.messages import ModelKey
+
+Key = TypeVar("Key", bound=Hashable)
 
 _MAX_ENTRIES = 1000
 
 
-class FetchBackoff:
-    """A record of the models whose download failed less than `seconds` seconds ago, with the error."""
+class FetchBackoff(Generic[Key]):
+    """A record of what failed less than `seconds` seconds ago, such as downloads, with the error."""
 
     def __init__(self, seconds: float) -> None:
-        self._failed: TTLCache[ModelKey, GatewayError] = TTLCache(_MAX_ENTRIES, seconds)
+        self._failed: TTLCache[Key, GatewayError] = TTLCache(_MAX_ENTRIES, seconds)
 
-    def record(self, key: ModelKey, error: GatewayError) -> None:
-        """Record that the download of `key` has just failed; keep the error without its traceback."""
+    def record(self, key: Key, error: GatewayError) -> None:
+        """Record that `key` has just failed; keep the error without its traceback."""
         self._failed[key] = _without_traceback(error)
 
-    def raise_if_active(self, key: ModelKey) -> None:
-        """Raise the error of a recent failed download of `key`, if there is one."""
+    def raise_if_active(self, key: Key) -> None:
+        """Raise the error of `key` if it failed recently."""
         error = self._failed.get(key)
         if error is not None:
             raise _without_traceback(error)

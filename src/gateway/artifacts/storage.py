@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
-import os
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from gateway.artifacts import disk_errors, manifest
+from gateway.artifacts import disk_errors, folders, manifest
 from gateway.artifacts.layout import ModelPaths, PartialDownload, remove_tree
 from gateway.artifacts.locks import LOCK_SECONDS, FileLock, hold_lock
 from gateway.concurrency.threads import in_thread
@@ -62,6 +60,11 @@ class CacheDirectory:
         self._evicted_count = 0
         self.max_bytes = max_bytes
 
+    @property
+    def models_folder(self) -> Path:
+        """The folder with the files of all models."""
+        return self._models
+
     async def open(self) -> None:
         """Create the folder and remove the partial downloads of ended processes.
 
@@ -70,7 +73,7 @@ class CacheDirectory:
         await self.ensure_exists()
         try:
             async with hold_lock(self._lock_path, limit=min(_START_LOCK_SECONDS, self._lock_seconds)):
-                await in_thread(self._remove_abandoned)
+                await in_thread(folders.remove_abandoned, self._downloads)
         except CacheUnusable:
             logger.warning(
                 "The artifact cache is locked: no model can be downloaded until the lock is released",
@@ -117,7 +120,7 @@ class CacheDirectory:
     async def discard(self, paths: ModelPaths) -> None:
         """Remove a damaged model, leased or not."""
         async with self._hold_lock():
-            await in_thread(self._remove_model, paths.folder)
+            await in_thread(folders.discard, paths.folder, self._downloads)
 
     def _hold_lock(self) -> AbstractAsyncContextManager[None]:
         return hold_lock(self._lock_path, limit=self._lock_seconds)
@@ -137,15 +140,10 @@ class CacheDirectory:
         return ModelPaths(self._models / name, self._locks / f"{name}.lease", self._locks / f"{name}.fetch")
 
     def _create_folders(self) -> None:
-        self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self._root, self._models, self._downloads, self._locks):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-                raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
-            folder.chmod(0o700)
+        folders.create_private(self._root, self._models, self._downloads, self._locks)
 
     def _create_download(self, partial: PartialDownload, size: int, *, lock: FileLock) -> None:
-        self._remove_abandoned()
+        folders.remove_abandoned(self._downloads)
         self._make_space(size)
         partial.root.mkdir(mode=0o700)
         if not lock.try_acquire():
@@ -202,7 +200,7 @@ class CacheDirectory:
             return False
         try:
             stored = manifest.load_manifest(paths.manifest)
-            self._remove_model(paths.folder)
+            folders.discard(paths.folder, self._downloads)
             self._evicted_count += 1
             model = stored.model if stored else "an unknown model"
             logger.info(
@@ -214,32 +212,9 @@ class CacheDirectory:
             lock.release(remove=True)
         return True
 
-    def _remove_model(self, folder: Path) -> None:
-        # One rename removes it at once; `_remove_abandoned` cleans up the new name after a crash.
-        trash = self._downloads / secrets.token_hex(16)
-        try:
-            if folder.is_dir() and not folder.is_symlink():
-                folder.chmod(0o700)  # a rename needs write permission on a folder
-            folder.rename(trash)
-        except FileNotFoundError:
-            return
-        remove_tree(trash)
-
     def _move_into_place(self, folder: Path, target: Path) -> None:
         folder.rename(target)
         manifest.fsync_folder(self._models)
-
-    def _remove_abandoned(self) -> None:
-        """Remove the partial downloads of ended processes; call with the lock held."""
-        for top in self._downloads.iterdir():
-            lock = FileLock(PartialDownload(top).lock)
-            # The end of a download removes its folder without the lock: it may vanish at any time.
-            with suppress(FileNotFoundError):
-                if not top.is_dir() or top.is_symlink():
-                    remove_tree(top)  # the gateway makes only folders here
-                elif lock.try_acquire():
-                    remove_tree(top)
-                    lock.release()
 
 
 def _disk_full_error(size: int) -> CacheFull:

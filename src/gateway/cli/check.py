@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.cli.check_callers import check_callers, check_sources
+from gateway.cli.check_environments import check_environments
 from gateway.cli.check_result import CheckResult
 from gateway.domain import refs
 from gateway.errors import (
@@ -64,6 +65,7 @@ def run_checks(settings: Settings) -> int:
         *_check_tls(settings.tls),
         _check_cache_folder(settings.cache_dir),
         _check_wall(wall_status(wall_policy(settings))),
+        *check_environments(settings),
         *asyncio.run(check_sources(settings)),
         *asyncio.run(_check_upstreams(settings)),
     ]

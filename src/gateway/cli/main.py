@@ -1,4 +1,4 @@
-"""The commands: `gateway serve`, `gateway demo`, `gateway check`, `gateway key`."""
+"""The commands: `gateway serve`, `demo`, `check`, `key` and `environment`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import settings
-from gateway.cli import key
+from gateway.cli import environment, key
 from gateway.cli.access_file import require_access_file
 from gateway.cli.demo.errors import DemoError
 from gateway.mlflow_client import parse_tracking_url
@@ -129,6 +129,7 @@ def _build_parser() -> argparse.ArgumentParser:
     ):
         _add_command(commands, name, run=run, summary=summary)
     key.add_parser(commands, ENV_FILE)
+    environment.add_parser(commands, _load_settings)
     demo_parser = commands.choices["demo"]
     demo_parser.add_argument(
         "--folder", default="demo-data", help="folder for its data (default: %(default)s)"

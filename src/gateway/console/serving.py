@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.auth.actions import Action
-from gateway.console import processes, text, traffic
+from gateway.console import environment_text, processes, text, traffic
 from gateway.console.process_snapshot import ProcessSnapshot, VersionState
 from gateway.console.rows import SYMBOLS, best_text
 
@@ -76,13 +76,15 @@ def version_state(console: Console, name: str, version: str, rights: Rights) -> 
     """Return the live texts of the page of a version."""
     found = find_versions(console, name).get(version) or VersionState(name, version, "cold")
     may_see = rights.allows_route(Action.STATUS)
+    environment = console.components.environments.find(name, version)
     texts = version_texts(console, name, [version], rights)[version]
     texts |= {
         "symbol": SYMBOLS[found.state],
         "waiting": str(found.waiting) if may_see else text.DASH,
         "running": str(found.running) if may_see else text.DASH,
         "pinned": "yes" if found.pinned else "no",
-        "hint": _HINTS[found.state],
+        "environment": environment_text.short(environment),
+        "hint": environment_text.hint(environment, loading=found.state == "loading") or _HINTS[found.state],
     }
     return {"fields": {f"version:{key}": value for key, value in texts.items()}}
 

@@ -84,7 +84,8 @@ async def version(request: web.Request) -> Context:
     components, console = request.app[COMPONENTS], request.app[CONSOLE]
     rights = current_principal.get().rights
     details, status = await components.details.get(get_model_ref(request))
-    document = await asyncio.to_thread(_plain, schemas.version_details_json(details, status))
+    environment = components.environments.state(details.version.key)
+    document = await asyncio.to_thread(_plain, schemas.version_details_json(details, status, environment))
     form = await asyncio.to_thread(build_form, document["signature"], details.input_example)
     name, number = str(document["name"]), str(document["version"])
     texts = serving.version_state(console, name, number, rights)["fields"]
@@ -98,6 +99,7 @@ async def version(request: web.Request) -> Context:
         "parts": await asyncio.to_thread(_signature_parts, document["signature"]),
         "events": await _events_of(request, rights, name, number),
         "limits": components.settings.value,
+        "own_environments": components.environments.is_possible(details.version),
         "may_manage": await rights.ask(Action.MANAGE, name, None),
         "mlflow_version": mlflow_links.version_address(base, name, number)
         if document["source"] == "registry"

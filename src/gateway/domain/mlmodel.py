@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import orjson
 import yaml
@@ -20,10 +22,17 @@ _PARTS: Final = ("inputs", "outputs", "params")
 _MAX_TAG_DIRECTIVES: Final = 100  # libyaml compares each with all others, in one call that holds the GIL
 _BYTES_PER_JSON_BYTE: Final = 24  # that a signature of empty lists takes as Python objects
 _BYTES_PER_NAME: Final = 64
+_MAX_TIME_CHARS: Final = 64
+_VERSION: Final = re.compile(r"3\.[0-9]{1,3}(?:\.[0-9A-Za-z+]{1,20})?", re.ASCII)
 _MAX_INTEGER: Final = 2.0**63
 _START_EVENTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _END_EVENTS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+
+
+class _PythonFields(TypedDict):
+    python_version: str | None
+    has_bytecode: bool
 
 
 class InvalidMlmodel(ValueError):
@@ -47,11 +56,18 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Mlmodel:
-    """The parts of an MLmodel file that the gateway uses or shows."""
+    """The parts of an MLmodel file that the gateway uses or shows.
+
+    `logged_at` is in UTC. `python_version` is that of the machine that logged the model. A model that
+    `has_bytecode` is a pickled Python class, which only the same minor version of Python runs.
+    """
 
     flavors: tuple[str, ...] = ()
     mlflow_version: str | None = None
     signature: Signature | None = None
+    logged_at: datetime | None = None
+    python_version: str | None = None
+    has_bytecode: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -67,14 +83,8 @@ def parse_mlmodel(data: bytes) -> Mlmodel:
     The structure is checked first, because libyaml's recursion on a hostile file crashes the process.
     All scalars are read as text, so that YAML tags and merges have no effect.
     """
-    if len(data) > MAX_BYTES:
-        raise InvalidMlmodel(f"MLmodel is larger than {MAX_BYTES} bytes")
-    if data.startswith(_UTF16_MARKS):
-        raise InvalidMlmodel("MLmodel is not UTF-8")
-    if data.count(b"%TAG") > _MAX_TAG_DIRECTIVES:
-        raise InvalidMlmodel(f"MLmodel has more than {_MAX_TAG_DIRECTIVES} tag directives")
     try:
-        _check_structure(data)
+        check_structure(data)
         document = yaml.load(data, yaml.CBaseLoader)  # noqa: S506 - creates only text, lists and dicts
     except (yaml.YAMLError, UnicodeError) as error:
         raise InvalidMlmodel("MLmodel is not YAML") from error
@@ -86,10 +96,40 @@ def parse_mlmodel(data: bytes) -> Mlmodel:
         flavors=tuple(str(name) for name in flavors) if isinstance(flavors, dict) else (),
         mlflow_version=version if isinstance(version, str) and version else None,
         signature=_parse_signature(document),
+        logged_at=_parse_time(document.get("utc_time_created")),
+        **_parse_python(flavors),
     )
 
 
-def _check_structure(data: bytes) -> None:
+def _parse_time(value: object) -> datetime | None:
+    if not isinstance(value, str) or len(value) > _MAX_TIME_CHARS:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parse_python(flavors: object) -> _PythonFields:
+    function = flavors.get("python_function") if isinstance(flavors, dict) else None
+    if not isinstance(function, dict):
+        return {"python_version": None, "has_bytecode": False}
+    version = function.get("python_version")
+    return {
+        "python_version": version if isinstance(version, str) and _VERSION.fullmatch(version) else None,
+        "has_bytecode": bool(function.get("python_model")) and not function.get("model_code_path"),
+    }
+
+
+def check_structure(data: bytes) -> None:
+    """Raise InvalidMlmodel, or what the parser raises, for YAML with too many bytes, parts or levels."""
+    if len(data) > MAX_BYTES:
+        raise InvalidMlmodel(f"MLmodel is larger than {MAX_BYTES} bytes")
+    if data.startswith(_UTF16_MARKS):
+        raise InvalidMlmodel("MLmodel is not UTF-8")
+    if data.count(b"%TAG") > _MAX_TAG_DIRECTIVES:
+        raise InvalidMlmodel(f"MLmodel has more than {_MAX_TAG_DIRECTIVES} tag directives")
     depth = 0
     for number, event in enumerate(yaml.parse(data, yaml.CBaseLoader)):
         if number > _MAX_EVENTS:

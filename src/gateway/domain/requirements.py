@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MAX_LINES: Final = 2_000
 MAX_BYTES: Final = 64 * 1024
@@ -28,6 +28,8 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 _MAX_LISTED = 10
 # Invalid requirements and versions, and numbers of thousands of digits, are ValueErrors.
 _UNCHECKABLE = (ValueError, RecursionError, UndefinedComparison, UndefinedEnvironmentName)
+_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_MLFLOW_NAMES: Final = frozenset({"mlflow", "mlflow-skinny", "mlflow-tracing"})
 _USERINFO = re.compile(r"//[^/@\s]*@")
 
 
@@ -49,17 +51,22 @@ def parse_requirements(data: bytes) -> Requirements:
 
     Leave out options and credentials in URLs, because an index URL often contains a password.
     """
+    lines, truncated = logical_lines(data)
+    named = [_USERINFO.sub("//", line.split(" --")[0].strip()) for line in lines if not line.startswith("-")]
+    return Requirements(tuple(named[:MAX_LINES]), truncated or len(named) > MAX_LINES)
+
+
+def logical_lines(data: bytes) -> tuple[list[str], bool]:
+    """Return the lines of the first 64 KiB of a requirements.txt, without comments, and if it has more.
+
+    Lines that a backslash continues are joined, and empty ones left out.
+    """
     truncated = len(data) > MAX_BYTES
     if truncated:
         data = data[: data.rfind(b"\n", 0, MAX_BYTES) + 1]
     text = data.decode("utf-8-sig", "replace").replace("\\\r\n", "").replace("\\\n", "")
     lines = (_COMMENT.sub("", line).strip() for line in text.splitlines())
-    named = [
-        _USERINFO.sub("//", line.split(" --")[0].strip())
-        for line in lines
-        if line and not line.startswith("-")
-    ]
-    return Requirements(tuple(named[:MAX_LINES]), truncated or len(named) > MAX_LINES)
+    return [line for line in lines if line], truncated
 
 
 class InstalledPackages:
@@ -108,7 +115,25 @@ def find_missing(requirements: tuple[str, ...], installed: Mapping[str, str]) ->
     return tuple(line for line in requirements if not _is_satisfied(line, installed))
 
 
-def _is_satisfied(line: str, installed: Mapping[str, str]) -> bool:
+def find_differing(requirements: Iterable[str], installed: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the requirements that are not installed here, or not in the same major.minor version.
+
+    A library's minor version may read the pickles of another wrongly, without an error. MLflow itself is
+    left out: workers always have the gateway's.
+    """
+    return tuple(
+        line for line in requirements if not (is_mlflow(line) or _is_satisfied(line, installed, parts=2))
+    )
+
+
+def is_mlflow(line: str) -> bool:
+    """Return whether a requirement names MLflow, or one of the packages that it consists of."""
+    found = _NAME.match(line)
+    return found is not None and canonicalize_name(found[0]) in _MLFLOW_NAMES
+
+
+def _is_satisfied(line: str, installed: Mapping[str, str], *, parts: int = 1) -> bool:
+    """Return whether a suitable version is installed: of a pinned one, the first `parts` numbers count."""
     if len(line) > _MAX_LINE_CHARS:
         return False
     try:
@@ -117,17 +142,23 @@ def _is_satisfied(line: str, installed: Mapping[str, str]) -> bool:
             return True
         version = installed.get(canonicalize_name(required.name))
         return version is not None and (
-            required.specifier.contains(version, prereleases=True) or _has_same_major(required, version)
+            required.specifier.contains(version, prereleases=True)
+            or _is_close(required, version, parts=parts)
         )
     except _UNCHECKABLE:
         return False
 
 
-def _has_same_major(required: Requirement, installed: str) -> bool:
+def _is_close(required: Requirement, installed: str, *, parts: int) -> bool:
     pins = [clause.version for clause in required.specifier if clause.operator in {"==", "~="}]
-    return len(pins) == len(required.specifier) == 1 and (
-        Version(pins[0].removesuffix(".*")).major == Version(installed).major
-    )
+    if not len(pins) == len(required.specifier) == 1:
+        return False
+    return _release(pins[0].removesuffix(".*"), parts) == _release(installed, parts)
+
+
+def _release(version: str, parts: int) -> tuple[int, ...]:
+    numbers = Version(version).release[:parts]
+    return numbers + (0,) * (parts - len(numbers))
 
 
 def install_hint(lines: tuple[str, ...], *, truncated: bool = False) -> str:

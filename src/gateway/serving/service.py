@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from gateway.auth.limits.loads import UNCOUNTED, PrincipalLoads, owner_of_loads
 from gateway.auth.principal import current_principal
 from gateway.serving.admission import LoadWaitLimit
 from gateway.serving.diagnosis import LoadDiagnosis
+from gateway.serving.gpu_tag import gpu_share
 from gateway.serving.phases import PhaseTimes
 from gateway.serving.rollover import VersionRollover
 from workers.errors import ModelLoadError, ModelNotLoaded
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     from gateway.concurrency.singleflight import SingleFlight
     from gateway.domain.models import ModelVersion, Resolution
     from gateway.domain.refs import ModelRef
+    from gateway.environments.environments import Environments
     from gateway.serving.admission import DownloadLimiter
     from gateway.serving.version_files import VersionFiles
     from gateway.settings import CurrentSettings
     from workers.pool.loading import Reservation
     from workers.pool.pool import Pool
     from workers.protocol.messages import Job, ModelKey
+    from workers.worker_environment import WorkerEnvironment
 
 Result = TypeVar("Result", Reply, PredictionStream)
 Choice = TypeVar("Choice", bound=str)
@@ -58,6 +62,7 @@ _INPUT_CHECKS: Final[Mapping[str, InputChecks]] = {"strict": "strict", "mlflow":
 _BATCHING_TAG: Final = "gateway.batching"
 _BATCHING: Final[Mapping[str, Batching]] = {"auto": "auto", "on": "on", "off": "off"}
 _MAX_OWNERS: Final = 100  # of one load, that are asked whose share it is within
+_BUILD_CHECK_SECONDS: Final = 5.0
 _MAX_LOADS: Final = 3  # for one request whose model is unloaded again each time before it can answer
 
 
@@ -100,6 +105,7 @@ class PredictionService:
         *,
         files: VersionFiles,
         pool: Pool,
+        environments: Environments,
         single_flight: SingleFlight[ModelKey],
         download_limiter: DownloadLimiter,
         settings: CurrentSettings,
@@ -107,6 +113,7 @@ class PredictionService:
         self._catalog = catalog
         self._artifacts = artifacts
         self._pool = pool
+        self._environments = environments
         self._single_flight = single_flight
         self._download_limiter = download_limiter
         self._settings = settings
@@ -216,7 +223,7 @@ class PredictionService:
         """Call `predict` after loading the version, which no worker has loaded."""
         for _ in range(_MAX_LOADS):
             with self._load_wait_limit.slot(version.key):
-                load = await self.ensure_loaded(version)
+                load = await self._ensure_loaded_in_time(version)
             timing.download, timing.load = load.download, load.load
             self._phases.record_load(version.key, download=load.download, load=load.load)
             called = perf_counter()
@@ -229,6 +236,22 @@ class PredictionService:
         raise ModelNotLoaded(
             "The model was unloaded again before it could answer: too few may be loaded at once."
         )
+
+    async def _ensure_loaded_in_time(self, version: ModelVersion) -> Timing:
+        """Load the version for a request, which waits for the build of an environment no longer than for
+        a prediction. Raise EnvironmentUnfinished then; the build goes on.
+        """
+        if not self._environments.enabled:
+            return await self.ensure_loaded(version)
+        load = asyncio.create_task(self.ensure_loaded(version), name=f"wait for {version.key}")
+        try:
+            limit = self._settings.value.request_timeout_seconds
+            while not (await asyncio.wait([load], timeout=limit))[0]:
+                self._environments.raise_if_building(version.key)
+                limit = _BUILD_CHECK_SECONDS
+            return load.result()
+        finally:
+            load.cancel()
 
     async def _load_for(self, owner: str | None, version: ModelVersion, *, slot: LoadSlot) -> Timing:
         self._owners.setdefault(version.key, {})[owner] = None
@@ -243,32 +266,46 @@ class PredictionService:
         if self._pool.is_loaded(key):
             return timing
         failed_before = self._pool.status(key).state == "failed"
+        environment: WorkerEnvironment | None = None
         try:
-            async with AsyncExitStack() as download:
+            async with AsyncExitStack() as held, AsyncExitStack() as download:
+                # Before anything is taken that others wait for: a build may take minutes.
+                environment = await held.enter_async_context(self._environments.lease(version))
                 if not failed_before and not await self._artifacts.has(key):
                     await download.enter_async_context(self._download_limiter.slot())
-                await self._fetch_and_load(version, timing, download=download)
+                await self._fetch_and_load(
+                    version, timing, environment=environment, held=held, download=download
+                )
         except ModelLoadError as error:
+            if environment is not None:  # with all that the version requires
+                raise
             hint = self._diagnosis.cached(key) if failed_before else await self._diagnosis.diagnose(version)
             raise ModelLoadError(f"{error}{hint}", log=error.log) from error
         timing.load = perf_counter() - started - timing.download
         return timing
 
     async def _fetch_and_load(
-        self, version: ModelVersion, timing: Timing, *, download: AsyncExitStack
+        self,
+        version: ModelVersion,
+        timing: Timing,
+        *,
+        environment: WorkerEnvironment | None,
+        held: AsyncExitStack,
+        download: AsyncExitStack,
     ) -> None:
         """Take a model slot, lease the files, end the `download` slot, and load the model.
 
-        The files stay leased until the model is unloaded.
+        The files stay leased until the model is unloaded, and so does the environment, which is `held`.
         """
         owners = self._owners[version.key].keys()  # those that come later are in it too
         async with AsyncExitStack() as files, self._pool.reserve(version.key, owners=owners) as reservation:
+            await files.enter_async_context(held.pop_all())
             started = perf_counter()
             lease = self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version))
             directory = await files.enter_async_context(lease)
             timing.download = perf_counter() - started
             await download.aclose()
-            await self._load_timed(reservation, self._source(version, directory), files=files)
+            await self._load_timed(reservation, self._source(version, directory, environment), files=files)
 
     async def _load_timed(
         self, reservation: Reservation, source: ModelSource, *, files: AsyncExitStack
@@ -280,7 +317,9 @@ class PredictionService:
         finally:
             self._counters.observe(MODEL_LOAD_DURATION, outcome, value=perf_counter() - started)
 
-    def _source(self, version: ModelVersion, directory: Path) -> ModelSource:
+    def _source(
+        self, version: ModelVersion, directory: Path, environment: WorkerEnvironment | None
+    ) -> ModelSource:
         settings = self._settings.value
         return ModelSource(
             version.key,
@@ -289,6 +328,8 @@ class PredictionService:
                 version, _INPUT_CHECKS_TAG, choices=_INPUT_CHECKS, default=settings.input_checks
             ),
             batching=_tag_or_default(version, _BATCHING_TAG, choices=_BATCHING, default=settings.batching),
+            environment=environment and environment.for_model(str(directory)),
+            gpu_share=gpu_share(version.tags),
         )
 
 

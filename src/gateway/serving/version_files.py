@@ -111,6 +111,14 @@ class VersionFiles:
         parsed: T | None = entry.parsed
         return parsed
 
+    async def read_raw(self, version: ModelVersion, path: str) -> bytes | None:
+        """Return the content of a file of at most 1 MiB, not kept; None if the version does not have it."""
+        return await self._artifacts.read_file(version.key, lambda: self._catalog.resolve_uri(version), path)
+
+    async def installed(self) -> Mapping[str, str]:
+        """Return the versions of the packages that are installed here, by normalized name."""
+        return await self._in_thread(self._installed.versions)
+
     async def find_missing(self, version: ModelVersion, required: Requirements) -> tuple[str, ...]:
         """Return those of the version's requirements that are not installed here."""
         key = (version.key, "missing requirements")

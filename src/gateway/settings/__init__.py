@@ -5,6 +5,7 @@
 
 from gateway.settings.auth import AuthSettings
 from gateway.settings.browser import BrowserSettings
+from gateway.settings.environments import EnvironmentSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.loader import (
     GROUPS,
@@ -30,6 +31,7 @@ __all__ = [
     "AuthSettings",
     "BrowserSettings",
     "CurrentSettings",
+    "EnvironmentSettings",
     "JwtSettings",
     "MlflowSettings",
     "ModelAccessSettings",

@@ -46,6 +46,7 @@ def pool_limits(settings: Settings) -> PoolLimits:
         stream_seconds=settings.stream_timeout_seconds,
         load_seconds=settings.load_timeout_seconds,
         max_answer_bytes=settings.max_answer_bytes,
+        environments_running=settings.environments.running,
     )
 
 

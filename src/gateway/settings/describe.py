@@ -28,6 +28,7 @@ GROUP_TITLES: dict[type[BaseModel], str] = {
     settings.TlsSettings: "Gateway: its own TLS",
     settings.BrowserSettings: "Gateway: web pages",
     settings.ModelAccessSettings: "Gateway: what model code may see",
+    settings.EnvironmentSettings: "Gateway: environments of model versions",
 }
 TEMPLATE_HEADER = """\
 All settings with their defaults and meanings. Copy this file to .env and change what you need:

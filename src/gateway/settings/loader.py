@@ -15,6 +15,7 @@ from gateway.settings.auth import AuthSettings
 from gateway.settings.auth_checks import auth_problems, open_address_problems
 from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import AWS_CONFIG, AWS_CREDENTIALS, MLFLOW_CREDENTIALS, read_client_files
+from gateway.settings.environments import EnvironmentSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.schema import Settings
@@ -38,6 +39,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "tls": TlsSettings,
     "browser": BrowserSettings,
     "model_access": ModelAccessSettings,
+    "environments": EnvironmentSettings,
     "mlflow": MlflowSettings,
     "s3": S3Settings,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 
@@ -11,6 +11,7 @@ from gateway.domain.refs import Alias, format_ref, is_possible_registered_name
 from gateway.settings.auth import AuthSettings
 from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import ClientFiles
+from gateway.settings.environments import EnvironmentSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.tls import TlsSettings
@@ -35,6 +36,9 @@ from gateway.settings.upstream import MlflowSettings, S3Settings
 from gateway.settings.wall import ReadableFolders, check_readable
 from workers.limits import Preload
 from workers.wall.policy import WallMode, WallNetwork
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Settings(SettingsGroup):
@@ -154,6 +158,13 @@ class Settings(SettingsGroup):
         description="Folders that model code may read, separated by colons, beside its own files and the "
         "system's libraries: `/srv/huggingface:/opt/data`. Not the home folder, nor what contains it.",
     )
+    gpus: Literal["auto", "off"] = Field(
+        "auto",
+        alias="GATEWAY_GPUS",
+        description="Which GPUs models with the tag gateway.gpu may have. auto: those that nvidia-smi lists, "
+        "or of these the ones in CUDA_VISIBLE_DEVICES; other models then see none. off: none, and what "
+        "models see is left as it is. If GATEWAY_PROCESSES is more than 1, it is off.",
+    )
     sources: NameSources = Field(
         ("registry", "experiments"),
         alias="GATEWAY_SOURCES",
@@ -189,7 +200,8 @@ class Settings(SettingsGroup):
     load_timeout_seconds: Reloadable[PositiveSeconds] = Field(
         300,
         alias="GATEWAY_LOAD_TIMEOUT_SECONDS",
-        description="Longest time to load a model, in seconds, once its files are downloaded.",
+        description="Longest time to load a model, in seconds, once its files are downloaded. The "
+        "process that starts the workers of a Python environment may take as long to start itself.",
     )
     max_queue: Reloadable[PositiveInt] = Field(
         1024,
@@ -294,6 +306,7 @@ class Settings(SettingsGroup):
     tls: TlsSettings = Field(default_factory=TlsSettings)
     browser: BrowserSettings = Field(default_factory=BrowserSettings)
     model_access: ModelAccessSettings = Field(default_factory=ModelAccessSettings)
+    environments: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -305,6 +318,11 @@ class Settings(SettingsGroup):
     def loaded_models_per_process(self) -> int:
         """The most model versions that one gateway process loads at once."""
         return self.max_loaded_models // self.processes
+
+    @property
+    def environments_dir(self) -> Path:
+        """The folder for environments of model versions: below the cache's if the operator chose none."""
+        return self.environments.folder or self.cache_dir / "environments"
 
     @property
     def effective_source_check(self) -> SourceCheck:

@@ -50,11 +50,14 @@ def check_readable(folders: tuple[Path, ...], *, cache_dir: Path | None) -> None
 
 def wall_policy(settings: Settings) -> WallPolicy:
     """Return how workers are confined."""
+    private = [settings.cache_dir]
+    if not settings.environments_dir.is_relative_to(settings.cache_dir):
+        private.append(settings.environments_dir)
     return WallPolicy(
         mode=settings.worker_wall,
         network=settings.worker_network,
         readable=tuple(str(folder) for folder in settings.worker_readable),
-        private=(str(settings.cache_dir),),
+        private=tuple(map(str, private)),
     )
 
 

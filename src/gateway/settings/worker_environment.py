@@ -8,20 +8,25 @@ from yarl import URL
 
 from gateway.settings.capacity import threads_per_worker
 from gateway.system import environment
+from workers.devices.inventory import VISIBLE_DEVICES
 from workers.environment import NO_MLFLOW_URI
 
 if TYPE_CHECKING:
     from gateway.settings.schema import Settings
 
 
-def worker_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that workers, and so the models, see."""
+def worker_environment(settings: Settings, *, hide_devices: bool = False) -> dict[str, str]:
+    """Return the environment that workers, and so the models, see.
+
+    With `hide_devices`, CUDA finds no device in the fork server, nor in a worker that is given none.
+    """
     public = environment.worker_environment(
         settings.environment,
         threads=threads_per_worker(settings),
         allowed=settings.model_access.environment,
     )
-    return public | _mlflow_variables(settings)
+    hidden = {VISIBLE_DEVICES: ""} if hide_devices else {}
+    return public | hidden | _mlflow_variables(settings)
 
 
 def _mlflow_variables(settings: Settings) -> dict[str, str]:

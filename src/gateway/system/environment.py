@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
-_OWN_PREFIXES: Final = ("GATEWAY_", "MLFLOW_TRACKING_", "MLFLOW_S3_")
+_OWN_PREFIXES: Final = ("GATEWAY_", "MLFLOW_TRACKING_", "MLFLOW_S3_", "UV_")
 _OWN_NAMES: Final = frozenset({"MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE"})
 # Of these, names that look like secrets are the gateway's own.
 _STORE_PREFIXES: Final = ("AWS_", "MLFLOW_")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import importlib
 import json
 import os
 import pickle
 import resource
 import select
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -19,64 +17,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from workers.forkserver import orphans, received, transport
-from workers.wall import confine
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
-# What each process needs to read its order, and would import for itself.
-_ORDER_MODULES: Final = ("concurrent.futures.process", "multiprocessing.queues", "multiprocessing.reduction")
 _SWEEP_MILLISECONDS: Final = 1_000
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_DUMPABLE: Final = 4
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _END_SECONDS: Final = 8.0  # less than the gateway waits for
 _DESCRIPTORS_KEPT: Final = 1_024
 _FAILED_EXIT: Final = 1
-
-
-def run(descriptor: int) -> None:
-    """Serve the gateway at the other end of a socket, until it closes it; then end all processes below."""
-    control = socket.socket(fileno=descriptor)
-    control.set_inheritable(False)
-    body, _ = transport.receive(control)
-    order: Mapping[str, Any] = json.loads(body)
-    _prepare_process()
-    sys.path[:] = [*order["path"], *(path for path in sys.path if path not in order["path"])]
-    failed_imports = _preload(order["preload"])
-    confine.prepare(order["private"])
-    server = ForkServerLoop(control)
-    server.report({"failed_imports": failed_imports})
-    try:
-        server.run()
-    except Exception:  # noqa: BLE001 - the gateway finds that the server has ended; this says why
-        traceback.print_exc()
-    finally:
-        server.end_all()
-        os._exit(0)  # what libraries do at the end of a program would take seconds, or hang
-
-
-def _prepare_process() -> None:
-    """Adopt orphans, and give other processes of this user no way to this one's descriptors and memory.
-
-    Its children inherit both until they are prepared: see `workers.runtime.isolation`.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _preload(entry_module: str) -> list[str]:
-    """Import a module of `workers.runtime.preload`; return the names of what could not be imported."""
-    for name in _ORDER_MODULES:
-        importlib.import_module(name)
-    try:
-        return list(importlib.import_module(entry_module).failed_imports)
-    except Exception:  # noqa: BLE001 - workers import for themselves what is missing
-        traceback.print_exc()
-        return [entry_module]
 
 
 class ForkServerLoop:

@@ -35,8 +35,8 @@ def send(sock: socket.socket, body: bytes, descriptors: Sequence[int] = ()) -> N
     sock.sendall(header[sent:] + body)
 
 
-def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """Return the next message. Blocks.
+def receive(sock: socket.socket, *, max_bytes: int = _MAX_BODY_BYTES) -> tuple[bytes, list[int]]:
+    """Return the next message, whose body has at most `max_bytes` bytes. Blocks.
 
     Raises EOFError if the other end is closed, or sent what is no message; DescriptorsLost if the message
     was whole but for its descriptors.
@@ -47,7 +47,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     try:
         header += _receive_exactly(sock, _HEADER.size - len(header))
         size, count = _HEADER.unpack(header)
-        if size > _MAX_BODY_BYTES:
+        if size > max_bytes:
             raise EOFError("a message is too large")
         body = _receive_exactly(sock, size)
         if len(descriptors) != count:

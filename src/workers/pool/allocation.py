@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from workers.limits import PoolLimits
+    from workers.pool.environment_servers import EnvironmentServers
     from workers.pool.fairness import FairShare, Shortage
     from workers.pool.memory_budget import MemoryBudget
     from workers.pool.slots import ModelSlots
@@ -35,11 +36,13 @@ class SlotAllocator:
         *,
         budget: MemoryBudget,
         fair_share: FairShare,
+        environments: EnvironmentServers,
     ) -> None:
         self._limits = limits
         self._slots = slots
         self._budget = budget
         self._fair_share = fair_share
+        self._environments = environments
 
     async def allocate(self, key: ModelKey, owners: Collection[str | None] = ()) -> None:
         """Wait for a slot and memory for one more version, and reserve both for one of `owners`.
@@ -57,6 +60,8 @@ class SlotAllocator:
                     self._slots.changed.clear()
                     if shortage == "memory":
                         self._reject_if_too_large(key)
+                        if await self._end_idle_environment():
+                            continue
                     owner = self._fair_share.owner(key, owners, shortage=shortage)
                     if (victim := self._choose_victim(key, owner, shortage=shortage)) is not None:
                         await asyncio.wait([self._slots.evict(victim, shortage)])
@@ -87,6 +92,8 @@ class SlotAllocator:
                 while not self._slots.closed and await self._is_budget_exceeded():
                     self._slots.changed.clear()
                     self._reject_if_too_large(key)
+                    if await self._end_idle_environment():
+                        continue
                     victims = self._fair_share.victims(key, owner, shortage="memory")
                     if (victim := self._first_of(victims)) is not None:
                         await asyncio.wait([self._slots.evict(victim, "memory")])
@@ -117,6 +124,13 @@ class SlotAllocator:
         if self._budget.is_exceeded():
             await self._budget.refresh()
         return self._budget.is_exceeded()
+
+    async def _end_idle_environment(self) -> bool:
+        """End the fork server of an environment without models; return False if there is none."""
+        if (ending := self._environments.end_least_recently_used()) is None:
+            return False
+        await asyncio.wait([ending])
+        return True
 
     def _choose_victim(self, key: ModelKey, owner: str | None, *, shortage: Shortage) -> ModelKey | None:
         """Return the version to evict, or None if evicting all that may be evicted would not be enough."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.limits import PoolLimits
+    from workers.pool.environment_servers import EnvironmentServers
     from workers.pool.fairness import FairShare
     from workers.pool.memory_budget import MemoryBudget
     from workers.pool.slots import ModelSlots
@@ -31,12 +32,14 @@ class Evictor:
         *,
         budget: MemoryBudget,
         fair_share: FairShare,
+        environments: EnvironmentServers,
         measure_interval_seconds: float,
     ) -> None:
         self._limits = limits
         self._slots = slots
         self._budget = budget
         self._fair_share = fair_share
+        self._environments = environments
         self._measure_interval_seconds = measure_interval_seconds
         self._limits_changed = asyncio.Event()
         self._over_budget_logged = False
@@ -59,6 +62,10 @@ class Evictor:
         while True:
             await self._budget.measure()
             while self._budget.is_exceeded():
+                if (ending := self._environments.end_least_recently_used()) is not None:
+                    await asyncio.wait([ending])
+                    await self._budget.refresh()
+                    continue
                 if (key := self._slots.least_recently_used(self._fair_share.surplus())) is None:
                     break
                 await asyncio.wait([self._slots.evict(key, "memory_budget")])

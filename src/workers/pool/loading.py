@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import CapacityExceeded, ModelLoadError, PoolClosed
+from workers.errors import CapacityExceeded, EnvironmentBroken, ModelLoadError, PoolClosed
 from workers.metrics import MODEL_LOADS
 from workers.pool.slots import LoadedEntry
 from workers.pool.staggered_limiter import StaggeredLimiter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from workers.limits import PoolLimits
     from workers.metrics import Counters
     from workers.pool.allocation import SlotAllocator
+    from workers.pool.device_allocation import DeviceAllocator
+    from workers.pool.environment_allocation import EnvironmentAllocator
     from workers.pool.load_backoff import LoadBackoff
     from workers.pool.slots import ModelSlots
     from workers.process.forkserver import ForkServer
@@ -59,21 +61,27 @@ class ModelLoader:
         slots: ModelSlots,
         *,
         allocator: SlotAllocator,
+        devices: DeviceAllocator,
+        environments: EnvironmentAllocator,
         forkserver: ForkServer,
         spawn_executor: Executor,
         counters: Counters,
         backoff: LoadBackoff,
         answers: AnswerLimits,
+        on_environment_broken: Callable[[EnvironmentBroken], None],
     ) -> None:
-        """`spawn_executor` has the threads that wait for the fork server."""
+        """`forkserver` is that of the gateway's own environment; threads of `spawn_executor` wait for it."""
         self._limits = limits
         self._slots = slots
         self._allocator = allocator
+        self._devices = devices
+        self._environments = environments
         self._forkserver = forkserver
         self._spawn_executor = spawn_executor
         self._counters = counters
         self._backoff = backoff
         self._answers = answers
+        self._on_environment_broken = on_environment_broken
         self._load_limiter = StaggeredLimiter(limits().max_concurrent_loads, seconds=_LOAD_STAGGER_SECONDS)
 
     @asynccontextmanager
@@ -105,10 +113,14 @@ class ModelLoader:
                 if attempt:  # others need the memory first: wait again
                     await held.aclose()
                     await held.enter_async_context(self._slot(key, owners))
-                if (group := await self._start_group(source)) is not None:
-                    self._commit(key, group, files=files.pop_all())
-                    await held.aclose()
-                    return
+                async with AsyncExitStack() as stack:
+                    placed = await self._devices.claim(source, stack)
+                    if (group := await self._start_group(placed, stack)) is not None:
+                        kept = files.pop_all()
+                        kept.push_async_callback(stack.pop_all().aclose)
+                        self._commit(key, group, files=kept)
+                        await held.aclose()
+                        return
         raise CapacityExceeded("Other models took the memory each time that this model was loaded.")
 
     @contextmanager
@@ -130,13 +142,21 @@ class ModelLoader:
             finally:
                 self._allocator.release(key)
 
-    async def _start_group(self, source: ModelSource) -> WorkerGroup | None:
-        """Return a group that has the model loaded, or None if others need its memory first."""
+    async def _start_group(self, source: ModelSource, stack: AsyncExitStack) -> WorkerGroup | None:
+        """Return a group that has the model loaded, or None if others need its memory first.
+
+        The use of its environment's fork server is given back when `stack` closes.
+        """
+        forkserver, spawn_executor = self._forkserver, self._spawn_executor
+        if source.environment is not None:
+            lease = await self._environments.lease(source.key, source.environment)
+            stack.callback(lease.release)
+            forkserver, spawn_executor = lease.forkserver, lease.executor
         group = WorkerGroup(
             source,
             self._limits(),
-            forkserver=self._forkserver,
-            spawn_executor=self._spawn_executor,
+            forkserver=forkserver,
+            spawn_executor=spawn_executor,
             on_failed=self._on_group_failed,
             on_idle=self._slots.changed.set,
             counters=self._counters,
@@ -177,6 +197,8 @@ class ModelLoader:
             self._slots.unload(key, "failed")
 
     def _log_failure(self, message: str, key: ModelKey, error: ModelLoadError, *, event: str) -> None:
+        if isinstance(error, EnvironmentBroken):
+            self._on_environment_broken(error)
         pause = self._backoff.record(key, error)
         extra = {"event": event, "model": str(key), "reason": str(error), "retry_in_seconds": pause}
         logger.error(message, key, error, error.log, extra=extra)

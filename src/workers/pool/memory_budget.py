@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from cachetools import FIFOCache
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from workers.limits import PoolLimits
+    from workers.process.environment_forkserver import EnvironmentForkServer
     from workers.process.forkserver import ForkServer
     from workers.protocol.messages import ModelKey
     from workers.scheduler.worker_group import WorkerGroup
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MIN_ESTIMATE_BYTES: Final = 32 * 2**20  # for a model that was never loaded
+_ENVIRONMENT_ESTIMATE_BYTES: Final = 256 * 2**20  # of a fork server with pandas, scikit-learn and MLflow
 _MAX_ENTRIES: Final = 10_000
 _REFRESH_THRESHOLD: Final = 0.5  # the part of the limit above which every load measures all processes
 _FRESH_SECONDS: Final = 1.0  # a measurement that is younger is not repeated
@@ -30,8 +33,9 @@ class MemoryBudget:
     """An account of the PSS of all processes, in bytes, against one limit.
 
     A model uses the private pages of its processes. The pages that workers share with the fork server
-    count once, as base memory. A model that was never loaded is estimated as the average of the models
-    that were, each measured after its load. There is no limit if the system does not report PSS.
+    count once, as base memory, and so do the fork servers of environments. A model that was never loaded is
+    estimated as the average of the models that were, each measured after its load. There is no limit if the
+    system does not report PSS.
     """
 
     def __init__(
@@ -40,11 +44,17 @@ class MemoryBudget:
         *,
         forkserver: ForkServer,
         groups: Callable[[], Iterable[WorkerGroup]],
+        environments: Callable[[], Iterable[EnvironmentForkServer]] = tuple,
     ) -> None:
-        """`groups` returns the groups that have processes now, the ones that are unloading last."""
+        """`groups` returns the groups that have processes now, the ones that are unloading last.
+
+        `environments` returns the fork servers of environments that may have processes.
+        """
         self._limits = limits
         self._forkserver = forkserver
         self._groups = groups
+        self._environments = environments
+        self._environment_bytes: dict[str, int] = {}
         self._supported = process_memory.is_supported()
         self._base_bytes = 0
         # Not an LRUCache: an estimate reads every entry, so the last use would say nothing.
@@ -66,21 +76,32 @@ class MemoryBudget:
 
     @property
     def base_bytes(self) -> int:
-        """Bytes of the gateway's process, of the fork server and of what workers share with it."""
+        """Bytes of the gateway's process, of the fork servers and of what workers share with them."""
         return self._base_bytes
+
+    @property
+    def environment_bytes(self) -> dict[str, int]:
+        """The part of the base memory that the fork server of each environment uses, by the digest."""
+        return dict(self._environment_bytes)
 
     @property
     def available_bytes(self) -> int | None:
         """The most bytes that all models may use together, or None for no limit."""
-        return None if (limit := self.limit) is None else max(0, limit - self._base_bytes)
+        if (limit := self.limit) is None:
+            return None
+        return max(0, limit - self._base_bytes + sum(self._environment_bytes.values()))
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all processes when last measured, plus the estimates for models that are loading."""
+        """Bytes of all processes when last measured, plus the estimates for what is starting."""
         groups = tuple(self._groups())
         # A version may be loading while its last group is unloading: the one that is listed first counts.
         measured = {group.source.key: group.memory_bytes for group in reversed(groups)}
         expected = sum(max(0, size - measured.get(key, 0)) for key, size in self._reserved.items())
+        unmeasured = sum(
+            server.environment.digest not in self._environment_bytes for server in self._environments()
+        )
+        expected += _ENVIRONMENT_ESTIMATE_BYTES * unmeasured
         return self._base_bytes + sum(group.memory_bytes for group in groups) + expected
 
     def is_exceeded(self) -> bool:
@@ -108,6 +129,16 @@ class MemoryBudget:
             await self.refresh()
         return not self.shortfall(key)
 
+    async def fits_environment(self) -> bool:
+        """Return whether there is memory for one more fork server; measure again before saying no."""
+        if self._is_short_of_environment():
+            await self.refresh()
+        return not self._is_short_of_environment()
+
+    def _is_short_of_environment(self) -> bool:
+        limit = self.limit
+        return limit is not None and self.used_bytes + _ENVIRONMENT_ESTIMATE_BYTES > limit
+
     def reserve(self, key: ModelKey) -> None:
         """Set aside the estimated memory of a model that will be loaded."""
         self._reserved[key] = self.estimated_bytes(key)
@@ -133,7 +164,7 @@ class MemoryBudget:
         """Measure all processes, unless that was just done and no process has started or ended since."""
         async with self._measure_lock:
             outdated = asyncio.get_running_loop().time() - self._measured_at >= _FRESH_SECONDS
-            if outdated or self._measured_pids != self._groups_by_pid().keys():
+            if outdated or self._measured_pids != self._pids():
                 await self._measure()
 
     async def measure(self) -> None:
@@ -142,18 +173,26 @@ class MemoryBudget:
             await self._measure()
 
     async def _measure(self) -> None:
-        by_pid = self._groups_by_pid()
-        self._measured_at, self._measured_pids = asyncio.get_running_loop().time(), set(by_pid)
+        by_pid, servers = self._groups_by_pid(), {each.pid: each for each in self._environments() if each.pid}
+        self._measured_at, self._measured_pids = asyncio.get_running_loop().time(), self._pids()
+        keepers = {pid: server.measure_pss for pid, server in servers.items()}
         try:
             usage = await asyncio.to_thread(
-                process_memory.measure_all, self._forkserver.pid, self._forkserver.measure_pss
+                process_memory.measure_all, self._forkserver.pid, self._forkserver.measure_pss, keepers
             )
         except OSError:
             return  # out of descriptors: the last measurement stays valid
         self._base_bytes = max(0, usage.total_bytes - sum(usage.worker_bytes.values()))
+        measured: Counter[str] = Counter()  # a private environment may have several servers
+        for pid, size in usage.environment_bytes.items():
+            measured[servers[pid].environment.digest] += size
+        self._environment_bytes = dict(measured)
         for group in set(by_pid.values()):
             pids = [pid for pid, other in by_pid.items() if other is group]
             group.memory_bytes = sum(usage.worker_bytes.get(pid, 0) for pid in pids) or group.memory_bytes
+
+    def _pids(self) -> set[int]:
+        return {*self._groups_by_pid(), *(each.pid for each in self._environments() if each.pid is not None)}
 
     def _groups_by_pid(self) -> dict[int, WorkerGroup]:
         return {pid: group for group in self._groups() for pid in group.pids}

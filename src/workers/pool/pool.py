@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from workers.answer_memory import AnswerLimits, UnlimitedAnswerMemory
-from workers.backoff import Backoff
 from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
 from workers.metrics import Counters
 from workers.pool import status
 from workers.pool.allocation import SlotAllocator
+from workers.pool.background_loops import BackgroundLoops
+from workers.pool.device_allocation import DeviceAllocator
+from workers.pool.environment_allocation import EnvironmentAllocator
+from workers.pool.environment_servers import IDLE_SECONDS, EnvironmentServers
 from workers.pool.eviction import Evictor
 from workers.pool.fairness import FairShare
 from workers.pool.load_backoff import INITIAL_RETRY_SECONDS, LoadBackoff
 from workers.pool.loading import ModelLoader
 from workers.pool.memory_budget import MemoryBudget
 from workers.pool.slots import ModelSlots, log_unloaded
+from workers.pool.worker_starts import WorkerStarts
 from workers.process.forkserver import DEFAULT_WALL, ForkServer
 from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from workers.answer_memory import AnswerMemory
+    from workers.devices.inventory import DeviceInventory
+    from workers.errors import EnvironmentBroken
     from workers.limits import PoolLimits, Preload
     from workers.pool.loading import Reservation
-    from workers.pool.status import MemoryReport, ModelStatus
+    from workers.pool.status import DeviceReport, MemoryReport, ModelStatus
     from workers.prediction_stream import PredictionStream
     from workers.protocol.messages import Job, ModelKey, Reply
     from workers.scheduler.worker_group import WorkerGroup
@@ -38,12 +43,6 @@ if TYPE_CHECKING:
 
 _MEASURE_INTERVAL_SECONDS: Final = 5.0
 _TIMEOUT_REPLY_SECONDS: Final = 1.0  # for requests that time out during an unload to get that error
-_INITIAL_RESTART_SECONDS: Final = 0.5
-_MAX_RESTART_SECONDS: Final = 30.0
-_RESTART_RESET_SECONDS: Final = 60.0  # a loop that ran this long starts again at the initial delay
-_PROBE_TIMEOUT_SECONDS: Final = 60.0  # for a process that does nothing to start and to end
-_SPAWN_SHUTDOWN_SECONDS: Final = 10.0  # for the starts that run when the pool closes, and the fork server
-_SPAWN_THREADS: Final = 4  # threads that wait for the fork server
 
 
 class Pool:
@@ -58,16 +57,22 @@ class Pool:
         answer_memory: AnswerMemory | None = None,
         preload: Preload = "full",
         wall: WallPolicy = DEFAULT_WALL,
+        devices: DeviceInventory | None = None,
         fork_timeout_seconds: float = 60.0,
         load_retry_seconds: float = INITIAL_RETRY_SECONDS,
         measure_interval_seconds: float = _MEASURE_INTERVAL_SECONDS,
+        environment_idle_seconds: float = IDLE_SECONDS,
+        on_environment_broken: Callable[[EnvironmentBroken], None] = lambda _: None,
     ) -> None:
         """`limits` returns the current limits, at once; call `notify_limits_changed` when they change.
 
         `environment` is all that workers see of the environment; None leaves them this process' own.
-        `wall` confines them. `answer_memory` counts large answers; None does not limit them.
-        `fork_timeout_seconds` is for the fork server to fork a worker. `load_retry_seconds` is the pause
-        after a version's first failed load. Memory is measured every `measure_interval_seconds`.
+        `wall` confines them. `devices` finds the GPUs that models may have a share of. `answer_memory` counts
+        large answers; None does not limit them. `fork_timeout_seconds` is for the fork server to fork a
+        worker. `load_retry_seconds` is the pause after a version's first failed load. Memory is measured
+        every `measure_interval_seconds`.
+        The fork server of an environment without models ends after `environment_idle_seconds`.
+        `on_environment_broken` is called, at once, each time that nothing can run in an environment.
         """
         self.counters = counters or Counters()
         self._forkserver = ForkServer(
@@ -76,29 +81,56 @@ class Pool:
             wall=wall,
             fork_timeout_seconds=fork_timeout_seconds,
         )
-        self._spawn_executor = ThreadPoolExecutor(_SPAWN_THREADS, thread_name_prefix="worker-start")
+        self._starts = WorkerStarts(self._forkserver)
         self._slots = ModelSlots(self.counters)
-        self._budget = MemoryBudget(limits, forkserver=self._forkserver, groups=self._slots.groups)
+        self._environments = EnvironmentServers(
+            environment,
+            wall=wall,
+            fork_timeout_seconds=fork_timeout_seconds,
+            load_seconds=lambda: limits().load_seconds,
+            counters=self.counters,
+            on_change=self._slots.changed.set,
+            idle_seconds=environment_idle_seconds,
+        )
+        self._budget = MemoryBudget(
+            limits,
+            forkserver=self._forkserver,
+            groups=self._slots.groups,
+            environments=self._environments.servers,
+        )
         fair_share = FairShare(limits, self._slots, budget=self._budget)
         self._evictor = Evictor(
             limits,
             self._slots,
             budget=self._budget,
             fair_share=fair_share,
+            environments=self._environments,
             measure_interval_seconds=measure_interval_seconds,
         )
         self._load_backoff = LoadBackoff(load_retry_seconds)
+        self._devices = DeviceAllocator(limits, self._slots, fair_share=fair_share, inventory=devices)
         self._loader = ModelLoader(
             limits,
             self._slots,
-            allocator=SlotAllocator(limits, self._slots, budget=self._budget, fair_share=fair_share),
+            devices=self._devices,
+            allocator=SlotAllocator(
+                limits,
+                self._slots,
+                budget=self._budget,
+                fair_share=fair_share,
+                environments=self._environments,
+            ),
+            environments=EnvironmentAllocator(
+                limits, self._slots, self._environments, budget=self._budget, fair_share=fair_share
+            ),
             forkserver=self._forkserver,
-            spawn_executor=self._spawn_executor,
+            spawn_executor=self._starts.executor,
             counters=self.counters,
             backoff=self._load_backoff,
             answers=AnswerLimits(lambda: limits().max_answer_bytes, answer_memory or UnlimitedAnswerMemory()),
+            on_environment_broken=on_environment_broken,
         )
-        self._background_tasks: list[asyncio.Task[None]] = []
+        self._loops = BackgroundLoops()
 
     async def open(self) -> None:
         """Start the fork server, whose imports continue in its process, and the eviction loops.
@@ -108,23 +140,23 @@ class Pool:
         self._forkserver.events = ForkServerLog(self.counters)
         with suppress(OSError):
             self._forkserver.ensure_running()
-        self._start_background(self._evictor.evict_idle_forever, name="evict idle models")
+        self._loops.start(self._evictor.evict_idle_forever, name="evict idle models")
+        self._devices.open()
+        self._loops.start(self._devices.measure_forever, name="device memory")
         if self._budget.limit is not None:
-            self._start_background(self._evictor.enforce_memory_budget_forever, name="memory budget")
+            self._loops.start(self._evictor.enforce_memory_budget_forever, name="memory budget")
 
     async def close(self, *, drain_seconds: float) -> None:
         """Take no more requests, answer the ones that wait or run within `drain_seconds`, end all workers."""
         self._slots.stop_admitting()
-        for task in self._background_tasks:
-            task.cancel()
-        await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        self._environments.kill_starting()
+        await self._loops.close()
+        await self._devices.close()
         try:
             await self._slots.close(drain_seconds=drain_seconds)
         finally:  # workers would live on, and the interpreter wait for them
-            shutdown = asyncio.create_task(asyncio.to_thread(self._end_forkserver))
-            await asyncio.wait([shutdown], timeout=_SPAWN_SHUTDOWN_SECONDS)
-            self._forkserver.refuse_starts()  # one that still waits would begin another fork server
-            await self._wait_or_kill_forkserver(shutdown, 0)
+            await self._environments.close()
+            await self._starts.close()
 
     def notify_limits_changed(self) -> None:
         """Apply changed limits at once; a loaded model keeps the queue and times it was loaded with."""
@@ -142,13 +174,7 @@ class Pool:
 
     async def probe_spawn(self) -> None:
         """Start and end a process that does nothing, and record the outcome in `spawn_health`."""
-        probe = asyncio.get_running_loop().run_in_executor(self._spawn_executor, self._forkserver.probe_spawn)
-        try:
-            await self._wait_or_kill_forkserver(probe, _PROBE_TIMEOUT_SECONDS)
-        except (OSError, EOFError):
-            self.spawn_health.record(succeeded=False)
-        else:
-            self.spawn_health.record(succeeded=True)
+        await self._starts.probe()
 
     @property
     def has_warm_models(self) -> bool:
@@ -161,7 +187,7 @@ class Pool:
 
     def status(self, key: ModelKey) -> ModelStatus:
         """Return how a version is served now."""
-        return status.model_status(key, self._slots, load_backoff=self._load_backoff)
+        return status.model_status(key, self._slots, load_backoff=self._load_backoff, devices=self._devices)
 
     def statuses(self) -> dict[ModelKey, ModelStatus]:
         """Return the status of every version that is loaded or loading."""
@@ -173,6 +199,11 @@ class Pool:
         return {key: str(error) for key, error in failed.items() if key not in self._slots.loaded}
 
     @property
+    def environments(self) -> frozenset[str]:
+        """The digests of the environments that have processes."""
+        return frozenset(server.environment.digest for server in self._environments.servers())
+
+    @property
     def pinned(self) -> frozenset[ModelKey]:
         """The versions that are never evicted."""
         return frozenset(self._slots.pinned)
@@ -180,6 +211,10 @@ class Pool:
     def memory_report(self) -> MemoryReport:
         """Return the memory that was in use when it was last measured."""
         return status.memory_report(self._slots, self._budget)
+
+    def device_reports(self) -> list[DeviceReport]:
+        """Return what is known of each GPU that models may have a share of."""
+        return status.device_reports(self._devices.shares)
 
     def pin(self, key: ModelKey) -> None:
         """Never evict a version once it is loaded."""
@@ -237,10 +272,6 @@ class Pool:
         ]
         await asyncio.gather(*map(asyncio.shield, unloads))
 
-    def _end_forkserver(self) -> None:
-        self._spawn_executor.shutdown(cancel_futures=True)
-        self._forkserver.close()
-
     def _group(self, key: ModelKey) -> WorkerGroup:
         entry = self._slots.loaded.get(key)
         if entry is None:
@@ -249,29 +280,3 @@ class Pool:
             raise ModelNotLoaded(f"{key} is not loaded.")
         entry.protected_until = 0.0
         return entry.group
-
-    def _start_background(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
-        self._background_tasks.append(asyncio.create_task(_run_forever(work), name=name))
-
-    async def _wait_or_kill_forkserver(self, work: asyncio.Future[None], seconds: float) -> None:
-        """Wait for work that depends on the fork server; kill the fork server if that takes too long."""
-        done, _ = await asyncio.wait([work], timeout=seconds)
-        if not done:
-            self._forkserver.kill()
-        await work
-
-
-async def _run_forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a loop until cancelled; if it raises, report the error and start it again after a pause."""
-    loop, backoff = asyncio.get_running_loop(), Backoff(_INITIAL_RESTART_SECONDS, _MAX_RESTART_SECONDS)
-    while True:
-        started = loop.time()
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - the limits must be kept after any error
-            if loop.time() - started > _RESTART_RESET_SECONDS:
-                backoff.reset()
-            delay = backoff.next_delay()
-            message = f"Eviction failed; trying again in {delay:g} s"
-            loop.call_exception_handler({"message": message, "exception": error})
-            await asyncio.sleep(delay)

@@ -20,14 +20,16 @@ _SMAPS_ROLLUP: Final = Path("/proc/self/smaps_rollup")
 class MemoryUsage:
     """The memory of several processes in bytes, from smaps_rollup in proc(5).
 
-    `total_bytes` is the proportional set size (PSS) of this process, the fork server and all workers.
+    `total_bytes` is the proportional set size (PSS) of this process, the fork servers and all workers.
     `worker_bytes` has the private pages of each worker and the processes it started, by the worker's
     process id. That many bytes become free when the worker ends. The rest belongs to this process, the
-    fork server, and the pages that workers share with it.
+    fork server, and the pages that workers share with it. `environment_bytes` is the part of the rest that
+    belongs to the fork server of an environment, by the process id of its keeper.
     """
 
     total_bytes: int
     worker_bytes: Mapping[int, int]
+    environment_bytes: Mapping[int, int]
 
 
 class _Process(NamedTuple):
@@ -46,26 +48,60 @@ def is_supported() -> bool:
 
 
 def measure_all(
-    forkserver_pid: int | None, forkserver_pss_bytes: Callable[[], int] = lambda: 0
+    forkserver_pid: int | None,
+    forkserver_pss_bytes: Callable[[], int] = lambda: 0,
+    keepers: Mapping[int, Callable[[], int]] | None = None,
 ) -> MemoryUsage:
-    """Measure this process, the fork server, and every worker forked from it.
+    """Measure this process, the fork servers, and every worker forked from one.
 
-    `forkserver_pss_bytes` asks the fork server, if this process may not measure it.
+    `forkserver_pss_bytes` asks the fork server, if this process may not measure it. `keepers` are the parents
+    of the fork servers of environments, by process id, with the same function for each.
 
     A process that a worker started counts as the worker's, whatever session it has started. This takes about
     3 ms for each process, so call it in a thread.
     """
     parents = {process.pid: process.parent for process in _processes()}
-    private = {pid: 0 for pid, parent in parents.items() if parent == forkserver_pid}
+    asking = dict(keepers or {})
+    keeper_of = {pid: parent for pid, parent in parents.items() if parent in asking}
+    keeper_of |= {keeper: keeper for keeper in asking}
+    private = {
+        pid: 0
+        for pid, parent in parents.items()
+        if parent == forkserver_pid or keeper_of.get(parent, parent) != parent
+    }
+    shared = dict.fromkeys(asking, 0)
     total = 0
     for pid in parents:
         worker = _ancestor(pid, parents, among=private)
-        if worker is not None or pid in {os.getpid(), forkserver_pid}:
-            memory = _read_memory(pid)
-            total += (pid == forkserver_pid and forkserver_pss_bytes()) or memory.pss_bytes
-            if worker is not None:
-                private[worker] += memory.private_bytes
-    return MemoryUsage(total, private)
+        server = pid if worker is None else parents[worker]
+        if worker is None and pid not in {os.getpid(), forkserver_pid, *keeper_of}:
+            continue
+        memory = _read_memory(pid)
+        size = memory.pss_bytes
+        if pid == forkserver_pid:
+            size = forkserver_pss_bytes() or size
+        elif pid in keeper_of and pid not in asking:
+            workers = sum(parents[each] == pid for each in private)
+            told = min(asking[keeper_of[pid]](), _resident_bytes(pid))  # more would have others evicted
+            size = max(told, _least_pss_bytes(pid, sharing=workers + 1)) or size
+        total += size
+        if worker is not None:
+            private[worker] += memory.private_bytes
+            size -= memory.private_bytes
+        if server in keeper_of:
+            shared[keeper_of[server]] += size
+    return MemoryUsage(total, private, shared)
+
+
+def _least_pss_bytes(pid: int, *, sharing: int) -> int:
+    """Return what a process uses at least, if `sharing` processes share its memory.
+
+    The fork server of an environment could report less.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        _, resident, of_files, *_ = (_PROC / str(pid) / "statm").read_text().split()
+        return (int(resident) - int(of_files)) * mmap.PAGESIZE // sharing
+    return 0
 
 
 def _ancestor(pid: int, parents: Mapping[int, int], *, among: Container[int]) -> int | None:

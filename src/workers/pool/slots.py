@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from workers.protocol.messages import ModelKey
     from workers.scheduler.worker_group import WorkerGroup
 
-EvictionReason = Literal["capacity", "fair_share", "idle", "limit_lowered", "memory", "memory_budget"]
+EvictionReason = Literal[
+    "capacity", "device", "fair_share", "idle", "limit_lowered", "memory", "memory_budget"
+]
 """capacity, memory: another model needs it. fair_share: it does, and the owner has more than its share.
-limit_lowered: too many are loaded. memory_budget: one grew."""
+device: another model needs its GPU. limit_lowered: too many are loaded. memory_budget: one grew."""
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from workers.process.descriptors import check_free_descriptors, wait_readable
 from workers.process.order import PickledOrder
-from workers.process.running_forkserver import RunningForkServer
+from workers.process.running_forkserver import PROGRAM, RunningForkServer
+from workers.runtime import tempdir
 from workers.spawn_health import SpawnHealth
 from workers.wall.policy import WallPolicy
 
@@ -100,6 +101,17 @@ class ForkServer:
         server = self._server
         return None if server is None or server.killed else server.process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server has imported what it should."""
+        server = self._server
+        return server is not None and server.ready.is_set() and not server.killed
+
+    @property
+    def start_seconds(self) -> float:
+        """How long a start may take now: a fork, and what the server has to import before it."""
+        return self.fork_timeout_seconds
+
     def start(self, order: PickledOrder, output: int) -> ForkedProcess:
         """Have a process forked that runs the order, with `output` as its standard output and error. Blocks.
 
@@ -113,31 +125,39 @@ class ForkServer:
             try:
                 watched = os.dup(sentinel)  # before the fork: afterwards there may be no descriptor left
                 undo.callback(os.close, watched)
-                with self._lock:
-                    server = self._ensure_running()
-                    reply = server.order(order.body, (report, output, *order.descriptors))
-                message, pidfd = reply.result()
+                pid, pidfd = self._order(order, (report, output))
             finally:
                 os.close(report)
             undo.pop_all()
         if pidfd is not None:
             os.close(watched)
-        return ForkedProcess(int(message["pid"]), pidfd, sentinel, watched if pidfd is None else pidfd)
+        return ForkedProcess(pid, pidfd, sentinel, watched if pidfd is None else pidfd)
+
+    def new_tempdir(self) -> str:
+        """Return a path for a new folder of one process' temporary files."""
+        return tempdir.new_path()
 
     def measure_pss(self) -> int:
         """Return the server's share of the memory that it maps in bytes; 0 if it does not say. Blocks.
 
         No process but the server itself can measure it.
         """
-        with suppress(OSError, EOFError, TimeoutError):
+        with suppress(OSError, EOFError, TimeoutError, KeyError, TypeError, ValueError, OverflowError):
             if (server := self._server) is not None:
-                return int(server.order(b"").result(_MEASURE_TIMEOUT_SECONDS)[0]["pss_bytes"])
+                message, pidfd = server.order(b"").result(_MEASURE_TIMEOUT_SECONDS)
+                if pidfd is not None:
+                    os.close(pidfd)
+                return max(0, int(message["pss_bytes"]))
         return 0
 
     def kill(self) -> None:
         """Kill the server and so all workers; the next start begins another one."""
         if (server := self._server) is not None:
             server.kill()
+
+    def end_hung(self) -> None:
+        """Kill the server because a start took longer than `start_seconds`."""
+        self.kill()
 
     def refuse_starts(self) -> None:
         """Start no server any more; a start that waits for one raises EOFError."""
@@ -164,18 +184,30 @@ class ForkServer:
             os.close(process.sentinel)
             os.close(process.watched)
 
+    def _order(self, order: PickledOrder, reports: tuple[int, int]) -> tuple[int, int | None]:
+        """Return the id of the process that is forked, and a descriptor of it. Blocks."""
+        with self._lock:
+            server = self._ensure_running()
+            reply = server.order(order.body, (*reports, *order.descriptors))
+        message, pidfd = reply.result()
+        return int(message["pid"]), pidfd
+
     def _ensure_running(self) -> RunningForkServer:
         if self._closed:
             raise EOFError("the gateway closes")
         if self._server is None or self._server.killed:
-            own = self._python == sys.executable
-            setup = {
-                "path": sys.path if own else [],
-                "preload": self.entry_module,
-                "private": self.wall.private,
-            }
-            self._server = RunningForkServer(self._python, self._environment, setup, self._handle_event)
+            self._server = self._run_server()
         return self._server
+
+    def _run_server(self) -> RunningForkServer:
+        own = self._python == sys.executable
+        setup = {
+            "path": sys.path if own else [],
+            "preload": self.entry_module,
+            "private": self.wall.private,
+        }
+        command = [self._python, PROGRAM, "default"]
+        return RunningForkServer(command, self._environment, setup, self._handle_event)
 
     def _handle_event(self, message: Mapping[str, Any]) -> None:
         if self.events is None:

@@ -44,7 +44,8 @@ async def launch(
     load may take `seconds`, counted from the fork on. Cancelling kills the process.
 
     Raises ModelLoadError if loading raises or takes longer; WorkerStartFailed if the process ends, or the
-    fork server does; SystemResourcesExhausted if the system has no process, thread or descriptor left.
+    fork server does; SystemResourcesExhausted if the system has no process, thread or descriptor left;
+    EnvironmentBroken and EnvironmentStartTimeout if the model's environment does not start.
     """
     try:
         spawn = Spawn(source, forkserver=forkserver, on_exit=on_exit)

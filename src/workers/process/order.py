@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import dataclass
 from multiprocessing import context, reduction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from workers.forkserver.received import ReceivedDescriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_PICKLE_PROTOCOL: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class PickledOrder:
         finally:
             context.set_spawning_popen(None)
         return cls(buffer.getvalue(), tuple(collector.descriptors))
+
+
+def plain_order(function: Callable[[str], object], text: str, descriptors: tuple[int, ...]) -> PickledOrder:
+    """Return the order to call a function of a module with a text, which any Python from 3.8 on can read."""
+    return PickledOrder(pickle.dumps((function, (text,)), protocol=_PICKLE_PROTOCOL), descriptors)
 
 
 class _DescriptorCollector:

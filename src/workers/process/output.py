@@ -1,4 +1,4 @@
-"""Log what one worker writes to its standard output and error, bounded in rate and length."""
+"""Log what a process writes to its standard output and error, bounded in rate and length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from workers.protocol.messages import ModelKey
+    from collections.abc import Mapping
 
 logger = logging.getLogger("model")
 
@@ -20,18 +20,18 @@ _LINES_PER_SECOND: Final = 50.0
 _BURST_LINES: Final = 200.0
 
 
-class WorkerOutput:
-    """A reader of one worker's output, which logs each line with the model and the process.
+class OutputLog:
+    """A reader of one process' output, which logs each line with fields that say whose it is.
 
     A line is logged once it is whole, or as long as a line may be; what follows of a longer one is left
     out. Lines beyond the rate are counted, and the next line that is logged tells how many there were.
     """
 
-    def __init__(self, descriptor: int, key: ModelKey) -> None:
+    def __init__(self, descriptor: int, fields: Mapping[str, object]) -> None:
         """Read from the running loop; `descriptor` is the pipe's end, which this object owns."""
         self._loop = asyncio.get_running_loop()
         self._descriptor = descriptor
-        self._fields: dict[str, object] = {"event": "model_output", "model": str(key)}
+        self._fields = dict(fields)
         self._lines = LineSplitter(_MAX_LINE_BYTES)
         self._limiter = LineLimiter(_LINES_PER_SECOND, _BURST_LINES)
         self._chunks = 0

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PROGRAM: Final = str(Path(program.__file__).parent)
+PROGRAM: Final = str(Path(program.__file__).parent)
 _EXIT_TIMEOUT_SECONDS: Final = 10.0
+_MAX_MESSAGE_BYTES: Final = 2**20  # to parse more would keep all other threads waiting
 
 
 class RunningForkServer:
@@ -33,30 +34,38 @@ class RunningForkServer:
 
     def __init__(
         self,
-        python: str,
+        command: Sequence[str],
         environment: Mapping[str, str] | None,
         setup: Mapping[str, Any],
         on_event: Callable[[Mapping[str, Any]], None],
+        *,
+        output: int = 2,
+        descriptors: Sequence[int] = (),
     ) -> None:
+        """Start `command` with the program's arguments behind it, and send it `setup` with `descriptors`.
+
+        `output` becomes its standard output and error.
+        """
         self.killed = False
+        self.ready = threading.Event()
         self._ended = False
-        self._ready = threading.Event()
         self._on_event = on_event
         self._pending: deque[Future[Reply]] = deque()
         self._lock = threading.Lock()
         with ExitStack() as undo:
             self._control, far = map(undo.enter_context, socket.socketpair())
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [python, _PROGRAM, str(far.fileno())],
+                [*command, str(far.fileno())],
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=2,
+                stdout=output,
+                stderr=output,
                 pass_fds=[far.fileno()],
                 process_group=0,  # a terminal sends its signals to the gateway alone, which then ends this
             )
             undo.callback(self.process.kill)
             far.close()
-            transport.send(self._control, json.dumps(setup).encode())
+            transport.send(self._control, json.dumps(setup).encode(), descriptors)
             self._reader = threading.Thread(target=self._receive, name="fork server", daemon=True)
             self._reader.start()
             undo.pop_all()
@@ -81,11 +90,14 @@ class RunningForkServer:
     def kill(self) -> None:
         """Kill the server and so all workers."""
         self.killed = True
+        self._kill_process()
+
+    def _kill_process(self) -> None:
         self.process.kill()
 
     def close(self) -> None:
         """Let the server end all processes below it and itself; kill it if it takes too long."""
-        if not self._ready.is_set():
+        if not self.ready.is_set():
             self.kill()  # it would import to the end first
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
@@ -99,13 +111,26 @@ class RunningForkServer:
         """Receive what the server sends, in a thread, until it has ended."""
         try:
             while True:
-                self._handle(*_receive_message(self._control))
+                self._receive_one()
         except (EOFError, OSError):
             pass
         except Exception:
             logger.exception("The fork server sent what it should not", extra={"event": "fork_server_broken"})
         finally:
             self._end()
+
+    def _receive_one(self) -> None:
+        """Receive and handle one message; close the descriptor that came with it if nothing wants it."""
+        message, pidfd = _receive_message(self._control)
+        if pidfd is not None and "pid" not in message:
+            os.close(pidfd)
+            pidfd = None
+        try:
+            self._handle(message, pidfd)
+        except BaseException:
+            if pidfd is not None:
+                os.close(pidfd)
+            raise
 
     def _end(self) -> None:
         self.kill()
@@ -119,21 +144,32 @@ class RunningForkServer:
 
     def _handle(self, message: dict[str, Any], pidfd: int | None) -> None:
         if "failed_imports" in message:
-            self._ready.set()
-        if "failed_imports" in message or "ended_orphans" in message:
+            self.ready.set()
+        if "pid" not in message and ("failed_imports" in message or "ended_orphans" in message):
             self._on_event(message)
             return
+        error = OSError(number := int(message["errno"]), os.strerror(number)) if "errno" in message else None
         with self._lock:
             outcome = self._pending.popleft()
-        if "errno" in message:
-            outcome.set_exception(OSError(message["errno"], os.strerror(message["errno"])))
+        if error is not None and pidfd is None:
+            outcome.set_exception(error)
         else:
             outcome.set_result((message, pidfd))
 
 
 def _receive_message(control: socket.socket) -> Reply:
     try:
-        body, descriptors = transport.receive(control)
+        body, descriptors = transport.receive(control, max_bytes=_MAX_MESSAGE_BYTES)
     except transport.DescriptorsLost as lost:  # the process is known by its id alone
         body, descriptors = lost.body, []
-    return json.loads(body), descriptors[0] if descriptors else None
+    for descriptor in descriptors[1:]:  # none is wanted
+        os.close(descriptor)
+    try:
+        message = json.loads(body)
+        if not isinstance(message, dict):
+            raise TypeError("a message is no object")
+    except Exception:
+        for descriptor in descriptors[:1]:
+            os.close(descriptor)
+        raise
+    return message, descriptors[0] if descriptors else None

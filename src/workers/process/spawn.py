@@ -1,18 +1,18 @@
-"""Start one worker process by the fork server, over a `ProcessPoolExecutor`."""
+"""Start one worker process by the fork server of its environment."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from workers.process.executor_context import ExecutorContext
-from workers.process.output import WorkerOutput
+from workers.process.direct_start import DirectStart
+from workers.process.executor_start import ExecutorStart
+from workers.process.output import OutputLog
 from workers.process.worker import ProcessWorker
-from workers.runtime import main, tempdir
+from workers.runtime import tempdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 class Spawn:
     """One start of a process by the fork server, and what has to be freed when that process has ended.
 
-    An executor of one process prepares it in its initializer, and its one call loads the model and answers
-    batches until the worker is closed. Batches take a socket: through the executor's queues each would wait
-    for three threads in turn, and the gateway would unpickle the replies. Workers do not share an executor:
-    one dead process breaks it for good, and a running call can be cancelled only by killing its process.
+    Workers of the gateway's own environment are started by an executor, others by an order.
     """
 
     def __init__(
@@ -40,23 +37,15 @@ class Spawn:
         self._forkserver = forkserver
         self._forking: asyncio.Future[None] | None = None
         self._process: ForkedProcess | None = None
-        self._tempdir = tempdir.new_path()
+        self._tempdir = forkserver.new_tempdir()
         with ExitStack() as undo:
             self._parent_socket, self._child_socket = map(undo.enter_context, socket.socketpair())
             output, self._child_output = os.pipe()
             for descriptor in (output, self._child_output):
                 undo.callback(os.close, descriptor)
-            context = ExecutorContext(
-                forkserver, output=self._child_output, on_start=self._on_start, kill=self._kill_threadsafe
-            )
-            self._executor: ProcessPoolExecutor | None = ProcessPoolExecutor(
-                1,
-                mp_context=context,
-                initializer=main.initialize,
-                initargs=(source, self._child_socket, self._tempdir, forkserver.wall),
-            )
+            self._start = self._new_start(source)
             undo.pop_all()
-        self._output = WorkerOutput(output, source.key)
+        self._output = OutputLog(output, {"event": "model_output", "model": str(source.key)})
         self.worker = ProcessWorker(on_exit=on_exit, release=self._release)
 
     async def fork(self, spawn_executor: Executor, on_load_report: ReplyCallback) -> None:
@@ -76,12 +65,31 @@ class Spawn:
         await asyncio.wait([self._forking])
         self._forking.result()
 
+    def _new_start(self, source: ModelSource) -> ExecutorStart | DirectStart:
+        if source.environment is not None:
+            return DirectStart(
+                source,
+                self._forkserver,
+                sock=self._child_socket,
+                output=self._child_output,
+                tempdir_path=self._tempdir,
+                on_start=self._on_start,
+            )
+        return ExecutorStart(
+            source,
+            self._forkserver,
+            sock=self._child_socket,
+            output=self._child_output,
+            tempdir_path=self._tempdir,
+            on_start=self._on_start,
+            kill=self._kill_threadsafe,
+        )
+
     def _submit(self) -> None:
-        """Give the executor its one call. Blocks until the fork server has forked."""
+        """Start the process. Blocks until the fork server has forked."""
         try:
             self._loop.call_soon_threadsafe(self._kill_forkserver_on_timeout)
-            if self._executor is not None:
-                self._executor.submit(main.serve)
+            self._start.start()
         finally:
             self._close_child_ends()
 
@@ -105,7 +113,7 @@ class Spawn:
         The next start begins another one. The workers of the old one end with it.
         """
         if (forking := self._forking) is not None and not forking.done():
-            timer = self._loop.call_later(self._forkserver.fork_timeout_seconds, self._forkserver.kill)
+            timer = self._loop.call_later(self._forkserver.start_seconds, self._forkserver.end_hung)
             forking.add_done_callback(lambda _: timer.cancel())
 
     def _kill_threadsafe(self) -> None:
@@ -123,12 +131,7 @@ class Spawn:
     def _release(self) -> None:
         self._output.close()
         if self._forking is None or self._forking.done():
-            self._shut_down_executor()
+            self._start.close()
         else:  # `_submit` still holds the executor's lock
-            self._forking.add_done_callback(self._shut_down_executor)
+            self._forking.add_done_callback(lambda _: self._start.close())
         self._loop.run_in_executor(None, tempdir.remove, self._tempdir)
-
-    def _shut_down_executor(self, _: asyncio.Future[None] | None = None) -> None:
-        executor, self._executor = self._executor, None  # which refers to this object
-        if executor is not None:
-            executor.shutdown(wait=False, cancel_futures=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from workers.protocol.large_body import LargeBody
+    from workers.worker_environment import WorkerEnvironment
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -53,13 +54,18 @@ class ModelSource:
     `input_checks` says what validates inputs against the signature: the codec (`strict`: it accepts only
     lossless conversions) or MLflow's functions (`mlflow`). `batching` says whether one call may predict
     rows of several requests: never (`off`), unless a check shows that predictions change (`on`), or only
-    if it is proven that they do not (`auto`).
+    if it is proven that they do not (`auto`). `environment` has its libraries; None is the gateway's own.
+    `gpu_share` is the thousandths of a GPU that it wants, and `device` the UUID of the only one that its
+    workers see; the pool chooses it.
     """
 
     key: ModelKey
     directory: str
     input_checks: InputChecks = "strict"
     batching: Batching = "auto"
+    environment: WorkerEnvironment | None = None
+    gpu_share: int = 0
+    device: str = ""
 
 
 class Job(NamedTuple):

@@ -6,6 +6,9 @@ text may raise, or be of any type and size. No function here raises.
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +33,7 @@ class MlflowAccessDenied(Exception):
 
 
 NO_MODEL = Failure("load", "The worker holds no model.")
+_MODULE = re.compile(r"\w{1,100}(?:\.\w{1,100}){0,9}", re.ASCII)
 _MAX_CAUSES = 100
 _MAX_TEXT_CHARS = 2_000
 _MAX_LOG_CHARS = 20_000
@@ -83,13 +87,33 @@ def _foreign_failure(error: BaseException) -> Failure:
 def _load_error_message(error: BaseException) -> str:
     if issubclass(type(error), ModuleNotFoundError):
         name = _attempt(lambda: _plain(error.name), "")  # type: ignore[attr-defined] # by its type
-        if package := name.partition(".")[0]:
-            return f"The model needs the Python package {package}, which is not installed here."
+        if _MODULE.fullmatch(name):  # no path, or what else a model gives as a name
+            return _missing_module(name)
     if issubclass(type(error), ModelLoadError):
         return str(error)
     if denied := _mlflow_denial(error):
         return f"The model could not be loaded. {denied}"
     return f"Loading the model raised {_type_name(error)}."
+
+
+def _missing_module(name: str) -> str:
+    """Say which module is missing. A version of a package may lack modules that another one has."""
+    package = name.partition(".")[0]
+    if _attempt(lambda: _is_importable(package), default=False):
+        return (
+            f"The model needs the Python module {name}, which the installed version of {package} does not "
+            "have. The model may need another version of it."
+        )
+    if package.startswith("_"):  # such as `_loss`, by which estimators of scikit-learn are pickled
+        return (
+            f"The model needs the Python module {package}, which is not installed here. It may be "
+            "a part of a package that is installed in another version than the model needs."
+        )
+    return f"The model needs the Python package {package}, which is not installed here."
+
+
+def _is_importable(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 def _mlflow_denial(error: BaseException) -> str:

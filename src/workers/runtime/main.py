@@ -59,6 +59,8 @@ def initialize(source: ModelSource, sock: socket.socket, tempdir_path: str, wall
     that is created for temporary files, the only one that the model may write to.
     """
     isolation.prefer_for_oom_kill()
+    if source.device:  # no library that reads it when it is imported was used before
+        os.environ["CUDA_VISIBLE_DEVICES"] = source.device
     _WorkerState.source = source
     _WorkerState.connection = WorkerConnection(sock)
     _confine(wall, source.directory, tempdir_path if tempdir.use(tempdir_path) else None)

@@ -60,7 +60,7 @@ class CrashLoopBackoff:
 
 
 class WorkerGroup:
-    """A group of `limits.workers_per_model` processes that hold one model version.
+    """A group of `limits.workers_per_model` processes, on a GPU one, that hold one model version.
 
     A worker that exits is replaced, and its requests run again in another. The group has failed if
     its last worker cannot be replaced: `failure` is why, and `on_failed` is called. `on_idle` is called
@@ -112,9 +112,13 @@ class WorkerGroup:
         """The ids of the processes that have loaded the model."""
         return [slot.worker.pid for slot in self.dispatcher.slots]
 
+    @property
+    def _worker_count(self) -> int:
+        return 1 if self.source.device else self.limits.workers_per_model  # each would take device memory
+
     async def start(self) -> None:
         """Load the model in every worker. Raise ModelLoadError if one fails; then no process is left."""
-        starts = [asyncio.create_task(self._add_worker()) for _ in range(self.limits.workers_per_model)]
+        starts = [asyncio.create_task(self._add_worker()) for _ in range(self._worker_count)]
         try:
             await asyncio.gather(*starts)
         except BaseException:

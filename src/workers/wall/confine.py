@@ -34,13 +34,18 @@ def prepare(private: Iterable[str] = ()) -> None:
 
 
 def confine(
-    policy: WallPolicy, *, read: Iterable[str], write: Iterable[str], here: WallSupport | None = None
+    policy: WallPolicy,
+    *,
+    read: Iterable[str],
+    write: Iterable[str],
+    here: WallSupport | None = None,
+    rules: Sequence[paths.Rule] | None = None,
 ) -> None:
     """Confine this process and all that it starts, for good.
 
     It can then read the system's libraries, Python's, `read` and the policy's folders, and change what is in
     `write`. It reaches no process but its own, and no socket by name. Called before any other thread runs.
-    `here` is what the kernel supports, if that is known.
+    `here` is what the kernel supports, if that is known. `rules` take the place of those of this Python.
 
     Raises WallError if the mode is `require` and something is missing, or if in any mode a step fails that
     should work here: the process must end then, because it may be confined in part.
@@ -63,7 +68,8 @@ def confine(
         kernel.drop_capabilities()
         if here.landlock_abi:
             step = "Landlock"
-            _restrict_files(policy, here.landlock_abi, read=tuple(read), write=tuple(write))
+            rules = paths.shared_rules(policy.private) if rules is None else rules
+            _restrict_files(policy, here.landlock_abi, rules, read=tuple(read), write=tuple(write))
         if here.seccomp:
             step = "seccomp"
             seccomp.install(here.machine, _program(here, network=policy.network == "all"))
@@ -96,10 +102,12 @@ def _program(here: WallSupport, *, network: bool) -> bytes:
     )
 
 
-def _restrict_files(policy: WallPolicy, abi: int, *, read: Sequence[str], write: Sequence[str]) -> None:
+def _restrict_files(
+    policy: WallPolicy, abi: int, shared: Sequence[paths.Rule], *, read: Sequence[str], write: Sequence[str]
+) -> None:
     rules = landlock.Ruleset(abi, network=policy.network == "all")
     try:
-        for path, access in paths.shared_rules(policy.private):
+        for path, access in shared:
             _allow_if_there(rules, path, access)
         for path in policy.readable:
             _allow_if_there(rules, path, landlock.READ)

@@ -62,15 +62,37 @@ _MODULE_SUFFIXES: Final = (".py", ".pyc", ".so", ".pth")
 _INFO_SUFFIXES: Final = (".dist-info", ".egg-info", ".libs")
 
 
-@cache
-def shared_rules(private: tuple[str, ...] = ()) -> tuple[Rule, ...]:
-    """Return what every worker may use, whatever its model.
+_given: list[tuple[Rule, ...]] = []
 
-    Of a folder with one of `private` below it, or the working folder, all else may be used. Called once in
-    the process that workers are forked from. A path that is missing is left out.
+
+def give(rules: Iterable[Rule]) -> None:
+    """Have `shared_rules` return these from now on: this process is confined, and could not find them."""
+    _given[:] = [tuple(rules)]
+
+
+def shared_rules(private: tuple[str, ...] = ()) -> tuple[Rule, ...]:
+    """Return what every worker may use, whatever its model; called first in the process that forks them.
+
+    Of a folder with one of `private` below it, or the working folder, all else may be used. A path that is
+    missing is left out.
     """
+    return _given[0] if _given else _own_rules(private)
+
+
+def rules_of_environment(prefixes: Iterable[str], private: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """Return what every worker of an environment may use; `prefixes` are its folder and its Python's."""
+    return _without_private(_all_rules((), prefixes), private)
+
+
+@cache
+def _own_rules(private: tuple[str, ...]) -> tuple[Rule, ...]:
+    entries = [*sys.path, *_editable_packages()]
+    return _without_private(_all_rules(entries, {sys.prefix, sys.base_prefix, sys.exec_prefix}), private)
+
+
+def _without_private(found: Iterable[Rule], private: Iterable[str]) -> tuple[Rule, ...]:
     rules: dict[str, int] = {}
-    for path, access in _all_rules():
+    for path, access in found:
         if Path(path).exists():
             real = str(Path(path).resolve())
             rules[real] = rules.get(real, 0) | access
@@ -124,16 +146,14 @@ def _is_covered(path: str, access: int, rules: Mapping[str, int]) -> bool:
     return any(rules.get(str(above), 0) & access == access for above in Path(path).parents)
 
 
-def _all_rules() -> Iterator[Rule]:
+def _all_rules(entries: Iterable[str], prefixes: Iterable[str]) -> Iterator[Rule]:
     for path in (*_LIBRARIES, *_KERNEL, *_configuration()):
         yield path, landlock.READ
     for path in _devices():
         yield path, landlock.USE_DEVICE
     yield _SHARED_MEMORY, landlock.USE_SHARED_MEMORY
     private = _private_folders()
-    yield from python_rules(
-        [*sys.path, *_editable_packages()], {sys.prefix, sys.base_prefix, sys.exec_prefix}, private=private
-    )
+    yield from python_rules(entries, prefixes, private=private)
     closed = [path.resolve() for path in private]
     for path in _named_by_environment():
         if Path(path).is_absolute() and not _contains_any(Path(path), closed):

@@ -17,7 +17,7 @@ KEY = ModelKey("wine", "1", "f")
 
 def raised_again(error: GatewayError) -> GatewayError:
     """Return the error that is raised during the backoff after `error`."""
-    backoff = FetchBackoff(60)
+    backoff: FetchBackoff[ModelKey] = FetchBackoff(60)
     backoff.record(KEY, error)
     with pytest.raises(type(error)) as caught:
         backoff.raise_if_active(KEY)
@@ -45,7 +45,7 @@ def test_no_frame_of_the_failure_is_kept() -> None:
     class Local:
         pass
 
-    backoff = FetchBackoff(60)
+    backoff: FetchBackoff[ModelKey] = FetchBackoff(60)
 
     def fail() -> weakref.ref[Local]:
         local = Local()

@@ -41,13 +41,17 @@ def test_all_checks_pass(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixtu
     """It names the server's version and the number of models, reads a file, and creates the cache folder."""
     assert run_check(demo.mlflow, tmp_path / "new") == 0
     output = capsys.readouterr().out.splitlines()
-    names, callers, addresses, cache, wall, mlflow, store = output[-7:]  # before them, what it says of root
-    assert [line.split()[0] for line in output[:-7]] == (["user", "fix:"] if os.geteuid() == 0 else [])
+    names, callers, addresses, cache, wall = output[-10:-5]  # before them, what it says of root
+    environments, pythons, folder, mlflow, store = output[-5:]
+    assert [line.split()[0] for line in output[:-10]] == (["user", "fix:"] if os.geteuid() == 0 else [])
     assert "clients may use IP addresses, localhost (GATEWAY_ALLOWED_HOSTS)" in names
     assert callers == "callers          OK      not asked (GATEWAY_AUTH=none)"
     assert addresses.split() == ["addresses", "OK", "127.0.0.1", "can", "be", "listened", "on"]
     assert cache.split()[:3] == ["cache", "folder", "OK"]
     assert wall.split()[:4] == ["wall", "OK", "Workers", "are"]
+    assert environments.startswith("environments     OK      needed: built by uv ")
+    assert f"{sys.version_info.major}.{sys.version_info.minor} (" in pythons
+    assert "shares files with uv's cache" in folder
     assert "version 3." in mlflow
     assert re.search(r"\b[34] models", mlflow)  # another test registers one more
     assert store.split()[:3] == ["artifact", "store", "OK"]

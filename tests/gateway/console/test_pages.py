@@ -80,7 +80,7 @@ async def test_a_model_that_answered_is_warm(gateway: Gateway) -> None:
     text = " ".join(Elements(html).text.split())
     assert "Workers 1" in text
     assert "flavanoids double yes" in text
-    assert "Not installed here: a-missing-package==1.0" in text
+    assert "Not installed beside the gateway: a-missing-package==1.0" in text
     assert "accuracy 0.97" in text
 
 

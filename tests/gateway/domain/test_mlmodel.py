@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -33,7 +34,37 @@ def test_an_ordinary_file() -> None:
             inputs=[{"type": "double", "name": "a", "required": True}],
             outputs=[{"type": "long", "required": True}],
         ),
+        logged_at=datetime(2026, 11, 23, 12, 21, 0, 197869, tzinfo=UTC),
+        python_version="3.11.7",
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("{python_model: python_model.pkl}", True),
+        ("{python_model: x, model_code_path: agent.py}", False),
+        ("{model_path: model.pkl}", False),
+        ("[1]", False),
+    ],
+)
+def test_a_pickled_python_class_is_bytecode(function: str, *, expected: bool) -> None:
+    """A class that was pickled is bytecode of one Python; a model logged as its source code is not."""
+    data = f"flavors: {{python_function: {function}}}".encode()
+    assert mlmodel.parse_mlmodel(data).has_bytecode is expected
+
+
+@pytest.mark.parametrize("value", ["x", "[1]", "9" * 100, "0001-01-01T00:00:00+14:00", "''"])
+def test_a_time_that_is_none_is_absent(value: str) -> None:
+    """Any user who registers a model writes it, so that it may be anything."""
+    assert mlmodel.parse_mlmodel(f"utc_time_created: {value}".encode()).logged_at is None
+
+
+@pytest.mark.parametrize("value", ["x", "2.7.1", "[3]", "3." + "1" * 50, "'3.1\n0'"])
+def test_a_python_version_that_is_none_is_absent(value: str) -> None:
+    """Only what looks like a version of Python 3 is kept."""
+    data = f"flavors: {{python_function: {{python_version: {value}}}}}".encode()
+    assert mlmodel.parse_mlmodel(data).python_version is None
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.api.keys import COMPONENTS
 from gateway.catalog.catalog import STALE_HITS
+from tests.support import gateways
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.gateways import Gateway, invoke
 from tests.support.mlflow_records import create_run, create_version, put_artifact, unique_name
 
 if TYPE_CHECKING:
@@ -52,6 +55,16 @@ async def proxy(mlflow_server: MlflowServer) -> AsyncIterator[FaultyProxy]:
     """A proxy in front of the server, which counts the calls."""
     async with faulty_proxy(mlflow_server.url) as proxy:
         yield proxy
+
+
+@asynccontextmanager
+async def gateway_at(url: str, cache: Path, **values: str) -> AsyncIterator[Gateway]:
+    """Open a gateway that waits for lookups as long as a slow machine needs."""
+    async with gateways.gateway_at(url, cache, **values) as gateway:
+        components = gateway.app[COMPONENTS]
+        for lookups in (components.details._cache, components.catalog._cache):
+            lookups._lookup_timeout = 600.0
+        yield gateway
 
 
 async def get(gateway: Gateway, path: str) -> Any:

@@ -77,3 +77,9 @@ def test_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = home.parent / "link"
     link.symlink_to(home)
     assert "is the home folder, which has credentials" in problem(str(link), home.parent / "cache")
+
+
+def test_a_folder_of_environments_is_private(tmp_path: Path) -> None:
+    """Each worker reads its own environment alone, as it does its own files."""
+    found = settings.load({"GATEWAY_CACHE_DIR": "/c", "GATEWAY_ENVIRONMENTS_DIR": str(tmp_path)})
+    assert settings.wall_policy(found).private == ("/c", str(tmp_path))

@@ -56,7 +56,7 @@ def test_it_runs_under_another_interpreter(tmp_path: Path) -> None:
     """It needs no package there, and none of this environment's packages can be imported."""
     venv.create(tmp_path, with_pip=False, symlinks=True)
     with running(preload="none", python=str(tmp_path / "bin" / "python")) as server:
-        seen = server.output(exec, INTERPRETER)
+        seen = server.output(exec, INTERPRETER, {})
     assert seen.split() == [str(tmp_path), "False", "True"]
 
 

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 from tests.workers.conftest import key, load
 from tests.workers.pool.calls import command, predict, worker_pid
 from workers.errors import WorkerCrashed
-from workers.process.output import LineLimiter, LineSplitter, WorkerOutput
+from workers.process.output import LineLimiter, LineSplitter, OutputLog
 
 if TYPE_CHECKING:
     from tests.workers.pool.calls import Lookup, Opened
@@ -78,7 +78,7 @@ async def test_a_flood_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred thousand lines become some hundred records, and one tells how many were left out."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    output = WorkerOutput(reader, key("chatty"))
+    output = OutputLog(reader, {"event": "model_output", "model": str(key("chatty"))})
     flood = b"line\n" * 12_000
     written = 0
     while written < 5 * len(flood):

@@ -123,3 +123,23 @@ def test_a_failure_is_bounded() -> None:
     assert failure_body.SMALL_BYTES * bounds.MAX_ENTRIES <= bounds.MAX_FAILURES_BYTES
     with pytest.raises(bounds.ProtocolError, match="a failure of 262145 bytes, where 262144 are allowed"):
         failure_body.decode(b" " * (bounds.MAX_FAILURE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("import no_such_package_here", "package no_such_package_here, which is not installed here."),
+        ("import json.no_such_part", "json.no_such_part, which the installed version of json does not have"),
+        ("import _no_such_part", "module _no_such_part, which is not installed here. It may be a part"),
+        ("import no_such_package_here.part", "package no_such_package_here, which is not installed here."),
+        ("raise ModuleNotFoundError(name='json./secret')", "Loading the model raised ModuleNotFoundError."),
+        ("raise ModuleNotFoundError(name='/secret/path')", "Loading the model raised ModuleNotFoundError."),
+    ],
+)
+def test_a_missing_module(statement: str, told: str) -> None:
+    """A package that is here in another version is not said to be missing."""
+    try:
+        exec(statement)  # noqa: S102 - the test's own
+    except ModuleNotFoundError as error:
+        failure = failures.from_load_error(error)
+    assert told in failure.message

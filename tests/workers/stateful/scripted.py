@@ -182,7 +182,7 @@ class ScriptedForkServer(logging.Handler):
         self.pid: int | None = None
         self.events: object = None
         self.wall = WallPolicy("off")
-        self.fork_timeout_seconds = 60.0
+        self.start_seconds = 60.0
         self.spawn_health = SpawnHealth()
         self.on_exit: Callable[[ScriptedProcess], None] = _noop
         self.on_unread: Callable[[Sequence[WorkerRequest]], None] = _noop
@@ -197,6 +197,9 @@ class ScriptedForkServer(logging.Handler):
         """Do nothing: it needs no process."""
 
     def kill(self) -> None:
+        """Do nothing, as above."""
+
+    def end_hung(self) -> None:
         """Do nothing, as above."""
 
     def close(self) -> None:

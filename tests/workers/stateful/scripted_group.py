@@ -14,6 +14,7 @@ from tests.workers.stateful.scripted import InlineExecutor, ScriptedForkServer, 
 from tests.workers.stateful.virtual_time import VirtualTimeLoop
 from workers.metrics import Counters
 from workers.pool import pool as pools
+from workers.pool import worker_starts
 from workers.process import launcher
 from workers.protocol.messages import ModelSource
 from workers.scheduler.worker_group import WorkerGroup
@@ -37,7 +38,7 @@ def scripted_workers() -> Iterator[tuple[VirtualTimeLoop, ScriptedForkServer]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launcher, "Spawn", ScriptedSpawn)
         patch.setattr(pools, "ForkServer", lambda *_, **__: forkserver)
-        patch.setattr(pools, "ThreadPoolExecutor", lambda *_, **__: InlineExecutor())
+        patch.setattr(worker_starts, "ThreadPoolExecutor", lambda *_, **__: InlineExecutor())
         logger = logging.getLogger("workers")
         logger.addHandler(forkserver)
         try:

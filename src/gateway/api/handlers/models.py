@@ -52,8 +52,10 @@ async def show_model(request: web.Request) -> web.Response:
 
 async def show_version(request: web.Request) -> web.Response:
     """GET /model/{name}/{version}: all that is known of one version."""
-    details, status = await request.app[COMPONENTS].details.get(get_model_ref(request))
-    return responses.json_response(schemas.version_details_json(details, status))
+    components = request.app[COMPONENTS]
+    details, status = await components.details.get(get_model_ref(request))
+    environment = components.environments.state(details.version.key)
+    return responses.json_response(schemas.version_details_json(details, status, environment))
 
 
 def _parse_max_results(text: str | None) -> int:

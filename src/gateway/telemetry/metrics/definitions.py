@@ -12,6 +12,8 @@ from gateway.auth.limits.refusals import RATE_LIMITED
 from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
 from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
+from gateway.environments.environments import BUILD_DURATION, BUILDS
+from gateway.environments.store import EVICTIONS as ENVIRONMENT_EVICTIONS
 from gateway.errors import INTERNAL_ERRORS
 from gateway.serving import phases
 from gateway.serving.rollover import VERSION_SWITCHES
@@ -102,6 +104,8 @@ COUNTERS: Final = tuple(
             DOWNLOADED_BYTES,
             CACHE_CORRUPTIONS,
             EVICTIONS,
+            BUILDS,
+            ENVIRONMENT_EVICTIONS,
             *COUNTER_SPECS,
             PROCESS_STARTS,
         ),
@@ -119,7 +123,8 @@ HISTOGRAMS: Final = (
     PREDICTION_DURATION,
     MODEL_PREDICTION_DURATION,
     *map(
-        to_histogram_metric, (phases.PHASE_DURATION, *HISTOGRAM_SPECS, MODEL_LOAD_DURATION, DOWNLOAD_DURATION)
+        to_histogram_metric,
+        (phases.PHASE_DURATION, *HISTOGRAM_SPECS, MODEL_LOAD_DURATION, DOWNLOAD_DURATION, BUILD_DURATION),
     ),
 )
 
@@ -154,17 +159,37 @@ MODEL_MEMORY: Final = _gauge(
 )
 BASE_MEMORY: Final = _gauge(
     "base_memory_bytes",
-    "Memory of the gateway process and the fork server, shared with workers or not (PSS).",
+    "Memory of the gateway process and the fork servers, shared with workers or not (PSS).",
+)
+ENVIRONMENTS_RUNNING: Final = _gauge(
+    "environments_running",
+    "Python environments of models, other than the gateway's own, that have processes.",
+)
+ENVIRONMENT_MEMORY: Final = _gauge(
+    "environment_memory_bytes",
+    "The part of the base memory that a Python environment's fork server has, by the start of its digest.",
+    ("environment",),
 )
 MEMORY_LIMIT: Final = _gauge(
     "memory_limit_bytes", "Limit for all of that together; absent if there is no limit."
 )
+GPU_SHARE_TAKEN: Final = _gauge(
+    "gpu_share_taken", "The part of a GPU that models have, from 0 to 1.", ("gpu",)
+)
+GPU_MEMORY: Final = _gauge(
+    "gpu_memory_bytes", "Memory of a GPU in use by any program, measured while models have GPUs.", ("gpu",)
+)
+GPU_MEMORY_TOTAL: Final = _gauge("gpu_memory_total_bytes", "Memory of a GPU.", ("gpu",))
 EVENT_LOOP_LAG: Final = _gauge(
     "event_loop_lag_seconds", "Longest delay of the event loop in the last 30 to 60 seconds."
 )
 ASYNCIO_TASKS: Final = _gauge(
     "asyncio_tasks",
     "Tasks of the event loop: one for each connection and request, some for each loaded model.",
+)
+ENVIRONMENTS_BYTES: Final = _gauge(
+    "environments_bytes",
+    "Disk that environments of model versions take, with uv's cache beside them; measured every 5 minutes.",
 )
 WORKER_WALL: Final = _gauge(
     "worker_wall",
@@ -189,9 +214,15 @@ GAUGES: Final = (
     ACTIVE_PREDICTIONS,
     MODEL_MEMORY,
     BASE_MEMORY,
+    ENVIRONMENTS_RUNNING,
+    ENVIRONMENT_MEMORY,
     MEMORY_LIMIT,
+    GPU_SHARE_TAKEN,
+    GPU_MEMORY,
+    GPU_MEMORY_TOTAL,
     EVENT_LOOP_LAG,
     ASYNCIO_TASKS,
+    ENVIRONMENTS_BYTES,
     WORKER_WALL,
     SNAPSHOT_AGE,
 )

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.telemetry.metrics import definitions
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.catalog import Catalog
+    from gateway.environments.environments import Environments
     from gateway.serving.pinned import PinnedModels
     from gateway.system.wall import WallStatus
     from gateway.telemetry.metrics.definitions import MetricSpec
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
     from workers.pool.pool import Pool
 
+_DIGEST_CHARACTERS: Final = 12
 GaugeSample = tuple["MetricSpec", tuple[str, ...], float]
 
 
@@ -48,6 +50,7 @@ class GaugeSources:
     catalog: Catalog
     pinned: PinnedModels
     pool: Pool
+    environments: Environments
     in_flight: InFlight
     lag: EventLoopLag
     wall: WallStatus
@@ -63,9 +66,11 @@ class GaugeSources:
         yield definitions.REQUESTS_IN_FLIGHT, (), self.in_flight.count
         yield definitions.EVENT_LOOP_LAG, (), self.lag.max_seconds
         yield definitions.ASYNCIO_TASKS, (), len(asyncio.all_tasks())
+        yield definitions.ENVIRONMENTS_BYTES, (), self.environments.size_bytes
         yield definitions.WORKER_WALL, self.wall.labels, self.wall.complete
         yield from self._model_gauges()
         yield from self._memory_gauges()
+        yield from self._device_gauges()
 
     def _model_gauges(self) -> Iterator[GaugeSample]:
         """Yield the gauges of models; two fingerprints of one version count as that version."""
@@ -88,6 +93,17 @@ class GaugeSources:
     def _memory_gauges(self) -> Iterator[GaugeSample]:
         """Yield the memory gauges as the pool last measured them, because a measurement takes long."""
         memory = self.pool.memory_report()
+        yield definitions.ENVIRONMENTS_RUNNING, (), len(self.pool.environments)
+        for digest, size in memory.environment_bytes.items():
+            yield definitions.ENVIRONMENT_MEMORY, (digest[:_DIGEST_CHARACTERS],), size
         if memory.budget_bytes is not None:
             yield definitions.MEMORY_LIMIT, (), memory.budget_bytes
             yield definitions.BASE_MEMORY, (), memory.base_bytes
+
+    def _device_gauges(self) -> Iterator[GaugeSample]:
+        """Yield the gauges of GPUs as the pool last measured them."""
+        for device in self.pool.device_reports():
+            yield definitions.GPU_SHARE_TAKEN, (device.uuid,), device.shares_taken / 1000
+            if device.memory is not None:
+                yield definitions.GPU_MEMORY, (device.uuid,), device.memory.used_bytes
+                yield definitions.GPU_MEMORY_TOTAL, (device.uuid,), device.memory.total_bytes

@@ -21,11 +21,23 @@ _MAX_COLUMNS: Final = 100_000
 _MIN_ROW_LIMIT: Final = 4 * 2**20  # rows that a body may have in any case
 _BYTES_PER_ROW: Final = 4
 _QUOTE: Final = b'"'
-# Text in which a comma, a line end or a quote stands on both sides of what is quoted. The possessive
-# repetitions keep no memory of where they were, unlike a list of the quoted cells.
-_WHOLE_QUOTED_CELLS: Final = re.compile(
-    rb'(?:[^"]*+(?<![^,\r\n"])"[^"]*+"(?![^,\r\n"]))*+[^"]*+',
-)
+_AROUND_QUOTED: Final = b',\r\n"'
+_QUOTED: Final = re.compile(rb'"[^"]*"')
+
+
+def _compile_whole_quoted_cells() -> re.Pattern[bytes] | None:
+    """Return text in which a comma, a line end or a quote stands on both sides of what is quoted.
+
+    The possessive repetitions keep no memory of where they were, unlike a list of the quoted cells. Python
+    3.10, which an environment may have, does not know them.
+    """
+    try:
+        return re.compile(rb'(?:[^"]*+(?<![^,\r\n"])"[^"]*+"(?![^,\r\n"]))*+[^"]*+')
+    except re.error:
+        return None
+
+
+_WHOLE_QUOTED_CELLS: Final = _compile_whole_quoted_cells()
 
 
 def parse_table(body: bytes) -> pa.Table:
@@ -113,10 +125,26 @@ def _check_quotes(text: bytes) -> None:
         return
     if text.count(_QUOTE) % 2:
         raise InvalidInput("A quoted cell of the body does not end.")
-    if not _WHOLE_QUOTED_CELLS.fullmatch(text):
+    if not _are_quoted_cells_whole(text):
         raise InvalidInput(
             "A cell of the body has a quote within: quote the whole cell, and write the quote twice."
         )
+
+
+def _are_quoted_cells_whole(text: bytes) -> bool:
+    """Return whether what each pair of quotes is around is a whole cell, or a part of one that is quoted."""
+    if _WHOLE_QUOTED_CELLS is not None:
+        return _WHOLE_QUOTED_CELLS.fullmatch(text) is not None
+    return _is_each_pair_between_cells(text)
+
+
+def _is_each_pair_between_cells(text: bytes) -> bool:
+    """Return the same without possessive repetitions, and slower."""
+    return all(
+        text[max(0, pair.start() - 1) : pair.start()] in _AROUND_QUOTED
+        and text[pair.end() : pair.end() + 1] in _AROUND_QUOTED
+        for pair in _QUOTED.finditer(text)
+    )
 
 
 def _read_header(text: bytes) -> list[str]:

@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+import traceback
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from workers.environment import NO_MLFLOW_URI
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TELEMETRY_OFF: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_MAX_ERROR_CHARACTERS: Final = 1_000
 _TRACKING_VARIABLE: Final = "MLFLOW_TRACKING_URI"
 
 OWN_PACKAGES: Final = frozenset({"workers", "gateway"})
@@ -56,14 +58,23 @@ FLAVOR_MODULES: Final = (
 """What models of the common flavors import, if it is installed."""
 
 
+class FailedImport(NamedTuple):
+    """A module that could not be imported, the package that is to blame, and the error's text."""
+
+    module: str
+    package: str
+    text: str
+
+
 class PreloadState:
     """What workers, being forks of the fork server, inherit from it.
 
     `modules` are the modules of this package among the first `module_count` modules of the process. To look
-    for them in a worker would copy the memory of all modules' names.
+    for them in a worker would copy the memory of all modules' names. `errors` are those of required modules.
     """
 
     complete = False
+    errors: ClassVar[list[FailedImport]] = []
     modules: tuple[str, ...] = ()
     module_count = 0
 
@@ -80,9 +91,10 @@ def set_up(
     """
     os.environ.update(_TELEMETRY_OFF)
     os.environ.setdefault(_TRACKING_VARIABLE, NO_MLFLOW_URI)
-    failed = [name for name in required if not _import(name)]
+    PreloadState.errors = [error for name in required if (error := _import(name)) is not None]
+    failed = [error.module for error in PreloadState.errors]
     installed = [name for name in optional if importlib.util.find_spec(name.partition(".")[0]) is not None]
-    failed_optional = [name for name in installed if not _import(name)]
+    failed_optional = [name for name in installed if _import(name) is not None]
     if warm is not None:
         warm()
     PreloadState.modules = tuple(name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES)
@@ -93,9 +105,21 @@ def set_up(
     return failed + failed_optional
 
 
-def _import(name: str) -> bool:
+def _import(name: str) -> FailedImport | None:
+    """Import a module; return the error if that fails."""
     try:
         importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - a broken package must not prevent the import of the others
-        return False
-    return True
+    except Exception as error:  # noqa: BLE001 - a broken package must not prevent the import of the others
+        text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS]
+        return FailedImport(name, _package_to_blame(error, name), text)
+    return None
+
+
+def _package_to_blame(error: Exception, module: str) -> str:
+    """Return the package that is missing, or in which the error was raised."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return error.name.partition(".")[0]
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = [name.partition(".")[0] for name in frames]
+    blamed = [package for package in packages if package not in {"importlib", "workers"}]
+    return blamed[-1] if blamed else module.partition(".")[0]
