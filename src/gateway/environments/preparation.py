@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.concurrency.threads import in_thread
 from gateway.domain.requirements import find_differing, parse_requirements
+from gateway.domain.version_tags import ENVIRONMENT
 from gateway.environments import local_wheels
 from gateway.environments.bytecode import has_pickled_functions
 from gateway.environments.interpreters import choose, find_interpreters
 from gateway.environments.local_wheels import StagedWheels
-from gateway.environments.recipe import TAG, is_needed, read_recipe
+from gateway.environments.recipe import is_needed, read_recipe
 from gateway.errors import EnvironmentRefused
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class EnvironmentPreparer:
 
     def is_possible(self, version: ModelVersion) -> bool:
         """Return whether the version may need an environment, by the settings and its tag alone."""
-        return self.mode != "off" and version.tags.get(TAG) != "shared"
+        return self.mode != "off" and version.tags.get(ENVIRONMENT.tag) != "shared"
 
     async def prepare(self, version: ModelVersion) -> Prepared | None:
         """Return what the version's environment is resolved from, or None if the gateway's own will do.
@@ -106,9 +107,9 @@ class EnvironmentPreparer:
         return Prepared(recipe, interpreter, wheels, name)
 
     async def _recipe_if_needed(self, version: ModelVersion) -> Recipe | None:
-        _log_unknown_tag(version)
+        ENVIRONMENT.log_unknown(version)
         files = await self._source.recipe_files(version)
-        installed, tag = await self._source.installed(), version.tags.get(TAG)
+        installed, tag = await self._source.installed(), version.tags.get(ENVIRONMENT.tag)
         try:
             recipe = await in_thread(read_recipe, files, created=version.created)
         except EnvironmentRefused:
@@ -118,18 +119,6 @@ class EnvironmentPreparer:
             return None
         needed = await in_thread(is_needed, recipe, mode=self.mode, tag=tag, installed=installed)
         return recipe if needed else None
-
-
-def _log_unknown_tag(version: ModelVersion) -> None:
-    value = version.tags.get(TAG)
-    if value not in {None, "own", "shared"}:
-        logger.warning(
-            "Model %s has the tag %s=%r, which is neither own nor shared",
-            version.key,
-            TAG,
-            value,
-            extra={"event": "unknown_tag_value", "model": str(version.key), "tag": TAG, "value": value},
-        )
 
 
 def _differs(files: RecipeFiles, installed: Mapping[str, str]) -> bool:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.domain.mlmodel import Mlmodel
     from gateway.settings.environments import EnvironmentMode
 
-TAG: Final = "gateway.environment"
 REQUIREMENTS, PYTHON_ENV, CONDA = "requirements.txt", "python_env.yaml", "conda.yaml"
 _MINOR: Final = re.compile(r"(?:[=~<>!]*\s*)(3\.[0-9]{1,3})(?![0-9])", re.ASCII)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.auth.errors import LimitExceeded
 from gateway.auth.limits.loads import UNCOUNTED, PrincipalLoads, owner_of_loads
 from gateway.auth.principal import current_principal
+from gateway.domain.version_tags import BATCHING, INPUT_CHECKS
 from gateway.serving.admission import LoadWaitLimit
 from gateway.serving.diagnosis import LoadDiagnosis
 from gateway.serving.gpu_tag import gpu_share
@@ -21,10 +21,10 @@ from gateway.serving.rollover import VersionRollover
 from workers.errors import ModelLoadError, ModelNotLoaded
 from workers.metrics import HistogramSpec
 from workers.prediction_stream import PredictionStream
-from workers.protocol.messages import Batching, InputChecks, ModelSource, Reply
+from workers.protocol.messages import ModelSource, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from gateway.artifacts.cache import ArtifactCache
@@ -43,12 +43,9 @@ if TYPE_CHECKING:
     from workers.worker_environment import WorkerEnvironment
 
 Result = TypeVar("Result", Reply, PredictionStream)
-Choice = TypeVar("Choice", bound=str)
 
 resolved_model: Final[ContextVar[ModelKey | None]] = ContextVar("resolved_model", default=None)
 """The version that the current request resolved to; the request metrics read it."""
-
-logger = logging.getLogger(__name__)
 
 MODEL_LOAD_DURATION: Final = HistogramSpec(
     "model_load_duration_seconds",
@@ -57,10 +54,6 @@ MODEL_LOAD_DURATION: Final = HistogramSpec(
     ("outcome",),
 )
 
-_INPUT_CHECKS_TAG: Final = "gateway.input_checks"
-_INPUT_CHECKS: Final[Mapping[str, InputChecks]] = {"strict": "strict", "mlflow": "mlflow"}
-_BATCHING_TAG: Final = "gateway.batching"
-_BATCHING: Final[Mapping[str, Batching]] = {"auto": "auto", "on": "on", "off": "off"}
 _MAX_OWNERS: Final = 100  # of one load, that are asked whose share it is within
 _BUILD_CHECK_SECONDS: Final = 5.0
 _MAX_LOADS: Final = 3  # for one request whose model is unloaded again each time before it can answer
@@ -321,30 +314,13 @@ class PredictionService:
         self, version: ModelVersion, directory: Path, environment: WorkerEnvironment | None
     ) -> ModelSource:
         settings = self._settings.value
+        for choice in (INPUT_CHECKS, BATCHING):
+            choice.log_unknown(version)
         return ModelSource(
             version.key,
             str(directory),
-            input_checks=_tag_or_default(
-                version, _INPUT_CHECKS_TAG, choices=_INPUT_CHECKS, default=settings.input_checks
-            ),
-            batching=_tag_or_default(version, _BATCHING_TAG, choices=_BATCHING, default=settings.batching),
+            input_checks=INPUT_CHECKS.of(version, settings.input_checks),
+            batching=BATCHING.of(version, settings.batching),
             environment=environment and environment.for_model(str(directory)),
             gpu_share=gpu_share(version.tags),
         )
-
-
-def _tag_or_default(
-    version: ModelVersion, tag: str, *, choices: Mapping[str, Choice], default: Choice
-) -> Choice:
-    """Return the choice that the version's tag names, else `default`; log a tag with an unknown value."""
-    value = version.tags.get(tag)
-    if value is not None and value not in choices:
-        logger.warning(
-            "Model %s has the tag %s=%r, which is none of %s",
-            version.key,
-            tag,
-            value,
-            ", ".join(choices),
-            extra={"event": "unknown_tag_value", "model": str(version.key), "tag": tag, "value": value},
-        )
-    return choices.get(value or "", default)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from aiohttp import web
@@ -10,12 +9,7 @@ from aiohttp import web
 from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_ref, get_relative_root
 from gateway.api.schema.document import Described
-
-if TYPE_CHECKING:
-    from gateway.domain.models import ModelVersion
-
-_INPUT_CHECKS_TAG: Final = "gateway.input_checks"
-_BY_MLFLOW: Final = "mlflow"
+from gateway.domain.version_tags import INPUT_CHECKS
 
 
 async def show_document(request: web.Request) -> web.Response:
@@ -23,14 +17,14 @@ async def show_document(request: web.Request) -> web.Response:
     ref, components = get_model_ref(request), request.app[COMPONENTS]
     details, _ = await components.details.get(ref)
     version = details.version
-    checks = _input_checks(version, default=components.settings.value.input_checks)
+    checks = INPUT_CHECKS.of(version, components.settings.value.input_checks)
     document = await components.documents.get(
         Described(
             key=version.key,
             source=version.source,
             mlmodel=details.mlmodel,
             example=details.input_example,
-            checks_by_mlflow=checks == _BY_MLFLOW,
+            checks_by_mlflow=checks == "mlflow",
         )
     )
     asked = ""
@@ -42,9 +36,3 @@ async def show_document(request: web.Request) -> web.Response:
         content_type="application/json",
         headers={"Model-Name": quote(version.name, safe=""), "Model-Version": version.version},
     )
-
-
-def _input_checks(version: ModelVersion, *, default: str) -> str:
-    """Return whose rules check the version's inputs; an unknown value of its tag counts for nothing."""
-    tag = version.tags.get(_INPUT_CHECKS_TAG, default)
-    return tag if tag in {"strict", _BY_MLFLOW} else default
