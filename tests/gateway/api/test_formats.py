@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -55,7 +54,7 @@ BODIES = {JSON: BODY, CSV: b"b,a\n2.0,1\n4.0,3\n", PARQUET: _parquet(TABLE), ARR
 READERS: dict[str, Callable[[bytes], list[Any]]] = {
     JSON: lambda body: json.loads(body)["predictions"],
     CSV: lambda body: [float(line) for line in body.decode().splitlines()[1:]],
-    PARQUET: lambda body: parquet.read_table(io.BytesIO(body))["0"].to_pylist(),
+    PARQUET: lambda body: parquet.read_table(pa.BufferReader(body))["0"].to_pylist(),
     ARROW: lambda body: ipc.open_stream(body).read_all()["0"].to_pylist(),
 }
 

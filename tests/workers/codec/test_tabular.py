@@ -433,7 +433,7 @@ def test_mlflows_own_readers() -> None:
     assert_frame_equal(actual, parse_csv_input(io.StringIO(text.decode()), schema))
     file = parquet_file(pa.table({"x": [1, 2], "s": ["NA", None]}))
     actual = formats.decode(Job(file, PARQUET), input_spec(schema, checks="mlflow")).data
-    assert_frame_equal(actual, parse_parquet_input(io.BytesIO(file)))
+    assert_frame_equal(actual, parse_parquet_input(pa.BufferReader(file)))
     decode_error(b"x,s\ns3cr3t-7316,2\n", CSV, schema, checks="mlflow")
     decode_error(b"x,s\n\xff,2\n", CSV, schema, checks="mlflow")
     decode_error(file[:-20] + b"PAR1", PARQUET, schema, checks="mlflow")

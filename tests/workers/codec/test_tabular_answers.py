@@ -55,7 +55,7 @@ def test_tables(predictions: Any, columns: dict[str, list[Any]], text: str) -> N
     """Names and values are the model's; its index is left out, as in JSON."""
     assert encode_body(predictions, CSV).decode() == text
     for table in (
-        parquet.read_table(io.BytesIO(encode_body(predictions, PARQUET))),
+        parquet.read_table(pa.BufferReader(encode_body(predictions, PARQUET))),
         ipc.open_stream(encode_body(predictions, ARROW)).read_all(),
     ):
         assert table.schema.metadata is None
@@ -253,6 +253,6 @@ def test_columns_of_one_kind(cells: list[Any]) -> None:
 
 def _columns(predictions: object, accept: str) -> dict[str, list[Any]]:
     body = encode_body(predictions, accept)
-    table = ipc.open_stream(body).read_all() if accept == ARROW else parquet.read_table(io.BytesIO(body))
+    table = ipc.open_stream(body).read_all() if accept == ARROW else parquet.read_table(pa.BufferReader(body))
     columns: dict[str, list[Any]] = table.to_pydict()
     return columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,7 @@ def _bodies(frame: pd.DataFrame) -> Iterator[tuple[bytes, str]]:
 def test_every_index(name: str, schema: Schema | None) -> None:
     """The model gets the frame that MLflow's server gives it: the index, its dtype and its names."""
     frame = FRAME.set_axis(INDEXES[name], axis=0)
-    expected = parse_parquet_input(io.BytesIO(frame.to_parquet()))
+    expected = parse_parquet_input(pa.BufferReader(frame.to_parquet()))
     if schema is not None:
         expected = _enforce_schema(expected, schema)
     for body, media_type in _bodies(frame):
