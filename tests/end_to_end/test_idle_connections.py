@@ -6,6 +6,7 @@ import asyncio
 import resource
 import socket
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def connect(gateway: Process, stack: ExitStack) -> list[socket.socket]:
 
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 @pytest.mark.usefixtures("descriptors")
 async def test_ten_thousand(start: Start) -> None:
     """All stay open and usable, and other clients are served; the memory is small and is used again.
@@ -74,7 +75,7 @@ async def test_ten_thousand(start: Start) -> None:
     memory_before, descriptors_before = memory(gateway), open_descriptors(gateway)
     most = []
     async with light(gateway.url) as other:
-        for _ in range(2):
+        for _ in range(3):
             with ExitStack() as stack:
                 clients = await asyncio.to_thread(connect, gateway, stack)
                 await until(
@@ -89,7 +90,9 @@ async def test_ten_thousand(start: Start) -> None:
     each = (most[0] - memory_before) / MANY
     note("ten thousand idle connections", bytes_of_each=each, slowest_of_others=other.slowest)
     assert each < BYTES_PER_CONNECTION
-    assert most[1] - most[0] < (most[0] - memory_before) / 4
+    # A leak grows each time; what the allocator keeps of a disturbed round does not.
+    growth = min(later - earlier for earlier, later in pairwise(most))
+    assert growth < (most[0] - memory_before) / 4, most
     assert other.slowest < LAG_SECONDS, most
     assert not gateway.events("connection_limit_reached")
     assert not gateway.events("connections_closed")
