@@ -9,7 +9,7 @@ SOURCES ?=
 INSTALL := $(PYTHON3) tools/install.py $(if $(UV),,--no-uv) $(if $(SOURCES),--sources)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-environments test-zoo soak compose-test wheel try-wheel up check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean screenshots
+.PHONY: help install install-dev run demo serve test test-slow coverage test-python test-clients test-compat test-environments test-ray test-zoo soak compose-test wheel try-wheel up check format lock upgrade sbom audit bench bench-peers bench-micro env.template clean screenshots
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,14 +20,14 @@ install: ## make .venv with what running takes
 install-dev: ## make .venv with what developing takes
 	@$(INSTALL) requirements-dev.lock --venv $(VENV)
 
-run: install ## start the demo: an MLflow server with example models, and the gateway in front
-	@exec $(VENV)/bin/gateway demo
+run: install ## start the demo: an MLflow server with example models, and the gateway in front; ARGS="--nodes 2"
+	@exec $(VENV)/bin/gateway demo $(ARGS)
 
 serve: install ## serve the models of the MLflow server that MLFLOW_TRACKING_URI names
 	@exec $(VENV)/bin/gateway serve
 
 # Each test belongs to one of these sets. WORKERS is how many processes of pytest-xdist run at once.
-OTHERS := not clients and not compat and not environments and not zoo
+OTHERS := not clients and not compat and not environments and not ray and not zoo
 FAST := not slow and not serial and $(OTHERS)
 FAST_SERIAL := serial and not slow and $(OTHERS)
 SLOW := slow and not serial and $(OTHERS)
@@ -68,7 +68,11 @@ test-environments: install-dev ## serve models of other Pythons, MLflows and lib
 	$(PYTHON) -m tests.environments.made
 	$(PYTHON) -m pytest tests/environments -m environments $(ARGS)
 
-soak: install-dev ## load and faults for ten minutes, every answer checked; ARGS="--minutes 30"
+test-ray: install-dev ## keep node agents on a real Ray cluster, whose Ray is in .venv-ray
+	@$(INSTALL) requirements-ray.lock --venv .venv-ray --no-project
+	GATEWAY_TEST_RAY_PYTHON=$(CURDIR)/.venv-ray/bin/python $(PYTHON) -m pytest tests/ray -m ray $(ARGS)
+
+soak: install-dev ## load and faults for ten minutes, every answer checked; ARGS="--fleet --minutes 30"
 	$(PYTHON) -m tests.soak $(ARGS)
 
 compose-test: ## build the images, run the compose file for real and use it; needs a Docker engine

@@ -132,7 +132,7 @@ GOALS = (
     _others(4, count=16),
     _versus(MLFLOW, MLFLOW, 12, count=64, ours=UNMERGED),
     _versus(PLAIN_MLSERVER, PLAIN_MLSERVER, 4, count=64, ours=UNMERGED),
-    *(_versus(f"{GATEWAY}'s", GATEWAY, 1, count=count, ours=DOUBLE) for count in (64, 256)),
+    *(_versus(f"{GATEWAY}'s", GATEWAY, 1.3, count=count, ours=DOUBLE) for count in (64, 256)),
     Goal(
         f"1 connection: p50 over {MLFLOW}'s",
         0.25,

@@ -99,6 +99,8 @@ WALL_CLOCK_ALLOWED = {
         "os.utime",
     ),  # orders wheels by use, across processes and restarts
     ("gateway/environments/local_wheels.py", "time.time"),
+    ("gateway/console/nodes.py", "datetime.now"),  # whether a time is today's, for people
+    ("gateway/engines/fleet/link_status.py", "datetime.now"),  # since when a node is lost, likewise
     ("gateway/server/tls_files.py", "datetime.now"),  # certificates, as above
     ("gateway/telemetry/events/event_log.py", "time.time"),  # when it was, for people
     ("gateway/telemetry/history/history.py", "time.time"),  # likewise, and steps that all processes share

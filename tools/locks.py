@@ -79,7 +79,7 @@ ENVIRONMENTS = "tests/environments/locks"
 LOCKS = (
     Lock(
         "requirements.lock",
-        ("pyproject.toml", "--extra=demo", "--extra=environments", "--group=build"),
+        ("pyproject.toml", "--extra=demo", "--extra=environments", "--extra=fleet", "--group=build"),
         PROJECT,
     ),
     Lock(
@@ -88,6 +88,7 @@ LOCKS = (
             "pyproject.toml",
             "--extra=demo",
             "--extra=environments",
+            "--extra=fleet",
             "--group=dev",
             "--constraints=requirements.lock",
         ),
@@ -106,6 +107,7 @@ LOCKS = (
             "pyproject.toml",
             "--extra=demo",
             "--extra=environments",
+            "--extra=fleet",
             "--group=dev",
             "requirements-zoo.in",
             "--constraints=requirements-dev.lock",
@@ -114,6 +116,7 @@ LOCKS = (
     ),
     Lock("requirements-mlserver.lock", ("requirements-mlserver.in",)),
     Lock("requirements-litserve.lock", ("requirements-litserve.in", "--constraints=requirements-dev.lock")),
+    Lock("requirements-ray.lock", ("requirements-ray.in",)),
     Lock("requirements-uv.lock", ("requirements-uv.in",)),
     Lock("requirements-audit.lock", ("requirements-audit.in",)),
     *(

@@ -39,10 +39,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-class InstantPool:
-    """A pool that has every version loaded, and replies without waiting."""
-
-    counters = Counters()
+class InstantEngine:
+    """An engine that has every version loaded, and replies without waiting."""
 
     async def predict(self, key: ModelKey, job: Job) -> Reply:
         """Return the same reply each time."""
@@ -54,16 +52,13 @@ def test_serve_a_prediction(benchmark: BenchmarkFixture) -> None:
     """Resolve a version that the catalog knows, have it predict, and measure the phases."""
     version = ModelVersion(name="m", version="1", source="registry", status="READY", uri="u", fingerprint="f")
     resolution = Resolution(version)
-    pool = InstantPool()
+    engine = InstantEngine()
     service = PredictionService(
         cast("Any", SimpleNamespace(resolve_cached=lambda _: resolution)),
-        cast("Any", None),
-        files=cast("Any", None),
-        pool=cast("Any", pool),
-        environments=cast("Any", None),
+        cast("Any", engine),
         single_flight=SingleFlight(),
-        download_limiter=cast("Any", None),
         settings=cast("Any", None),
+        counters=Counters(),
     )
     ref = ModelRef("m", parse_selector("1"))
 

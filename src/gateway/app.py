@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -26,20 +25,16 @@ from gateway.concurrency.background import supervised_task
 from gateway.concurrency.singleflight import SingleFlight
 from gateway.console.console import CONSOLE, create_console
 from gateway.console.routes import console_routes
-from gateway.environments.factory import create_environments
+from gateway.engines.factory import create_engine
 from gateway.errors import INTERNAL_ERRORS
 from gateway.mlflow_client import MlflowClient
-from gateway.serving.admission import DownloadLimiter
+from gateway.model_files.version_files import VersionFiles
 from gateway.serving.details import VersionDetailsService
 from gateway.serving.pinned import PinnedModels
 from gateway.serving.service import PredictionService
-from gateway.serving.version_files import VersionFiles
-from gateway.serving.version_recipes import VersionRecipes
 from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings, wall_policy
-from gateway.settings.capacity import CurrentPoolLimits, max_workers
-from gateway.settings.devices import device_inventory
-from gateway.settings.worker_environment import worker_environment
+from gateway.settings.capacity import max_workers
 from gateway.system import descriptors
 from gateway.system.wall import wall_status
 from gateway.telemetry.events import EventLog
@@ -47,31 +42,34 @@ from gateway.telemetry.history import History
 from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
-from gateway.telemetry.metrics.gauges import GaugeSources
+from gateway.telemetry.metrics.gauges import EngineGauges, GaugeSources
 from gateway.telemetry.metrics.requests import RequestCounters
 from workers.metrics import Counters
-from workers.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from gateway.auth.limits.rates import Rates
+    from gateway.engines.transports.unix_address import UnixAddress
     from gateway.settings import Settings
-    from workers.errors import EnvironmentBroken
 
 
 CALLER_CHECKS: Final = web.AppKey("caller_checks", CallerChecks)
 
 
 def create_app(
-    settings: Settings, *, slot: SnapshotSlot | None = None, rates: Rates | None = None
+    settings: Settings,
+    *,
+    slot: SnapshotSlot | None = None,
+    rates: Rates | None = None,
+    node: UnixAddress | None = None,
 ) -> web.Application:
     """Return the application. Its components open when it starts and close when it is cleaned up.
 
-    `slot` is the place of this process among several gateway processes. All of them count in `rates`.
+    `slot` is the place of this process among several. The gateway processes count in `rates`, and share the
+    models of the process at `node`.
     """
-    components = _create_components(CurrentSettings(settings), slot or SnapshotSlot(), rates=rates)
+    components = _create_components(CurrentSettings(settings), slot or SnapshotSlot(), rates=rates, node=node)
     browser = BrowserRules(settings.browser)
     caller_checks = CallerChecks(
         settings,
@@ -104,7 +102,7 @@ def create_app(
 
 
 def _create_components(
-    current: CurrentSettings, slot: SnapshotSlot, *, rates: Rates | None = None
+    current: CurrentSettings, slot: SnapshotSlot, *, rates: Rates | None, node: UnixAddress | None
 ) -> Components:
     settings, counters, in_flight = current.value, Counters(), InFlightRequests()
     counters.increment(INTERNAL_ERRORS, "request", times=0)  # so that the first error shows as an increase
@@ -114,34 +112,19 @@ def _create_components(
     artifacts = ArtifactCache(settings, mlflow, counters=counters, workers_cannot_write=wall.complete)
     body_memory = BodyMemoryLimit(settings.body_memory_bytes, counters=counters)
     files = VersionFiles(catalog, artifacts)
-    environments = create_environments(settings, VersionRecipes(catalog, artifacts, files), counters=counters)
-    pool = _create_pool(
-        current,
-        counters,
-        body_memory=body_memory,
-        models=artifacts.models_folder,
-        on_environment_broken=environments.on_broken,
+    engine = create_engine(
+        current, catalog, artifacts, files=files, answer_memory=body_memory, counters=counters, node=node
     )
-    download_limiter = DownloadLimiter(current)
+    has_workers = slot.holds_models and settings.fleet.engine == "local"
     loads: SingleFlight[Any] = SingleFlight()
-    predictions = PredictionService(
-        catalog,
-        artifacts,
-        files=files,
-        pool=pool,
-        environments=environments,
-        single_flight=loads,
-        download_limiter=download_limiter,
-        settings=current,
-    )
-    pinned = PinnedModels(catalog, settings=current, predictions=predictions, pool=pool)
+    predictions = PredictionService(catalog, engine, single_flight=loads, settings=current, counters=counters)
+    pinned = PinnedModels(catalog, settings=current, predictions=predictions, engine=engine)
     main_document = openapi.build_document()
     log_throttle, event_loop_lag, request_counters = LogThrottle(), EventLoopLag(), RequestCounters()
     gauges = GaugeSources(
         catalog,
         pinned,
-        pool,
-        environments=environments,
+        EngineGauges(engine) if slot.holds_models else None,
         in_flight=in_flight,
         lag=event_loop_lag,
         wall=wall,
@@ -154,7 +137,7 @@ def _create_components(
         log_throttle=log_throttle,
         in_flight=in_flight,
         connections=_create_connection_monitor(
-            current, in_flight, body_memory=body_memory, counters=counters
+            current, in_flight, body_memory=body_memory, counters=counters, has_workers=has_workers
         ),
         body_memory=body_memory,
         request_limiter=RequestLimiter(current, counters=counters, rates=rates),
@@ -162,14 +145,12 @@ def _create_components(
         catalog=catalog,
         artifacts=artifacts,
         files=files,
-        environments=environments,
-        pool=pool,
+        engine=engine,
         loads=loads,
-        download_limiter=download_limiter,
         predictions=predictions,
-        details=VersionDetailsService(catalog, files, pool=pool, settings=current),
+        details=VersionDetailsService(catalog, files, engine=engine, settings=current),
         pinned=pinned,
-        worker_health=WorkerHealth(pool),
+        worker_health=WorkerHealth(engine),
         wall=wall,
         request_counters=request_counters,
         snapshot_slot=slot,
@@ -184,39 +165,20 @@ def _create_components(
     return components
 
 
-def _create_pool(
-    current: CurrentSettings,
-    counters: Counters,
-    *,
-    body_memory: BodyMemoryLimit,
-    models: Path,
-    on_environment_broken: Callable[[EnvironmentBroken], None],
-) -> Pool:
-    settings = current.value
-    devices = device_inventory(settings)
-    return Pool(
-        CurrentPoolLimits(current),
-        environment=worker_environment(settings, hide_devices=devices is not None),
-        counters=counters,
-        answer_memory=body_memory,
-        preload=settings.preload,
-        devices=devices,
-        wall=replace(wall_policy(settings), models=(str(models),)),
-        on_environment_broken=on_environment_broken,
-    )
-
-
 def _create_connection_monitor(
     current: CurrentSettings,
     in_flight: InFlightRequests,
     *,
     body_memory: BodyMemoryLimit,
     counters: Counters,
+    has_workers: bool,
 ) -> ConnectionMonitor:
     settings = current.value
     return ConnectionMonitor(
         in_flight,
-        max_connections=lambda: descriptors.max_connections(workers=max_workers(current.value)),
+        max_connections=lambda: descriptors.max_connections(
+            workers=max_workers(current.value) if has_workers else 0
+        ),
         stalled_seconds=settings.idle_connection_seconds,
         max_unsent_bytes=settings.body_memory_bytes,
         counters=counters,
@@ -233,12 +195,11 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(components.catalog.close)
         stack.push_async_callback(components.artifacts.close)
         await components.artifacts.open()
-        await components.environments.open()
         stack.push_async_callback(components.files.close)
         stack.push_async_callback(components.details.close)
         stack.push_async_callback(components.documents.close)
-        stack.push_async_callback(components.pool.close, drain_seconds=0)
-        await components.pool.open()
+        stack.push_async_callback(components.engine.close, drain_seconds=0)
+        await components.engine.open()
         stack.push_async_callback(components.loads.close)
         stack.push_async_callback(components.predictions.close)
         for name, work in (
@@ -248,7 +209,7 @@ async def _run_components(app: web.Application) -> AsyncIterator[None]:
             ("event loop lag", components.event_loop_lag.run),
             ("metrics", components.metrics.run),
             ("history", components.history.run),
-            ("environments", components.environments.measure_forever),
+            ("engine", components.engine.run),
             ("events", components.events.run),
         ):
             await stack.enter_async_context(supervised_task(work, name=name, counters=components.counters))

@@ -17,6 +17,8 @@ WorkerError
 ├── SystemResourcesExhausted  no descriptor, process or memory is left     (operator)
 ├── EnvironmentStartTimeout   its Python environment takes too long        (operator)
 ├── ModelNotLoaded            no worker has this version loaded            (load it first)
+│   └── NodeLost              the node that ran the request is gone        (load it elsewhere)
+├── NoNodes                   no node is there that could load it          (operator)
 ├── ModelPinned               the settings keep this version loaded        (operator)
 └── PoolClosed                the model is unloaded, or the gateway stops  (operator)
 """
@@ -142,6 +144,14 @@ class EnvironmentStartTimeout(WorkerError):
 
 class ModelNotLoaded(WorkerError):
     """No worker has this version loaded. The client gets this only if loading it did not help."""
+
+
+class NodeLost(ModelNotLoaded):
+    """The link to the node ended before it answered. The client gets this only if no other node helped."""
+
+
+class NoNodes(WorkerError):
+    """No node that could load the version is connected. The client can try again."""
 
 
 class ModelPinned(WorkerError):

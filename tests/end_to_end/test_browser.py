@@ -118,8 +118,8 @@ async def test_a_page_of_another_origin_changes_nothing(loaded: Site, what: str,
     await page.run(f"Promise.resolve({ATTACKS[what]}).catch(() => 0)")
     await until(lambda: loaded.seen() != before)
     assert {status for _, status in loaded.seen() - before} == {"403"}
-    pool = loaded.gateway.app[COMPONENTS].pool
-    assert {key.name for key in pool.statuses() if pool.is_loaded(key)} == {"api-sums"}
+    engine = loaded.gateway.app[COMPONENTS].engine
+    assert {key.name for key in engine.statuses() if engine.is_loaded(key)} == {"api-sums"}
 
 
 @both

@@ -16,14 +16,14 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 
-from gateway.api.keys import COMPONENTS
 from gateway.auth.access_file.key import new_key
 from gateway.console.serving import PROCESS
 from tests.support import access_files
 from tests.support.console_pages import SCHEMES, WIDTHS, chrome, copy_model, watched
 from tests.support.faulty_proxy import faulty_proxy
-from tests.support.gateways import BODY, NO_WALL, Gateway, gateway_at, invoke
+from tests.support.gateways import BODY, NO_WALL, Gateway, gateway_at, invoke, pool_of
 from tests.support.register_waiting_model import NAME as WAITS
+from tests.support.reported_nodes import PlayedNodes, node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +134,7 @@ async def test_a_model_is_loaded_and_unloaded_by_buttons(browser: Browser, own: 
 async def test_a_worker_that_dies_is_an_event(browser: Browser, own: Gateway) -> None:
     """The list goes on being live, and the menu counts the event."""
     assert (await invoke(own, "/model/api-sums/1/invocation"))[0] == 200
-    pool = own.app[COMPONENTS].pool
+    pool = pool_of(own.app)
     entry = next(entry for key, entry in pool._slots.loaded.items() if key.name == "api-sums")
     async with watched(browser, own) as tab:
         await tab.open("/?q=api-sums")
@@ -188,6 +188,36 @@ async def test_pages_fit_320_pixels(browser: Browser, own: Gateway) -> None:
             await tab.open(path)
             await tab.page.locator("#tools").wait_for()
             assert await tab.page.evaluate("document.documentElement.scrollWidth") <= 320, path
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_nodes_are_live_and_have_no_barrier(
+    browser: Browser, own: Gateway, monkeypatch: pytest.MonkeyPatch, scheme: Any, width: int
+) -> None:
+    """A node is lost and comes back on the screen, in words; a new one is offered. Axe finds no barrier."""
+    names = ["node-a", "node-b", "n" * 63 + ".example"]
+    played = PlayedNodes(*map(node, names))
+    played.put_into(own, monkeypatch)
+    size = {"width": width, "height": 800}
+    async with watched(browser, own, color_scheme=scheme, viewport=size) as tab:
+        await tab.open("/ui/gateway")
+        row = tab.page.locator('[data-row="node-b:8443"]')
+        assert await row.locator("meter").get_attribute("value") == "0.146"
+        states = [played.reports, (node(names[0]), node(names[1], "lost"), node(names[2], "refused"))]
+        for reports, shown in ((states[1], "lost"), (states[0], "connected"), (states[1], "lost")):
+            played.reports = reports
+            await row.locator(f".state[data-state={shown}]", has_text=shown).wait_for()
+            assert (await row.locator(".reason").inner_text() != "") == (shown == "lost")
+            assert await row.locator("meter").is_visible() == (shown == "connected")
+        found = await Axe().run(tab.page)
+        assert not found.response["violations"], found.generate_report()
+        for narrow in (width, 320):
+            await tab.page.set_viewport_size({"width": narrow, "height": 640})
+            assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), narrow
+        played.reports = (*played.reports, node("node-c"))
+        await tab.page.get_by_role("button", name="Show it as it is now").click()
+        await tab.page.locator('[data-row="node-c:8443"]').wait_for()
 
 
 async def test_markup_of_strangers_runs_nowhere(
@@ -324,4 +354,4 @@ async def test_two_processes_show_the_same(start: Start) -> None:
         of_all = await ask("/console/state?view=gateway")
         warm = [row[PROCESS.index("warm")] for _, row in sorted(of_all["rows"].items())]
         same = "warm v1" in state["rows"]["api-sums"] and state["fields"]["processes"] == "2 processes"
-        agreed = agreed + 1 if same and sorted(warm) == ["0", "1"] else 0
+        agreed = agreed + 1 if same and sorted(warm) == ["0", "0", "1"] else 0

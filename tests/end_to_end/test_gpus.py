@@ -67,11 +67,11 @@ async def test_a_model_gets_the_share_that_its_tag_asks_for(
         assert "gateway.gpu must be a share of one GPU" in answer["message"]
 
 
-@pytest.mark.parametrize("off", [{"GATEWAY_GPUS": "off"}, {"GATEWAY_PROCESSES": "2"}, {"PATH": os.defpath}])
+@pytest.mark.parametrize("off", [{"GATEWAY_GPUS": "off"}, {"PATH": os.defpath}])
 async def test_a_gateway_without_gpus_refuses_the_model(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path, off: dict[str, str]
 ) -> None:
-    """Switched off, divided among processes, or on a machine without any: 424 with the reason."""
+    """Switched off, or on a machine without any: 424 with the reason."""
     gpus = PlayedGpus(tmp_path / "gpus", FIRST)
     name = register(mlflow_server, "1")
     values = {"PATH": gpus.path(os.environ["PATH"]), "GATEWAY_PRELOAD": "none", **off}

@@ -63,15 +63,15 @@ async def test_a_hung_process_among_several_is_replaced(
 ) -> None:
     """The supervisor kills it and starts another one; the log has the blocked thread's stack if it ran."""
     gateway = start(program="hangs", preload="lean", GATEWAY_PROCESSES="2", HANG_SECONDS="8")
-    victim, other = sorted(gateway.child_pids())
+    victim, other = sorted(gateway.gateway_pids())
     os.kill(victim, number)
     (hung,) = await gateway.wait_for("process_hung")
     (exited,) = await gateway.wait_for("process_exited")
     assert (hung["pid"], exited["pid"], exited["reason"]) == (victim, victim, reason)
     assert log_has(gateway, "in hang_in_here") is (number == signal.SIGUSR2)
     await gateway.wait_for("listening", times=3)
-    assert other in gateway.child_pids()
-    assert len(gateway.child_pids()) == 2
+    assert other in gateway.gateway_pids()
+    assert len(gateway.gateway_pids()) == 2
     assert await status_of_prediction(gateway) == 200
     gateway.send(signal.SIGTERM)
     assert await gateway.exit_status() == 0

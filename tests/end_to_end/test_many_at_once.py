@@ -31,7 +31,7 @@ def body(a: float, b: float) -> bytes:
 
 def requests_of_commands(gateway: Gateway) -> tuple[int, int]:
     """Return how many requests of the model `api-commands` run and wait."""
-    statuses = gateway.app[COMPONENTS].pool.statuses()
+    statuses = gateway.app[COMPONENTS].engine.statuses()
     found = [status for key, status in statuses.items() if key.name == "api-commands"]
     return sum(status.running for status in found), sum(status.waiting for status in found)
 

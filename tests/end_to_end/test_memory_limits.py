@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.api.keys import COMPONENTS
 from tests.support.control_groups import join, memory_group
 from tests.support.figures import note
-from tests.support.gateways import BODY, gateway_at, invoke
+from tests.support.gateways import BODY, gateway_at, invoke, pool_of
 from tests.support.http_clients import clients, post_commands
 from tests.support.process_memory import taken
 from workers.metrics import MODEL_UNLOADS
@@ -73,7 +72,7 @@ async def test_more_models_than_may_be_loaded(
         GATEWAY_PINNED_MODELS=pinned,
         GATEWAY_MEMORY_BUDGET_BYTES=str(4096 * _MIB),
     ) as gateway:
-        pool = gateway.app[COMPONENTS].pool
+        pool = pool_of(gateway.app)
         largest = 0
         turn = iter([*names, *names[: 2 * _MAX_LOADED]])
 

@@ -80,23 +80,32 @@ async def until(gateway: Process, holds: Callable[[Shown], bool]) -> list[Shown]
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_each_process_reports_all(start: Start) -> None:
-    """Counters are sums over the processes, gauges have one sample each; a killed process' counts remain."""
+    """Counters are sums over the processes, gauges have one sample each; a killed process' counts remain.
+
+    The models are in one more process, which alone has the gauges of models.
+    """
     gateway = start(preload="lean", GATEWAY_PROCESSES="2")
     assert gateway.url, gateway.log()
     await predict_often(gateway)
-    for page in await until(gateway, lambda page: predictions(page) == MANY):
-        for name in ("gateway_ready", "process_open_fds", "process_resident_memory_bytes"):
+    for page in await until(
+        gateway, lambda page: predictions(page) == MANY and bool(processes(page, "gateway_workers"))
+    ):
+        for name in ("gateway_ready", "gateway_requests_in_flight"):
             assert processes(page, name) == {"1", "2"}, name
-        assert page.of("gateway_process_starts_total") == 2
-        assert page.of("gateway_worker_starts_total", model="api-commands") == 2
+        for name in ("gateway_workers", "gateway_models_loaded", "gateway_memory_limit_bytes"):
+            assert processes(page, name) == {"3"}, name
+        for name in ("gateway_event_loop_lag_seconds", "process_open_fds", "process_resident_memory_bytes"):
+            assert processes(page, name) == {"1", "2", "3"}, name
+        assert page.of("gateway_process_starts_total") == 3
+        assert page.of("gateway_worker_starts_total", model="api-commands") == 1
         assert page.of("gateway_prediction_duration_seconds_count", code="2xx") == MANY
-        assert page.of("gateway_workers", model="api-commands", process="1") == 1
+        assert page.of("gateway_workers", model="api-commands", process="3") == 1
 
-    victim = min(gateway.child_pids())
+    victim = min(gateway.gateway_pids())
     os.kill(victim, signal.SIGKILL)
     assert await asyncio.to_thread(still_running, {victim}) == set()
     assert predictions(await metrics(gateway)) == MANY
-    await until(gateway, lambda page: page.of("gateway_process_starts_total") == 3)
+    await until(gateway, lambda page: page.of("gateway_process_starts_total") == 4)
     await predict_often(gateway)
     await until(gateway, lambda page: predictions(page) == 2 * MANY)
     gateway.send(signal.SIGTERM)

@@ -57,8 +57,8 @@ async def served(mlflow: FaultyProxy, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 async def unload(gateway: Gateway, name: str, *, version: str) -> None:
     """Unload a version; its files stay in the cache."""
-    pool = gateway.app[COMPONENTS].pool
-    await pool.unload(*(key for key in pool.statuses() if (key.name, key.version) == (name, version)))
+    engine = gateway.app[COMPONENTS].engine
+    await engine.unload(*(key for key in engine.statuses() if (key.name, key.version) == (name, version)))
 
 
 async def get(gateway: Gateway, path: str) -> tuple[int, Any]:

@@ -43,9 +43,9 @@ async def test_a_rate_is_one_over_all_processes(start: Start) -> None:
     gateway = start(preload="none", **LIMITS)
     assert gateway.url, gateway.log()
     assert await ask_often(gateway, BURST - 10) == {200: BURST - 10}
-    before = gateway.child_pids()
+    before = gateway.gateway_pids()
     os.kill(next(iter(before)), signal.SIGKILL)
-    await until(lambda: len(gateway.child_pids()) == 3 and gateway.child_pids() != before)
+    await until(lambda: len(gateway.gateway_pids()) == 3 and gateway.gateway_pids() != before)
     assert await ask_often(gateway, 60) == {200: 10, 429: 50}
     async with aiohttp.ClientSession() as client:
         for _ in range(20):

@@ -149,7 +149,7 @@ def of(version: str) -> Callable[[Response], bool]:
 
 def loading(gateway: Gateway, name: str) -> list[ModelKey]:
     """Return the versions of the model that are being loaded."""
-    statuses = gateway.app[COMPONENTS].pool.statuses()
+    statuses = gateway.app[COMPONENTS].engine.statuses()
     return [key for key, status in statuses.items() if key.name == name and status.state == "loading"]
 
 

@@ -45,8 +45,8 @@ def source(mlflow_server: MlflowServer, registered: list[str]) -> MlflowServer:
 
 async def unload(gateway: Gateway, name: str) -> None:
     """Unload the model; its files stay in the cache."""
-    pool = gateway.app[COMPONENTS].pool
-    await pool.unload(*(key for key in pool.statuses() if key.name == name))
+    engine = gateway.app[COMPONENTS].engine
+    await engine.unload(*(key for key in engine.statuses() if key.name == name))
 
 
 async def failure(gateway: Gateway, name: str, *statuses: int) -> str:
@@ -146,10 +146,10 @@ async def test_downloads_from_a_hanging_store_take_half_of_the_slots_at_most(
         await unload(gateway, near[2])
         with broken(s3_server, "stopped"):
             requests = [asyncio.create_task(failure(gateway, name, 503, 504)) for name in unknown]
-            pool = gateway.app[COMPONENTS].pool
-            await until(lambda: sum(each.state == "loading" for each in pool.statuses().values()) == 2)
+            engine = gateway.app[COMPONENTS].engine
+            await until(lambda: sum(each.state == "loading" for each in engine.statuses().values()) == 2)
             await asyncio.sleep(1.0)  # no third download may begin
-            assert sum(each.state == "loading" for each in pool.statuses().values()) == 2
+            assert sum(each.state == "loading" for each in engine.statuses().values()) == 2
             for name in near:
                 assert await served(gateway, name) < PATIENCE_SECONDS
             assert not any(task.done() for task in requests)

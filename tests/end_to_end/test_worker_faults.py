@@ -15,7 +15,7 @@ import pytest
 
 from gateway.api.keys import COMPONENTS
 from tests.support.figures import note
-from tests.support.gateways import Gateway, gateway_at, invoke
+from tests.support.gateways import Gateway, gateway_at, invoke, pool_of
 from tests.support.http_clients import clients, post_commands
 from tests.support.waiting import until
 from workers.metrics import PREDICTION_RETRIES, WORKER_EXITS, WORKER_STARTS
@@ -31,7 +31,7 @@ _COMMANDS = ("api-commands", "1")
 
 def pids(gateway: Gateway, name: str = "api-commands") -> list[int]:
     """Return the worker processes of a loaded model."""
-    loaded = gateway.app[COMPONENTS].pool._slots.loaded
+    loaded = pool_of(gateway.app)._slots.loaded
     return [pid for key, entry in loaded.items() if key.name == name for pid in entry.group.pids]
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.soak.meanings import Meanings
     from tests.soak.questions import Question
     from tests.soak.registry import Registry
-    from tests.soak.stage import Stage
 
 _SHOWN = 300
 _MOST_KEPT = 200
@@ -48,9 +47,17 @@ class Tallies:
 class Asking:
     """A client of the gateway that all askers share."""
 
-    def __init__(self, stage: Stage, registry: Registry, *, meanings: Meanings, ledger: Ledger) -> None:
-        self.url = URL(stage.gateway.url)
-        self._session = stage.session
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        registry: Registry,
+        *,
+        url: str,
+        meanings: Meanings,
+        ledger: Ledger,
+    ) -> None:
+        self.url = URL(url)
+        self._session = session
         self._registry = registry
         self._meanings = meanings
         self._ledger = ledger

@@ -16,6 +16,8 @@ import psutil
 from tests.support.commands import descendants
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from tests.soak.stage import Stage
 
 _TASKS: Final = re.compile(r"^gateway_asyncio_tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
@@ -58,8 +60,8 @@ class Measured:
 
 async def measured(stage: Stage) -> Measured:
     """A look at the gateway and everything below it."""
-    tasks = await _tasks(stage)
-    return await asyncio.to_thread(_look, stage.gateway.pid, tasks)
+    tasks = await tasks_of(stage.session)
+    return await asyncio.to_thread(look, stage.gateway.pid, tasks)
 
 
 async def settled(stage: Stage, *, wanted: Measured | None = None) -> Measured:
@@ -116,7 +118,8 @@ def _session(pid: int) -> int:
     return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[3])
 
 
-def _look(gateway: int, tasks: int | None) -> Measured:
+def look(gateway: int, tasks: int | None) -> Measured:
+    """A look at a process and everything below it."""
     processes = [gateway, *descendants(gateway)]
     pss = 0
     for pid in processes:
@@ -145,7 +148,8 @@ def _at_rest(stage: Stage) -> bool:
     return not busy and not workers(stage.gateway.pid)
 
 
-async def _tasks(stage: Stage) -> int | None:
-    async with stage.session.get("/metrics", headers={"Connection": "close"}) as answer:
+async def tasks_of(session: aiohttp.ClientSession) -> int | None:
+    """How many tasks the gateway of this client tells of; None where it does not."""
+    async with session.get("/metrics", headers={"Connection": "close"}) as answer:
         found = _TASKS.search(await answer.text()) if answer.status == 200 else None
     return int(float(found[1])) if found else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,3 +34,21 @@ class Options:
     def patience(self) -> float:
         """Seconds that a change in MLflow, or a recovery, may take to be seen by every client."""
         return 30.0 + 2 * self.request_seconds + self.upstream_seconds + self.ttl_seconds
+
+
+def fleet_options(options: Options) -> Options:
+    """The same over a fleet.
+
+    Few models, time enough for a request to run twice, and few lookups: what MLflow does is not the subject.
+    """
+    return replace(
+        options,
+        clients=8,
+        sums=4,
+        lines=1,
+        commands=12,
+        request_seconds=30.0,
+        ttl_seconds=20.0,
+        idle_seconds=15.0,
+        max_loaded=40,
+    )

@@ -68,14 +68,14 @@ def summary(outcome: Outcome) -> str:
         "",
         _story(outcome),
         "",
-        *_table(("status", "requests"), sorted(tallies.statuses.items())),
-        *_table(("explained by", "answers"), sorted(tallies.explained.items())),
-        *_table(
+        *table(("status", "requests"), sorted(tallies.statuses.items())),
+        *table(("explained by", "answers"), sorted(tallies.explained.items())),
+        *table(
             ("fault", "times", "longest until well, s"),
             [(kind, one.times, _seconds(one.longest)) for kind, one in sorted(outcome.struck.items())],
         ),
         *_comparison(outcome),
-        *_table(("second", "processes", "descriptors", "tasks", "PSS, MiB", "RSS, MiB"), _course(outcome)),
+        *table(("second", "processes", "descriptors", "tasks", "PSS, MiB", "RSS, MiB"), _course(outcome)),
     ]
     wrong = [*outcome.problems, *tallies.complaints]
     lines += [
@@ -109,7 +109,7 @@ def _comparison(outcome: Outcome) -> list[str]:
         ("PSS of all, MiB", before.pss // MIB, after.pss // MIB),
         ("RSS of the gateway, MiB", before.rss // MIB, after.rss // MIB),
     ]
-    return _table(("at rest", "before", "after"), rows)
+    return table(("at rest", "before", "after"), rows)
 
 
 def _course(outcome: Outcome) -> list[tuple[object, ...]]:
@@ -120,7 +120,8 @@ def _course(outcome: Outcome) -> list[tuple[object, ...]]:
     ]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """The lines of a table in Markdown, and an empty one; none where there are no rows."""
     if not rows:
         return []
     lines = [head, ["---"] * len(head), *rows]

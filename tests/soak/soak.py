@@ -43,7 +43,13 @@ class Soak:
         self._meanings = Meanings(patience=options.patience)
         self._ledger = Ledger(places=options.max_loaded - 4)
         self._registry = Registry(set_up.mlflow, set_up.artifacts, meanings=self._meanings, options=options)
-        asking = Asking(set_up, self._registry, meanings=self._meanings, ledger=self._ledger)
+        asking = Asking(
+            set_up.session,
+            self._registry,
+            url=set_up.gateway.url,
+            meanings=self._meanings,
+            ledger=self._ledger,
+        )
         self._load = Load(asking, self._registry, meanings=self._meanings, options=options, rng=rng)
         self._trouble = Trouble(
             Scene(

@@ -50,7 +50,7 @@ async def stage(folder: Path, options: Options) -> AsyncIterator[Stage]:
     mlflow_folder.mkdir()
     gateway_folder.mkdir()
     with mlflow_server(mlflow_folder) as server:
-        artifacts = await asyncio.to_thread(_logged, server)
+        artifacts = await asyncio.to_thread(logged, server)
         async with faulty_proxy(server.url) as proxy:
             cache = gateway_folder / "cache"
             values = _settings(options) | {
@@ -59,7 +59,7 @@ async def stage(folder: Path, options: Options) -> AsyncIterator[Stage]:
             }
             gateway = await asyncio.to_thread(_started, gateway_folder, values)
             try:
-                async with _session(gateway.url) as session:
+                async with new_session(gateway.url) as session:
                     yield Stage(server, proxy, gateway, session, cache, artifacts)
             finally:
                 gateway.end()
@@ -69,7 +69,8 @@ def _started(folder: Path, values: dict[str, str]) -> Process:
     return Process(folder, values, program="serve", python=sys.executable, preexec=None)
 
 
-def _session(url: str) -> aiohttp.ClientSession:
+def new_session(url: str) -> aiohttp.ClientSession:
+    """A client of one gateway, whose connections no server closes under a request."""
     return aiohttp.ClientSession(
         url,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_SECONDS),
@@ -92,7 +93,8 @@ def _settings(options: Options) -> dict[str, str]:
     }
 
 
-def _logged(server: MlflowServer) -> list[Artifact]:
+def logged(server: MlflowServer) -> list[Artifact]:
+    """Log every model to the server, by a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak.artifacts"],
         env=environment({"MLFLOW_TRACKING_URI": server.url}),

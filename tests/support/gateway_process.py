@@ -111,9 +111,23 @@ class Process:
     def child_pids(self) -> set[int]:
         """Return the processes that the started process is the parent of.
 
-        If it supervises several gateway processes, these are its only children.
+        If it supervises several gateway processes, these and the node process are its only children.
         """
         return {pid for pid in descendants(self.pid) if parent(pid) == self.pid}
+
+    def gateway_pids(self) -> set[int]:
+        """Return the gateway processes that the started process supervises."""
+        return self.child_pids() - {record["pid"] for record in self.events("node_listening")}
+
+    def node_pid(self) -> int:
+        """Return the process that holds the models for several gateway processes."""
+        pid: int = self.events("node_listening")[-1]["pid"]
+        return pid
+
+    def pid_of(self, number: int) -> int:
+        """Return the gateway process that has this number in the log."""
+        pid: int = [record for record in self.events("listening") if record["process"] == number][-1]["pid"]
+        return pid
 
     def others(self) -> list[int]:
         """Return the other processes of the gateway's session, also those that outlive it."""

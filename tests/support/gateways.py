@@ -17,6 +17,7 @@ from gateway.api.runner import GatewayRunner
 from gateway.api.server_options import server_options
 from gateway.app import create_app
 from gateway.auth.principal import current_principal
+from gateway.engines.local import LocalEngine
 from tests.support.mlflow_server import environment
 from tests.support.shared import once
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from tests.support.mlflow_server import MlflowServer
+    from workers.pool.pool import Pool
 
 NO_WALL = {"GATEWAY_WORKER_WALL": "off"}
 NO_ENVIRONMENTS = {"GATEWAY_ENVIRONMENTS": "off"}  # most tests need no package index
@@ -43,6 +45,13 @@ class GatewayServer(TestServer):
 
     async def _make_runner(self, **options: Any) -> GatewayRunner:
         return GatewayRunner(self.app, **options)
+
+
+def pool_of(app: web.Application) -> Pool:
+    """Return the worker pool of an application whose models run in workers of its own."""
+    engine = app[COMPONENTS].engine
+    assert isinstance(engine, LocalEngine)
+    return engine.pool
 
 
 @asynccontextmanager
@@ -79,8 +88,9 @@ async def _running(
     chosen = settings.load(environ)
     app = create_app(chosen)
     app.middlewares.extend(middlewares)
-    # So that a slow machine cannot end the pause between a failed load and what a test asks about it.
-    app[COMPONENTS].pool._load_backoff._initial_seconds = 60.0
+    if isinstance(app[COMPONENTS].engine, LocalEngine):
+        # So that a slow machine cannot end the pause between a failed load and what a test asks about it.
+        pool_of(app)._load_backoff._initial_seconds = 60.0
     server = GatewayServer(app)
     options = server_options(chosen)
     assert options.pop("handler_cancellation")  # aiohttp's test server insists on setting it itself

@@ -67,6 +67,8 @@ _STATUS_BY_ERROR: Final[Mapping[type[Exception], tuple[int, str]]] = {
     workers.EnvironmentStartTimeout: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.CapacityExceeded: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelNotLoaded: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NodeLost: (503, "TEMPORARILY_UNAVAILABLE"),
+    workers.NoNodes: (503, "TEMPORARILY_UNAVAILABLE"),
     workers.ModelPinned: (409, "RESOURCE_CONFLICT"),
     workers.PoolClosed: (503, "TEMPORARILY_UNAVAILABLE"),
     SingleFlightClosed: (503, "TEMPORARILY_UNAVAILABLE"),

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from gateway.auth.limits.limiter import RequestLimiter
     from gateway.catalog import Catalog
     from gateway.concurrency.singleflight import SingleFlight
-    from gateway.environments.environments import Environments
+    from gateway.engines.engine import Engine
     from gateway.mlflow_client import MlflowClient
-    from gateway.serving.admission import DownloadLimiter
+    from gateway.model_files.version_files import VersionFiles
     from gateway.serving.details import VersionDetailsService
     from gateway.serving.pinned import PinnedModels
     from gateway.serving.service import PredictionService
-    from gateway.serving.version_files import VersionFiles
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
     from gateway.system.wall import WallStatus
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
     from gateway.telemetry.metrics.requests import RequestCounters
     from workers.metrics import Counters
-    from workers.pool.pool import Pool
     from workers.protocol.messages import ModelKey
 
 
@@ -53,10 +51,8 @@ class Components:
     catalog: Catalog
     artifacts: ArtifactCache
     files: VersionFiles
-    environments: Environments
-    pool: Pool
+    engine: Engine
     loads: SingleFlight[ModelKey]
-    download_limiter: DownloadLimiter
     predictions: PredictionService
     details: VersionDetailsService
     pinned: PinnedModels

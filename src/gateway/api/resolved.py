@@ -30,7 +30,7 @@ async def answering_version(request: web.Request) -> tuple[ModelVersion, ModelSt
     Raise what `resolve_version` raises, and ModelLoadError while the backoff after a failed load lasts.
     """
     version = await resolve_version(request)
-    status = request.app[COMPONENTS].pool.status(version.key)
+    status = request.app[COMPONENTS].engine.status(version.key)
     if status.state == "failed":
         raise ModelLoadError(status.reason or "The model could not be loaded.")
     return version, status

@@ -72,10 +72,18 @@ def version_json(version: ModelVersion) -> JsonObject:
 
 
 def version_details_json(
-    details: VersionDetails, status: ModelStatus, environment: EnvironmentState | None = None
+    details: VersionDetails,
+    status: ModelStatus,
+    environment: EnvironmentState | None = None,
+    *,
+    with_nodes: bool = False,
 ) -> JsonObject:
-    """Return a version with the data from its run and its files; null for what could not be read."""
+    """Return a version with the data from its run and its files; null for what could not be read.
+
+    `with_nodes`: name the nodes that have it warm, for a caller who may see the gateway's state.
+    """
     mlmodel, example, required = details.mlmodel, details.input_example, details.requirements
+    serving = _serving_json(status, environment)
     document: JsonObject = {
         **version_json(details.version),
         "run": _run_json(details.run),
@@ -87,8 +95,10 @@ def version_details_json(
         "input_example": orjson.Fragment(example) if example is not None else None,
         "artifact_uri": details.artifact_uri,
         "openapi": f"model/{quote(details.version.name, safe='')}/{details.version.version}/openapi.json",
-        "serving": _serving_json(status, environment),
+        "serving": serving,
     }
+    if with_nodes and status.nodes:
+        serving["nodes"] = list(status.nodes)
     if required is not None and required.truncated:
         document["requirements_truncated"] = True
     return document

@@ -14,6 +14,7 @@ from gateway.artifacts.cache import ArtifactCache
 from gateway.catalog import Catalog
 from gateway.cli.check_callers import check_callers, check_sources
 from gateway.cli.check_environments import check_environments
+from gateway.cli.check_nodes import check_nodes
 from gateway.cli.check_result import CheckResult
 from gateway.domain import refs
 from gateway.errors import (
@@ -68,6 +69,7 @@ def run_checks(settings: Settings) -> int:
         *check_environments(settings),
         *asyncio.run(check_sources(settings)),
         *asyncio.run(_check_upstreams(settings)),
+        *asyncio.run(check_nodes(settings)),
     ]
     sys.stdout.write("".join(f"{result}\n" for result in results))
     return 0 if all(result.ok for result in results) else 1

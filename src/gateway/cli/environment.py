@@ -17,8 +17,8 @@ from gateway.domain.refs import parse_pinned
 from gateway.environments.factory import create_environments
 from gateway.errors import GatewayError
 from gateway.mlflow_client import MlflowClient
-from gateway.serving.version_files import VersionFiles
-from gateway.serving.version_recipes import VersionRecipes
+from gateway.model_files.version_files import VersionFiles
+from gateway.model_files.version_recipes import VersionRecipes
 from gateway.settings import CurrentSettings
 from workers.metrics import Counters
 

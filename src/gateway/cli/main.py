@@ -1,4 +1,4 @@
-"""The commands: `gateway serve`, `demo`, `check`, `key` and `environment`."""
+"""The commands: `gateway serve`, `node`, `demo`, `check`, `key`, `environment` and `ray-keeper`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import settings
-from gateway.cli import environment, key
+from gateway.cli import environment, key, ray_keeper
 from gateway.cli.access_file import require_access_file
 from gateway.cli.demo.errors import DemoError
 from gateway.mlflow_client import parse_tracking_url
@@ -61,6 +61,15 @@ def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return supervisor.run(chosen, read_settings=lambda: _reload_settings(environ, had_file=had_file))
 
 
+def node(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serve the gateways of a fleet until a signal to stop."""
+    from gateway.cli.node import run_node  # noqa: PLC0415 - `serve` starts sooner without
+
+    had_file = ENV_FILE.exists()
+    chosen = _load_settings(environ)
+    return run_node(chosen, read_settings=lambda: _reload_settings(environ, had_file=had_file))
+
+
 def check(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Check what the gateway needs; return 1 if a check fails."""
     from gateway.cli.check import run_checks  # noqa: PLC0415 - `serve` starts sooner without
@@ -75,11 +84,16 @@ def demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     values = settings.read_environment(environ, ENV_FILE)
     if options.port is not None:
         values["GATEWAY_PORT"] = str(options.port)
-    return run_demo(Path(options.folder), values, mlflow_port=options.mlflow_port)
+    return run_demo(Path(options.folder), values, mlflow_port=options.mlflow_port, node_count=options.nodes)
 
 
 def _load_settings(environ: Mapping[str, str]) -> Settings:
     return settings.load(environ, env_file=ENV_FILE, extra_checks=_check_server_urls)
+
+
+def _load_settings_of_gateway(environ: Mapping[str, str]) -> Settings:
+    """Return the settings for a command that asks no MLflow server."""
+    return settings.load(environ, env_file=ENV_FILE)
 
 
 def _reload_settings(environ: Mapping[str, str], *, had_file: bool) -> Settings:
@@ -120,6 +134,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, run, summary in (
         ("serve", serve, "serve the models of the MLflow server that MLFLOW_TRACKING_URI names"),
+        ("node", node, "load models on this machine for the gateways of a fleet, which ask for them by gRPC"),
         ("demo", demo, "start an MLflow server with example models, and a gateway that serves them"),
         (
             "check",
@@ -130,6 +145,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_command(commands, name, run=run, summary=summary)
     key.add_parser(commands, ENV_FILE)
     environment.add_parser(commands, _load_settings)
+    ray_keeper.add_parser(commands, _load_settings_of_gateway)
     demo_parser = commands.choices["demo"]
     demo_parser.add_argument(
         "--folder", default="demo-data", help="folder for its data (default: %(default)s)"
@@ -141,6 +157,13 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     demo_parser.add_argument(
         "--mlflow-port", type=_parse_port, help="port of the MLflow server (default: 5000 if that is free)"
+    )
+    demo_parser.add_argument(
+        "--nodes",
+        type=_parse_nodes,
+        default=0,
+        help="run the models on this many nodes beside the gateway, from 1 to 8, as a fleet does "
+        "(default: the gateway runs them)",
     )
     return parser
 
@@ -160,6 +183,12 @@ def _add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
+
+
+def _parse_nodes(text: str) -> int:
+    if text in {str(count) for count in range(9)}:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of nodes from 1 to 8")
 
 
 def _parse_port(text: str) -> int:

@@ -32,6 +32,10 @@ WORDS: Final = {
     "download_failed": "Download failed",
     "files_damaged": "Files damaged",
     "process_replaced": "Process replaced",
+    "node_connected": "Node connected",
+    "node_unreachable": "Node not reached",
+    "node_lost": "Node lost",
+    "node_refused": "Node refused",
 }
 """Kinds of events in words; an unknown kind is shown as it is."""
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.auth.rights import Rights
     from gateway.console.console import Console
-    from gateway.console.process_snapshot import VersionState
     from gateway.domain.models import Model
+    from gateway.telemetry.process_snapshot import VersionState
 
 _FIRST_WAIT_SECONDS: Final = 0.3
 _MAX_FILTER: Final = 256

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.console import processes, text
+from gateway.console import nodes, processes, text
 
 if TYPE_CHECKING:
     from gateway.console.console import Console
@@ -18,6 +18,7 @@ class Overview:
 
     mlflow: str
     processes: str
+    nodes: str
     warm: str
     memory: str
     used: float | None
@@ -28,6 +29,7 @@ class Overview:
         return {
             "mlflow": self.mlflow,
             "processes": self.processes,
+            "nodes": self.nodes,
             "warm": self.warm,
             "memory": self.memory,
             "used": "" if self.used is None else f"{self.used:.3f}",
@@ -39,13 +41,14 @@ def build_overview(console: Console) -> Overview:
     snapshots, components = console.processes.snapshots(), console.components
     versions = [version for found in processes.by_model(snapshots).values() for version in found]
     warm = sum(version.state == "warm" for version in versions)
-    budget = sum(each.figures["budget_bytes"] for each in snapshots)
-    used = sum(each.figures["base_bytes"] for each in snapshots)
+    budget = processes.total(snapshots, "budget_bytes")
+    used = processes.total(snapshots, "base_bytes")
     used += sum(version.memory_bytes for version in versions)
-    count = len(snapshots)
+    count = sum(each.process != console.processes.node_number for each in snapshots)
     return Overview(
         mlflow=_mlflow_text(console),
         processes=f"{count} {'process' if count == 1 else 'processes'}",
+        nodes=nodes.describe_nodes(snapshots),
         warm=f"{warm} of {components.settings.value.max_loaded_models} models warm",
         memory=f"memory {text.format_bytes(used)} of {text.format_bytes(budget)}" if budget else "",
         used=min(1.0, used / budget) if budget else None,
@@ -67,7 +70,16 @@ def build_banner(console: Console) -> str:
         problems.append("MLflow was not reached yet.")
     if not components.worker_health.can_start:
         problems.append("No worker process can be started: models that are not warm cannot be loaded.")
+    if _lacks_nodes(console):
+        problems.append("No node of the fleet is connected: requests wait a moment for one, then get 503.")
     return " ".join(problems)
+
+
+def _lacks_nodes(console: Console) -> bool:
+    """Return whether models run on nodes, and a process has none."""
+    snapshots = console.processes.snapshots()
+    needs_some = console.components.settings.value.fleet.engine != "local"
+    return nodes.none_alive(snapshots) or (needs_some and not any(each.nodes for each in snapshots))
 
 
 def _away_since(console: Console) -> datetime | None:

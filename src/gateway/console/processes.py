@@ -1,30 +1,30 @@
-"""The state of all gateway processes: each publishes its own every second, and any of them can show all."""
+"""The state of all processes: each publishes its own every second, and any gateway process can show all."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gateway.artifacts.cache import DOWNLOADED_BYTES, DOWNLOADS
-from gateway.artifacts.storage import EVICTIONS
-from gateway.catalog.catalog import STALE_HITS
-from gateway.console import process_snapshot
-from gateway.console.process_snapshot import ProcessSnapshot, VersionState
+from gateway.telemetry import process_snapshot
+from gateway.telemetry.process_snapshot import ProcessSnapshot, VersionState
+from gateway.telemetry.process_state import figures, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.api.keys import Components
-    from workers.metrics import CounterSpec
+    from gateway.engines.node_report import NodeReport
 
 _SECONDS: Final = 1.0
 _STALE_SECONDS: Final = 10.0
 _SAME_LOOK_SECONDS: Final = 0.02
-_MAX_FAILURES: Final = 200
 _MAX_REASON: Final = 300
+_MAX_NODES: Final = 1000
+_MAX_NODES_OF_ONE: Final = 20
 
 
 class Processes:
@@ -33,6 +33,7 @@ class Processes:
     def __init__(self, components: Components) -> None:
         self._components = components
         self._slot = components.snapshot_slot
+        self.node_number = self._slot.node_number
         self._started = monotonic()
         self._peers: tuple[ProcessSnapshot, ...] = ()
         self._snapshots: list[ProcessSnapshot] = []
@@ -47,17 +48,38 @@ class Processes:
 
     def own(self) -> ProcessSnapshot:
         """Return the state of this process now."""
-        return ProcessSnapshot(self._slot.number, self._figures(), tuple(self._versions()))
+        components = self._components
+        return ProcessSnapshot(
+            self._slot.number,
+            figures(
+                self._slot,
+                engine=components.engine,
+                counts=components.counters.counts,
+                started=self._started,
+                lag_seconds=components.event_loop_lag.max_seconds,
+                in_flight=components.in_flight.count,
+                mlflow_away_since=components.catalog.unavailable_since,
+            ),
+            tuple(versions(components.engine)) if self._slot.holds_models else (),
+            tuple(self._nodes()) if self._slot.holds_models else (),
+        )
+
+    def _with_models(self, peer: ProcessSnapshot) -> ProcessSnapshot:
+        """Return the state of a process, with the models that it holds as this one's engine sees them."""
+        if peer.process != self._slot.node_number:
+            return peer
+        return replace(peer, versions=tuple(versions(self._components.engine)))
 
     def snapshots(self) -> list[ProcessSnapshot]:
         """Return the state of every process, by number; that of others is up to two seconds old.
 
-        What one page shows comes from one look at the pool.
+        What one page shows comes from one look at the engine.
         """
         now = monotonic()
         if now - self._looked >= _SAME_LOOK_SECONDS:
             self._looked = now
-            self._snapshots = sorted((self.own(), *self._peers), key=lambda each: each.process)
+            found = (self.own(), *map(self._with_models, self._peers))
+            self._snapshots = sorted(found, key=lambda each: each.process)
         return self._snapshots
 
     def _exchange(self, content: bytes) -> tuple[ProcessSnapshot, ...]:
@@ -69,80 +91,61 @@ class Processes:
             process_snapshot.decode(found[0]) for found in stored if found and found[1] < _STALE_SECONDS
         )
 
-    def _figures(self) -> dict[str, float]:
-        components = self._components
-        away = components.catalog.unavailable_since
-        memory = components.pool.memory_report()
-        values = (
-            os.getpid(),
-            monotonic() - self._started,
-            components.event_loop_lag.max_seconds,
-            components.in_flight.count,
-            away.timestamp() if away else 0,
-            memory.budget_bytes or 0,
-            memory.base_bytes,
-            *self._counts(DOWNLOADS, DOWNLOADED_BYTES, EVICTIONS, STALE_HITS),
-        )
-        return dict(zip(process_snapshot.FIGURES, values, strict=True))
+    def _nodes(self) -> Iterator[NodeReport]:
+        for node in islice(self._components.engine.nodes(), _MAX_NODES):
+            yield replace(node, reason=node.reason[:_MAX_REASON])
 
-    def _counts(self, *specs: CounterSpec) -> list[int]:
-        """Return the sum of each counter over its labels."""
-        sums = dict.fromkeys(specs, 0)
-        for (counted, _), count in self._components.counters.counts.items():
-            if counted in sums:
-                sums[counted] += count
-        return list(sums.values())
 
-    def _versions(self) -> Iterator[VersionState]:
-        pool = self._components.pool
-        memory, pinned = pool.memory_report().model_bytes, pool.pinned
-        statuses = pool.statuses()
-        for key, status in statuses.items():
-            yield VersionState(
-                key.name,
-                key.version,
-                status.state,
-                workers=status.workers,
-                waiting=status.waiting,
-                running=status.running,
-                memory_bytes=memory.get(key, 0),
-                pinned=key in pinned,
-            )
-        for key, reason in list(pool.failures().items())[:_MAX_FAILURES]:
-            if key not in statuses:
-                yield VersionState(key.name, key.version, "failed", reason=reason[:_MAX_REASON])
+def total(snapshots: Iterable[ProcessSnapshot], figure: str) -> float:
+    """Return the sum of a figure over all processes; once what each says of the nodes that they share."""
+    values = [(each.figures[figure], bool(each.nodes)) for each in snapshots]
+    shared = max((value for value, is_shared in values if is_shared), default=0.0)
+    return shared + sum(value for value, is_shared in values if not is_shared)
 
 
 def by_model(snapshots: Iterable[ProcessSnapshot]) -> dict[str, list[VersionState]]:
-    """Return the versions of each model over all processes: figures are sums, and the best state counts."""
+    """Return the versions of each model over all processes: figures are sums, and the best state counts.
+
+    Of processes that share nodes, the largest figure counts.
+    """
     merged: dict[tuple[str, str], VersionState] = {}
     for each in snapshots:
+        combine = _larger if each.nodes else _sum
         for version in each.versions:
             key = version.name, version.version
-            merged[key] = _merge(merged[key], version) if key in merged else version
+            merged[key] = _merge(merged[key], version, combine) if key in merged else version
     models: dict[str, list[VersionState]] = {}
     for (name, _), version in merged.items():
         models.setdefault(name, []).append(version)
-    for versions in models.values():
-        versions.sort(key=lambda version: _order(version.version))
+    for found in models.values():
+        found.sort(key=lambda version: _order(version.version))
     return models
 
 
 _RANK: Final = {"warm": 3, "loading": 2, "failed": 1, "cold": 0}
 
 
-def _merge(one: VersionState, other: VersionState) -> VersionState:
+def _sum(one: int, other: int) -> int:
+    return one + other
+
+
+def _larger(one: int, other: int) -> int:
+    return max(one, other)
+
+
+def _merge(one: VersionState, other: VersionState, combine: Callable[[int, int], int]) -> VersionState:
     state = max(one.state, other.state, key=_RANK.__getitem__)
     return VersionState(
         one.name,
         one.version,
         state,
-        workers=one.workers + other.workers,
-        waiting=one.waiting + other.waiting,
-        running=one.running + other.running,
-        memory_bytes=one.memory_bytes + other.memory_bytes,
+        workers=combine(one.workers, other.workers),
+        waiting=combine(one.waiting, other.waiting),
+        running=combine(one.running, other.running),
+        memory_bytes=combine(one.memory_bytes, other.memory_bytes),
         reason=(one.reason or other.reason) if state == "failed" else "",
         pinned=one.pinned or other.pinned,
+        nodes=tuple(sorted({*one.nodes, *other.nodes}))[:_MAX_NODES_OF_ONE],
     )
 
 

@@ -10,10 +10,10 @@ from gateway.console import text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.console.process_snapshot import State, VersionState
     from gateway.console.summary import Summary
     from gateway.console.traffic import Traffic
     from gateway.domain.models import BestChoice, Model
+    from gateway.telemetry.process_snapshot import State, VersionState
 
 SYMBOLS: Final[dict[State, str]] = {"cold": "○", "loading": "◐", "warm": "●", "failed": "✕"}
 _MAX_ALIASES: Final = 3

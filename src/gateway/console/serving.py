@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.auth.actions import Action
-from gateway.console import environment_text, processes, text, traffic
-from gateway.console.process_snapshot import ProcessSnapshot, VersionState
+from gateway.console import environment_text, nodes, processes, text, traffic
 from gateway.console.rows import SYMBOLS, best_text
+from gateway.telemetry.process_snapshot import ProcessSnapshot, VersionState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,13 +76,14 @@ def version_state(console: Console, name: str, version: str, rights: Rights) -> 
     """Return the live texts of the page of a version."""
     found = find_versions(console, name).get(version) or VersionState(name, version, "cold")
     may_see = rights.allows_route(Action.STATUS)
-    environment = console.components.environments.find(name, version)
+    environment = console.components.engine.find_environment(name, version)
     texts = version_texts(console, name, [version], rights)[version]
     texts |= {
         "symbol": SYMBOLS[found.state],
         "waiting": str(found.waiting) if may_see else text.DASH,
         "running": str(found.running) if may_see else text.DASH,
         "pinned": "yes" if found.pinned else "no",
+        "nodes": text.cut(", ".join(found.nodes), _MAX_NODES) if found.nodes and may_see else text.DASH,
         "environment": environment_text.short(environment),
         "hint": environment_text.hint(environment, loading=found.state == "loading") or _HINTS[found.state],
     }
@@ -90,8 +91,11 @@ def version_state(console: Console, name: str, version: str, rights: Rights) -> 
 
 
 def gateway_state(console: Console) -> dict[str, Any]:
-    """Return the live row of each process."""
-    return {"rows": {row["process"]: [row[name] for name in PROCESS] for row in process_rows(console)}}
+    """Return the live row of each process, and of each node."""
+    return {
+        "rows": {row["process"]: [row[name] for name in PROCESS] for row in process_rows(console)},
+        "nodes": nodes.live_rows(console.processes.snapshots()),
+    }
 
 
 PROCESS: Final = ("pid", "running", "lag", "requests", "warm", "memory")
@@ -103,16 +107,18 @@ def process_rows(console: Console) -> list[dict[str, str]]:
     rows = []
     for each in console.processes.snapshots():
         figures = each.figures
+        is_known = figures["budget_bytes"] and not each.nodes  # whose memory has the models
         memory = figures["base_bytes"] + sum(version.memory_bytes for version in each.versions)
         rows.append(
             {
                 "process": str(each.process),
+                "name": "models" if each.process == console.processes.node_number else str(each.process),
                 "pid": f"{figures['pid']:.0f}",
                 "running": text.format_duration(figures["running_seconds"]),
                 "lag": text.format_milliseconds(figures["lag_seconds"]),
                 "requests": f"{figures['in_flight']:.0f}",
                 "warm": str(sum(version.state == "warm" for version in each.versions)),
-                "memory": text.format_bytes(memory) if figures["budget_bytes"] else text.DASH,
+                "memory": text.format_bytes(memory) if is_known else text.DASH,
             }
         )
     return rows
@@ -120,10 +126,11 @@ def process_rows(console: Console) -> list[dict[str, str]]:
 
 def memory_rows(snapshots: list[ProcessSnapshot]) -> list[tuple[str, float, float]]:
     """Return what memory is used for, in bytes and as a share of the budget; the last row is what is free."""
-    budget = sum(each.figures["budget_bytes"] for each in snapshots)
+    budget = processes.total(snapshots, "budget_bytes")
     if not budget:
         return []
-    parts = [("gateway, and shared by workers", sum(each.figures["base_bytes"] for each in snapshots))]
+    owner = "nodes" if any(each.nodes for each in snapshots) else "gateway"
+    parts = [(f"{owner}, and shared by workers", processes.total(snapshots, "base_bytes"))]
     parts += [
         (f"{name} v{version.version}", float(version.memory_bytes))
         for name, versions in processes.by_model(snapshots).items()
@@ -136,6 +143,7 @@ def memory_rows(snapshots: list[ProcessSnapshot]) -> list[tuple[str, float, floa
 
 
 _MAX_PARTS: Final = 12
+_MAX_NODES: Final = 300
 _HINTS: Final = {
     "cold": "No worker has this model loaded. The first request loads it, and takes longer for that.",
     "loading": "Its files are fetched and the model is loaded. Requests wait until it is warm.",

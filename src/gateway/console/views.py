@@ -14,7 +14,7 @@ from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name, get_model_ref
 from gateway.auth.actions import Action
 from gateway.auth.principal import current_principal
-from gateway.console import mlflow_links, rows, serving, signature
+from gateway.console import mlflow_links, nodes, rows, serving, signature
 from gateway.console.console import CONSOLE
 from gateway.console.event_items import to_items, visible_since
 from gateway.console.form import build_form
@@ -84,7 +84,7 @@ async def version(request: web.Request) -> Context:
     components, console = request.app[COMPONENTS], request.app[CONSOLE]
     rights = current_principal.get().rights
     details, status = await components.details.get(get_model_ref(request))
-    environment = components.environments.state(details.version.key)
+    environment = components.engine.environment(details.version.key)
     document = await asyncio.to_thread(_plain, schemas.version_details_json(details, status, environment))
     form = await asyncio.to_thread(build_form, document["signature"], details.input_example)
     name, number = str(document["name"]), str(document["version"])
@@ -99,7 +99,8 @@ async def version(request: web.Request) -> Context:
         "parts": await asyncio.to_thread(_signature_parts, document["signature"]),
         "events": await _events_of(request, rights, name, number),
         "limits": components.settings.value,
-        "own_environments": components.environments.is_possible(details.version),
+        "own_environments": components.engine.may_have_environment(details.version),
+        "has_nodes": any(each.nodes for each in console.processes.snapshots()),
         "may_manage": await rights.ask(Action.MANAGE, name, None),
         "mlflow_version": mlflow_links.version_address(base, name, number)
         if document["source"] == "registry"
@@ -125,6 +126,10 @@ async def gateway(request: web.Request) -> Context:
         "title": "Gateway",
         "processes": serving.process_rows(console),
         "columns": serving.PROCESS,
+        "nodes": nodes.node_rows(snapshots),
+        "node_count": nodes.count_nodes(snapshots)[1],
+        "node_columns": nodes.COLUMNS,
+        "node_symbols": nodes.SYMBOLS,
         "memory": serving.memory_rows(snapshots),
         "figures": {
             name: sum(each.figures[name] for each in snapshots)

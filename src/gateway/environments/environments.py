@@ -19,7 +19,7 @@ from gateway.environments.layout import EnvironmentManifest
 from gateway.environments.lock import own_requirements
 from gateway.environments.progress import BuildProgress
 from gateway.environments.state import EnvironmentState
-from gateway.errors import EnvironmentRefused, EnvironmentUnfinished, GatewayError, error_kind
+from gateway.errors import EnvironmentRefused, GatewayError, error_kind
 from workers.metrics import CounterSpec, HistogramSpec
 from workers.worker_environment import WorkerEnvironment
 
@@ -111,6 +111,10 @@ class Environments:
         """Return what is known of the version's environment; None if it was never asked for here."""
         return self._states.get(key)
 
+    def states(self) -> dict[ModelKey, EnvironmentState]:
+        """Return what is known of each version's environment, of those that were asked for here."""
+        return dict(self._states)
+
     def on_broken(self, error: EnvironmentBroken) -> None:
         """Note that nothing can run in an environment, for all versions that share it.
 
@@ -127,15 +131,6 @@ class Environments:
         """Return what is known of this version's environment, first of all that it is being built."""
         found = [state for key, state in self._states.items() if key[:2] == (name, version)]
         return min(found, key=lambda state: state.state != "building", default=None)
-
-    def raise_if_building(self, key: ModelKey) -> None:
-        """Raise EnvironmentUnfinished, with the progress, while the version's environment is being built."""
-        state = self._states.get(key)
-        if state is not None and state.state == "building":
-            progress = f": {state.progress.text}" if state.progress else ""
-            raise EnvironmentUnfinished(
-                f"This version needs an environment of its own, and its environment is being built{progress}."
-            )
 
     @asynccontextmanager
     async def lease(self, version: ModelVersion) -> AsyncIterator[WorkerEnvironment | None]:

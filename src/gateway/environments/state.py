@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from gateway.environments.progress import BuildProgress
+from gateway.errors import EnvironmentUnfinished
 
 StateName = Literal["shared", "building", "ready", "failed"]
+
+
+class Progress(Protocol):
+    """The progress of a build."""
+
+    @property
+    def text(self) -> str:
+        """The progress in words."""
 
 
 @dataclass(slots=True)
@@ -19,4 +26,12 @@ class EnvironmentState:
     digest: str = ""
     python: str = ""
     reason: str = ""
-    progress: BuildProgress | None = field(default=None, repr=False)
+    progress: Progress | None = field(default=None, repr=False)
+
+    def raise_if_building(self) -> None:
+        """Raise EnvironmentUnfinished, with the progress, while the environment is being built."""
+        if self.state == "building":
+            progress = f": {self.progress.text}" if self.progress else ""
+            raise EnvironmentUnfinished(
+                f"This version needs an environment of its own, and its environment is being built{progress}."
+            )

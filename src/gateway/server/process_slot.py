@@ -1,4 +1,4 @@
-"""The place of one gateway process among several, which outlives the process."""
+"""The place of one process below the supervisor, which outlives the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from gateway.server.process import GatewayProcess
+    from gateway.server.child_process import ChildProcess
 
 logger = logging.getLogger(__name__)
 
@@ -23,35 +23,39 @@ _STABLE_SECONDS: Final = 30.0  # a process that ran so long is restarted at once
 
 
 class ProcessSlot:
-    """A numbered place for one process at a time, with the sockets that each of its processes serves on.
+    """A place for one process at a time, with the sockets on which each of its processes serves clients.
 
     `process` is the one that runs. If it is None, the next one starts at `restart_at` of the monotonic clock.
     """
 
-    def __init__(self, number: int, sockets: Sequence[socket.socket]) -> None:
-        self.number = number
+    def __init__(
+        self, name: str, sockets: Sequence[socket.socket], start_process: Callable[[], ChildProcess]
+    ) -> None:
+        """`name` begins sentences in the log. `start_process` raises OSError if no process can start."""
+        self.name = name
         self.sockets = sockets
-        self.process: GatewayProcess | None = None
+        self.process: ChildProcess | None = None
         self.has_served = False
         self.restart_at = 0.0
+        self._start_process = start_process
         self._backoff = Backoff(_INITIAL_DELAY_SECONDS, _MAX_DELAY_SECONDS)
         self._restarted = False
 
-    def start(self, start_process: Callable[[int], GatewayProcess]) -> None:
-        """Start a process with the number of this slot; if the system cannot, schedule another try."""
+    def start(self) -> None:
+        """Start a process; if the system cannot, schedule another try."""
         try:
-            self.process = start_process(self.number)
+            self.process = self._start_process()
         except OSError as error:
             delay = self._schedule_restart()
             logger.error(
-                "Cannot start gateway process %d: %s; next try in %g s",
-                self.number,
+                "%s cannot be started: %s; next try in %g s",
+                self.name,
                 error.strerror,
                 delay,
                 extra={"event": "process_start_failed", "delay_seconds": delay},
             )
 
-    def release(self, exited: GatewayProcess) -> None:
+    def release(self, exited: ChildProcess) -> None:
         """Take out the process, which has exited, and schedule the start of the next one."""
         if exited.uptime_seconds >= _STABLE_SECONDS:
             self._backoff.reset()
@@ -59,8 +63,8 @@ class ProcessSlot:
         self.process = None
         delay = self._schedule_restart()
         logger.error(
-            "Gateway process %d exited (%s); restarting %s",
-            self.number,
+            "%s exited (%s); restarting %s",
+            self.name,
             exited.exit_reason,
             f"in {delay:g} s" if delay else "at once",
             extra={

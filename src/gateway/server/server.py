@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import gc
-import importlib
 import logging
-from contextlib import AsyncExitStack, ExitStack
+import os
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -25,13 +22,15 @@ from gateway.auth.audit import AuditLogUnusable
 from gateway.concurrency.background import install_exception_handler, supervised_task
 from gateway.errors import CacheFull, CacheUnusable
 from gateway.server import confinement, listeners
+from gateway.server.gc_tuning import tune_gc
 from gateway.server.heartbeat import Heartbeat
+from gateway.server.process_run import run_in_loop
 from gateway.server.shutdown import GracefulShutdown
 from gateway.server.signals import SignalEvents
 from gateway.server.tls import TlsReloader, TlsSite, end_outdated_connections
-from gateway.server.watchdog import SHUTDOWN_HUNG, Watchdog
+from gateway.server.waiting import wait_first
+from gateway.server.watchdog import SHUTDOWN_HUNG
 from gateway.settings.reload import SettingsReloader
-from gateway.system import descriptors, environment, tempdir
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -40,7 +39,9 @@ if TYPE_CHECKING:
 
     from gateway.api.tls_connection import HandshakeFailure
     from gateway.auth.limits.rates import Rates
+    from gateway.engines.transports.unix_address import UnixAddress
     from gateway.server.tls import ServerTls
+    from gateway.server.watchdog import Watchdog
     from gateway.settings import Settings
     from gateway.telemetry.metrics.collector import SnapshotSlot
 
@@ -61,8 +62,9 @@ class ProcessContext:
 
     It serves on `listeners`, with `tls` if there is one, and then calls `announce` with its address. At
     SIGHUP it calls `read_settings`; if that is None, it does not handle SIGHUP. `slot` is its place among
-    several processes, whose supervisor watches `heartbeat`. All of them count rates of requests in `rates`;
-    None is for a single process. The process ends if its event loop does not run for `hang_seconds`.
+    several processes, whose supervisor watches `heartbeat`. All of them count rates of requests in `rates`,
+    and share the models that the process at `node` holds; None is for a single process. The process ends if
+    its event loop does not run for `hang_seconds`.
     """
 
     listeners: Sequence[socket.socket]
@@ -71,6 +73,7 @@ class ProcessContext:
     read_settings: Callable[[], Settings] | None = None
     slot: SnapshotSlot | None = None
     rates: Rates | None = None
+    node: UnixAddress | None = None
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     hang_seconds: float = HANG_SECONDS
 
@@ -88,34 +91,19 @@ def run(settings: Settings, context: ProcessContext) -> int:
     folder or its folder for temporary files cannot be used (status 2). It ends by itself if its event loop
     hangs, or if it can start no worker process any more (status 1).
     """
-    logs.configure(settings.log_level, settings.log_format, process=context.number)
-    faulthandler.enable()  # a crash, or SIGABRT from a supervisor, writes the stacks of all threads
-    descriptors.raise_fd_limit()
-    environment.disable_process_inspection()
-    loop_factory = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(tempdir.private_tempdir())
-        except OSError as error:
-            logger.error(
-                "Cannot start: no folder for temporary files can be created: %s",
-                error,
-                extra={"event": "start_failed"},
-            )
-            return _EXIT_MISCONFIGURED
-        watchdog = Watchdog()
-        watchdog.set_deadline(context.hang_seconds)
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            status = runner.run(Server(settings, context, watchdog).run())
-        watchdog.stop()
-        return status
+    return run_in_loop(
+        settings,
+        lambda watchdog: Server(settings, context, watchdog).run(),
+        number=context.number,
+        hang_seconds=context.hang_seconds,
+    )
 
 
 class Server:
     """One run of the application, from its start to its end."""
 
     def __init__(self, settings: Settings, context: ProcessContext, watchdog: Watchdog) -> None:
-        self._app = app.create_app(settings, slot=context.slot, rates=context.rates)
+        self._app = app.create_app(settings, slot=context.slot, rates=context.rates, node=context.node)
         self._components = self._app[COMPONENTS]
         self._settings = self._components.settings
         self._context = context
@@ -175,7 +163,7 @@ class Server:
     async def _start(self, runner: web.AppRunner, signals: SignalEvents) -> bool:
         """Start the application; return False if a signal to stop comes before that is done."""
         self._startup = asyncio.create_task(runner.setup(), name="setup")
-        await _wait_first(self._startup, signals.stop)
+        await wait_first(self._startup, signals.stop)
         if self._startup.done():
             self._startup.result()
             return True
@@ -187,13 +175,14 @@ class Server:
         for listener in self._context.listeners:
             await self._site(runner, listener).start()
         if self._context.number in {None, 1}:  # one process speaks for all
-            confinement.report(self._components.wall)
+            if self._context.node is None:
+                confinement.report(self._components.wall)
             if self._context.tls is not None:
                 self._context.tls.report()
         urls = listeners.urls(self._context.listeners, tls=self._context.tls is not None)
-        extra = {"event": "listening", "address": urls[0], "addresses": urls}
+        extra = {"event": "listening", "address": urls[0], "addresses": urls, "pid": os.getpid()}
         logger.info("Listening on %s", ", ".join(urls), extra=extra)
-        _tune_gc()
+        tune_gc()
         if self._context.announce is not None:
             self._context.announce(urls[0])
 
@@ -224,7 +213,7 @@ class Server:
     async def _serve_until_stopped(self, runner: web.AppRunner, signals: SignalEvents) -> int:
         """Serve until a signal, or until no worker can be started; drain, and return the exit status."""
         fatal = self._components.worker_health.fatal
-        await _wait_first(signals.stop, fatal)
+        await wait_first(signals.stop, fatal)
         shutdown = GracefulShutdown(
             runner, self._context.listeners, in_flight=self._components.in_flight, force=signals.force
         )
@@ -236,7 +225,7 @@ class Server:
     def _apply_settings(self) -> None:
         settings = self._settings.value
         logs.configure(settings.log_level, settings.log_format, process=self._context.number)
-        self._components.pool.notify_limits_changed()
+        self._components.engine.notify_limits_changed()
 
     def _read_files_again(self) -> None:
         self._app[app.CALLER_CHECKS].access_file.request()
@@ -254,7 +243,7 @@ class Server:
             self._set_deadline(_SHUTDOWN_SECONDS)
         closing = asyncio.create_task(self._close(runner))
         try:
-            await _wait_first(closing, signals.force)
+            await wait_first(closing, signals.force)
             if not closing.done():
                 self._set_deadline(_FORCED_SHUTDOWN_SECONDS)
         finally:
@@ -270,27 +259,7 @@ class Server:
         await runner.cleanup()
 
 
-async def _wait_first(*awaited: asyncio.Event | asyncio.Task[None]) -> None:
-    """Wait until one of the tasks is done or one of the events is set."""
-    waiters = [asyncio.create_task(each.wait()) for each in awaited if isinstance(each, asyncio.Event)]
-    tasks = [each for each in awaited if isinstance(each, asyncio.Task)]
-    try:
-        await asyncio.wait([*waiters, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()
-
-
 def _require_server(runner: web.AppRunner) -> web.Server:
     if runner.server is None:
         raise RuntimeError("the runner is not set up")
     return runner.server
-
-
-def _tune_gc() -> None:
-    """Keep the garbage collector from what stays for good, and from frequent runs.
-
-    It took 5 % of the time under load and found nothing: requests leave no cycles.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)

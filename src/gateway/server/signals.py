@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,6 +39,29 @@ class SignalEvents:
         else:
             self.graceful = number != signal.SIGINT
             self.stop.set()
+
+
+class SignalInbox:
+    """The signals that a supervisor got, read from the descriptor `pipe`, one byte each."""
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe = pipe
+        self.stop_signals: list[signal.Signals] = []
+        self._reload_requested = False
+
+    def read(self) -> None:
+        """Take in the signals that have come."""
+        with suppress(BlockingIOError):
+            for number in os.read(self.pipe, 64):
+                if number == signal.SIGHUP:
+                    self._reload_requested = True
+                else:
+                    self.stop_signals.append(signal.Signals(number))
+
+    def take_reload_request(self) -> bool:
+        """Return whether SIGHUP came since the last call."""
+        requested, self._reload_requested = self._reload_requested, False
+        return requested
 
 
 @contextmanager

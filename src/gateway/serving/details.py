@@ -10,7 +10,7 @@ from gateway.catalog.cache import StaleWhileRevalidateCache
 from gateway.catalog.locations import strip_password
 from gateway.concurrency.task_group import unwrapping_task_group
 from gateway.errors import GatewayError
-from gateway.serving.version_files import EXAMPLE, MLMODEL, REQUIREMENTS, SERVING_EXAMPLE
+from gateway.model_files.version_files import EXAMPLE, MLMODEL, REQUIREMENTS, SERVING_EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gateway.domain.models import ModelVersion, RunDetails
     from gateway.domain.refs import ModelRef
     from gateway.domain.requirements import Requirements
-    from gateway.serving.version_files import FileKind, VersionFiles
+    from gateway.engines.engine import Engine
+    from gateway.model_files.version_files import FileKind, VersionFiles
     from gateway.settings import CurrentSettings
-    from workers.pool.pool import Pool
     from workers.pool.status import ModelStatus
 
 logger = logging.getLogger(__name__)
@@ -72,11 +72,11 @@ class VersionDetailsService:
     """
 
     def __init__(
-        self, catalog: Catalog, files: VersionFiles, *, pool: Pool, settings: CurrentSettings
+        self, catalog: Catalog, files: VersionFiles, *, engine: Engine, settings: CurrentSettings
     ) -> None:
         self._catalog = catalog
         self._files = files
-        self._pool = pool
+        self._engine = engine
         self._cache: StaleWhileRevalidateCache[ModelRef, VersionDetails] = StaleWhileRevalidateCache(
             self._look_up,
             ttl=lambda: settings.value.catalog_ttl_seconds,
@@ -95,7 +95,7 @@ class VersionDetailsService:
         cached = await self._cache.get(ref)
         if cached.stale:
             self._catalog.record_stale(ref, cached.age)
-        return cached.value, self._pool.status(cached.value.version.key)
+        return cached.value, self._engine.status(cached.value.version.key)
 
     async def signature(self, version: ModelVersion) -> Signature | None:
         """Return the version's signature, or None if its MLmodel file has none.

@@ -14,9 +14,9 @@ from workers.errors import CapacityExceeded, WorkerError
 if TYPE_CHECKING:
     from gateway.catalog import Catalog
     from gateway.domain.refs import ModelRef
+    from gateway.engines.engine import Engine
     from gateway.serving.service import PredictionService
     from gateway.settings import CurrentSettings
-    from workers.pool.pool import Pool
     from workers.protocol.messages import ModelKey
 
 logger = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ class PinnedModels:
         *,
         settings: CurrentSettings,
         predictions: PredictionService,
-        pool: Pool,
+        engine: Engine,
         poll_seconds: float = _SETTINGS_POLL_SECONDS,
     ) -> None:
         """Look for changed settings every `poll_seconds` seconds."""
         self._catalog = catalog
         self._settings = settings
         self._predictions = predictions
-        self._pool = pool
+        self._engine = engine
         self._poll_seconds = poll_seconds
         self._loaded: dict[ModelRef, ModelKey] = {}
         self.failures: dict[str, str] = {}
@@ -55,7 +55,7 @@ class PinnedModels:
     @property
     def ready(self) -> bool:
         """Whether every pinned model is loaded now."""
-        return all(ref in self._loaded and self._pool.is_loaded(self._loaded[ref]) for ref in self._refs)
+        return all(ref in self._loaded and self._engine.is_loaded(self._loaded[ref]) for ref in self._refs)
 
     @property
     def _refs(self) -> tuple[ModelRef, ...]:
@@ -125,19 +125,19 @@ class PinnedModels:
     async def _refresh(self, ref: ModelRef) -> None:
         version = (await self._catalog.resolve(ref)).version
         before = self._loaded.get(ref)
-        if before == version.key and self._pool.is_loaded(version.key):
+        if before == version.key and self._engine.is_loaded(version.key):
             return
-        self._pool.pin(version.key)
+        self._engine.pin(version.key)
         try:
             await self._predictions.ensure_loaded(version)
         except BaseException:
             if version.key not in self._loaded.values():
-                self._pool.unpin(version.key)
+                self._engine.unpin(version.key)
             raise
         if before != version.key:
             self._release(ref)
             self._loaded[ref] = version.key
-            self._pool.pin(version.key)  # again: another ref to this version may have unpinned it meanwhile
+            self._engine.pin(version.key)  # again: another ref to this version may have unpinned it meanwhile
             logger.info(
                 "Pinned model %s is loaded: version %s",
                 format_ref(ref),
@@ -148,4 +148,4 @@ class PinnedModels:
     def _release(self, ref: ModelRef) -> None:
         key = self._loaded.pop(ref, None)
         if key is not None and key not in self._loaded.values():
-            self._pool.unpin(key)
+            self._engine.unpin(key)

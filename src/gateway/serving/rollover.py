@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from gateway.domain.models import ModelVersion, Resolution
-    from workers.pool.pool import Pool
+    from gateway.engines.engine import Engine
+    from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
 
 logger = logging.getLogger(__name__)
@@ -56,11 +57,17 @@ class VersionRollover:
     """
 
     def __init__(
-        self, catalog: Catalog, *, pool: Pool, ensure_loaded: Callable[[ModelVersion], Awaitable[object]]
+        self,
+        catalog: Catalog,
+        *,
+        engine: Engine,
+        ensure_loaded: Callable[[ModelVersion], Awaitable[object]],
+        counters: Counters,
     ) -> None:
         """`ensure_loaded` loads a version, and raises GatewayError or WorkerError if that fails."""
         self._catalog = catalog
-        self._pool = pool
+        self._engine = engine
+        self._counters = counters
         self._ensure_loaded = ensure_loaded
         self._served: dict[ModelRef, Resolution] = {}  # an LRUCache hashes the ref four times
         self._pending: LRUCache[ModelRef, _Pending] = LRUCache(_MAX_REFS)
@@ -88,7 +95,7 @@ class VersionRollover:
         old, new = served.version.key, resolution.version.key
         if old.version == new.version:
             return True  # the same version, or one recreated in MLflow, so that the old one is gone
-        return self._pool.is_loaded(new) or not self._pool.is_loaded(old)
+        return self._engine.is_loaded(new) or not self._engine.is_loaded(old)
 
     def _switch(self, ref: ModelRef, resolution: Resolution) -> Resolution:
         if (pending := self._pending.get(ref)) is not None and pending.task is None:
@@ -98,7 +105,7 @@ class VersionRollover:
         if len(self._served) > _MAX_REFS:
             del self._served[next(iter(self._served))]
         if before is not None and before.version.key != resolution.version.key:
-            self._pool.counters.increment(VERSION_SWITCHES, "switched")
+            self._counters.increment(VERSION_SWITCHES, "switched")
             version = resolution.version.version
             logger.info(
                 "%s now serves version %s",
@@ -142,7 +149,7 @@ class VersionRollover:
                 exc_info=error,
                 extra={"event": "rollover_error", "model": format_ref(ref)},
             )
-            self._pool.counters.increment(INTERNAL_ERRORS, "rollover")
+            self._counters.increment(INTERNAL_ERRORS, "rollover")
             self._record_failure(
                 ref, pending, type(error).__name__, old=served.version, new=resolution.version
             )
@@ -162,7 +169,7 @@ class VersionRollover:
     ) -> None:
         pending.retry_at = asyncio.get_running_loop().time() + _RETRY_SECONDS
         if error != pending.error:
-            self._pool.counters.increment(VERSION_SWITCHES, "failed")
+            self._counters.increment(VERSION_SWITCHES, "failed")
             logger.error(
                 "%s now points to version %s, which failed to load; still serving %s: %s",
                 format_ref(ref),

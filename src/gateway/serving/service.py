@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -12,47 +12,32 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.auth.errors import LimitExceeded
 from gateway.auth.limits.loads import UNCOUNTED, PrincipalLoads, owner_of_loads
 from gateway.auth.principal import current_principal
-from gateway.domain.version_tags import BATCHING, INPUT_CHECKS
+from gateway.engines.engine import Order
+from gateway.engines.fleet.metrics import NODE_RETRIES
 from gateway.serving.admission import LoadWaitLimit
-from gateway.serving.diagnosis import LoadDiagnosis
-from gateway.serving.gpu_tag import gpu_share
 from gateway.serving.phases import PhaseTimes
 from gateway.serving.rollover import VersionRollover
-from workers.errors import ModelLoadError, ModelNotLoaded
-from workers.metrics import HistogramSpec
+from workers.errors import ModelNotLoaded, NodeLost, WorkerCrashed
 from workers.prediction_stream import PredictionStream
-from workers.protocol.messages import ModelSource, Reply
+from workers.protocol.messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
-    from gateway.artifacts.cache import ArtifactCache
     from gateway.auth.limits.loads import LoadSlot
     from gateway.catalog import Catalog
     from gateway.concurrency.singleflight import SingleFlight
     from gateway.domain.models import ModelVersion, Resolution
     from gateway.domain.refs import ModelRef
-    from gateway.environments.environments import Environments
-    from gateway.serving.admission import DownloadLimiter
-    from gateway.serving.version_files import VersionFiles
+    from gateway.engines.engine import Engine
     from gateway.settings import CurrentSettings
-    from workers.pool.loading import Reservation
-    from workers.pool.pool import Pool
+    from workers.metrics import Counters
     from workers.protocol.messages import Job, ModelKey
-    from workers.worker_environment import WorkerEnvironment
 
 Result = TypeVar("Result", Reply, PredictionStream)
 
 resolved_model: Final[ContextVar[ModelKey | None]] = ContextVar("resolved_model", default=None)
 """The version that the current request resolved to; the request metrics read it."""
-
-MODEL_LOAD_DURATION: Final = HistogramSpec(
-    "model_load_duration_seconds",
-    "Seconds from the files of a version to its loaded model, by outcome (loaded or failed), once for each"
-    " load.",
-    ("outcome",),
-)
 
 _MAX_OWNERS: Final = 100  # of one load, that are asked whose share it is within
 _BUILD_CHECK_SECONDS: Final = 5.0
@@ -94,29 +79,24 @@ class PredictionService:
     def __init__(
         self,
         catalog: Catalog,
-        artifacts: ArtifactCache,
+        engine: Engine,
         *,
-        files: VersionFiles,
-        pool: Pool,
-        environments: Environments,
         single_flight: SingleFlight[ModelKey],
-        download_limiter: DownloadLimiter,
         settings: CurrentSettings,
+        counters: Counters,
     ) -> None:
         self._catalog = catalog
-        self._artifacts = artifacts
-        self._pool = pool
-        self._environments = environments
+        self._engine = engine
         self._single_flight = single_flight
-        self._download_limiter = download_limiter
         self._settings = settings
-        self._counters = pool.counters
-        self._phases = PhaseTimes(pool.counters)
-        self._load_wait_limit = LoadWaitLimit(settings, counters=pool.counters)
-        self._principal_loads = PrincipalLoads(settings, counters=pool.counters)
+        self._counters = counters
+        self._phases = PhaseTimes(counters)
+        self._load_wait_limit = LoadWaitLimit(settings, counters=counters)
+        self._principal_loads = PrincipalLoads(settings, counters=counters)
         self._owners: dict[ModelKey, dict[str | None, None]] = {}  # who waits for the loads that run
-        self._diagnosis = LoadDiagnosis(files)
-        self._rollover = VersionRollover(catalog, pool=pool, ensure_loaded=self.ensure_loaded)
+        self._rollover = VersionRollover(
+            catalog, engine=engine, ensure_loaded=self.ensure_loaded, counters=counters
+        )
 
     async def close(self) -> None:
         """Cancel the loads of new versions that run in the background."""
@@ -136,9 +116,9 @@ class PredictionService:
         resolved = perf_counter()
         timing = Timing(resolved - started)
         try:
-            reply = await self._pool.predict(version.key, job)
-        except ModelNotLoaded:
-            reply = await self._load_and(self._pool.predict, version, job=job, timing=timing)
+            reply = await self._engine.predict(version.key, job)
+        except ModelNotLoaded as error:
+            reply = await self._load_and(self._engine.predict, version, job=job, timing=timing, why=error)
         else:
             timing.predict = seconds = reply.seconds
             timing.queue = queue = perf_counter() - resolved - seconds
@@ -159,9 +139,9 @@ class PredictionService:
         resolved = perf_counter()
         timing = Timing(resolved - started)
         try:
-            chunks = await self._pool.stream(version.key, job)
-        except ModelNotLoaded:
-            chunks = await self._load_and(self._pool.stream, version, job=job, timing=timing)
+            chunks = await self._engine.stream(version.key, job)
+        except ModelNotLoaded as error:
+            chunks = await self._load_and(self._engine.stream, version, job=job, timing=timing, why=error)
         else:
             self._measure(version.key, timing, called=resolved, predict=chunks.seconds)
         try:
@@ -189,14 +169,14 @@ class PredictionService:
         return await self._single_flight.do(key, lambda: self._load_for(owner, version, slot=slot))
 
     def _is_on_its_way(self, key: ModelKey) -> bool:
-        return self._single_flight.is_running(key) or self._pool.is_loaded(key)
+        return self._single_flight.is_running(key) or self._engine.is_loaded(key)
 
     def _join(self, key: ModelKey, owner: str | None) -> None:
         """Note that one more owner waits for a load: its share may allow what that of the first does not."""
         owners = self._owners.setdefault(key, {})
         if owner not in owners and len(owners) < _MAX_OWNERS:
             owners[owner] = None
-            self._pool.notify_owners_changed()
+            self._engine.notify_owners_changed()
 
     def _measure(self, key: ModelKey, timing: Timing, *, called: float, predict: float) -> None:
         """Record the phases of a reply to a call that began at `called` and took `predict` in the worker."""
@@ -212,8 +192,14 @@ class PredictionService:
         *,
         job: Job,
         timing: Timing,
+        why: ModelNotLoaded,
     ) -> Result:
-        """Call `predict` after loading the version, which no worker has loaded."""
+        """Call `predict` after loading the version, which no worker has loaded.
+
+        `why` is what the call before raised. After NodeLost the request may have run already: it runs once
+        more, and if that node is lost as well, raise WorkerCrashed.
+        """
+        self._count_retry(why)
         for _ in range(_MAX_LOADS):
             with self._load_wait_limit.slot(version.key):
                 load = await self._ensure_loaded_in_time(version)
@@ -222,6 +208,14 @@ class PredictionService:
             called = perf_counter()
             try:
                 result = await predict(version.key, job)
+            except NodeLost as error:
+                if isinstance(why, NodeLost):
+                    raise WorkerCrashed(
+                        "The nodes that ran the request were lost, one after the other."
+                    ) from error
+                why = error
+                self._count_retry(error)
+                continue
             except ModelNotLoaded:
                 continue  # another model has taken its slot already
             self._measure(version.key, timing, called=called, predict=result.seconds)
@@ -230,21 +224,30 @@ class PredictionService:
             "The model was unloaded again before it could answer: too few may be loaded at once."
         )
 
+    def _count_retry(self, why: ModelNotLoaded) -> None:
+        if isinstance(why, NodeLost):
+            self._counters.increment(NODE_RETRIES)
+
     async def _ensure_loaded_in_time(self, version: ModelVersion) -> Timing:
         """Load the version for a request, which waits for the build of an environment no longer than for
         a prediction. Raise EnvironmentUnfinished then; the build goes on.
         """
-        if not self._environments.enabled:
+        if not self._engine.may_have_environment(version):
             return await self.ensure_loaded(version)
         load = asyncio.create_task(self.ensure_loaded(version), name=f"wait for {version.key}")
         try:
             limit = self._settings.value.request_timeout_seconds
             while not (await asyncio.wait([load], timeout=limit))[0]:
-                self._environments.raise_if_building(version.key)
+                self._raise_if_building(version.key)
                 limit = _BUILD_CHECK_SECONDS
             return load.result()
         finally:
             load.cancel()
+
+    def _raise_if_building(self, key: ModelKey) -> None:
+        environment = self._engine.environment(key)
+        if environment is not None:
+            environment.raise_if_building()
 
     async def _load_for(self, owner: str | None, version: ModelVersion, *, slot: LoadSlot) -> Timing:
         self._owners.setdefault(version.key, {})[owner] = None
@@ -255,72 +258,10 @@ class PredictionService:
             slot.release()
 
     async def _load(self, version: ModelVersion) -> Timing:
-        timing, key, started = Timing(), version.key, perf_counter()
-        if self._pool.is_loaded(key):
+        timing, started = Timing(), perf_counter()
+        if self._engine.is_loaded(version.key):
             return timing
-        failed_before = self._pool.status(key).state == "failed"
-        environment: WorkerEnvironment | None = None
-        try:
-            async with AsyncExitStack() as held, AsyncExitStack() as download:
-                # Before anything is taken that others wait for: a build may take minutes.
-                environment = await held.enter_async_context(self._environments.lease(version))
-                if not failed_before and not await self._artifacts.has(key):
-                    await download.enter_async_context(self._download_limiter.slot())
-                await self._fetch_and_load(
-                    version, timing, environment=environment, held=held, download=download
-                )
-        except ModelLoadError as error:
-            if environment is not None:  # with all that the version requires
-                raise
-            hint = self._diagnosis.cached(key) if failed_before else await self._diagnosis.diagnose(version)
-            raise ModelLoadError(f"{error}{hint}", log=error.log) from error
+        owners = self._owners[version.key].keys()  # those that come later are in it too
+        timing.download = await self._engine.load(Order(version, owners))
         timing.load = perf_counter() - started - timing.download
         return timing
-
-    async def _fetch_and_load(
-        self,
-        version: ModelVersion,
-        timing: Timing,
-        *,
-        environment: WorkerEnvironment | None,
-        held: AsyncExitStack,
-        download: AsyncExitStack,
-    ) -> None:
-        """Take a model slot, lease the files, end the `download` slot, and load the model.
-
-        The files stay leased until the model is unloaded, and so does the environment, which is `held`.
-        """
-        owners = self._owners[version.key].keys()  # those that come later are in it too
-        async with AsyncExitStack() as files, self._pool.reserve(version.key, owners=owners) as reservation:
-            await files.enter_async_context(held.pop_all())
-            started = perf_counter()
-            lease = self._artifacts.lease(version.key, lambda: self._catalog.resolve_uri(version))
-            directory = await files.enter_async_context(lease)
-            timing.download = perf_counter() - started
-            await download.aclose()
-            await self._load_timed(reservation, self._source(version, directory, environment), files=files)
-
-    async def _load_timed(
-        self, reservation: Reservation, source: ModelSource, *, files: AsyncExitStack
-    ) -> None:
-        started, outcome = perf_counter(), "failed"
-        try:
-            await reservation.load(source, files)
-            outcome = "loaded"
-        finally:
-            self._counters.observe(MODEL_LOAD_DURATION, outcome, value=perf_counter() - started)
-
-    def _source(
-        self, version: ModelVersion, directory: Path, environment: WorkerEnvironment | None
-    ) -> ModelSource:
-        settings = self._settings.value
-        for choice in (INPUT_CHECKS, BATCHING):
-            choice.log_unknown(version)
-        return ModelSource(
-            version.key,
-            str(directory),
-            input_checks=INPUT_CHECKS.of(version, settings.input_checks),
-            batching=BATCHING.of(version, settings.batching),
-            environment=environment and environment.for_model(str(directory)),
-            gpu_share=gpu_share(version.tags),
-        )

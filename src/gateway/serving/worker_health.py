@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from workers.backoff import Backoff
 
 if TYPE_CHECKING:
-    from workers.pool.pool import Pool
+    from gateway.engines.engine import Engine
     from workers.spawn_health import SpawnHealth
 
 logger = logging.getLogger(__name__)
@@ -27,24 +27,24 @@ class WorkerHealth:
     model is loaded the gateway stays healthy and serves it.
     """
 
-    def __init__(self, pool: Pool, *, fatal_after: float = _FATAL_AFTER_SECONDS) -> None:
-        self._pool = pool
+    def __init__(self, engine: Engine, *, fatal_after: float = _FATAL_AFTER_SECONDS) -> None:
+        self._engine = engine
         self._fatal_after = fatal_after
         self.fatal = asyncio.Event()
 
     @property
     def healthy(self) -> bool:
         """Whether workers can be started, or a model is loaded already."""
-        return self.can_start or self._pool.has_warm_models
+        return self.can_start or self._engine.has_warm_models
 
     @property
     def can_start(self) -> bool:
         """Whether workers can be started as far as known, and so further models loaded."""
-        return self._pool.spawn_health.failures < _FAILURE_THRESHOLD
+        return self._engine.spawn_health.failures < _FAILURE_THRESHOLD
 
     async def run(self) -> None:
         """Watch worker starts until cancelled, or until the failure is fatal."""
-        spawn_health = self._pool.spawn_health
+        spawn_health = self._engine.spawn_health
         while not self.fatal.is_set():
             await spawn_health.failing.wait()
             await self._probe_until_recovered(spawn_health)
@@ -62,7 +62,7 @@ class WorkerHealth:
                 self.fatal.set()
                 return
             await asyncio.sleep(backoff.next_delay())
-            await self._pool.probe_spawn()
+            await self._engine.probe_spawn()
             if spawn_health.failing.is_set():
                 logger.error(
                     "No worker process can be started; failing for %d s",

@@ -6,6 +6,7 @@
 from gateway.settings.auth import AuthSettings
 from gateway.settings.browser import BrowserSettings
 from gateway.settings.environments import EnvironmentSettings
+from gateway.settings.fleet import FleetSettings, NodeSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.loader import (
     GROUPS,
@@ -19,6 +20,7 @@ from gateway.settings.loader import (
     validate_settings,
 )
 from gateway.settings.model_access import ModelAccessSettings
+from gateway.settings.ray import RaySettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
 from gateway.settings.tls import TlsSettings
@@ -32,9 +34,12 @@ __all__ = [
     "BrowserSettings",
     "CurrentSettings",
     "EnvironmentSettings",
+    "FleetSettings",
     "JwtSettings",
     "MlflowSettings",
     "ModelAccessSettings",
+    "NodeSettings",
+    "RaySettings",
     "S3Settings",
     "Settings",
     "SettingsError",

@@ -16,8 +16,8 @@ _DEFAULT_MEMORY_SHARE: Final = 0.8  # the rest: other programs, and growth betwe
 
 
 def max_workers(settings: Settings) -> int:
-    """Return the greatest number of workers that one gateway process starts."""
-    return settings.loaded_models_per_process * settings.workers_per_model
+    """Return the greatest number of workers at once."""
+    return settings.max_loaded_models * settings.workers_per_model
 
 
 def threads_per_worker(settings: Settings) -> int:
@@ -28,17 +28,16 @@ def threads_per_worker(settings: Settings) -> int:
 
 
 def memory_budget_bytes(settings: Settings) -> int:
-    """Return the bytes of memory that one gateway process and its workers may use together."""
-    budget = settings.memory_budget_bytes or int(resources.available_memory() * _DEFAULT_MEMORY_SHARE)
-    return budget // settings.processes
+    """Return the bytes of memory that the workers, and the process that starts them, may use together."""
+    return settings.memory_budget_bytes or int(resources.available_memory() * _DEFAULT_MEMORY_SHARE)
 
 
 def pool_limits(settings: Settings) -> PoolLimits:
-    """Return the limits of the worker pool in one gateway process."""
+    """Return the limits of the only worker pool of a gateway, however many processes it has."""
     return PoolLimits(
         workers_per_model=settings.workers_per_model,
-        max_loaded_models=settings.loaded_models_per_process,
-        max_concurrent_loads=max(_MIN_CONCURRENT_LOADS, resources.available_cores() // settings.processes),
+        max_loaded_models=settings.max_loaded_models,
+        max_concurrent_loads=max(_MIN_CONCURRENT_LOADS, resources.available_cores()),
         memory_bytes=memory_budget_bytes(settings),
         idle_seconds=settings.idle_seconds,
         max_queue=settings.max_queue,

@@ -29,6 +29,9 @@ GROUP_TITLES: dict[type[BaseModel], str] = {
     settings.BrowserSettings: "Gateway: web pages",
     settings.ModelAccessSettings: "Gateway: what model code may see",
     settings.EnvironmentSettings: "Gateway: environments of model versions",
+    settings.FleetSettings: "Gateway: models on other machines",
+    settings.NodeSettings: "Node: what `gateway node` listens on",
+    settings.RaySettings: "Gateway: node agents that Ray starts",
 }
 TEMPLATE_HEADER = """\
 All settings with their defaults and meanings. Copy this file to .env and change what you need:

@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 
 def device_inventory(settings: Settings) -> DeviceInventory | None:
-    """Return what finds the machine's GPUs; None if it can have none, or none are for models.
-
-    Several gateway processes would each give away the same devices.
-    """
-    if settings.gpus == "off" or settings.processes > 1:
+    """Return what finds the machine's GPUs; None if it can have none, or none are for models."""
+    if settings.gpus == "off":
         return None
     inventory = DeviceInventory(public_environment(settings.environment))
     return inventory if inventory.available else None

@@ -16,8 +16,11 @@ from gateway.settings.auth_checks import auth_problems, open_address_problems
 from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import AWS_CONFIG, AWS_CREDENTIALS, MLFLOW_CREDENTIALS, read_client_files
 from gateway.settings.environments import EnvironmentSettings
+from gateway.settings.fleet import FleetSettings, NodeSettings
+from gateway.settings.fleet_checks import fleet_problems
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
+from gateway.settings.ray import RaySettings
 from gateway.settings.schema import Settings
 from gateway.settings.service_links import find_service_links
 from gateway.settings.tls import TlsSettings
@@ -40,6 +43,9 @@ PARTS: dict[str, type[BaseModel]] = {
     "browser": BrowserSettings,
     "model_access": ModelAccessSettings,
     "environments": EnvironmentSettings,
+    "fleet": FleetSettings,
+    "node": NodeSettings,
+    "ray": RaySettings,
     "mlflow": MlflowSettings,
     "s3": S3Settings,
 }
@@ -93,7 +99,7 @@ def load(
     problems += _cache_folder_problem(settings, env_file)
     if isinstance(settings, Settings):
         problems += open_address_problems(settings, decided="GATEWAY_AUTH" in values)
-        problems += () if problems else auth_problems(settings)
+        problems += () if problems else [*auth_problems(settings), *fleet_problems(settings)]
     if problems or not isinstance(settings, Settings):
         raise SettingsError(problems)
     return settings

@@ -12,8 +12,10 @@ from gateway.settings.auth import AuthSettings
 from gateway.settings.browser import BrowserSettings
 from gateway.settings.client_files import ClientFiles
 from gateway.settings.environments import EnvironmentSettings
+from gateway.settings.fleet import FleetSettings, NodeSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
+from gateway.settings.ray import RaySettings
 from gateway.settings.tls import TlsSettings
 from gateway.settings.types import (
     AbsoluteFolders,
@@ -68,26 +70,26 @@ class Settings(SettingsGroup):
     workers_per_model: PositiveInt = Field(
         1,
         alias="GATEWAY_WORKERS_PER_MODEL",
-        description="Worker processes of each loaded model version, in each gateway process.",
+        description="Worker processes of each loaded model version.",
     )
     max_loaded_models: Reloadable[PositiveInt] = Field(
         20,
         alias="GATEWAY_MAX_LOADED_MODELS",
-        description="Most model versions loaded at once, divided evenly among the gateway processes. Beyond "
-        "that, the least recently used version is unloaded.",
+        description="Most model versions loaded at once. Beyond that, the least recently used version is "
+        "unloaded.",
     )
     memory_budget_bytes: Reloadable[PositiveInt | None] = Field(
         None,
         alias="GATEWAY_MEMORY_BUDGET_BYTES",
-        description="Most memory (PSS) for the gateway and all loaded models, in bytes, divided evenly "
-        "among the gateway processes. Beyond that, the least recently used model is unloaded. "
+        description="Most memory (PSS) for the gateway and all loaded models, in bytes; several gateway "
+        "processes take 40 to 60 MiB each beside it. Beyond that, the least recently used model is unloaded. "
         "Default: 80 % of the memory of the machine or of its control group.",
     )
     processes: PositiveInt = Field(
         1,
         alias="GATEWAY_PROCESSES",
-        description="Gateway processes that share the port, each with its own models and workers. More than "
-        "one needs Linux.",
+        description="Gateway processes that share the port. If there is more than one, which needs Linux, "
+        "one more process holds the models for all of them.",
     )
     preload: Preload = Field(
         "full",
@@ -163,7 +165,7 @@ class Settings(SettingsGroup):
         alias="GATEWAY_GPUS",
         description="Which GPUs models with the tag gateway.gpu may have. auto: those that nvidia-smi lists, "
         "or of these the ones in CUDA_VISIBLE_DEVICES; other models then see none. off: none, and what "
-        "models see is left as it is. If GATEWAY_PROCESSES is more than 1, it is off.",
+        "models see is left as it is.",
     )
     sources: NameSources = Field(
         ("registry", "experiments"),
@@ -206,8 +208,7 @@ class Settings(SettingsGroup):
     max_queue: Reloadable[PositiveInt] = Field(
         1024,
         alias="GATEWAY_MAX_QUEUE",
-        description="Most requests that wait for one model version, in each gateway process. Further "
-        "requests are answered with 503.",
+        description="Most requests that wait for one model version. Further requests are answered with 503.",
     )
     max_body_bytes: PositiveInt = Field(
         64 * 2**20,
@@ -307,17 +308,15 @@ class Settings(SettingsGroup):
     browser: BrowserSettings = Field(default_factory=BrowserSettings)
     model_access: ModelAccessSettings = Field(default_factory=ModelAccessSettings)
     environments: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
+    fleet: FleetSettings = Field(default_factory=FleetSettings)
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
     mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
     from_file: frozenset[str] = frozenset()
     service_links: tuple[str, ...] = ()
     client_files: ClientFiles = Field(default_factory=ClientFiles)
-
-    @property
-    def loaded_models_per_process(self) -> int:
-        """The most model versions that one gateway process loads at once."""
-        return self.max_loaded_models // self.processes
 
     @property
     def environments_dir(self) -> Path:
@@ -346,25 +345,17 @@ class Settings(SettingsGroup):
 
     @field_validator("processes")
     @classmethod
-    def _check_processes(cls, processes: int, info: ValidationInfo) -> int:
+    def _check_processes(cls, processes: int) -> int:
         if processes > 1 and sys.platform != "linux":
             raise ValueError("is more than 1, but only Linux spreads connections over several processes")
-        models = info.data.get("max_loaded_models", processes)
-        if processes > models:
-            raise ValueError(f"is {processes}, but GATEWAY_MAX_LOADED_MODELS is {models}: each needs one")
         return processes
 
     @field_validator("pinned_models")
     @classmethod
     def _check_pinned_models(cls, pins: PinnedRefs, info: ValidationInfo) -> PinnedRefs:
-        models, processes = info.data.get("max_loaded_models", len(pins)), info.data.get("processes", 1)
+        models = info.data.get("max_loaded_models", len(pins))
         if len(pins) > models:
             raise ValueError(f"names {len(pins)} models, but GATEWAY_MAX_LOADED_MODELS is {models}")
-        if len(pins) > (share := models // processes):
-            whole = f"GATEWAY_MAX_LOADED_MODELS={models}"
-            raise ValueError(
-                f"names {len(pins)} models, but of {whole} each of {processes} GATEWAY_PROCESSES has {share}"
-            )
         return pins
 
     @field_validator("grace_seconds")

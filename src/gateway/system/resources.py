@@ -49,7 +49,7 @@ def threads_per_worker(*, cores: int, processes: int, workers: int) -> int:
     Each gateway process keeps one core; the workers of a version share the rest. With more threads an
     ordinary batch does not become faster, and the workers of other models become slower.
     """
-    return max(1, min(_MAX_THREADS, (cores - processes) // (processes * workers)))
+    return max(1, min(_MAX_THREADS, (cores - processes) // workers))
 
 
 def _cgroup_folders(controller: str, cgroup: Path, *, proc_cgroup: Path) -> Iterator[Path]:

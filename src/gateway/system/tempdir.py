@@ -29,12 +29,22 @@ def private_tempdir() -> Iterator[Path]:
     `tempfile` uses it meanwhile. Folders of this user's gateway processes that were killed are removed first:
     the system has released their locks. Raise OSError if no folder can be created.
     """
+    with private_folder() as folder, _use_for_tempfile(folder):
+        yield folder
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Create a folder for this process and those that it forks, and remove it when the context ends.
+
+    Folders of this user's gateway processes that were killed are removed first. Raise OSError if no folder
+    can be created.
+    """
     parent = Path(tempfile.gettempdir())
     _remove_stale(parent)
     with ExitStack() as stack:
         folder = _create(parent, stack)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(_use_for_tempfile(folder))
         yield folder
 
 

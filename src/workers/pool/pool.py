@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers.answer_memory import AnswerLimits, UnlimitedAnswerMemory
 from workers.errors import ModelNotLoaded, ModelPinned, PoolClosed
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workers.protocol.messages import Job, ModelKey, Reply
     from workers.scheduler.worker_group import WorkerGroup
     from workers.spawn_health import SpawnHealth
+    from workers.submission import Submission
     from workers.wall.policy import WallPolicy
 
 _MEASURE_INTERVAL_SECONDS: Final = 5.0
@@ -245,6 +246,22 @@ class Pool:
         NotAcceptable, ModelError, WorkerCrashed or PoolClosed.
         """
         return await self._group(key).predict(job)
+
+    def submit(self, key: ModelKey, job: Job, on_done: Callable[[Any], None]) -> Submission:
+        """Have `on_done` called with the reply of a loaded version, or with what `predict` raises.
+
+        It costs no task, and no coroutine that waits. Raise ModelNotLoaded, QueueFull or PoolClosed at once.
+        See Submission for what `on_done` may do.
+        """
+        return self._group(key).submit(job, on_done)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Have `on_change` called whenever a version begins to load, is loaded, unloaded, or failed."""
+        self._slots.on_change = on_change
+
+    def busy_seconds(self) -> dict[ModelKey, float]:
+        """Return how long the workers of each loaded version have been busy, on average of its workers."""
+        return {key: entry.group.dispatcher.slots.busy_seconds for key, entry in self._slots.loaded.items()}
 
     async def stream(self, key: ModelKey, job: Job) -> PredictionStream:
         """Return the reply of a loaded version in chunks; the first one has been computed.

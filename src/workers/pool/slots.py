@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from workers.metrics import MODEL_UNLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AsyncExitStack
 
     from workers.metrics import Counters
@@ -47,7 +47,7 @@ class ModelSlots:
     """A table of the model versions that take a slot.
 
     Versions in `loaded` take requests, versions in `pinned` are never evicted. `changed` is set when a
-    version that waits for a slot should look again.
+    version that waits for a slot should look again. `on_change` is called after each change of the table.
     """
 
     def __init__(self, counters: Counters) -> None:
@@ -59,6 +59,7 @@ class ModelSlots:
         self.pinned: set[ModelKey] = set()
         self.changed = asyncio.Event()
         self.closed = False
+        self.on_change: Callable[[], None] = _ignore
 
     @property
     def loading(self) -> tuple[ModelKey, ...]:
@@ -101,6 +102,7 @@ class ModelSlots:
             raise ValueError(f"{key} has a slot already.")
         self._loading[key] = None
         self._loading_owners[key] = owner
+        self.on_change()
 
     def attach(self, key: ModelKey, group: WorkerGroup) -> None:
         """Note the group whose processes start in a reserved slot."""
@@ -111,12 +113,14 @@ class ModelSlots:
         del self._loading[key]
         entry.owner = self._loading_owners.pop(key, None)
         self.loaded[key] = entry
+        self.on_change()
 
     def release(self, key: ModelKey) -> None:
         """Give up a reserved slot if the version was not loaded."""
         self._loading.pop(key, None)
         self._loading_owners.pop(key, None)
         self.changed.set()
+        self.on_change()
 
     def evictable(self) -> list[ModelKey]:
         """Return the loaded versions that are neither pinned, busy nor protected."""
@@ -159,6 +163,7 @@ class ModelSlots:
         task = asyncio.create_task(_close_entry(entry, drain_seconds=drain_seconds), name=f"unload {key}")
         self._unloading[task] = entry.group
         task.add_done_callback(self._on_unloaded)
+        self.on_change()
         return task
 
     def stop_admitting(self) -> None:
@@ -186,6 +191,10 @@ def log_unloaded(key: ModelKey, reason: EvictionReason | Literal["request"]) -> 
     """Log why a version is unloaded."""
     extra = {"event": "model_unloaded", "model": str(key), "reason": reason}
     logger.info("Unloaded model %s (%s)", key, reason, extra=extra)
+
+
+def _ignore() -> None:
+    """Do nothing: no one watches the table."""
 
 
 async def _close_entry(entry: LoadedEntry, *, drain_seconds: float) -> None:

@@ -33,7 +33,8 @@ class ModelStatus:
 
     `workers` counts its worker processes that have the model loaded. `row_batching` says whether rows of
     several requests share one call of the model. `device` is its GPU, if it has one. `waiting` and
-    `running` count its requests. `reason` says why its last load failed.
+    `running` count its requests. `reason` says why its last load failed. `nodes` names the nodes of a fleet
+    that have it warm, sorted; it is empty where models run on this machine alone.
     """
 
     state: Literal["cold", "loading", "warm", "failed"]
@@ -43,6 +44,7 @@ class ModelStatus:
     device: DeviceUse | None = None
     waiting: int = 0
     running: int = 0
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,15 @@ from workers.protocol.reply_entries import (
     REPLY_ENTRY,
     STREAM_END,
 )
+from workers.protocol.request_entries import (
+    CLOSE_STREAM,
+    JOB,
+    NEXT_CHUNK,
+    NO_JSON_LENGTH,
+    OPEN_STREAM,
+    REQUEST_ENTRY,
+    UNKNOWN_MEDIA_TYPE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,18 +62,13 @@ HEADER = struct.Struct("<IQd")
 """The number of replies, the bytes of all bodies together, and the seconds that the whole batch took."""
 REQUEST_HEADER = struct.Struct("<IQQ")
 """The number of requests, the bytes of all bodies together, and the most bytes of all answers together."""
-# kind, content type, accepted type, most details, length of the JSON, stream id, length of the body
-_REQUEST_ENTRY = struct.Struct("<BBBBqQQ")
 _MEDIA_TYPE_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
-_UNKNOWN_MEDIA_TYPE = 255
-_JOB, _OPEN_STREAM, _NEXT_CHUNK, _CLOSE_STREAM = range(4)
-_STREAM_KINDS = frozenset({_NEXT_CHUNK, _CLOSE_STREAM})
-_NO_JSON_LENGTH = -1
+_STREAM_KINDS = frozenset({NEXT_CHUNK, CLOSE_STREAM})
 
 
 def entries_size(count: int, *, of_requests: bool) -> int:
     """Return the bytes that `count` entries after a header take."""
-    return count * (_REQUEST_ENTRY.size if of_requests else REPLY_ENTRY.size)
+    return count * (REQUEST_ENTRY.size if of_requests else REPLY_ENTRY.size)
 
 
 def encode_requests(
@@ -75,20 +79,20 @@ def encode_requests(
     bodies: list[bytes] = []
     for request in requests:
         kind, stream_id = _REQUEST_KINDS[type(request)], 0
-        if kind != _JOB:
+        if kind != JOB:
             stream_id = request.stream_id  # type: ignore[union-attr] # all but jobs have one
-            if kind != _OPEN_STREAM:
-                entries.append(_REQUEST_ENTRY.pack(kind, 0, 0, 0, _NO_JSON_LENGTH, stream_id, 0))
+            if kind != OPEN_STREAM:
+                entries.append(REQUEST_ENTRY.pack(kind, 0, 0, 0, NO_JSON_LENGTH, stream_id, 0))
                 continue
-        job: Job = request.job if kind == _OPEN_STREAM else request  # type: ignore[assignment, union-attr] # by kind
+        job: Job = request.job if kind == OPEN_STREAM else request  # type: ignore[assignment, union-attr] # by kind
         body, content_type, accept, length, max_details = job
         entries.append(
-            _REQUEST_ENTRY.pack(
+            REQUEST_ENTRY.pack(
                 kind,
-                _MEDIA_TYPE_CODES.get(content_type, _UNKNOWN_MEDIA_TYPE),
-                _MEDIA_TYPE_CODES.get(accept, _UNKNOWN_MEDIA_TYPE),
+                _MEDIA_TYPE_CODES.get(content_type, UNKNOWN_MEDIA_TYPE),
+                _MEDIA_TYPE_CODES.get(accept, UNKNOWN_MEDIA_TYPE),
                 max_details,
-                _NO_JSON_LENGTH if length is None else length,
+                NO_JSON_LENGTH if length is None else length,
                 stream_id,
                 len(body),
             )
@@ -101,11 +105,11 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
     """Return the batch of a frame that `encode_requests` made."""
     requests: list[WorkerRequest] = []
     offset = 0
-    for kind, content_type, accept, max_details, length, stream_id, size in _REQUEST_ENTRY.iter_unpack(
+    for kind, content_type, accept, max_details, length, stream_id, size in REQUEST_ENTRY.iter_unpack(
         entries
     ):
         if kind in _STREAM_KINDS:
-            requests.append(NextChunk(stream_id) if kind == _NEXT_CHUNK else CloseStream(stream_id))
+            requests.append(NextChunk(stream_id) if kind == NEXT_CHUNK else CloseStream(stream_id))
             continue
         body = bodies if size == len(bodies) else bodies[offset : offset + size]
         offset += size
@@ -113,10 +117,10 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
             body,
             _media_type(content_type),
             _media_type(accept),
-            None if length == _NO_JSON_LENGTH else length,
+            None if length == NO_JSON_LENGTH else length,
             max_details,
         )
-        requests.append(OpenStream(job, stream_id) if kind == _OPEN_STREAM else job)
+        requests.append(OpenStream(job, stream_id) if kind == OPEN_STREAM else job)
     return tuple(requests)
 
 
@@ -134,7 +138,7 @@ def encode_replies(
         try:
             if type(reply) is Reply:
                 body, reply_seconds, wrapped, content_type, length, _, rows = reply
-                json_length = _NO_JSON_LENGTH if length is None else length
+                json_length = NO_JSON_LENGTH if length is None else length
                 code = _MEDIA_TYPE_CODES[content_type]
                 entry = REPLY_ENTRY.pack(REPLY, wrapped, code, json_length, reply_seconds, len(body), rows)
             else:
@@ -161,7 +165,7 @@ def _encode_other(reply: WorkerReply | LoadReport) -> tuple[bytes, bytes]:
         kind = CHUNK if reply.body is not None else STREAM_END
     elif isinstance(reply, LoadReport):
         kind, body, seconds = LOAD_REPORT, load_report_body.encode(reply), reply.seconds
-    return REPLY_ENTRY.pack(kind, False, 0, _NO_JSON_LENGTH, seconds, len(body), 0), body
+    return REPLY_ENTRY.pack(kind, False, 0, NO_JSON_LENGTH, seconds, len(body), 0), body
 
 
 def _fit_answers(entries: list[bytes], bodies: list[bytes], max_bytes: int) -> None:
@@ -188,9 +192,7 @@ def _fit_failures(entries: list[bytes], bodies: list[bytes]) -> None:
         surplus = len(bodies[number]) - failure_body.SMALL_BYTES
         if surplus > room:
             bodies[number] = failure_body.encode_small(bodies[number])
-            entries[number] = REPLY_ENTRY.pack(
-                FAILURE, False, 0, _NO_JSON_LENGTH, 0.0, len(bodies[number]), 0
-            )
+            entries[number] = REPLY_ENTRY.pack(FAILURE, False, 0, NO_JSON_LENGTH, 0.0, len(bodies[number]), 0)
         else:
             room -= max(surplus, 0)
 
@@ -206,7 +208,7 @@ def decode_replies(entries: bytes, bodies: Bodies) -> tuple[WorkerReply | LoadRe
                 raise ProtocolError("a body that is too short, or a duration that is not valid")
             offset += size
             if kind == REPLY:
-                if length == _NO_JSON_LENGTH and type(body) is bytes:  # as almost every reply
+                if length == NO_JSON_LENGTH and type(body) is bytes:  # as almost every reply
                     replies.append(
                         Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], None, None, rows)
                     )
@@ -230,9 +232,9 @@ def decode_replies(entries: bytes, bodies: Bodies) -> tuple[WorkerReply | LoadRe
 
 
 def _reply(body: bytes | LargeBody, seconds: float, length: int, *, wrapped: bool, media_type: str) -> Reply:
-    if not _NO_JSON_LENGTH <= length <= len(body):
+    if not NO_JSON_LENGTH <= length <= len(body):
         raise ProtocolError("JSON that is longer than its body")
-    json_length = None if length == _NO_JSON_LENGTH else length
+    json_length = None if length == NO_JSON_LENGTH else length
     if isinstance(body, bytes):
         return Reply(body, seconds, wrapped, media_type, json_length)
     return Reply(b"", seconds, wrapped, media_type, json_length, body)
@@ -258,13 +260,13 @@ def is_valid_duration(seconds: float) -> bool:
 
 
 def _media_type(code: int) -> str:
-    return MEDIA_TYPES[code] if code != _UNKNOWN_MEDIA_TYPE else ""
+    return MEDIA_TYPES[code] if code != UNKNOWN_MEDIA_TYPE else ""
 
 
 _REQUEST_KINDS: dict[type, int] = {
-    Job: _JOB,
-    OpenStream: _OPEN_STREAM,
-    NextChunk: _NEXT_CHUNK,
-    CloseStream: _CLOSE_STREAM,
+    Job: JOB,
+    OpenStream: OPEN_STREAM,
+    NextChunk: NEXT_CHUNK,
+    CloseStream: CLOSE_STREAM,
 }
 _UNWRITABLE = _encode_other(Failure("model", "The model's answer could not be sent."))

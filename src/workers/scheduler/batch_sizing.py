@@ -27,6 +27,8 @@ class BatchSizer:
         self._best_batch = 1
         self._recent: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._best_seconds: float | None = None
+        self.seconds_per_request = 0.0
+        """The seconds that a request took in the best of the latest batches; 0 if it is not known yet."""
 
     def record(self, requests: int, seconds: float) -> None:
         """Record how long a batch of `requests` requests took."""
@@ -40,13 +42,8 @@ class BatchSizer:
             self._best_batch, self._best_seconds = requests, each
         elif requests == self._best_batch:
             self._best_seconds += _SMOOTHING * (each - self._best_seconds)
-
-    @property
-    def seconds_per_request(self) -> float:
-        """The seconds that a request took in the best of the latest batches; 0 if it is not known yet."""
-        if self._average_seconds is None or self._best_seconds is None or len(self._recent) < _RECENT_BATCHES:
-            return 0.0  # the first call may be slower than all others
-        return min(self._average_seconds, self._best_seconds, *self._recent)
+        if len(self._recent) == _RECENT_BATCHES:  # the first call may be slower than all others
+            self.seconds_per_request = min(self._average_seconds, self._best_seconds, *self._recent)
 
     @property
     def max_batch(self) -> int:

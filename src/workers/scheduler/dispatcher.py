@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RowBatching,
         WorkerReply,
     )
+    from workers.submission import Submission
 
 
 class Dispatcher:
@@ -113,12 +114,17 @@ class Dispatcher:
         Raise QueueFull, PredictionTimeout, PoolClosed, WorkerCrashed, or the error in the worker's reply.
         """
         pending = self._queue.put(request)
-        self.last_used = self._loop.time()
-        if not self.slots.serving:
-            self._demand.set()
-        if not self._dispatch_scheduled:
-            self._schedule_dispatch()
+        self._note_demand()
         return await self._queue.wait_reply(pending)
+
+    def submit_callback(self, request: Job, on_done: Callable[[Any], None]) -> Submission:
+        """Have `on_done` called with the reply of the first worker that is free, or with the error.
+
+        Raise QueueFull. See Submission for what `on_done` may do.
+        """
+        submission = self._queue.submit(request, on_done)
+        self._note_demand()
+        return submission
 
     async def submit_to(self, slot: WorkerSlot, request: NextChunk) -> Any:
         """Return the reply of the worker that holds a stream; raise as `submit` does."""
@@ -154,6 +160,14 @@ class Dispatcher:
 
     def _seconds_per_request(self) -> float:
         return self._batch_sizer.seconds_per_request / max(1, len(self.slots))
+
+    def _note_demand(self) -> None:
+        """Have a request that was queued sent, by a worker that must start first if there is none."""
+        self.last_used = self._loop.time()
+        if not self.slots.serving:
+            self._demand.set()
+        if not self._dispatch_scheduled:
+            self._schedule_dispatch()
 
     def _schedule_dispatch(self) -> None:
         """Dispatch in the next iteration of the loop, so that requests of this one share a batch."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors import PredictionTimeout, QueueFull
 from workers.metrics import PREDICTIONS_ABANDONED, QUEUE_REJECTIONS
 from workers.protocol.messages import OpenStream
 from workers.scheduler.deadlines import Deadlines
+from workers.submission import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ _MAX_BATCH_BYTES = 256 * 1024
 class PendingRequest:
     """A request, and the future that its client waits on: of a Reply or, for a stream, of a Chunk.
 
+    A Submission takes the place of the future for a client that waits on none.
+
     `queued` tells whether it is in the queue, and `queued_at` when it came (`perf_counter`).
     `crash_suspect`: a worker crashed while it ran a batch with this request, or could not send its answer
     beside the others. `crashes` counts the workers that crashed while they ran this request alone.
@@ -34,7 +37,12 @@ class PendingRequest:
     __slots__ = ("crash_suspect", "crashes", "future", "queued", "queued_at", "request", "size")
 
     def __init__(
-        self, request: WorkerRequest, future: asyncio.Future[Any], *, size: int = 0, queued: bool = False
+        self,
+        request: WorkerRequest,
+        future: asyncio.Future[Any],
+        *,
+        size: int = 0,
+        queued: bool = False,
     ) -> None:
         self.request = request
         self.future = future
@@ -86,7 +94,7 @@ class RequestQueue:
         """The number of queued requests."""
         return len(self._pending)
 
-    def put(self, request: Job | OpenStream) -> PendingRequest:
+    def put(self, request: Job | OpenStream, future: asyncio.Future[Any] | None = None) -> PendingRequest:
         """Queue a request. Raise QueueFull if the queue is full, or the expected wait too long."""
         waiting = len(self._pending)
         wait_seconds = waiting * self._seconds_per_request() if waiting else 0.0
@@ -95,9 +103,21 @@ class RequestQueue:
             expected = f", about {wait_seconds:.0f} s" if wait_seconds > self._request_seconds else ""
             raise QueueFull(f"{waiting} requests wait for this version{expected}.", wait_seconds=wait_seconds)
         job = request.job if type(request) is OpenStream else request
-        pending = PendingRequest(request, self._loop.create_future(), size=len(job.body), queued=True)  # type: ignore[union-attr] # a job
+        size = len(job.body)  # type: ignore[union-attr] # a job
+        pending = PendingRequest(request, future or self._loop.create_future(), size=size, queued=True)
         self._pending.append(pending)
         return pending
+
+    def submit(self, request: Job, on_done: Callable[[Any], None]) -> Submission:
+        """Queue a request, and have `on_done` called with what `wait_reply` returns or raises.
+
+        Raise what `put` raises.
+        """
+        submission = Submission(on_done, drop=self._drop)
+        future = cast("asyncio.Future[Any]", submission)  # it has what the scheduler uses of one
+        submission.pending = self.put(request, future)
+        submission.watch(self._deadlines.watch(future))
+        return submission
 
     async def wait_reply(self, pending: PendingRequest) -> Any:
         """Return the reply to a request, queued or not.
@@ -111,10 +131,7 @@ class RequestQueue:
         finally:
             watched.discard(future)
             if pending.queued:
-                reason = "disconnect" if future.cancelled() else "timeout"
-                self._counters.increment(PREDICTIONS_ABANDONED, *self._labels, reason)
-                self.discard(pending)
-                self._on_drop()
+                self._drop(pending, "disconnect" if future.cancelled() else "timeout")
 
     def discard(self, pending: PendingRequest) -> None:
         """Forget a request that no client waits for; do nothing if it has left the queue."""
@@ -153,15 +170,22 @@ class RequestQueue:
 
     def reject_all(self, error: Exception) -> None:
         """Answer every queued request with `error`."""
-        for pending in self._pending:
+        rejected = list(self._pending)
+        self._pending.clear()
+        for pending in rejected:
+            pending.queued = False
             if not pending.future.done():
                 pending.future.set_exception(error)
-            pending.queued = False
-        self._pending.clear()
 
     def close(self) -> None:
         """Cancel the timers."""
         self._deadlines.close()
+
+    def _drop(self, pending: PendingRequest, reason: str) -> None:
+        """Forget a queued request that no client waits for, and count why."""
+        self._counters.increment(PREDICTIONS_ABANDONED, *self._labels, reason)
+        self.discard(pending)
+        self._on_drop()
 
     def _expire(self, future: asyncio.Future[Any]) -> None:
         future.set_exception(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers.answer_memory import AnswerLimits
 from workers.backoff import Backoff
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workers.process.forkserver import ForkServer
     from workers.process.worker import ProcessWorker
     from workers.protocol.messages import Job, ModelSource, Reply
+    from workers.submission import Submission
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,13 @@ class WorkerGroup:
         """
         reply: Reply = await self.dispatcher.submit(job)
         return reply
+
+    def submit(self, job: Job, on_done: Callable[[Any], None]) -> Submission:
+        """Have `on_done` called with the reply to a job, or with the error; see Submission.
+
+        Raise QueueFull.
+        """
+        return self.dispatcher.submit_callback(job, on_done)
 
     async def stream(self, job: Job) -> PredictionStream:
         """Return a stream of chunks, of which the first is there; the caller closes it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from workers.protocol.messages import Chunk, Job, OpenStream
@@ -24,6 +25,7 @@ class WorkerSlot:
 
     `stream_id` is the stream that has the worker to itself, from its opening to its end: a model's
     generator and its `predict` may share state, so no prediction runs between two chunks.
+    `busy_since` is when it was given the first of its batches, by `perf_counter`.
     `crash_recorded`: the worker crashed while it had a batch. `timed_out`: it was killed by the timer.
     """
 
@@ -33,6 +35,7 @@ class WorkerSlot:
     crash_recorded: bool = False
     timed_out: bool = False
     stream_id: int | None = None
+    busy_since: float = 0.0
     _timer: asyncio.TimerHandle | None = None
 
     @property
@@ -71,6 +74,7 @@ class WorkerSlots:
         self._on_timeout = on_timeout
         self.serving: list[WorkerSlot] = []
         self._crashed: set[WorkerSlot] = set()
+        self._busy_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self.serving)
@@ -87,6 +91,13 @@ class WorkerSlots:
     def running(self) -> int:
         """The number of requests that the workers were given and that are not settled."""
         return sum(map(len, self._batches()))
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the workers have run batches since the first one came, on average of all workers."""
+        now = perf_counter()
+        running = sum(now - slot.busy_since for slot in (*self.serving, *self._crashed) if slot.batches)
+        return (self._busy_seconds + running) / max(1, len(self.serving))
 
     def add(self, slot: WorkerSlot) -> None:
         """Let a worker serve."""
@@ -105,6 +116,7 @@ class WorkerSlots:
         """Record a batch that a worker is given."""
         slot.assign(batch)
         if len(slot.batches) == 1:
+            slot.busy_since = perf_counter()
             slot.restart_timer(self._timeout_seconds, self._on_timeout)
 
     def settle(self, slot: WorkerSlot, batch: list[PendingRequest]) -> None:
@@ -112,6 +124,7 @@ class WorkerSlots:
         slot.batches.remove(batch)
         slot.restart_timer(self._timeout_seconds, self._on_timeout)
         if not slot.batches:
+            self._busy_seconds += perf_counter() - slot.busy_since
             self._crashed.discard(slot)
 
     def find_free(self, max_in_flight: int) -> WorkerSlot | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.console import process_snapshot, processes, rows, signature, text
-from gateway.console.process_snapshot import ProcessSnapshot, VersionState
+from gateway.console import processes, rows, signature, text
 from gateway.console.rendering import script_json
 from gateway.console.traffic import NONE
 from gateway.domain.models import Model
+from gateway.telemetry import process_snapshot
+from gateway.telemetry.process_snapshot import ProcessSnapshot, State, VersionState
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,7 @@ def test_json_cannot_end_its_script() -> None:
         ([(str(number), "warm") for number in range(1, 8)], "warm", "warm v1, v2, v3, v4 +3"),
     ],
 )
-def test_a_model_has_one_state(
-    states: list[tuple[str, process_snapshot.State]], state: str, shown: str
-) -> None:
+def test_a_model_has_one_state(states: list[tuple[str, State]], state: str, shown: str) -> None:
     """A failure is what a person must see first; then what is on its way."""
     versions = [VersionState("m", version, each, reason="no shap") for version, each in states]
     found = rows.describe_state(versions)

@@ -187,7 +187,7 @@ async def test_a_build_tells_its_progress(harness: Harness) -> None:
     wanted = harness.require("learner==1.5.2")
     environments = harness.open_with()
     await environments.open()
-    environments.raise_if_building(wanted.key)
+    assert environments.state(wanted.key) is None
 
     async def lease() -> None:
         async with environments.lease(wanted):
@@ -196,16 +196,18 @@ async def test_a_build_tells_its_progress(harness: Harness) -> None:
     harness.index.released.clear()
     task = asyncio.create_task(lease())
     await until(lambda: environments.state(wanted.key) is not None)
-    with pytest.raises(EnvironmentUnfinished, match="its environment is being built"):
-        environments.raise_if_building(wanted.key)
     found = environments.find("wine", "1")
     assert found is not None
+    with pytest.raises(EnvironmentUnfinished, match="its environment is being built"):
+        found.raise_if_building()
     assert found.state == "building"
     assert environments.find("wine", "2") is None
     harness.index.released.set()
     await task
-    environments.raise_if_building(wanted.key)
-    assert found is not environments.find("wine", "1") == environments.state(wanted.key)
+    ready = environments.find("wine", "1")
+    assert ready is not None
+    ready.raise_if_building()
+    assert found is not ready == environments.state(wanted.key)
 
 
 async def test_a_cancelled_build_leaves_nothing(harness: Harness) -> None:

@@ -14,7 +14,7 @@ from gateway.server.process_slot import ProcessSlot
 if TYPE_CHECKING:
     import pytest
 
-    from gateway.server.process import GatewayProcess
+    from gateway.server.child_process import ChildProcess
 
 
 class Exited:
@@ -27,9 +27,14 @@ class Exited:
         self.uptime_seconds = uptime_seconds
 
 
+def fail() -> NoReturn:
+    """Fail as the system does at a limit on processes."""
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
 def release(slot: ProcessSlot, uptime_seconds: float) -> None:
     """Fill the slot with a process that has exited, and release that."""
-    slot.process = cast("GatewayProcess", Exited(uptime_seconds))
+    slot.process = cast("ChildProcess", Exited(uptime_seconds))
     slot.release(slot.process)
 
 
@@ -42,7 +47,7 @@ def delays(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 def test_delays_grow(caplog: pytest.LogCaptureFixture) -> None:
     """The first restart is at once; after a process that ran for 30 s the delays start again."""
-    slot = ProcessSlot(1, [])
+    slot = ProcessSlot("Process 1", [], fail)
     for _ in range(8):
         release(slot, 1)
     assert delays(caplog) == [0, 0.5, 1, 2, 4, 8, 15, 15]
@@ -56,12 +61,9 @@ def test_delays_grow(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_process_that_cannot_be_started(caplog: pytest.LogCaptureFixture) -> None:
     """The start is tried again after the same delays."""
 
-    def fail(_: int) -> NoReturn:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    slot = ProcessSlot(1, [])
+    slot = ProcessSlot("Process 1", [], fail)
     for _ in range(3):
-        slot.start(fail)
+        slot.start()
     assert slot.process is None
     assert delays(caplog) == [0, 0.5, 1]
 
@@ -70,7 +72,7 @@ def test_clients_do_not_wait_for_a_process_that_starts_late() -> None:
     """After a delay of more than half a second its sockets do not listen: other processes get the clients."""
     ((listener,),) = listeners.open_listeners(["127.0.0.1"], 0, count=1)
     with listener:
-        slot = ProcessSlot(1, [listener])
+        slot = ProcessSlot("Process 1", [listener], fail)
         listening = []
         for _ in range(3):
             release(slot, 1)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.api.keys import COMPONENTS
 from tests.gateway.serving.test_service import registered_again
-from tests.support.gateways import BODY, Gateway, gateway_for
+from tests.support.gateways import BODY, Gateway, gateway_for, pool_of
 from tests.support.principals import principal
 from tests.support.waiting import until
 
@@ -22,11 +21,11 @@ CALLERS = {name: principal(name) for name in "ab"}
 
 
 def loaded(gateway: Gateway) -> set[str]:
-    return {f"{key.name}/{key.version}" for key in gateway.app[COMPONENTS].pool._slots.loaded}
+    return {f"{key.name}/{key.version}" for key in pool_of(gateway.app)._slots.loaded}
 
 
 def loading(gateway: Gateway) -> set[str]:
-    return {key.name for key in gateway.app[COMPONENTS].pool._slots.loading}
+    return {key.name for key in pool_of(gateway.app)._slots.loading}
 
 
 async def use(gateway: Gateway, model: str, caller: str) -> int:
@@ -67,7 +66,7 @@ async def test_the_new_version_of_an_alias_is_nobodys(
         async with asyncio.timeout(60):
             while f"{name}/2" not in loaded(gateway):
                 assert await use(gateway, f"{name}/@fair", "a") == 200
-        slots = gateway.app[COMPONENTS].pool._slots
+        slots = pool_of(gateway.app)._slots
         assert {key.version: slots.owner(key) for key in slots.loaded} == {"1": "keys:a", "2": None}
 
 

@@ -14,14 +14,14 @@ VALUES = {
 }
 
 
-def test_each_process_has_its_share() -> None:
-    """Models, workers and memory are divided by the number of gateway processes."""
+def test_the_limits_are_of_the_machine() -> None:
+    """Models, workers and memory are those of the settings, however many gateway processes share them."""
     chosen = settings.load(VALUES)
-    assert capacity.max_workers(chosen) == 3 * 4
-    assert capacity.memory_budget_bytes(chosen) == 500
+    assert capacity.max_workers(chosen) == 7 * 4
+    assert capacity.memory_budget_bytes(chosen) == 1000
     limits = capacity.pool_limits(chosen)
-    assert (limits.max_loaded_models, limits.workers_per_model, limits.memory_bytes) == (3, 4, 500)
-    assert limits.max_concurrent_loads >= 2
+    assert (limits.max_loaded_models, limits.workers_per_model, limits.memory_bytes) == (7, 4, 1000)
+    assert limits.max_concurrent_loads == max(2, resources.available_cores())
 
 
 def test_the_default_memory_budget() -> None:

@@ -105,10 +105,11 @@ def test_a_port_that_is_set_wins(tmp_path: Path) -> None:
     assert settings.read_environment(links, file)["GATEWAY_PORT"] == "82"
 
 
-def test_only_the_port_can_be_hidden() -> None:
+def test_only_ports_can_be_hidden() -> None:
     """No other setting, of MLflow and AWS neither, has a name that a Service can take."""
     links = dict.fromkeys(settings.env_names(), "tcp://10.0.0.1:80")
-    assert settings.find_service_links(links) == {"GATEWAY_PORT"}
+    ports = {"GATEWAY_PORT", "GATEWAY_NODE_PORT", "GATEWAY_NODE_METRICS_PORT", "GATEWAY_RAY_NODE_PORT"}
+    assert settings.find_service_links(links) == ports
     assert not any(name.endswith(("_SERVICE_HOST", "_ADDR", "_PROTO")) for name in links)
     assert not any("_SERVICE_PORT" in name for name in links)
 

@@ -30,8 +30,8 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """GET /health/ready: 200 once MLflow was reached and every pinned model is warm, until shutdown.
 
-    Also 503 if no worker process can be started and no model is warm. It stays 200 while a warm model can
-    answer, and if MLflow becomes unavailable later; the body says so.
+    Also 503 if no worker process can be started and no model is warm; in a fleet, if no node is connected.
+    It stays 200 while a warm model can answer, and if MLflow becomes unavailable later; the body says so.
     """
     components = request.app[COMPONENTS]
     catalog, since = components.catalog, components.catalog.unavailable_since
@@ -47,6 +47,9 @@ async def ready(request: web.Request) -> web.Response:
         "pinned": {"ready": components.pinned.ready, "problems": _pinned_problems(components)},
         "workers": {"can_start": components.worker_health.can_start},
     }
+    if components.settings.value.fleet.engine != "local":
+        nodes = components.engine.nodes()
+        body["nodes"] = {"connected": sum(node.is_alive for node in nodes), "known": len(nodes)}
     return responses.json_response(body, status=200 if is_ready else 503)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.api import responses, schemas
 from gateway.api.keys import COMPONENTS
 from gateway.api.paths import get_model_name, get_model_ref
+from gateway.auth.actions import Action
 from gateway.auth.principal import current_principal
 from gateway.domain.models import ModelPage
 from gateway.errors import BadRequest
@@ -54,8 +55,12 @@ async def show_version(request: web.Request) -> web.Response:
     """GET /model/{name}/{version}: all that is known of one version."""
     components = request.app[COMPONENTS]
     details, status = await components.details.get(get_model_ref(request))
-    environment = components.environments.state(details.version.key)
-    return responses.json_response(schemas.version_details_json(details, status, environment))
+    environment = components.engine.environment(details.version.key)
+    is_fleet = components.snapshot_slot.node_number is None
+    with_nodes = is_fleet and current_principal.get().rights.allows_route(Action.STATUS)
+    return responses.json_response(
+        schemas.version_details_json(details, status, environment, with_nodes=with_nodes)
+    )
 
 
 def _parse_max_results(text: str | None) -> int:

@@ -43,7 +43,7 @@ async def index(request: web.Request) -> web.Response:
     only_ready = document.get("ready", False)
     if not isinstance(only_ready, bool):
         raise _invalid_parameter("ready must be true or false.")
-    statuses, rights = request.app[COMPONENTS].pool.statuses(), current_principal.get().rights
+    statuses, rights = request.app[COMPONENTS].engine.statuses(), current_principal.get().rights
     entries = [
         _loaded_entry(key, status)
         for key, status in statuses.items()
@@ -74,18 +74,18 @@ async def unload(request: web.Request) -> web.Response:
     The workers answer their queued requests first. Raises NotFound if there is no such model.
     """
     parameters = await _read_parameters(request, "version", "unload_dependents")
-    pool, name = request.app[COMPONENTS].pool, get_model_name(request)
+    engine, name = request.app[COMPONENTS].engine, get_model_name(request)
     ref = _parse_ref(request, parameters["version"]) if "version" in parameters else None
     await require(Action.MANAGE, name, None if ref is None else ref.selector)
     if ref is not None:
         keys = [(await _resolve_version(request, ref)).key]
     else:
-        keys = [key for key in pool.statuses() if key.name == name]
-    loaded = [key for key in keys if pool.is_loaded(key)]
+        keys = [key for key in engine.statuses() if key.name == name]
+    loaded = [key for key in keys if engine.is_loaded(key)]
     if not keys:
         await request.app[COMPONENTS].catalog.get_model(name)
     managed_version.set(", ".join(key.version for key in loaded) or None)
-    await pool.unload(*loaded)
+    await engine.unload(*loaded)
     return responses.json_response({"name": name, "unloaded": [key.version for key in loaded]})
 
 

@@ -144,7 +144,8 @@ class RequestLimiter:
     def _quota(self, principal: Principal) -> _Quota:
         settings, own = self._source, principal.limits
         default = settings.auth.limits
-        concurrent = own.concurrent or default.concurrent or max(1, settings.max_queue // 2)
+        half = max(1, settings.max_queue // 2 // settings.processes)  # of a queue for all processes
+        concurrent = own.concurrent or default.concurrent or half
         quota = _new_quota(_bounded(str(principal)), own, default=default, concurrent=concurrent)
         return self._keep(principal, quota)
 

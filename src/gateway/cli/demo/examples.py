@@ -39,6 +39,11 @@ def example_calls(base: str) -> tuple[ExampleCall, ...]:
     )
 
 
+def request_loop(base: str) -> str:
+    """Return a shell's loop that asks for a prediction again and again, and shows each answer."""
+    return f"while sleep 0.2; do {_post(f'{base}/model/wine/@champion/invocation', WINE)}; echo; done"
+
+
 def _post(url: str, row: dict[str, Any]) -> str:
     body = json.dumps({"dataframe_records": [row]})
     return f"curl -s '{url}' -H 'Content-Type: application/json' -d '{body}'"

@@ -23,11 +23,17 @@ MLFLOW_DEFAULTS = {
 
 @contextlib.contextmanager
 def run_guarded(
-    module: str, *arguments: str, environ: Mapping[str, str], output: IO[bytes] | int, errors: IO[bytes]
+    module: str,
+    *arguments: str,
+    environ: Mapping[str, str],
+    settings: Mapping[str, str] | None = None,
+    output: IO[bytes] | int | None,
+    errors: IO[bytes],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m module arguments…` until the context ends, and yield its process guard.
 
-    The program also ends if this process is killed: see `gateway.cli.demo.process_guard`.
+    Its environment has what is public of `environ`, and `settings`. `output` None: it writes where this
+    process does. The program also ends if this process is killed: see `gateway.cli.demo.process_guard`.
     """
     # The user's MLflow settings must not lead the demo's programs to another server. Models can read the
     # environment of these programs, which need no secret.
@@ -39,7 +45,7 @@ def run_guarded(
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
-        env=kept | MLFLOW_DEFAULTS,
+        env=kept | MLFLOW_DEFAULTS | dict(settings or {}),
         start_new_session=True,  # Ctrl-C must reach the gateway alone, which ends the programs in order
     )
     with guard:

@@ -13,6 +13,7 @@ from gateway.cli.demo import programs, server
 from gateway.cli.demo.callers import check_callers
 from gateway.cli.demo.errors import DemoError
 from gateway.cli.demo.folder import DemoFolder
+from gateway.cli.demo.nodes import check_requirements, run_nodes
 from gateway.cli.demo.ready import ready_text
 from gateway.server import supervisor
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from gateway.cli.demo.nodes import DemoNodes
     from gateway.cli.demo.server import MlflowServer
     from gateway.settings import Settings
 
@@ -39,27 +41,50 @@ class ProgressSteps:
         sys.stdout.flush()
 
 
-def run_demo(path: Path, values: Mapping[str, str], *, mlflow_port: int | None = None) -> int:
+def run_demo(
+    path: Path, values: Mapping[str, str], *, mlflow_port: int | None = None, node_count: int = 0
+) -> int:
     """Run the demo with its data at `path` and the user's settings `values` until a signal ends it.
 
-    The MLflow server listens on `mlflow_port` (0: any free port), or by default on 5000 if that is free.
+    With `node_count`, that many nodes on this machine run the models, not the gateway. The MLflow server
+    listens on `mlflow_port` (0: any free port), or by default on 5000 if that is free.
     """
     folder, steps = DemoFolder(path.resolve()), ProgressSteps()
     signal.signal(signal.SIGTERM, _exit)
+    check_requirements(node_count)
     # Report problems at once.
     check_callers(settings.load(_demo_settings(values, url="http://127.0.0.1", folder=folder)))
     port = mlflow_port or server.free_port(server.DEFAULT_PORT if mlflow_port is None else 0)
     try:
         with folder.lock(), server.run_mlflow_server(_prepare(folder), values, port=port) as mlflow:
             _train_if_needed(folder, mlflow, values=values, steps=steps)
-            steps.report("starting the gateway")
-            chosen = settings.load(_demo_settings(values, url=mlflow.url, folder=folder))
-            return supervisor.run(
-                chosen,
-                announce=lambda base: _print_ready(base, url=mlflow.url, chosen=chosen, steps=steps),
-            )
+            if node_count:
+                steps.report(f"starting {node_count} nodes")
+            with run_nodes(node_count, folder.path, values, mlflow_url=mlflow.url) as nodes:
+                return _serve(values, folder, mlflow, nodes=nodes, steps=steps)
     except KeyboardInterrupt:
         return 130
+
+
+def _serve(
+    values: Mapping[str, str],
+    folder: DemoFolder,
+    mlflow: MlflowServer,
+    *,
+    nodes: DemoNodes,
+    steps: ProgressSteps,
+) -> int:
+    """Run the gateway until a signal ends it, and return its status."""
+    steps.report("starting the gateway")
+    own = _demo_settings(values, url=mlflow.url, folder=folder)
+    if nodes.ports:
+        own = {name: value for name, value in own.items() if not name.startswith("GATEWAY_FLEET_")}
+        own |= nodes.gateway_settings()
+    chosen = settings.load(own)
+    return supervisor.run(
+        chosen,
+        announce=lambda base: _print_ready(base, mlflow.url, nodes, chosen=chosen, steps=steps),
+    )
 
 
 def _exit(number: int, _frame: FrameType | None) -> NoReturn:
@@ -109,9 +134,11 @@ def _demo_settings(values: Mapping[str, str], *, url: str, folder: DemoFolder) -
     return {**own, "MLFLOW_TRACKING_URI": url}
 
 
-def _print_ready(base: str, *, url: str, chosen: Settings, steps: ProgressSteps) -> None:
+def _print_ready(
+    base: str, mlflow_url: str, nodes: DemoNodes, *, chosen: Settings, steps: ProgressSteps
+) -> None:
     # An address of all interfaces is none to connect to, except on some systems.
     base = base.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//localhost:")
-    steps.report(f"ready: the gateway at {base}, MLflow at {url}")
-    sys.stdout.write(ready_text(base, chosen))
+    steps.report(f"ready: the gateway at {base}, MLflow at {mlflow_url}")
+    sys.stdout.write(ready_text(base, chosen, node_pids=nodes.pids()))
     sys.stdout.flush()

@@ -3,6 +3,7 @@ import { request } from "./access.js";
 import { addEvents } from "./events.js";
 
 const SECONDS = 2, SLOW = 10, FAILURES = 3;
+const SYMBOLS = { cold: "○", loading: "◐", warm: "●", failed: "✕", connected: "●", connecting: "◐", lost: "✕", refused: "✕" };
 const $ = (id) => document.getElementById(id);
 let timer = 0, tag = "", failures = 0, paused = false, running = false;
 
@@ -64,7 +65,8 @@ function show(main, state) {
   put(banner, state.banner);
   banner.hidden = !state.banner;
   for (const [name, text] of Object.entries(state.fields ?? {})) showField(name, text);
-  if (state.rows) showRows(main, state.rows);
+  if (state.rows) showRows(main, main, state.rows);
+  if (state.nodes) showRows(main, main.querySelector("[data-table=nodes]"), state.nodes);
   addEvents(main, state.events);
 }
 
@@ -74,10 +76,12 @@ function showField(name, text) {
   for (const element of document.querySelectorAll(`[data-meter="${CSS.escape(name)}"]`)) element.value = Number(text);
 }
 
-function showRows(main, rows) {
-  const columns = main.dataset.columns.split(" ");
+/** Show the rows of a table, or of the page, that has these columns; a page without nodes has no table of them. */
+function showRows(main, table, rows) {
+  const columns = table?.dataset.columns.split(" ");
   const shown = new Set();
-  for (const row of main.querySelectorAll("[data-row]")) {
+  for (const row of table?.querySelectorAll("[data-row]") ?? []) {
+    if (row.closest("[data-columns]") !== table) continue;
     shown.add(row.dataset.row);
     const values = Object.hasOwn(rows, row.dataset.row) && rows[row.dataset.row];
     if (values) columns.forEach((column, index) => showCell(row, column, values[index]));
@@ -92,13 +96,18 @@ function showCell(row, column, text) {
     const state = row.querySelector(".state");
     if (state) {
       state.dataset.state = text;
-      put(state.querySelector(".symbol"), { cold: "○", loading: "◐", warm: "●", failed: "✕" }[text]);
+      put(state.querySelector(".symbol"), SYMBOLS[text]);
     }
   }
   const cell = row.querySelector(`[data-col="${column}"]`);
   if (cell) put(cell, text);
   row.querySelector(`[data-title="${column}"]`)?.setAttribute("title", text);
   row.querySelector(`[data-points="${column}"]`)?.setAttribute("points", text);
+  const meter = row.querySelector(`[data-value="${column}"]`);
+  if (meter) {
+    meter.hidden = !text;
+    meter.value = Number(text);
+  }
 }
 
 function put(element, text) {

@@ -25,6 +25,10 @@ Kind = Literal[
     "download_failed",
     "files_damaged",
     "process_replaced",
+    "node_connected",
+    "node_unreachable",
+    "node_lost",
+    "node_refused",
 ]
 Level = Literal["info", "warning", "error"]
 

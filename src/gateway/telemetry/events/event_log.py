@@ -8,7 +8,7 @@ import re
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import astuple
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.telemetry.events.event import Event, decode_events, encode_events
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 _LIMIT: Final = 500
 _PUBLISH_SECONDS: Final = 1.0
 _REPEAT_SECONDS: Final = 60.0
+_BRIEF_REPEAT_SECONDS: Final = 5.0
+_BRIEF: Final = frozenset({"node_connected", "node_lost"})
+"""The kinds that take turns: a node that is back says so, however short it was lost."""
 _LOGGERS: Final = ("gateway", "workers")
 _MAX_CURSOR: Final = 2_000
+_REPLACED: Final = (
+    "This gateway process replaces one that ended.",
+    "This process, which holds the models, replaces one that ended.",
+)
 _CURSOR: Final = re.compile(r"(\d{1,4})-(\d{1,19})", re.ASCII)
 
 
@@ -43,31 +50,42 @@ class EventLog:
     """A ring of events, `limit` of each process.
 
     An event that repeats within a minute with the same text is recorded once, so that a model that fails
-    again and again does not displace all others. Each process sees the events of the others within two
-    seconds. A process that replaces a dead one keeps its events.
+    again and again does not displace all others; of a node that comes and goes, within five seconds. Each
+    process sees the events of the others within two seconds. A process that replaces a dead one keeps its
+    events.
     """
 
-    def __init__(self, slot: SnapshotSlot, *, limit: int = _LIMIT, clock: Callable[[], float] = time) -> None:
-        """`clock` returns the seconds since the epoch."""
+    def __init__(
+        self,
+        slot: SnapshotSlot,
+        *,
+        limit: int = _LIMIT,
+        clock: Callable[[], float] = time,
+        steady_clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`clock` returns the seconds since the epoch; `steady_clock` measures when an event repeats."""
         self._slot = slot
         self._clock = clock
-        self._throttle = LogThrottle(_REPEAT_SECONDS)
+        self._throttle = LogThrottle(_REPEAT_SECONDS, clock=steady_clock)
+        self._brief_throttle = LogThrottle(_BRIEF_REPEAT_SECONDS, clock=steady_clock)
         self._events: deque[Event] = deque(maxlen=limit)
         self._peers: dict[int, tuple[bytes, list[Event]]] = {}
         self._published = 0
-        self._handler = _EventHandler(self)
+        # Processes that share the models of one of them are no fleet: that one tells of its models itself.
+        self._handler = _EventHandler(self, of_nodes=slot.node_number is None)
         if stored := slot.events.read(slot.number):
             self._events.extend(decode_events(stored[0]))
             self.record(
                 EventFields(
-                    "process_replaced", "error", "", "", "This gateway process replaces one that ended.", ""
+                    "process_replaced", "error", "", "", _REPLACED[slot.number == slot.node_number], ""
                 )
             )
 
     def record(self, fields: EventFields) -> None:
         """Add an event that happens now. Called from any thread."""
         throttled = fields.kind, fields.model, fields.version, fields.text
-        if self._throttle.suppressed_if_due(throttled) is None:
+        throttle = self._brief_throttle if fields.kind in _BRIEF else self._throttle
+        if throttle.suppressed_if_due(throttled) is None:
             return
         now = self._clock()
         # Numbers that begin with the time are larger than all before a restart, so cursors stay valid.
@@ -128,14 +146,15 @@ class EventLog:
 class _EventHandler(logging.Handler):
     """A handler that records those records of the log that are events, and drops all others."""
 
-    def __init__(self, events: EventLog) -> None:
+    def __init__(self, events: EventLog, *, of_nodes: bool) -> None:
         super().__init__(logging.INFO)
         self._events = events
+        self._of_nodes = of_nodes
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record the event that the record is, if any."""
         try:
-            if (fields := to_event(record)) is not None:
+            if (fields := to_event(record, of_nodes=self._of_nodes)) is not None:
                 self._events.record(fields)
         except Exception:  # noqa: BLE001 - what logs must not fail because of what reads the log
             self.handleError(record)

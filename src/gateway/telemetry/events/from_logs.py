@@ -70,6 +70,10 @@ def _unloaded(fields: Fields) -> str:
     return f"Unloaded: {_UNLOAD_REASONS.get(reason, reason)}."
 
 
+def _node(fields: Fields) -> str:
+    return str(fields.get("node", "unknown"))
+
+
 SOURCES: Final[Mapping[str, EventSource]] = {
     "model_loaded": EventSource("loaded", _loaded, requested=True),
     "model_load_failed": EventSource(
@@ -116,15 +120,34 @@ SOURCES: Final[Mapping[str, EventSource]] = {
     "cached_files_damaged": EventSource(
         "files_damaged", lambda _: "Its cached files were damaged; they are downloaded again."
     ),
+    # Callers who may read a model see its events, so these name no node.
+    "node_loaded": EventSource("loaded", lambda _: "Loaded on a node of the fleet.", requested=True),
+    "node_load_failed": EventSource(
+        "load_failed", lambda fields: f"Could not be loaded: {_reason(fields)}", requested=True
+    ),
+    "node_unloaded": EventSource("evicted", lambda _: "Not loaded any more on a node of the fleet."),
+    "node_connected": EventSource("node_connected", lambda fields: f"The node {_node(fields)} is connected."),
+    "node_unreachable": EventSource(
+        "node_unreachable",
+        lambda fields: f"The node {_node(fields)} cannot be reached, and is tried again: {_reason(fields)}",
+    ),
+    "node_lost": EventSource(
+        "node_lost",
+        lambda fields: f"The node {_node(fields)} is lost, and tried again: {_reason(fields)}",
+    ),
+    "node_refused": EventSource(
+        "node_refused", lambda fields: f"The node {_node(fields)} cannot be used: {_reason(fields)}"
+    ),
 }
 """The records that are events, by their `event`."""
 
 
-def to_event(record: logging.LogRecord) -> EventFields | None:
-    """Return the event that a record of the log is, or None if it is none."""
+def to_event(record: logging.LogRecord, *, of_nodes: bool = True) -> EventFields | None:
+    """Return the event that a record of the log is; None if it is none, or of a node without `of_nodes`."""
     fields = record.__dict__
-    source = SOURCES.get(str(fields.get("event")))
-    if source is None:
+    name = str(fields.get("event"))
+    source = SOURCES.get(name)
+    if source is None or (name.startswith("node_") and not of_nodes):
         return None
     model, version = _split(str(fields.get("model", "")), ref=source.ref)
     kind = source.kind

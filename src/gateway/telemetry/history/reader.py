@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from gateway.telemetry.history.step import MAX_VERSIONS, Step, VersionFigures
@@ -25,6 +26,15 @@ _READ: Final = REFUSALS | {
     definitions.PREDICTION_DURATION.name,
     definitions.MODEL_PREDICTION_DURATION.name,
 }
+_GAUGES: Final = frozenset(
+    spec.name
+    for spec in (
+        definitions.QUEUED_REQUESTS,
+        definitions.BASE_MEMORY,
+        definitions.MEMORY_LIMIT,
+        definitions.MODEL_MEMORY,
+    )
+)
 _SERVER_ERRORS: Final = "5"
 _FAILED_DEPENDENCY: Final = "424"
 
@@ -51,9 +61,7 @@ class StepReader:
             elif labels[:2] != OTHER:  # which counts the versions that it took over, too
                 versions.add(name, labels, increase)
         step.versions = versions.busiest()
-        for snapshot in snapshots.values():
-            _add_gauges(step, snapshot)
-        step.model_memory = _largest(step.model_memory)
+        _read_gauges(step, snapshots)
         return step
 
     def _increases(self, snapshots: Mapping[int, Snapshot]) -> Iterator[tuple[SeriesKey, list[float]]]:
@@ -114,20 +122,22 @@ def _count_class(step: Step, code: str, increase: Sequence[float]) -> None:
         step.latencies = add_counts(step.latencies, increase[:-1])
 
 
-def _add_gauges(step: Step, snapshot: Snapshot) -> None:
-    for (name, labels), value in snapshot.gauges.items():
+def _read_gauges(step: Step, snapshots: Mapping[int, Snapshot]) -> None:
+    totals: dict[SeriesKey, float] = {}
+    for snapshot in snapshots.values():
+        # Processes of a fleet all say the same of its nodes.
+        combine = max if any(name == definitions.NODE_UP.name for name, _ in snapshot.gauges) else add
+        for key, value in snapshot.gauges.items():
+            if key[0] in _GAUGES:
+                totals[key] = combine(totals.get(key, 0.0), value)
+    memory: Counter[tuple[str, str]] = Counter()
+    for (name, labels), value in totals.items():
         if name == definitions.QUEUED_REQUESTS.name:
             step.waiting += round(value)
         elif name == definitions.BASE_MEMORY.name:
-            step.base_memory += round(value)
+            step.base_memory = round(value)
         elif name == definitions.MEMORY_LIMIT.name:
-            step.memory_limit = (step.memory_limit or 0) + round(value)
-        elif name == definitions.MODEL_MEMORY.name:
-            step.model_memory.append((labels[0], labels[1], round(value)))
-
-
-def _largest(memory: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    sums: Counter[tuple[str, str]] = Counter()
-    for model, version, size in memory:
-        sums[model, version] += size
-    return [(model, version, size) for (model, version), size in sums.most_common(MAX_VERSIONS)]
+            step.memory_limit = round(value)
+        else:
+            memory[labels[0], labels[1]] = round(value)
+    step.model_memory = [(*version, size) for version, size in memory.most_common(MAX_VERSIONS)]

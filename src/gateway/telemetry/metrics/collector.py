@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotSlot:
-    """The place of one gateway process among several, by its number from 1; by default it is the only one."""
+    """The place of one process among several, by its number from 1; by default it is the only one."""
 
     def __init__(
         self,
@@ -40,16 +40,24 @@ class SnapshotSlot:
         history: SharedSnapshots | None = None,
         events: SharedSnapshots | None = None,
         states: SharedSnapshots | None = None,
+        node_number: int | None = None,
     ) -> None:
         """`snapshots` are of the metrics; `history` and `events` have the rings of these names.
 
-        `states` has what the pages show of each process.
+        `states` has what the pages show of each process. `node_number` is of the process that holds the
+        models for all others; None if this one holds its own.
         """
         self.snapshots = snapshots or SharedSnapshots(1)
         self.history = history or SharedSnapshots(len(self.snapshots))
         self.events = events or SharedSnapshots(len(self.snapshots))
         self.states = states or SharedSnapshots(len(self.snapshots))
         self.number = number
+        self.node_number = node_number
+
+    @property
+    def holds_models(self) -> bool:
+        """Whether the models are in this process, and not in another one of this machine."""
+        return self.node_number in {None, self.number}
 
     @property
     def peers(self) -> Sequence[int]:

@@ -12,12 +12,14 @@ from gateway.auth.limits.refusals import RATE_LIMITED
 from gateway.catalog.availability import MLFLOW_REQUESTS
 from gateway.catalog.catalog import STALE_HITS
 from gateway.catalog.hidden import HIDDEN_EXPERIMENTS
+from gateway.engines.fleet.metrics import FLEET_COUNTER_SPECS
+from gateway.engines.local import MODEL_LOAD_DURATION
+from gateway.engines.ray.keeper_process import KEEPER_EXITS
 from gateway.environments.environments import BUILD_DURATION, BUILDS
 from gateway.environments.store import EVICTIONS as ENVIRONMENT_EVICTIONS
 from gateway.errors import INTERNAL_ERRORS
 from gateway.serving import phases
 from gateway.serving.rollover import VERSION_SWITCHES
-from gateway.serving.service import MODEL_LOAD_DURATION
 from gateway.telemetry.metrics.requests import PREDICTIONS, REQUESTS
 from workers.metrics import COUNTER_SPECS, DURATION_BOUNDS, HISTOGRAM_SPECS, CounterSpec
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 Kind = Literal["counter", "gauge", "histogram"]
 
 _VERSION_LABELS: Final = ("model", "version")
+_NODE_LABELS: Final = ("node",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,9 @@ COUNTERS: Final = tuple(
             EVICTIONS,
             BUILDS,
             ENVIRONMENT_EVICTIONS,
+            KEEPER_EXITS,
             *COUNTER_SPECS,
+            *FLEET_COUNTER_SPECS,
             PROCESS_STARTS,
         ),
     )
@@ -180,6 +185,26 @@ GPU_MEMORY: Final = _gauge(
     "gpu_memory_bytes", "Memory of a GPU in use by any program, measured while models have GPUs.", ("gpu",)
 )
 GPU_MEMORY_TOTAL: Final = _gauge("gpu_memory_total_bytes", "Memory of a GPU.", ("gpu",))
+NODE_UP: Final = _gauge(
+    "node_up",
+    "1 if a node of the fleet is connected; of the node other, if all are that have no series of their own.",
+    _NODE_LABELS,
+)
+NODE_MODELS: Final = _gauge("node_models", "Model versions that are warm on a node.", _NODE_LABELS)
+NODE_MEMORY: Final = _gauge(
+    "node_memory_bytes", "Memory of a node's processes and workers, as it measured last (PSS).", _NODE_LABELS
+)
+NODE_MEMORY_LIMIT: Final = _gauge(
+    "node_memory_limit_bytes", "Limit for that memory; absent if the node has none.", _NODE_LABELS
+)
+NODE_IN_FLIGHT: Final = _gauge(
+    "node_in_flight", "Requests of this gateway process that a node has not answered yet.", _NODE_LABELS
+)
+NODE_ROUND_TRIP: Final = _gauge(
+    "node_round_trip_seconds",
+    "Last measured round trip to a node and back; of the node other, the longest.",
+    _NODE_LABELS,
+)
 EVENT_LOOP_LAG: Final = _gauge(
     "event_loop_lag_seconds", "Longest delay of the event loop in the last 30 to 60 seconds."
 )
@@ -220,6 +245,12 @@ GAUGES: Final = (
     GPU_SHARE_TAKEN,
     GPU_MEMORY,
     GPU_MEMORY_TOTAL,
+    NODE_UP,
+    NODE_MODELS,
+    NODE_MEMORY,
+    NODE_MEMORY_LIMIT,
+    NODE_IN_FLIGHT,
+    NODE_ROUND_TRIP,
     EVENT_LOOP_LAG,
     ASYNCIO_TASKS,
     ENVIRONMENTS_BYTES,

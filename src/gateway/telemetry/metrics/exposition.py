@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import defaultdict
 from functools import lru_cache
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.metrics.definitions import MetricSpec
     from gateway.telemetry.metrics.snapshot import Snapshot
+
+
+# prometheus_client fails on any other version, and would repeat it in its response.
+_UNSUPPORTED_VERSION: Final = re.compile(r"version=(?!\d{1,3}(\.\d{1,3}){2} *([;,]|$))")
 
 
 class SnapshotCollector(Collector):
@@ -55,6 +62,16 @@ def build_registry(snapshots: Mapping[int, Snapshot], metrics: Sequence[MetricSp
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshots, metrics))
     return registry
+
+
+async def render(
+    snapshots: Mapping[int, Snapshot], metrics: Sequence[MetricSpec], accept: str
+) -> tuple[bytes, str]:
+    """Return the page and its Content-Type: OpenMetrics if the `Accept` header prefers that."""
+    encode, content_type = choose_encoder("" if _UNSUPPORTED_VERSION.search(accept) else accept)
+    # With many models this takes milliseconds, so it must not block the event loop.
+    body = await asyncio.to_thread(lambda: encode(build_registry(snapshots, metrics)))
+    return body, content_type
 
 
 def _to_prometheus(spec: MetricSpec, samples: Sequence[tuple[tuple[str, ...], Sequence[float]]]) -> Metric:

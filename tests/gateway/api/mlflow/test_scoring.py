@@ -160,7 +160,7 @@ async def test_nothing_is_loaded(gateway: Gateway) -> None:
     for path in ("ping", "health", "version"):
         async with gateway.get(f"/model/api-slowest/1/{path}") as answer:
             assert answer.status == 200
-    assert "api-slowest" not in {key.name for key in gateway.app[COMPONENTS].pool.statuses()}
+    assert "api-slowest" not in {key.name for key in gateway.app[COMPONENTS].engine.statuses()}
 
 
 @pytest.mark.parametrize("path", ["ping", "health", "version"])

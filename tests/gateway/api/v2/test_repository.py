@@ -85,8 +85,10 @@ async def test_a_busy_model_answers_first(gateway_without_wall: Gateway, tmp_pat
     request = asyncio.create_task(invoke(gateway, COMMANDS, commands(f"note {running}", f"wait_for {go}")))
     await until(running.exists)
     unload = asyncio.create_task(post(gateway, "models/api-commands/unload"))
-    pool = gateway.app[COMPONENTS].pool
-    await until(lambda: not any(pool.is_loaded(key) for key in pool.statuses() if key.name == "api-commands"))
+    engine = gateway.app[COMPONENTS].engine
+    await until(
+        lambda: not any(engine.is_loaded(key) for key in engine.statuses() if key.name == "api-commands")
+    )
     assert not unload.done()
     go.touch()
     status, body = await request

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway import settings
-from gateway.cli.demo.examples import example_calls
+from gateway.cli.demo import nodes
+from gateway.cli.demo.errors import DemoError
+from gateway.cli.demo.examples import example_calls, request_loop
 from gateway.cli.demo.ready import ready_text
 
 BASE = "http://127.0.0.1:8080"
@@ -22,6 +24,25 @@ def test_the_first_line_is_the_page_to_open(console: str, path: str) -> None:
     text = printed(GATEWAY_CONSOLE=console)
     assert text.split("\n\n")[1].startswith(f"    Open {BASE}{path} in a browser: ")
     assert text.count("Open http") == 1
+
+
+def test_nodes_and_how_to_kill_one() -> None:
+    """Their processes, a loop of requests, a line that kills one, and the page that shows it."""
+    chosen = settings.load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    text = ready_text(BASE, chosen, node_pids=[12, 34])
+    assert "on 2 nodes, the processes 12 and 34;" in text
+    assert f"\n{request_loop(BASE)}\n" in text
+    assert "\nkill -9 12\n" in text
+    assert f"Open {BASE}/ui/gateway in a browser" in text
+    assert "kill" not in printed()
+
+
+def test_nodes_without_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo says which extra is missing; without nodes it needs none."""
+    monkeypatch.setattr(nodes, "find_spec", lambda _: None)
+    nodes.check_requirements(0)
+    with pytest.raises(DemoError, match="install the extra `fleet`"):
+        nodes.check_requirements(2)
 
 
 def test_a_prediction_and_a_refusal_follow() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -11,6 +13,10 @@ from gateway.telemetry.events import EventLog
 from gateway.telemetry.events.from_logs import EventFields
 from gateway.telemetry.metrics.collector import SnapshotSlot
 from gateway.telemetry.metrics.shared import SharedSnapshots
+from tests.support.manual_clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def died(model: str, text: str = "A worker died.") -> EventFields:
@@ -24,11 +30,13 @@ class Gateway:
         self.now = 1_000.0
         self._shared = SharedSnapshots(processes), SharedSnapshots(processes)
 
-    def log(self, number: int = 1, *, limit: int = 500) -> EventLog:
+    def log(
+        self, number: int = 1, *, limit: int = 500, steady_clock: Callable[[], float] = monotonic
+    ) -> EventLog:
         """Return the events of one process."""
         metrics, events = self._shared
         slot = SnapshotSlot(metrics, number, events=events)
-        return EventLog(slot, limit=limit, clock=lambda: self.now)
+        return EventLog(slot, limit=limit, clock=lambda: self.now, steady_clock=steady_clock)
 
 
 def models(log: EventLog, cursor: str = "") -> list[str]:
@@ -55,6 +63,18 @@ def test_an_event_that_repeats() -> None:
         log.record(died("a"))
         log.record(died("b"))
     assert models(log) == ["a", "b"]
+
+
+def test_a_node_that_comes_back() -> None:
+    """It is connected again within a minute, which must be seen; what repeats at once is one event."""
+    clock, gateway = ManualClock(), Gateway()
+    log = gateway.log(steady_clock=clock)
+    for _ in range(3):
+        for kind in ("node_connected", "node_lost"):
+            for _ in range(100):
+                log.record(EventFields(kind, "info", "", "", "a", ""))
+        clock.advance(6.0)
+    assert [event.kind for event in log.since().events] == ["node_connected", "node_lost"] * 3
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,49 @@ def test_the_request_id() -> None:
     assert (died.request_id, died.level) == ("", "error")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("node_loaded", "loaded", "Loaded on a node of the fleet."),
+        ("node_load_failed", "load_failed", "Could not be loaded: no module"),
+        ("node_unloaded", "evicted", "Not loaded any more on a node of the fleet."),
+    ],
+)
+def test_models_on_nodes(name: str, kind: str, text: str) -> None:
+    """They are events of the model, which callers without `status` see too: none names the node."""
+    found = event(event=name, node="a", model="m/1", reason="no module")
+    assert found is not None
+    assert (found.kind, found.model, found.version, found.text) == (kind, "m", "1", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "text"),
+    [
+        ("node_connected", logging.INFO, "The node a is connected."),
+        ("node_lost", logging.WARNING, "The node a is lost, and tried again: No message came for 3 s."),
+        (
+            "node_unreachable",
+            logging.WARNING,
+            "The node a cannot be reached, and is tried again: It does not answer.",
+        ),
+        ("node_refused", logging.ERROR, "The node a cannot be used: The token is not the node's."),
+    ],
+)
+def test_nodes(name: str, level: int, text: str) -> None:
+    """They are events of the gateway, and of no model, so that only callers with `status` see them."""
+    reason = text.partition(": ")[2]
+    found = event(level, event=name, node="a", address="a:8443", reason=reason)
+    assert found is not None
+    assert (found.kind, found.model, found.version, found.text) == (name, "", "", text)
+
+
+def test_processes_that_share_models_are_no_fleet() -> None:
+    """What one of them logs of the process that has the models is no event of a node."""
+    record = logging.makeLogRecord({"levelno": logging.INFO, "event": "node_connected", "node": "a"})
+    assert to_event(record) is not None
+    assert to_event(record, of_nodes=False) is None
+
+
 def test_hostile_texts() -> None:
     """A reason is one line of bounded length without users of addresses; the message is not in the event."""
     reason = "no\nmodule\x1b[31m \ud800 http://user:secret@host/x?sig=1 " + "x" * 10_000_000
@@ -71,7 +114,7 @@ def test_hostile_texts() -> None:
 
 def test_every_source_is_logged() -> None:
     """An event whose record was renamed would never come: each name stands in the code that logs it."""
-    files = [path for path in SRC.rglob("*.py") if path.parent.name != "events"]
+    files = [path for path in SRC.rglob("*.py") if path.parent.name not in {"events", "console"}]
     texts = {
         node.value
         for path in files

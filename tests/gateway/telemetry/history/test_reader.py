@@ -41,6 +41,18 @@ def test_a_process_that_is_new_or_missing_for_a_step() -> None:
     assert step.requests == {"2xx": 4}
 
 
+def test_processes_that_share_nodes() -> None:
+    """What all of them say of the nodes' models is not summed; what each counted is."""
+    reader = StepReader()
+    reader.read({1: process(), 2: process()}, time=5, seconds=5.0)
+    processes = {1: process(ok=3, waiting=2, memory=50), 2: process(ok=4, waiting=2, memory=70)}
+    for each in processes.values():
+        each.gauges[definitions.NODE_UP.name, ("a",)] = 1.0
+    step = reader.read(processes, time=10, seconds=5.0)
+    assert (step.requests, step.waiting) == ({"2xx": 7}, 2)
+    assert (step.base_memory, step.memory_limit, step.model_memory) == (100, 1000, [("a", "1", 70)])
+
+
 def test_versions_are_bounded() -> None:
     """The busiest count; the version that the metrics sum others in is none."""
     count = MAX_VERSIONS + 50

@@ -1,0 +1,91 @@
+"""Gathers the requests of one turn of the event loop into one message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from gateway.engines.wire.messages import MAX_BATCH, encode_jobs
+from gateway.engines.wire.protocol import LARGE_MESSAGE_BYTES
+from workers.protocol.messages import Job, OpenStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.engines.transports.protocol import Transport
+    from workers.protocol.messages import WorkerRequest
+
+_OVERHEAD_BYTES: Final = 64
+"""What a request takes beside its body, at least."""
+LARGE_BODY_BYTES: Final = LARGE_MESSAGE_BYTES - 1024
+"""A larger body is a message of its own, on the lane for such messages."""
+
+
+@runtime_checkable
+class GatheringTransport(Protocol):
+    """A transport that tells when it has taken all, because each of its messages is costly."""
+
+    def call_when_free(self, callback: Callable[[], None]) -> bool:
+        """Call once, as soon as it has taken all small messages; return False if it has already."""
+
+
+class Outbox:
+    """A batch of requests, which is sent at the end of the event loop's turn: one write for all of them.
+
+    While the transport is busy with the batch before, the next one grows.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._jobs: list[tuple[int, int]] = []
+        self._requests: list[WorkerRequest] = []
+        self._size = 0
+        self._closed = False
+        self._gathering = transport if isinstance(transport, GatheringTransport) else None
+
+    def add(self, job_id: int, model: int, request: WorkerRequest) -> None:
+        """Send a request for the model with that number, with others of this turn."""
+        size = body_size(request) + _OVERHEAD_BYTES
+        if size > LARGE_BODY_BYTES:
+            self._transport.send(encode_jobs([(job_id, model)], [request]))
+            return
+        if self._size + size > LARGE_BODY_BYTES or len(self._jobs) == MAX_BATCH:
+            self.flush()
+        if not self._jobs:
+            self._loop.call_soon(self._flush_when_free)
+        self._jobs.append((job_id, model))
+        self._requests.append(request)
+        self._size += size
+
+    def send(self, message: Sequence[bytes]) -> None:
+        """Send another message after all that was added before."""
+        self.flush()
+        if not self._closed:
+            self._transport.send(message)
+
+    def _flush_when_free(self) -> None:
+        """Send what was gathered, once the transport would not queue it."""
+        if self._jobs and not (self._gathering is not None and self._gathering.call_when_free(self.flush)):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if not self._jobs:
+            return
+        jobs, requests = self._jobs, self._requests
+        self._jobs, self._requests, self._size = [], [], 0
+        if not self._closed:
+            self._transport.send(encode_jobs(jobs, requests))
+
+    def close(self) -> None:
+        """Send nothing more, and end the link."""
+        self._closed = True
+        self._transport.close()
+
+
+def body_size(request: WorkerRequest) -> int:
+    """Return the bytes of the request's body."""
+    if type(request) is Job:
+        return len(request.body)
+    return len(request.job.body) if type(request) is OpenStream else 0

@@ -1,0 +1,1 @@
+"""How the messages of a link travel: over gRPC between machines, over a Unix socket within one."""

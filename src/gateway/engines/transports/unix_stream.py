@@ -1,0 +1,128 @@
+"""Whole messages over a Unix stream socket: each has its length before it."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, Final, cast
+
+from gateway.engines.transports.peer import is_same_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.engines.transports.protocol import Receiver
+
+_LENGTH: Final = struct.Struct("<I")
+_BUFFER_BYTES: Final = 256 * 1024  # a message that fits takes no memory of its own while it arrives
+_MAX_JOINED_BYTES: Final = 256 * 1024  # to copy smaller messages once more is faster than to send parts
+MAX_MESSAGE_BYTES: Final = 2**31
+"""More than all bodies that a gateway process holds at once by default, and than any answer."""
+
+
+class UnixStream(asyncio.BufferedProtocol):
+    """One end of a connection that carries whole messages in order, both ways.
+
+    uvloop writes the messages of one turn at once. A message of more than `max_bytes` ends the connection
+    before memory is taken for it, and so does another user at the other end.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+        on_end: Callable[[UnixStream], None] | None = None,
+    ) -> None:
+        """`on_end` is called with the stream once, after the receiver's `on_lost`."""
+        self.receiver = receiver
+        self.max_bytes = max_bytes
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._filled = 0
+        self._large: memoryview | None = None  # a message that does not fit into the buffer, and
+        self._arrived = 0  # the bytes of it that are there
+        self._reason = ""
+
+    def send(self, message: Sequence[bytes | memoryview]) -> None:
+        """Send the parts of one message; do nothing if the connection has ended."""
+        if self._transport is None:
+            return
+        size = sum(map(len, message))
+        if size > _MAX_JOINED_BYTES:
+            self._transport.writelines([_LENGTH.pack(size), *message])
+        else:
+            self._transport.write(b"".join((_LENGTH.pack(size), *message)))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes that were given to `send`, and not yet taken by the other end."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def close(self, reason: str = "closed here") -> None:
+        """End the connection; what is unsent is dropped. The receiver's `on_lost` is called later."""
+        self._reason = self._reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; called by the loop."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not is_same_user(transport):
+            self.close("the other end is another user's")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the receiver; called by the loop."""
+        self._transport = self._large = None
+        self.receiver.on_lost(self._reason or (str(exc) if exc else "closed by the other end"))
+        if self._on_end is not None:
+            self._on_end(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return memory for the next bytes; called by the loop."""
+        del sizehint
+        if self._large is not None:
+            return self._large[self._arrived :]
+        return self._buffer[self._filled :] if self._filled else self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take the bytes that have come, and pass on the messages that are complete; called by the loop."""
+        if self._large is None:
+            self._filled += nbytes
+            self._read_messages()
+            return
+        self._arrived += nbytes
+        if self._arrived == len(self._large):
+            message, self._large = bytes(self._large), None
+            self.receiver.on_message(message)
+
+    def _read_messages(self) -> None:
+        """Pass on every complete message in the buffer; what is left is at its start then."""
+        start, filled, buffer = 0, self._filled, self._buffer
+        while filled - start >= _LENGTH.size and self._transport is not None:
+            (size,) = _LENGTH.unpack_from(buffer, start)
+            first = start + _LENGTH.size
+            end = first + size
+            if size > self.max_bytes:
+                self.close(f"a message of {size} bytes, where {self.max_bytes} are allowed")
+                return
+            if end > filled:
+                if first + size - start > len(buffer):
+                    self._begin_large(size, buffer[first:filled])
+                    return
+                break
+            message = bytes(buffer[first:end])
+            start = end
+            self.receiver.on_message(message)
+        if start:
+            left = filled - start
+            buffer[:left] = buffer[start:filled]
+            self._filled = left
+
+    def _begin_large(self, size: int, early: memoryview) -> None:
+        """Receive the rest of a message into memory of its own."""
+        self._large, self._arrived = memoryview(bytearray(size)), len(early)
+        self._large[: len(early)] = early
+        self._filled = 0

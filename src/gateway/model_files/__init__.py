@@ -1,0 +1,1 @@
+"""The small files of versions, parsed, and what environments are made of."""

@@ -1,0 +1,104 @@
+"""What no gateway sends ends its link alone: the node tells nothing, and the other links go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import orjson
+import pytest
+
+from gateway.engines.wire import messages
+from gateway.engines.wire.control import GatewayHello, ModelNumber, Pins
+from tests.support.gateways import BODY
+from tests.support.node_client import find_version, linked
+from workers.protocol.messages import Job, ModelKey
+
+if TYPE_CHECKING:
+    from tests.support.gateway_process import Process
+    from tests.support.mlflow_server import MlflowServer
+
+KEY = ModelKey("api-sums", "1", "f")
+
+
+def control(**fields: Any) -> list[bytes]:
+    """Return a control message with these fields."""
+    return [bytes([messages.CONTROL]), orjson.dumps(fields)]
+
+
+HOSTILE = {
+    "nothing": [b""],
+    "zeros": [bytes(100)],
+    "an unknown kind": [b"\xff" + bytes(20)],
+    "half a batch": [b"".join(messages.encode_jobs([(1, 1)], [Job(BODY)]))[:-5]],
+    "a batch without a number": messages.encode_jobs([(1, 99)], [Job(BODY)]),
+    "a reply": messages.encode_error(1, ValueError("x")),
+    "no JSON": [bytes([messages.CONTROL]), b"{"],
+    "deep JSON": [bytes([messages.CONTROL]), b"[" * 100_000],
+    "no object": [bytes([messages.CONTROL]), b"[]"],
+    "an unknown type": control(type="run", code="import os"),
+    "a second greeting": messages.encode_control(GatewayHello("again", 1, "1")),
+    "a load of nothing": control(type="load", id=1, version={}, owners=[]),
+    "an unload with a wrong key": control(type="unload", id=1, keys=[["a", "b"]]),
+    "a negative id": control(type="probe", id=-1),
+    "an id that is a text": control(type="probe", id="1"),
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_message_that_is_not_valid_ends_its_link(
+    node: Process, mlflow_server: MlflowServer, message: list[bytes]
+) -> None:
+    """With one log line, and nothing of the node's own for the peer."""
+    refused = len(node.events("node_link_refused"))
+    async with linked(node.url, gateway="good") as good, linked(node.url, gateway="bad") as bad:
+        await bad.send(message)
+        assert await asyncio.wait_for(bad.ended, 60) == grpc.StatusCode.OK
+        await node.wait_for("node_link_refused", times=refused + 1)
+        await good.unload()
+    assert len(node.events("node_link_refused")) == refused + 1
+    assert not node.events("node_link_failed")
+
+
+async def test_nothing_is_done_before_the_greeting(node: Process) -> None:
+    """A program that is no gateway learns nothing."""
+    async with linked(node.url, greets=False) as client:
+        await client.control(Pins((KEY,)))
+        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+        assert client.states == []
+
+
+async def test_an_id_that_is_in_use_ends_the_link(node: Process, mlflow_server: MlflowServer) -> None:
+    """Else the answer to one request would be taken for the other's."""
+    version = await find_version(mlflow_server.url, "api-sums/1")
+    async with linked(node.url) as client:
+        await client.load(version)
+        await client.send(messages.encode_jobs([(1, 1), (1, 1)], [Job(BODY), Job(BODY)]))
+        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+
+
+async def test_a_gateway_of_another_protocol_is_refused_with_the_reason(node: Process) -> None:
+    """The operator learns which side is the older one; what is no range of protocols is refused alike."""
+    for spoken in ("2-3", "0-0", "1", "x"):
+        async with linked(node.url, spoken=spoken, greets=False) as client:
+            assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.FAILED_PRECONDITION
+    async with linked(node.url, spoken="1-9") as client:
+        assert client.hello is not None
+        assert client.hello.protocol == 1
+    async with linked(node.url, greets=False) as client:
+        await client.control(GatewayHello("newer", 2, "9"))
+        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+
+
+async def test_a_message_that_is_larger_than_any_can_be_is_refused(node: Process) -> None:
+    """Before memory is taken for it: a body has at most GATEWAY_MAX_BODY_BYTES."""
+    async with linked(node.url) as client, linked(node.url) as good:
+        number = await client.number(KEY)
+        await client.control(ModelNumber(number, KEY))
+        await client.send(messages.encode_jobs([(1, number)], [Job(bytes(70 * 2**20))]))
+        assert await asyncio.wait_for(client.ended, 60) in {
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.OK,
+        }
+        await good.unload()

@@ -1,0 +1,1 @@
+"""A soak over a fleet: two gateways, three nodes and the links between them."""
