@@ -36,10 +36,10 @@ from gateway.serving.worker_health import WorkerHealth
 from gateway.settings import CurrentSettings, wall_policy
 from gateway.settings.capacity import max_workers
 from gateway.system import descriptors
+from gateway.system.log_throttle import LogThrottle
 from gateway.system.wall import wall_status
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.history import History
-from gateway.telemetry.log_throttle import LogThrottle
 from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
 from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
 from gateway.telemetry.metrics.gauges import EngineGauges, GaugeSources

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.auth.mlflow.authenticator import MlflowAuthenticator
     from gateway.mlflow_client import MlflowClient
     from gateway.settings import Settings
-    from gateway.telemetry.log_throttle import LogThrottle
+    from gateway.system.log_throttle import LogThrottle
     from workers.metrics import Counters
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.api.client_certificate import ConnectionCertificates
 from gateway.api.forwarded_certificate import MalformedHeader, forwarded_names
-from gateway.telemetry.log_throttle import LogThrottle
+from gateway.system.log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

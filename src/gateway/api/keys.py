@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.serving.service import PredictionService
     from gateway.serving.worker_health import WorkerHealth
     from gateway.settings import CurrentSettings
+    from gateway.system.log_throttle import LogThrottle
     from gateway.system.wall import WallStatus
     from gateway.telemetry.events import EventLog
     from gateway.telemetry.history import History
-    from gateway.telemetry.log_throttle import LogThrottle
     from gateway.telemetry.metrics.collector import MetricsCollector, SnapshotSlot
     from gateway.telemetry.metrics.event_loop_lag import EventLoopLag
     from gateway.telemetry.metrics.requests import RequestCounters

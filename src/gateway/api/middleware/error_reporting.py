@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.settings import CurrentSettings
-    from gateway.telemetry.log_throttle import LogThrottle
+    from gateway.system.log_throttle import LogThrottle
     from workers.metrics import Counters
 
 logger = logging.getLogger(__name__)

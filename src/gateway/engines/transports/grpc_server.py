@@ -15,6 +15,7 @@ from grpc import aio
 from gateway.engines.transports.grpc_lanes import ServerLane, ServerLink
 from gateway.engines.wire import protocol
 from gateway.engines.wire.messages import MAX_CONTROL_BYTES, MAX_OVERHEAD_BYTES
+from gateway.system.log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ class GrpcServer:
         self._options = options
         self._links: dict[str, ServerLink] = {}
         self._server: aio.Server | None = None
+        self._log_throttle = LogThrottle()
 
     async def open(self) -> str:
         """Listen, and return the address. Raise AddressInUse or CertificatesUnusable."""
@@ -131,12 +133,7 @@ class GrpcServer:
         try:
             lane = self._admit(context)
         except _Refused as error:
-            logger.warning(
-                "Refused a link of %s: %s",
-                context.peer(),
-                error,
-                extra={"event": "node_link_refused", "peer": context.peer(), "reason": str(error)},
-            )
+            self._log_refusal(context.peer(), error)
             await context.abort(error.code, str(error))
             return
         try:
@@ -145,6 +142,16 @@ class GrpcServer:
             logger.exception("A link failed", extra={"event": "node_link_failed"})
         finally:
             lane.link.close("a lane has ended")
+
+    def _log_refusal(self, peer: str, error: _Refused) -> None:
+        """Log one refusal of a kind in a while: a caller without the token may try as often as it likes."""
+        suppressed = self._log_throttle.suppressed_if_due(error.code)
+        if suppressed is None:
+            return
+        fields: dict[str, object] = {"event": "node_link_refused", "peer": peer, "reason": str(error)}
+        if suppressed:
+            fields["suppressed"] = suppressed
+        logger.warning("Refused a link of %s: %s", peer, error, extra=fields)
 
     def _admit(self, context: aio.ServicerContext[bytes, bytes]) -> ServerLane:
         """Return the lane that a call is. Raise _Refused if the caller may not have it."""

@@ -11,9 +11,9 @@ from dataclasses import astuple
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gateway.system.log_throttle import LogThrottle
 from gateway.telemetry.events.event import Event, decode_events, encode_events
 from gateway.telemetry.events.from_logs import EventFields, to_event
-from gateway.telemetry.log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

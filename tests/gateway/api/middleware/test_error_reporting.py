@@ -12,7 +12,7 @@ from gateway import settings
 from gateway.api.middleware.error_reporting import ErrorReporter
 from gateway.errors import INTERNAL_ERRORS, NotFound
 from gateway.settings import CurrentSettings
-from gateway.telemetry.log_throttle import LogThrottle
+from gateway.system.log_throttle import LogThrottle
 from workers.errors import ModelError, QueueFull
 from workers.metrics import Counters
 

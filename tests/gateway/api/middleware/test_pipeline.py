@@ -21,7 +21,7 @@ from gateway.api.middleware.request_metrics import RequestMetrics
 from gateway.errors import INTERNAL_ERRORS
 from gateway.server.shutdown import GracefulShutdown
 from gateway.settings import CurrentSettings
-from gateway.telemetry.log_throttle import LogThrottle
+from gateway.system.log_throttle import LogThrottle
 from gateway.telemetry.metrics.requests import RequestCounters
 from tests.support.raw_clients import bare, head
 from tests.support.waiting import until

@@ -116,17 +116,26 @@ async def own_nodes(
             node.end()
 
 
+@asynccontextmanager
+async def two_under_load(
+    server: MlflowServer, folder: Path
+) -> AsyncIterator[tuple[list[Process], Gateway, Load]]:
+    """Run a gateway over two nodes, of which one gets all requests for the model, however busy it is."""
+    async with own_nodes(server, folder, 2) as nodes:
+        single = {"GATEWAY_FLEET_REPLICAS_MAX": "1"}
+        async with fleet_at(nodes, server, folder / "cache", **single) as gateway:
+            await connected(gateway, 2)
+            load = Load(gateway)
+            await load.more(50)
+            yield nodes, gateway, load
+
+
 @pytest.mark.slow
 async def test_a_killed_node_costs_no_request(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
     """SIGKILL under load: its requests run on the other node, which loads the model."""
-    async with AsyncExitStack() as stack:
-        nodes = await stack.enter_async_context(own_nodes(mlflow_server, tmp_path, 2))
-        gateway = await stack.enter_async_context(fleet_at(nodes, mlflow_server, tmp_path / "cache"))
-        await connected(gateway, 2)
-        load = Load(gateway)
-        await load.more(50)
+    async with two_under_load(mlflow_server, tmp_path) as (nodes, gateway, load):
         (home,) = holders(gateway, "api-sums")
         victim = next(node for node in nodes if node.url == home)
         victim.send_to_group(signal.SIGKILL)
@@ -141,12 +150,7 @@ async def test_a_stopped_node_costs_no_request(
     mlflow_server: MlflowServer, registered: list[str], tmp_path: Path
 ) -> None:
     """SIGSTOP under load stands for a partition: after three seconds its requests run on the other node."""
-    async with AsyncExitStack() as stack:
-        nodes = await stack.enter_async_context(own_nodes(mlflow_server, tmp_path, 2))
-        gateway = await stack.enter_async_context(fleet_at(nodes, mlflow_server, tmp_path / "cache"))
-        await connected(gateway, 2)
-        load = Load(gateway)
-        await load.more(50)
+    async with two_under_load(mlflow_server, tmp_path) as (nodes, gateway, load):
         (home,) = holders(gateway, "api-sums")
         stopped = next(node for node in nodes if node.url == home)
         stopped.send(signal.SIGSTOP)

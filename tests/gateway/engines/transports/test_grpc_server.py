@@ -189,6 +189,19 @@ async def test_a_wrong_token_is_refused_before_anything_else(shown: str) -> None
         await until(lambda: bool(receivers) and receivers[0].messages == [b"x"])
 
 
+async def test_a_caller_without_the_token_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The first refusal of a kind is logged; another kind is another line."""
+    async with serving(token=b"right") as (address, _), channel_to(address) as channel:
+        for number in range(50):
+            assert await status(lane(channel, "small", link=f"l{number}")) == grpc.StatusCode.UNAUTHENTICATED
+        right = {protocol.AUTHORIZATION_KEY: "Bearer right"}
+        assert await status(lane(channel, "middle", **right)) == grpc.StatusCode.INVALID_ARGUMENT
+    refused = [
+        vars(record)["reason"] for record in caplog.records if "refused" in vars(record).get("event", "")
+    ]
+    assert len(refused) == 2
+
+
 async def test_a_message_that_is_too_large_ends_its_link_alone() -> None:
     """It is refused by its length, before it is read."""
     serves = serving(max_body_bytes=MIB)

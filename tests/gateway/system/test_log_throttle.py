@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.telemetry.log_throttle import LogThrottle
+from gateway.system.log_throttle import LogThrottle
 
 
 def test_one_line_of_a_kind_in_an_interval() -> None:
