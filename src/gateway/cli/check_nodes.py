@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.cli.node_probe import ProbedNode
-    from gateway.engines.fleet.node import Connector
+    from gateway.engines.fleet.connector import Connector
     from gateway.settings import FleetSettings, Settings
 
 _SUBJECT: Final = "node"

@@ -15,7 +15,7 @@ from gateway.engines.wire.control import Unload
 from workers.errors import NodeLost
 
 if TYPE_CHECKING:
-    from gateway.engines.fleet.node import Connector
+    from gateway.engines.fleet.connector import Connector
     from gateway.engines.members import Member
     from gateway.engines.wire.control import NodeHello
     from gateway.engines.wire.state import NodeState

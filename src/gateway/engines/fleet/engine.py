@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from gateway.domain.models import ModelVersion
     from gateway.engines.engine import Order
+    from gateway.engines.fleet.connector import Connector
     from gateway.engines.fleet.limits import FleetLimits
     from gateway.engines.fleet.link import Greeting, Link
-    from gateway.engines.fleet.node import Connector, FleetNode
+    from gateway.engines.fleet.node import FleetNode
     from gateway.engines.members import Member, Members
     from gateway.engines.node_report import NodeReport
     from workers.metrics import Counters

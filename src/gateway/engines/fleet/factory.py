@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.catalog import Catalog
     from gateway.domain.models import ModelVersion
-    from gateway.engines.fleet.node import Connector
+    from gateway.engines.fleet.connector import Connector
     from gateway.engines.members import Members
     from gateway.engines.transports.unix_address import UnixAddress
     from gateway.settings import CurrentSettings, FleetSettings, Settings

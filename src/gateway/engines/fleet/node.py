@@ -21,10 +21,10 @@ from workers.errors import NodeLost
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from gateway.engines.fleet.connector import Connector
     from gateway.engines.fleet.limits import FleetLimits
     from gateway.engines.fleet.link import Greeting
     from gateway.engines.members import Member
-    from gateway.engines.transports.protocol import Transport
     from gateway.engines.wire.control import NodeHello
     from workers.metrics import Counters
     from workers.protocol.messages import ModelKey
@@ -36,16 +36,6 @@ _INITIAL_RETRY_SECONDS: Final = 0.1
 _MAX_RETRY_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 5.0
 _NO_BUDGET_WEIGHT: Final = float(2**33)
-
-
-class Connector(Protocol):
-    """Opens transports to nodes."""
-
-    async def connect(self, member: Member, receiver: Link) -> Transport:
-        """Return a transport, which may still be on its way. Raise OSError."""
-
-    async def close(self) -> None:
-        """Wait until all that belongs to closed transports is gone."""
 
 
 class NodeOwner(Protocol):
