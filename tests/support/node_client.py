@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _PATH = f"/{protocol.SERVICE}/{protocol.METHOD}"
 _SECONDS = 60.0
+FLEET_TOKEN = "fedcba9876543210fedcba9876543210"  # noqa: S105 - of no other fleet
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -166,7 +167,7 @@ class NodeClient:
 async def linked(
     address: str,
     *,
-    token: str = "",
+    token: str = FLEET_TOKEN,
     gateway: str = "test",
     spoken: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
@@ -224,6 +225,7 @@ def start_node(folder: Path, mlflow_url: str, **values: str) -> Process:
         "MLFLOW_TRACKING_URI": mlflow_url,
         "GATEWAY_CACHE_DIR": str(folder / "cache"),
         "GATEWAY_NODE_PORT": "0",
+        "GATEWAY_FLEET_TOKEN": FLEET_TOKEN,
         "GATEWAY_LOG_FORMAT": "json",
         **values,
     }

@@ -82,7 +82,7 @@ _MEMORY = st.builds(
 STATES = st.builds(
     NodeState,
     models=st.dictionaries(
-        KEYS, st.builds(NodeModel, _STATUSES, st.integers(1, 2**31), st.booleans(), SECONDS), max_size=2
+        KEYS, st.builds(NodeModel, _STATUSES, st.integers(1, 10_000), st.booleans(), SECONDS), max_size=2
     ),
     failures=st.dictionaries(KEYS, TEXTS, max_size=2),
     memory=_MEMORY,

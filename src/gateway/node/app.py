@@ -18,6 +18,7 @@ from gateway.engines.wire.protocol import NEWEST
 from gateway.errors import INTERNAL_ERRORS
 from gateway.mlflow_client import MlflowClient
 from gateway.model_files.version_files import VersionFiles
+from gateway.node.confirmation import VersionConfirmation
 from gateway.node.loads import NodeLoads
 from gateway.node.pins import NodePins
 from gateway.node.session import NodeParts, Session
@@ -74,7 +75,7 @@ class Node:
         self._sessions: set[Session] = set()
         self._parts = NodeParts(
             engine=self.engine,
-            loads=NodeLoads(self.engine),
+            loads=NodeLoads(self.engine, VersionConfirmation(self._catalog, self._artifacts).confirm),
             pins=NodePins(self.engine),
             feed=self.feed,
             hello=self._hello,

@@ -9,7 +9,7 @@ from gateway.engines.engine import Order
 from workers.errors import PoolClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from gateway.domain.models import ModelVersion
     from gateway.engines.local import LocalEngine
@@ -21,8 +21,12 @@ _MAX_OWNERS: Final = 100  # of one load, that are asked whose share it is within
 class NodeLoads:
     """The loads that run, with the owners that all gateways named for each."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(
+        self, engine: LocalEngine, confirm: Callable[[ModelVersion], Awaitable[ModelVersion]]
+    ) -> None:
+        """`confirm` returns what a node itself knows of a version that a gateway names, or raises."""
         self._engine = engine
+        self._confirm = confirm
         self._flight: SingleFlight[ModelKey] = SingleFlight()
         self._owners: dict[ModelKey, dict[str | None, None]] = {}
         self._refuses = False
@@ -60,6 +64,7 @@ class NodeLoads:
     async def _load(self, version: ModelVersion) -> float:
         key = version.key
         try:
-            return await self._engine.load(Order(version, self._owners[key].keys()))
+            confirmed = await self._confirm(version)
+            return await self._engine.load(Order(confirmed, self._owners[key].keys()))
         finally:
             del self._owners[key]

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MAX_MODELS: Final = 100_000
+_MAX_MODELS: Final = 20_000
 _MAX_CALLS: Final = 1_000
+_GREETING_SECONDS: Final = 10.0
 _UNCOUNTED_BYTES: Final = 16 * 1024  # the queues of the models bound how many smaller bodies there are
 
 
@@ -80,6 +81,8 @@ class Session:
         self._calls: dict[int, tuple[ModelKey | None, asyncio.Task[None]]] = {}
         self._ended = False
         self.gateway = ""
+        loop = asyncio.get_running_loop()
+        self._greeting_timer = loop.call_later(_GREETING_SECONDS, self._end, "no greeting in time")
 
     @property
     def busy(self) -> bool:
@@ -109,6 +112,7 @@ class Session:
         if self._ended:
             return
         self._ended = True
+        self._greeting_timer.cancel()
         self._parts.feed.unsubscribe(self._send_state)
         for submission in self._jobs.values():
             submission.cancel()
@@ -225,6 +229,7 @@ class Session:
         if not OLDEST <= hello.protocol <= NEWEST:
             raise WireError(f"protocol {hello.protocol}, and this node speaks {OLDEST} to {NEWEST}")
         self.gateway = hello.gateway
+        self._greeting_timer.cancel()
         logger.info(
             "Linked to gateway %s",
             hello.gateway,

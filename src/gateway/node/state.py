@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gateway.engines.wire.control import State
 from gateway.engines.wire.messages import encode_control
-from gateway.engines.wire.state import NodeEnvironment, NodeModel, NodeState
+from gateway.engines.wire.state import MAX_ENTRIES, NodeEnvironment, NodeModel, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.engines.local import LocalEngine
     from gateway.node.utilisation import Utilisation
+    from workers.pool.status import MemoryReport
     from workers.protocol.messages import ModelKey
 
 _INTERVAL_SECONDS: Final = 1.0
 _CHANGE_SECONDS: Final = 0.02  # so that changes that come together are one message
+_BYTES_PER_SECOND: Final = 2 * 2**20  # of long states: each gateway reads them on its event loop
 _MAX_ENVIRONMENTS: Final = 1000
 _TOLD_ENVIRONMENTS: Final = frozenset({"building", "ready", "failed"})
 
@@ -70,9 +74,9 @@ class StateFeed:
             if now >= next_sample:
                 next_sample = now + _INTERVAL_SECONDS
                 self._utilisation.record(self._engine.busy_seconds(), now=now)
-            self._publish()
+            size = self._publish()
             if await self._wait_for_change(next_sample - monotonic()):
-                await asyncio.sleep(_CHANGE_SECONDS)
+                await asyncio.sleep(max(_CHANGE_SECONDS, size / _BYTES_PER_SECOND))
 
     async def _wait_for_change(self, seconds: float) -> bool:
         try:
@@ -82,12 +86,15 @@ class StateFeed:
             return False
         return True
 
-    def _publish(self) -> None:
+    def _publish(self) -> int:
+        """Tell the state to all, and return its bytes."""
         self._changed.clear()
-        if self._subscribers:
-            message = self._encoded()
-            for send in list(self._subscribers):
-                send(message)
+        if not self._subscribers:
+            return 0
+        message = self._encoded()
+        for send in list(self._subscribers):
+            send(message)
+        return sum(map(len, message))
 
     def _encoded(self) -> list[bytes]:
         return encode_control(State(self.state()))
@@ -104,10 +111,10 @@ class StateFeed:
                     pinned=key in pinned,
                     busy=self._utilisation.busy(key),
                 )
-                for key, status in engine.statuses().items()
+                for key, status in islice(engine.statuses().items(), MAX_ENTRIES)
             },
-            failures=engine.failures(),
-            memory=engine.memory_report(),
+            failures=dict(islice(engine.failures().items(), MAX_ENTRIES)),
+            memory=_first_of(engine.memory_report()),
             devices=tuple(engine.device_reports()),
             environments=dict(self._environments()),
             running_environments=engine.running_environments,
@@ -125,3 +132,8 @@ class StateFeed:
                 told += 1
                 progress = state.progress.text if state.progress else ""
                 yield key, NodeEnvironment(state.state, state.digest, state.python, state.reason, progress)
+
+
+def _first_of(memory: MemoryReport) -> MemoryReport:
+    """Return a report of as many models as a state may have."""
+    return replace(memory, model_bytes=dict(islice(memory.model_bytes.items(), MAX_ENTRIES)))

@@ -14,7 +14,6 @@ from gateway.settings.types import (
     PositiveInt,
     PositiveSeconds,
     SettingsGroup,
-    is_loopback,
 )
 
 EngineName = Literal["local", "fleet", "ray"]
@@ -30,6 +29,11 @@ def split_address(text: str) -> tuple[str, int]:
     if match is None or not 1 <= int(match[3]) <= 65535:
         raise ValueError(f"{text!r} is not of the form host:port")
     return match[1] or match[2], int(match[3])
+
+
+def is_fleet_token(text: str) -> bool:
+    """Return whether a text can be sent as a token: it has visible ASCII characters alone."""
+    return re.fullmatch(r"[\x21-\x7e]+", text) is not None
 
 
 def _check_nodes(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,8 +56,8 @@ def _check_token(token: SecretStr) -> SecretStr:
     length = len(token.get_secret_value())
     if 0 < length < MIN_KEY_LENGTH:
         raise ValueError(f"has {length} characters, but must have at least {MIN_KEY_LENGTH} random ones")
-    if not token.get_secret_value().isascii() or re.search(r"\s", token.get_secret_value()):
-        raise ValueError("must have no spaces, and no letters beyond ASCII")
+    if length and not is_fleet_token(token.get_secret_value()):
+        raise ValueError("must have no spaces, no control characters, and no letters beyond ASCII")
     return token
 
 
@@ -82,9 +86,9 @@ class FleetSettings(SettingsGroup):
     token: Token = Field(
         SecretStr(""),
         alias="GATEWAY_FLEET_TOKEN",
-        description="Secret of at least 32 random characters that gateways show to nodes. A node that others "
-        "can reach does not start without one, unless it asks for certificates. Gateways send it without "
-        "encryption if GATEWAY_FLEET_TLS_CA_FILE is not set.",
+        description="Secret of at least 32 random characters that gateways show to nodes. Both start without "
+        "one only if they show each other certificates. Gateways send it without encryption if "
+        "GATEWAY_FLEET_TLS_CA_FILE is not set.",
     )
     token_file: ExpandedPath | None = Field(
         None,
@@ -200,8 +204,3 @@ class NodeSettings(SettingsGroup):
         description="TCP port on which `gateway node` answers /health/live, /health/ready and /metrics by "
         "HTTP, on GATEWAY_NODE_HOST. 0: none.",
     )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether other machines can connect."""
-        return not is_loopback(self.host)

@@ -1,11 +1,11 @@
-"""What a fleet needs of the settings: a token or certificates where others can connect."""
+"""What a fleet needs of the settings: a token or certificates, since models of a machine can connect too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.settings.fleet import DNS_PREFIX, split_address
-from gateway.settings.types import MIN_KEY_LENGTH, is_loopback
+from gateway.settings.fleet import is_fleet_token
+from gateway.settings.types import MIN_KEY_LENGTH
 from gateway.system.trusted_files import UntrustedFileError, read_trusted_file
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def read_fleet_token(fleet: FleetSettings) -> bytes:
         raise TokenFileError(f"GATEWAY_FLEET_TOKEN_FILE is not read: {error}") from error
     except OSError as error:
         raise TokenFileError(f"GATEWAY_FLEET_TOKEN_FILE cannot be read: {error.strerror}") from error
-    if len(token) < MIN_KEY_LENGTH or not token.isascii() or len(token.split()) != 1:
+    if len(token) < MIN_KEY_LENGTH or not is_fleet_token(token.decode(errors="replace")):
         raise TokenFileError(
             f"GATEWAY_FLEET_TOKEN_FILE must hold one word of at least {MIN_KEY_LENGTH} ASCII characters"
         )
@@ -47,13 +47,8 @@ def fleet_problems(settings: Settings) -> Iterator[str]:
     fleet = settings.fleet
     if fleet.engine == "local":
         return
-    if fleet.engine == "ray" and not (fleet.has_token or fleet.has_mutual_tls):
-        yield f"GATEWAY_ENGINE: is ray, and nodes of other machines ask who connects: {_HOW}"
-    remote = [
-        node for node in fleet.nodes if not is_loopback(split_address(node.removeprefix(DNS_PREFIX))[0])
-    ]
-    if remote and not (fleet.has_token or fleet.has_mutual_tls):
-        yield f"GATEWAY_FLEET_NODES: names {remote[0]}, and nodes of other machines ask who connects: {_HOW}"
+    if not (fleet.has_token or fleet.has_mutual_tls):
+        yield f"GATEWAY_ENGINE: is {fleet.engine}, and nodes ask who connects: {_HOW}"
     if fleet.tls_cert_file is not None and fleet.tls_ca_file is None:
         yield "GATEWAY_FLEET_TLS_CA_FILE: must name the authorities of the nodes' certificates"
     yield from token_problems(fleet)
@@ -62,8 +57,8 @@ def fleet_problems(settings: Settings) -> Iterator[str]:
 def node_problems(settings: Settings) -> Iterator[str]:
     """Yield a line for each reason why `gateway node` does not start with these settings."""
     fleet, node = settings.fleet, settings.node
-    if node.is_open and not (fleet.has_token or fleet.has_mutual_tls):
-        yield f"GATEWAY_NODE_HOST: is {node.host}, where others can connect: {_HOW}"
+    if not (fleet.has_token or fleet.has_mutual_tls):
+        yield f"GATEWAY_NODE_HOST: models of this machine, or others, can connect to {node.host}: {_HOW}"
     if fleet.tls_ca_file is not None and fleet.tls_cert_file is None:
         yield "GATEWAY_FLEET_TLS_CERT_FILE: a node that asks for certificates must have one itself"
     if node.port and node.port == node.metrics_port:

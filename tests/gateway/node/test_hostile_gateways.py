@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,11 +12,14 @@ import pytest
 
 from gateway.engines.wire import messages
 from gateway.engines.wire.control import GatewayHello, ModelNumber, Pins
+from gateway.errors import VersionNotServable
 from tests.support.gateways import BODY
-from tests.support.node_client import find_version, linked
+from tests.support.node_client import find_version, linked, start_node
 from workers.protocol.messages import Job, ModelKey
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.gateway_process import Process
     from tests.support.mlflow_server import MlflowServer
 
@@ -43,6 +47,8 @@ HOSTILE = {
     "an unload with a wrong key": control(type="unload", id=1, keys=[["a", "b"]]),
     "a negative id": control(type="probe", id=-1),
     "an id that is a text": control(type="probe", id="1"),
+    "a key of a megabyte": control(type="model", number=1, key=["m" * 2**20, "1", "f"]),
+    "very many pins": control(type="pins", keys=[["m", str(number), "f"] for number in range(10_001)]),
 }
 
 
@@ -102,3 +108,42 @@ async def test_a_message_that_is_larger_than_any_can_be_is_refused(node: Process
             grpc.StatusCode.OK,
         }
         await good.unload()
+
+
+FORGED = {
+    "files": ("uri",),
+    "files and run": ("uri", "run_id", "model_id"),
+    "all but the key": ("uri", "run_id", "model_id", "logged_name", "tags", "metrics", "created"),
+}
+
+
+@pytest.mark.parametrize("fields", FORGED.values(), ids=FORGED.keys())
+@pytest.mark.parametrize("check", ["own", "warn"])
+@pytest.mark.slow
+async def test_no_gateway_replaces_a_model_for_the_others(
+    check: str, fields: tuple[str, ...], tmp_path: Path, mlflow_server: MlflowServer, registered: list[str]
+) -> None:
+    """The node asks MLflow itself where the files of a version are, whatever a gateway says of them."""
+    victim = await find_version(mlflow_server.url, "api-sums/1")
+    other = await find_version(mlflow_server.url, "api-commands/1")
+    forged = replace(victim, **{name: getattr(other, name) for name in fields})
+    assert forged.key == victim.key
+    node = start_node(tmp_path, mlflow_server.url, GATEWAY_SOURCE_CHECK=check)
+    try:
+        async with linked(node.url) as bad, linked(node.url) as good:
+            await bad.load(forged)
+            await bad.unload(victim.key)
+            await good.load(victim)
+            assert (await good.ask(victim.key, Job(BODY))).body == b"[3.0,7.0]"
+            unknown = replace(victim, fingerprint="f" * 64)
+            with pytest.raises(VersionNotServable):
+                await bad.load(unknown)
+    finally:
+        node.end()
+
+
+@pytest.mark.slow
+async def test_a_link_without_a_greeting_ends(node: Process) -> None:
+    """A program that holds links open for nothing is sent away."""
+    async with linked(node.url, greets=False) as client:
+        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK

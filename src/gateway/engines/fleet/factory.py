@@ -18,6 +18,7 @@ from gateway.engines.transports.unix_client import UnixConnector
 from gateway.errors import GatewayError
 from gateway.settings.fleet import DNS_PREFIX, split_address
 from gateway.settings.fleet_checks import TokenFileError, read_fleet_token
+from workers.protocol.bounds import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,9 +58,8 @@ def create_engine_of_fleet(*, current: CurrentSettings, catalog: Catalog, counte
     """Return an engine over the nodes that the settings name, or that Ray starts."""
     fleet = current.value.fleet
     members = ray_members(current.value, counters) if fleet.engine == "ray" else fleet_members(fleet)
-    return create_fleet_engine(
-        members, grpc_connector(fleet), current=current, catalog=catalog, counters=counters
-    )
+    connector = grpc_connector(fleet, max_answer_bytes=current.value.max_answer_bytes)
+    return create_fleet_engine(members, connector, current=current, catalog=catalog, counters=counters)
 
 
 def create_fleet_engine(
@@ -116,14 +116,15 @@ def ray_members(settings: Settings, counters: Counters) -> Members:
     )
 
 
-def grpc_connector(fleet: FleetSettings) -> Connector:
+def grpc_connector(fleet: FleetSettings, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> Connector:
     """Return a connector with the token and the certificates that the settings name."""
     # grpcio is an extra, and its import takes time and threads that a gateway without a fleet does not need
     from gateway.engines.transports.grpc_client import GrpcConnector, TlsFiles  # noqa: PLC0415
 
     authorities = fleet.tls_ca_file
     tls = None if authorities is None else TlsFiles(authorities, fleet.tls_cert_file, fleet.tls_key_file)
-    return GrpcConnector(gateway_name(), token=lambda: _read_token(fleet), tls=tls)
+    largest = max(max_answer_bytes, MAX_ANSWER_BYTES)
+    return GrpcConnector(gateway_name(), token=lambda: _read_token(fleet), tls=tls, max_answer_bytes=largest)
 
 
 def _read_token(fleet: FleetSettings) -> str:

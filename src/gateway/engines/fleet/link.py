@@ -8,11 +8,13 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gateway.engines.fleet.control_rate import ControlRate
 from gateway.engines.fleet.outbox import LARGE_BODY_BYTES, Outbox, body_size
 from gateway.engines.fleet.pending import PendingAnswers
 from gateway.engines.wire.control import Done, Failed, GatewayHello, ModelNumber, NodeHello, Unload
 from gateway.engines.wire.fields import WireError
 from gateway.engines.wire.messages import (
+    CONTROL,
     JobFailed,
     Replies,
     decode_from_node,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.engines.wire.state import NodeState
     from workers.protocol.messages import Job, ModelKey, WorkerRequest
 
+_CONTROL: Final = bytes([CONTROL])
 _LOST: Final = "The node that had the request was lost."
 
 
@@ -77,6 +80,7 @@ class Link:
         self._abandoned: dict[int, tuple[ModelKey, int]] = {}  # opening streams by job: the stream's id
         self._outbox: Outbox | None = None
         self._ping = (0, 0.0)
+        self._control_rate = ControlRate(self._loop.time())
         self.heard = True
         self.lost = False
         self.round_trip: float | None = None
@@ -173,6 +177,8 @@ class Link:
         if self.lost:
             return
         try:
+            if message[:1] == _CONTROL:
+                self._control_rate.take(len(message), self._loop.time())
             content = decode_from_node(message)
             if type(content) is Replies:
                 self._pending.answer(content.ids, content.replies)

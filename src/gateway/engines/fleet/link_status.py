@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.engines.members import Member
     from gateway.engines.node_report import NodeState
     from workers.protocol.messages import ModelKey
 
 logger = logging.getLogger(__name__)
+
+_MAX_UNLOADED_LINES: Final = 20
 
 
 class LinkStatus:
@@ -75,10 +80,14 @@ class LinkStatus:
         self._unreachable_logged = True
         self._set("lost" if self.value == "lost" else "connecting", reason)
 
-    def log_unloaded(self, key: ModelKey) -> None:
-        """Log that a model is not loaded on the node any more."""
-        extra = self._fields("node_unloaded", model=str(key))
-        logger.info("Node %s has no worker of %s any more", self._member.name, key, extra=extra)
+    def log_unloaded(self, keys: Collection[ModelKey]) -> None:
+        """Log that models are not loaded on the node any more: each, or how many if they are very many."""
+        for key in islice(keys, _MAX_UNLOADED_LINES):
+            extra = self._fields("node_unloaded", model=str(key))
+            logger.info("Node %s has no worker of %s any more", self._member.name, key, extra=extra)
+        if (others := len(keys) - _MAX_UNLOADED_LINES) > 0:
+            extra = self._fields("node_unloaded", count=others)
+            logger.info("Node %s has no worker of %d other models", self._member.name, others, extra=extra)
 
     def _set(self, value: NodeState, reason: str) -> None:
         if value != self.value:

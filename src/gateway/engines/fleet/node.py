@@ -272,8 +272,9 @@ class FleetNode:
         for key in self.warm - known:
             self.room.on_warm(key)
         is_loading = any(model.status.state == "loading" for model in state.models.values())
-        for key in known - self.warm:
-            self._status.log_unloaded(key)
+        gone = known - self.warm
+        self._status.log_unloaded(gone)
+        for key in gone:
             self.room.on_unloaded(key, loading=is_loading)
 
     def _connect(self, hello: NodeHello) -> None:

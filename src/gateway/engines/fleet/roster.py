@@ -99,10 +99,14 @@ class Roster:
     def _place(self, nodes: Sequence[FleetNode]) -> PlacementCache:
         """Place nodes by the names that they told, so that one with another address keeps its models.
 
-        Nodes that told the same name are placed by their addresses.
+        Nodes that told the same name are placed by their addresses, as names with a sign that none can tell.
         """
         told = Counter(node.told_name for node in nodes)
-        self._by_place = {node.told_name if told[node.told_name] == 1 else node.name: node for node in nodes}
+        self._by_place = {
+            name if told[name] == 1 and not name.startswith("@") else f"@{node.name}": node
+            for node in nodes
+            for name in (node.told_name,)
+        }
         return PlacementCache(
             Candidate(place, node.candidate.weight) for place, node in self._by_place.items()
         )

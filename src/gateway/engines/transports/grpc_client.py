@@ -13,6 +13,8 @@ from grpc import aio
 
 from gateway.concurrency.threads import in_thread
 from gateway.engines.wire import protocol
+from gateway.engines.wire.messages import MAX_CONTROL_BYTES, MAX_OVERHEAD_BYTES
+from workers.protocol.bounds import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +36,6 @@ _KEEPALIVE_MS: Final = 30_000
 _KEEPALIVE_TIMEOUT_MS: Final = 10_000
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
@@ -70,14 +71,24 @@ class TlsFiles:
 class GrpcConnector:
     """A connector that opens links to nodes over gRPC. Used from one event loop."""
 
-    def __init__(self, gateway: str, *, token: Callable[[], str], tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        gateway: str,
+        *,
+        token: Callable[[], str],
+        tls: TlsFiles | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         """`gateway` is the name of this process. `token` returns what nodes are shown; empty: nothing.
+
+        A node that sends a message that is larger than an answer may be loses its link.
 
         Token and files are read for each link, so that new ones are used without a restart.
         """
         self._gateway = gateway
         self._token = token
         self._tls = tls
+        self._largest = max(max_answer_bytes, MAX_CONTROL_BYTES) + MAX_OVERHEAD_BYTES
         self._closing: set[asyncio.Task[None]] = set()
 
     async def connect(self, member: Member, receiver: LinkReceiver) -> Transport:
@@ -91,7 +102,7 @@ class GrpcConnector:
         ]
         if token:
             metadata.append((protocol.AUTHORIZATION_KEY, f"Bearer {token}"))
-        options: list[tuple[str, str | int]] = [*_OPTIONS]
+        options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.max_receive_message_length", self._largest)]
         if member.tls_name:
             options.append(("grpc.ssl_target_name_override", member.tls_name))
 

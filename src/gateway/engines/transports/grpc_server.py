@@ -32,6 +32,8 @@ _PAIRING_SECONDS: Final = 10.0
 _KEEPALIVE_MS: Final = 10_000
 _KEEPALIVE_TIMEOUT_MS: Final = 5_000
 _LEAST_PING_MS: Final = 1_000
+_IDLE_MS: Final = 10_000  # of a connection without a call, which a link always has
+_HANDSHAKE_MS: Final = 5_000
 
 
 class AddressInUse(OSError):
@@ -96,6 +98,8 @@ class GrpcServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", _MAX_CALLS),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -145,7 +149,8 @@ class GrpcServer:
 
     def _log_refusal(self, peer: str, error: _Refused) -> None:
         """Log one refusal of a kind in a while: a caller without the token may try as often as it likes."""
-        suppressed = self._log_throttle.suppressed_if_due(error.code)
+        host = peer.rpartition(":")[0]
+        suppressed = self._log_throttle.suppressed_if_due((error.code, host))
         if suppressed is None:
             return
         fields: dict[str, object] = {"event": "node_link_refused", "peer": peer, "reason": str(error)}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Message = TypeVar("Message")
 
+_MAX_KEYS: Final = 10_000  # of one message
 _MAX_NUMBER: Final = 2**32 - 1  # of a model, as JOBS messages have it
 
 
@@ -146,6 +147,11 @@ def _model_number(fields: Fields) -> ModelNumber:
     return ModelNumber(number, fields.key())
 
 
+def _keys(fields: Fields) -> tuple[ModelKey, ...]:
+    fields.limit("keys", _MAX_KEYS)
+    return fields.keys()
+
+
 def _owners(fields: Fields) -> tuple[str | None, ...]:
     owners = fields.items("owners")
     if not all(owner is None or isinstance(owner, str) for owner in owners):
@@ -202,8 +208,8 @@ _FROM_GATEWAY: Final[dict[str, Callable[[Fields], GatewayControl]]] = {
         fields.integer("id"), version_from_dict(fields.value("version")), _owners(fields)
     ),
     "owners": lambda fields: Owners(fields.integer("id"), _owners(fields)),
-    "unload": lambda fields: Unload(fields.integer("id"), fields.keys()),
-    "pins": lambda fields: Pins(fields.keys()),
+    "unload": lambda fields: Unload(fields.integer("id"), _keys(fields)),
+    "pins": lambda fields: Pins(_keys(fields)),
     "probe": lambda fields: Probe(fields.integer("id")),
 }
 _FROM_NODE: Final[dict[str, Callable[[Fields], NodeControl]]] = {

@@ -15,6 +15,7 @@ Value = TypeVar("Value")
 _MISSING: Final[Any] = object()
 _NOT_FINITE: Final = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
 _MAX_INTEGER: Final = 2**63 - 1
+_MAX_KEY_CHARACTERS: Final = 4_096
 
 
 class WireError(Exception):
@@ -128,6 +129,12 @@ class Fields:
         """Return an array of keys of models."""
         return tuple(map(to_key, self.items(name)))
 
+    def limit(self, name: str, most: int) -> None:
+        """Raise WireError if an array or object has more than `most` entries."""
+        value = self._values.get(name)
+        if isinstance(value, list | dict) and len(value) > most:
+            raise WireError(f"{self._what} has more than {most} {name}")
+
     def _get(self, name: str, default: Any = _MISSING) -> Any:
         value = self._values.get(name, default)
         if value is _MISSING:
@@ -148,6 +155,8 @@ def to_key(value: object) -> ModelKey:
     """Return a model's key from an array of three strings."""
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(part, str) for part in value):
         raise WireError("a key that is not three strings")
+    if sum(map(len, value)) > _MAX_KEY_CHARACTERS:
+        raise WireError(f"a key of more than {_MAX_KEY_CHARACTERS} characters")
     return ModelKey(*value)
 
 

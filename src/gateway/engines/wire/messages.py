@@ -15,7 +15,7 @@ from gateway.engines.wire import control
 from gateway.engines.wire.errors import error_from_dict, error_to_dict
 from gateway.engines.wire.fields import WireError
 from workers.protocol import framing, request_entries
-from workers.protocol.bounds import MAX_ENTRIES, ProtocolError
+from workers.protocol.bounds import MAX_ENTRIES, MAX_FAILURE_BYTES, ProtocolError
 from workers.protocol.messages import Chunk, Reply
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ Control = TypeVar("Control")
 
 MAX_BATCH: Final = MAX_ENTRIES
 """The most requests of one JOBS message, and the most replies of one REPLIES message."""
-MAX_CONTROL_BYTES: Final = 16 * 2**20
-"""A CONTROL or ERROR message: parsed on the event loop of the receiver."""
+MAX_CONTROL_BYTES: Final = 8 * 2**20
+"""A CONTROL message: parsed on the event loop of the receiver."""
+MAX_ERROR_BYTES: Final = 4 * MAX_FAILURE_BYTES
+"""An ERROR message, whose text clients read: a worker's failure, which JSON may make longer."""
 MAX_OVERHEAD_BYTES: Final = 2**20
 """All of a JOBS or REPLIES message that are not bodies."""
 
@@ -118,7 +120,7 @@ def decode_from_node(message: bytes) -> Replies | JobFailed | NodeControl:
     if kind == REPLIES:
         return _decode_replies(message)
     if kind == ERROR:
-        job_id = _decode_id(message, longest=MAX_CONTROL_BYTES)
+        job_id = _decode_id(message, longest=MAX_ERROR_BYTES)
         return JobFailed(job_id, error_from_dict(_parse(message[_ID.size :])))
     if kind == CONTROL:
         return _decode_control(message, control.from_node)

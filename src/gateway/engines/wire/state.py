@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _MODEL_STATES: Final = ("cold", "loading", "warm", "failed")
 _ENVIRONMENT_STATES: Final = ("shared", "building", "ready", "failed")
+MAX_ENTRIES: Final = 5_000
+"""The most entries of each list of a state: the gateway reads it on its event loop."""
+_MAX_WANTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ def state_to_dict(state: NodeState) -> dict[str, Any]:
 def state_from_dict(value: object) -> NodeState:
     """Return the state. Raise WireError."""
     fields = Fields(value, "a state")
+    for name in ("models", "failures", "devices", "environments", "running_environments"):
+        fields.limit(name, MAX_ENTRIES)
+    fields.object("memory").limit("models", MAX_ENTRIES)
+    fields.object("memory").limit("environments", MAX_ENTRIES)
     return NodeState(
         models={each.key(): _model(each) for each in fields.objects("models")},
         failures={each.key(): each.text("reason") for each in fields.objects("failures")},
@@ -134,7 +141,7 @@ def _model(fields: Fields) -> NodeModel:
     )
     return NodeModel(
         status,
-        max(1, fields.integer("wanted", 1)),
+        min(max(1, fields.integer("wanted", 1)), _MAX_WANTED),
         fields.flag("pinned", default=False),
         fields.seconds("busy", 0.0),
     )

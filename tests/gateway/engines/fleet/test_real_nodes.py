@@ -15,7 +15,7 @@ from gateway.engines.members import Member
 from tests.gateway.serving.test_service import registered_again
 from tests.support.gateways import Gateway, gateway_at, invoke
 from tests.support.mlflow_server import free_port
-from tests.support.node_client import start_node
+from tests.support.node_client import FLEET_TOKEN, start_node
 from tests.support.waiting import poll, until
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ async def fleet_at(
 ) -> AsyncIterator[Gateway]:
     """Run a gateway over these nodes, and yield it once it has a link to one of them."""
     addresses = [node if isinstance(node, str) else node.url for node in nodes]
-    given = {"GATEWAY_ENGINE": "fleet", "GATEWAY_FLEET_NODES": ",".join(addresses), **values}
+    given = {
+        "GATEWAY_ENGINE": "fleet",
+        "GATEWAY_FLEET_NODES": ",".join(addresses),
+        "GATEWAY_FLEET_TOKEN": FLEET_TOKEN,
+        **values,
+    }
     async with gateway_at(server.url, folder, **given) as gateway:
         yield gateway
 

@@ -74,10 +74,10 @@ async def listening(options: GrpcOptions = OPTIONS) -> AsyncIterator[tuple[Node,
 
 @asynccontextmanager
 async def linked(
-    address: str, *, token: str = "", tls: TlsFiles | None = None, tls_name: str = ""
+    address: str, *, token: str = "", tls: TlsFiles | None = None, tls_name: str = "", **options: int
 ) -> AsyncIterator[tuple[Transport, Recorder]]:
     """Open a link, and end it."""
-    connector = GrpcConnector("a gateway", token=lambda: token, tls=tls)
+    connector = GrpcConnector("a gateway", token=lambda: token, tls=tls, **options)
     recorder = Recorder()
     transport = await connector.connect(Member(address, address, tls_name), recorder)
     try:
@@ -116,6 +116,16 @@ async def test_large_messages_take_the_other_lane() -> None:
         assert small == large == [b"0", b"1", b"2"]
         server.send([LARGE])
         await until(lambda: gateway.messages[-1] == LARGE)
+
+
+async def test_a_message_that_is_larger_than_any_answer_ends_the_link() -> None:
+    """Before memory is taken for it."""
+    async with listening() as (node, address), linked(address, max_answer_bytes=1) as (_, gateway):
+        await until(lambda: gateway.messages == [b"hello"])
+        server, _ = node.links[0]
+        server.send([bytes(16 * 2**20)])
+        await until(lambda: bool(gateway.lost))
+        assert gateway.messages == [b"hello"]
 
 
 async def test_a_wrong_token_is_refused_with_the_nodes_reason() -> None:

@@ -229,3 +229,24 @@ async def test_closing_the_server_ends_all_links() -> None:
         await small.write(b"x")
         await until(lambda: bool(receivers))
     await until(lambda: len(receivers[0].lost) == 1)
+
+
+@pytest.mark.slow
+async def test_connections_without_a_call_take_no_descriptor_for_long() -> None:
+    """Neither a silent one nor one that speaks HTTP/2; the open link stays."""
+    async with serving(token=b"right") as (address, receivers), channel_to(address) as channel:
+        right = lane(channel, "small", **{protocol.AUTHORIZATION_KEY: "Bearer right"})
+        other = lane(channel, "large", **{protocol.AUTHORIZATION_KEY: "Bearer right"})
+        await right.write(b"x")
+        host, _, port = address.rpartition(":")
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        for _, writer in opened[10:]:
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        async with asyncio.timeout(60):
+            for reader, writer in opened:
+                while await reader.read(1024):
+                    pass
+                writer.close()
+        await right.write(b"y")
+        await until(lambda: receivers[0].messages == [b"x", b"y"])
+        other.cancel()

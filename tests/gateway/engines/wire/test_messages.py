@@ -63,14 +63,14 @@ def test_a_reply_in_pieces_arrives_in_one() -> None:
 
 @BUSY_MACHINE
 @given(FROM_GATEWAY)
-def test_control_wholeof_a_gateway_survive_a_roundtrip(message: GatewayControl) -> None:
+def test_what_a_gateway_tells_survives_a_roundtrip(message: GatewayControl) -> None:
     """Every control message of a gateway arrives unchanged, with all fields of a version."""
     assert messages.decode_from_gateway(joined(messages.encode_control(message))) == message
 
 
 @BUSY_MACHINE
 @given(FROM_NODE)
-def test_control_wholeof_a_node_survive_a_roundtrip(message: NodeControl) -> None:
+def test_what_a_node_tells_survives_a_roundtrip(message: NodeControl) -> None:
     """Every control message of a node arrives unchanged, with all of its state."""
     assert messages.decode_from_node(joined(messages.encode_control(message))) == message
 
