@@ -79,7 +79,7 @@ ENVIRONMENTS = "tests/environments/locks"
 LOCKS = (
     Lock(
         "requirements.lock",
-        ("pyproject.toml", "--extra=demo", "--extra=environments", "--extra=fleet", "--group=build"),
+        ("pyproject.toml", "--extra=demo", "--extra=environments", "--group=build"),
         PROJECT,
     ),
     Lock(
@@ -88,7 +88,6 @@ LOCKS = (
             "pyproject.toml",
             "--extra=demo",
             "--extra=environments",
-            "--extra=fleet",
             "--group=dev",
             "--constraints=requirements.lock",
         ),
@@ -107,7 +106,6 @@ LOCKS = (
             "pyproject.toml",
             "--extra=demo",
             "--extra=environments",
-            "--extra=fleet",
             "--group=dev",
             "requirements-zoo.in",
             "--constraints=requirements-dev.lock",

@@ -1,16 +1,16 @@
-"""A bare client of a node, which speaks the wire over gRPC without any of the gateway's own code for it."""
+"""A bare client of a node, whose connections and handshakes have none of the gateway's own code for it."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
+import struct
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
-
-import grpc
-from grpc import aio
 
 from gateway import settings
 from gateway.catalog import Catalog
@@ -34,6 +34,7 @@ from tests.support.mlflow_server import environment
 from workers.metrics import Counters
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
@@ -42,20 +43,90 @@ if TYPE_CHECKING:
     from gateway.engines.wire.state import NodeState
     from workers.protocol.messages import ModelKey, WorkerRequest
 
-_PATH = f"/{protocol.SERVICE}/{protocol.METHOD}"
 _SECONDS = 60.0
 FLEET_TOKEN = "fedcba9876543210fedcba9876543210"  # noqa: S105 - of no other fleet
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),
-]
+_LENGTH = struct.Struct("<Q")
+
+
+class RawLane:
+    """One connection to a node, on which whole messages are written and read."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def write(self, message: bytes) -> None:
+        """Send one message."""
+        self._writer.write(_LENGTH.pack(len(message)) + message)
+        await self._writer.drain()
+
+    async def write_raw(self, data: bytes) -> None:
+        """Send bytes that may be no message."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def read(self) -> bytes:
+        """Return the next message. Raise IncompleteReadError at the end, or OSError."""
+        (size,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+        return await self._reader.readexactly(size)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._writer.transport.abort()
+
+
+class LaneRefused(Exception):
+    """The node's reason why it does not accept a connection."""
+
+
+async def open_raw(
+    address: str, *, tls: ssl.SSLContext | None = None, tls_name: str | None = None
+) -> RawLane:
+    """Return a connection that has said nothing. Raise OSError."""
+    host, _, port = address.rpartition(":")
+    name = None if tls is None else tls_name or host
+    return RawLane(*await asyncio.open_connection(host, int(port), ssl=tls, server_hostname=name))
+
+
+async def shake_hands(
+    raw: RawLane,
+    *,
+    token: str = FLEET_TOKEN,
+    link: str | None = None,
+    lane: str = "small",
+    spoken: str = "1-1",
+    **more: object,
+) -> dict[str, Any]:
+    """Answer the node's challenge; return its verdict, and as `shown` the proof of this end.
+
+    `more` is in place of what the opening would have. Raise LaneRefused, or what `read` raises.
+    """
+    challenge = json.loads(await raw.read())
+    opening: dict[str, object] = {
+        "protocols": spoken,
+        "nonce": token_hex(32),
+        "link": link or token_hex(16),
+        "lane": lane,
+    }
+    said = ("gateway", challenge["protocols"], challenge["nonce"], *map(str, opening.values()))
+    if token:
+        opening["proof"] = hmac.digest(token.encode(), "\n".join(said).encode(), "sha256").hex()
+    await raw.write(json.dumps(opening | more).encode())
+    verdict: dict[str, Any] = json.loads(await raw.read())
+    if verdict["refusal"]:
+        raise LaneRefused(verdict["refusal"])
+    if token:
+        expected = hmac.digest(token.encode(), "\n".join(("node", *said[1:])).encode(), "sha256").hex()
+        assert verdict["proof"] == expected
+    return verdict | {"shown": opening.get("proof", "")}
 
 
 class NodeClient:
-    """One link to a node; `states` has what the node told, the latest last."""
+    """One link to a node; `states` has what the node told, the latest last.
 
-    def __init__(self, small: Any, large: Any) -> None:
+    `ended` has the node's reason if it refused the link, and else no text.
+    """
+
+    def __init__(self, small: RawLane, large: RawLane) -> None:
         self._small, self._large = small, large
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -64,7 +135,7 @@ class NodeClient:
         self._changed = asyncio.Event()
         self.hello: NodeHello | None = None
         self.states: list[NodeState] = []
-        self.ended: asyncio.Future[grpc.StatusCode] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @property
     def state(self) -> NodeState:
@@ -128,15 +199,17 @@ class NodeClient:
                 await self._changed.wait()
         return self.state
 
-    async def read(self, lane: Any) -> None:
+    async def read(self, lane: RawLane) -> None:
         """Take what the node sends on a lane until it ends."""
-        try:
-            while (message := await lane.read()) is not aio.EOF:
-                self._take(messages.decode_from_node(message))
-        except aio.AioRpcError:
-            pass
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                self._take(messages.decode_from_node(await lane.read()))
+        self.end("")
+
+    def end(self, reason: str) -> None:
+        """Take note that the link has ended."""
         if not self.ended.done():
-            self.ended.set_result(await lane.code())
+            self.ended.set_result(reason)
         for future in self._futures():
             if not future.done():
                 future.set_exception(ConnectionResetError("the link has ended"))
@@ -169,43 +242,40 @@ async def linked(
     *,
     token: str = FLEET_TOKEN,
     gateway: str = "test",
-    spoken: str | None = None,
-    credentials: grpc.ChannelCredentials | None = None,
+    spoken: str = "1-1",
+    tls: ssl.SSLContext | None = None,
     greets: bool = True,
 ) -> AsyncIterator[NodeClient]:
-    """Yield a link to a node, which has greeted unless not `greets`."""
-    metadata = [
-        (protocol.PROTOCOL_KEY, spoken or protocol.spoken()),
-        (protocol.GATEWAY_KEY, gateway),
-        (protocol.LINK_KEY, token_hex(16)),
-    ]
-    if token:
-        metadata.append((protocol.AUTHORIZATION_KEY, f"Bearer {token}"))
-    channels = [
-        aio.insecure_channel(address, _OPTIONS)
-        if credentials is None
-        else aio.secure_channel(address, credentials, _OPTIONS)
-        for _ in range(2)
-    ]
-    lanes = [
-        channel.stream_stream(_PATH)(metadata=[*metadata, (protocol.LANE_KEY, lane)])
-        for channel, lane in zip(channels, (protocol.SMALL_LANE, protocol.LARGE_LANE), strict=True)
-    ]
-    client = NodeClient(*lanes)
-    readers = [asyncio.create_task(client.read(lane)) for lane in lanes]
-    try:
-        if greets:
-            await client.control(GatewayHello(gateway, protocol.NEWEST, "test"))
-            await client.wait_for_state(lambda _: True)
-        yield client
-    finally:
-        for lane in lanes:
-            lane.cancel()
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-        for channel in channels:
-            await channel.close()
+    """Yield a link to a node, which has greeted unless not `greets`; it may be refused.
+
+    Raise OSError if the node says nothing, as with a certificate that it does not accept.
+    """
+    link = token_hex(16)
+    async with AsyncExitStack() as stack:
+        lanes = []
+        for _ in range(2):
+            lanes.append(await open_raw(address, tls=tls))
+            stack.callback(lanes[-1].close)
+        client = NodeClient(*lanes)
+        try:
+            for raw, lane in zip(lanes, ("small", "large"), strict=True):
+                await shake_hands(raw, token=token, link=link, lane=lane, spoken=spoken)
+        except LaneRefused as error:
+            client.end(str(error))
+            yield client
+            return
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionResetError("the node ended the connection") from error
+        readers = [asyncio.create_task(client.read(lane)) for lane in lanes]
+        try:
+            if greets:
+                await client.control(GatewayHello(gateway, protocol.NEWEST, "test"))
+                await client.wait_for_state(lambda _: True)
+            yield client
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
 
 
 async def find_version(url: str, name: str) -> ModelVersion:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.engines.transports.protocol import LinkRefused
 from gateway.engines.wire import control
 from gateway.engines.wire.messages import (
     Cancel,
@@ -77,7 +78,7 @@ class PlayedLink:
         if not self.closed:
             self._loop.call_soon(self._receiver.on_message, b"".join(message))
 
-    def end(self, reason: str, *, refused: bool = False) -> None:
+    def end(self, reason: str) -> None:
         """End the link; its jobs are forgotten."""
         if self.closed:
             return
@@ -86,8 +87,6 @@ class PlayedLink:
             self.node.links.remove(self)
         self.node.jobs = [job for job in self.node.jobs if job.link is not self]
         self.node.open_streams = {opened for opened in self.node.open_streams if opened[0] is not self}
-        if refused:
-            self._loop.call_soon(self._receiver.on_refused, reason)
         self._loop.call_soon(self._receiver.on_lost, reason)
 
 
@@ -175,8 +174,6 @@ class PlayedNode:
         """Return the transport of a new link."""
         link = PlayedLink(self, receiver)
         self.links.append(link)
-        if self.refuses:
-            asyncio.get_running_loop().call_soon(lambda: link.end(self.refuses, refused=True))
         return link
 
     def receive(self, link: PlayedLink, message: bytes) -> None:
@@ -275,10 +272,9 @@ class PlayedConnector:
         node = self.nodes.get(member.address)
         if node is None or not node.up:
             raise ConnectionRefusedError("Connection refused")
+        if node.refuses:
+            raise LinkRefused(node.refuses)
         return node.accept(receiver)
-
-    async def close(self) -> None:
-        """Have nothing to wait for."""
 
 
 class PlayedMembers:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from importlib import metadata, util
+from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from gateway.cli.check_result import CheckResult
 from gateway.cli.node_probe import ProbeError, check_connection, check_encryption, find_encryption, probe
-from gateway.engines.fleet.factory import grpc_connector
+from gateway.engines.fleet.factory import tcp_connector
 from gateway.engines.members import Member, look_up_addresses
 from gateway.settings.fleet import DNS_PREFIX, split_address
 from gateway.settings.fleet_checks import TokenFileError
@@ -52,9 +52,6 @@ async def check_nodes(settings: Settings) -> list[CheckResult]:
     fleet = settings.fleet
     if fleet.engine == "local":
         return []
-    if util.find_spec("grpc") is None:
-        fix = "install the extra `fleet` of the gateway's package"
-        return [CheckResult(_SUBJECT, ok=False, text="not tried: grpcio is not installed", fix=fix)]
     if fleet.engine == "ray":
         text = "not tried: the Ray cluster says where they are once the gateway runs"
         return [CheckResult(_SUBJECT, ok=True, text=text)]
@@ -65,7 +62,7 @@ async def check_nodes(settings: Settings) -> list[CheckResult]:
         text = f"{fleet.nodes[0]}: no address was found: {error.strerror}"
         return [CheckResult(_SUBJECT, ok=False, text=text, fix=fix)]
     turns = asyncio.Semaphore(_AT_ONCE)
-    connector = grpc_connector(fleet)
+    connector = tcp_connector(fleet)
 
     async def check_in_turn(member: Member) -> CheckResult:
         async with turns:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from gateway.server import confinement
@@ -19,13 +16,15 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.engines.transports.grpc_server import Certificates, GrpcOptions
+    from gateway.engines.transports.link_server import Accept
+    from gateway.server.node_process import LinkServer
+    from gateway.server.tls import ServerTls, TlsReloader
     from gateway.settings import Settings
+    from workers.metrics import Counters
 
 logger = logging.getLogger(__name__)
 
 _EXIT_MISCONFIGURED: Final = 2
-_NEEDS_GRPC: Final = "GATEWAY_NODE_PORT: links between machines need grpcio: install the extra `fleet`"
 
 
 def run_node(
@@ -41,11 +40,7 @@ def run_node(
     if problems := list(node_problems(settings)):
         raise SettingsError(problems)
     settings = _of_one_process(settings)
-    if find_spec("grpc") is None:
-        raise SettingsError([_NEEDS_GRPC])
-    options = _grpc_options(settings)
-    if options.certificates is not None:
-        _check_certificates(options.certificates)
+    link_server = _link_server(settings)
     if read_settings is not None:  # until a handler is installed, SIGHUP would end the process
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     logs.configure(settings.log_level, settings.log_format)
@@ -53,11 +48,10 @@ def run_node(
         logger.warning("%s: %s", exposure, privileges.ADVICE, extra={"event": "privileged_user"})
     if not confinement.is_sufficient(wall_status(wall_policy(settings))):
         return _EXIT_MISCONFIGURED
-    from gateway.engines.transports.grpc_server import GrpcServer  # noqa: PLC0415 - needs an extra
     from gateway.server.node_process import NodeContext, run  # noqa: PLC0415 - `serve` starts sooner without
 
     context = NodeContext(
-        link_server=lambda accept: GrpcServer(accept, options),
+        link_server=link_server,
         read_settings=None if read_settings is None else lambda: _of_one_process(read_settings()),
         announce=announce,
     )
@@ -69,27 +63,37 @@ def _of_one_process(settings: Settings) -> Settings:
     return settings.model_copy(update={"processes": 1})
 
 
-def _grpc_options(settings: Settings) -> GrpcOptions:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines on standard error are no log lines
-    from gateway.engines.transports.grpc_server import GrpcOptions  # noqa: PLC0415 - as above
-    from gateway.server.node_certificates import read_certificates  # noqa: PLC0415 - as above
+def _link_server(settings: Settings) -> Callable[[Accept, Counters], LinkServer]:
+    """Return what creates the server of links. Raise SettingsError if its certificates cannot be used."""
+    from gateway.engines.transports.tcp_server import TcpOptions  # noqa: PLC0415 - `serve` starts sooner without
+    from gateway.server.node_links import NodeLinks  # noqa: PLC0415 - as above
 
-    return GrpcOptions(
+    context, create_reloader = None, None
+    if settings.fleet.tls_cert_file is not None:
+        context, create_reloader = _tls(settings)
+    options = TcpOptions(
         host=settings.node.host,
         port=settings.node.port,
         token=read_fleet_token(settings.fleet),
-        certificates=None
-        if settings.fleet.tls_cert_file is None
-        else partial(read_certificates, settings.fleet),
+        context=context,
         max_body_bytes=settings.max_body_bytes,
+    )
+    return lambda accept, counters: NodeLinks(
+        accept, options, counters=counters, create_reloader=create_reloader
     )
 
 
-def _check_certificates(read: Callable[[], Certificates]) -> None:
-    """Raise SettingsError if the certificate, its key or the authorities cannot be used."""
-    from gateway.engines.transports.grpc_server import CertificatesUnusable  # noqa: PLC0415 - as above
+def _tls(settings: Settings) -> tuple[ServerTls, Callable[[Callable[[], None]], TlsReloader]]:
+    """Return the context of links, and what creates its reloader. Raise SettingsError."""
+    from gateway.server.node_tls import load_node_tls, new_node_tls, node_tls_settings  # noqa: PLC0415 - most nodes have no TLS
+    from gateway.server.tls import TlsReloader  # noqa: PLC0415 - as above
+    from gateway.server.tls_errors import TlsError  # noqa: PLC0415 - as above
 
+    chosen = node_tls_settings(settings.fleet)
     try:
-        read()
-    except CertificatesUnusable as error:
+        tls = new_node_tls(load_node_tls(chosen))
+    except TlsError as error:
         raise SettingsError([str(error)]) from error
+    return tls, lambda on_removed: TlsReloader(
+        chosen, tls, on_authorities_removed=on_removed, load=load_node_tls
+    )

@@ -9,8 +9,9 @@ from importlib import metadata
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from gateway.engines.fleet.factory import gateway_name
+from gateway.engines.fleet.factory import gateway_name, tls_paths
 from gateway.engines.fleet.link import Greeting, Link
+from gateway.engines.transports.protocol import LinkRefused
 from gateway.engines.wire.control import Unload
 from workers.errors import NodeLost
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from gateway.settings import FleetSettings
 
 _SECONDS: Final = 5.0
-_ALPN: Final = ["h2"]
 _DISTRIBUTION: Final = "model-invocation-endpoint"
 
 
@@ -51,14 +51,14 @@ async def check_connection(host: str, port: int) -> None:
 
 async def check_encryption(host: str, port: int, name: str, fleet: FleetSettings) -> None:
     """Open an encrypted connection to the node with this name. Raise OSError, of which ssl.SSLError."""
-    await _shake_hands(host, port, name, _context(fleet))
+    if (paths := tls_paths(fleet)) is not None:
+        await _shake_hands(host, port, name, paths.load())
 
 
 async def find_encryption(host: str, port: int) -> bool:
     """Return whether the node speaks TLS, whatever its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(_ALPN)
     try:
         await _shake_hands(host, port, host, context)
     except (OSError, TimeoutError):
@@ -83,17 +83,12 @@ async def probe(member: Member, connector: Connector) -> ProbedNode:
         raise ProbeError(text, refused=False) from error
     except NodeLost as error:
         raise ProbeError("it ended the link", refused=False) from error
+    except LinkRefused as error:
+        raise ProbeError(str(error), refused=True) from error
+    except (ConnectionError, ssl.SSLError) as error:
+        raise ProbeError(f"it ended the link: {error}", refused=False) from error
     finally:
         link.close("The check is done.")
-        await connector.close()
-
-
-def _context(fleet: FleetSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=fleet.tls_ca_file)
-    if fleet.tls_cert_file is not None:
-        context.load_cert_chain(fleet.tls_cert_file, fleet.tls_key_file)
-    context.set_alpn_protocols(_ALPN)
-    return context
 
 
 async def _shake_hands(host: str, port: int, name: str, context: ssl.SSLContext) -> None:

@@ -9,9 +9,7 @@ from gateway.server import node_process
 from gateway.server.node_process import NodeContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.engines.transports.protocol import Receiver, Transport
+    from gateway.engines.transports.link_server import Accept
     from gateway.server.child_process import ChildContext
     from gateway.server.gateway_process import SharedSetup
     from gateway.server.node_socket import NodeSocket
@@ -26,7 +24,7 @@ def serve(
         for listener in listeners:
             listener.close()
     context = NodeContext(
-        link_server=lambda accept: LocalLinks(socket, accept),
+        link_server=lambda accept, _: LocalLinks(socket, accept, max_body_bytes=settings.max_body_bytes),
         announce=child.announce,
         read_settings=setup.read_settings,
         heartbeat=child.heartbeat,
@@ -39,9 +37,9 @@ def serve(
 class LocalLinks:
     """A server of links over the socket that the supervisor listens on."""
 
-    def __init__(self, socket: NodeSocket, accept: Callable[[Transport], Receiver]) -> None:
+    def __init__(self, socket: NodeSocket, accept: Accept, *, max_body_bytes: int) -> None:
         self._socket = socket
-        self._server = UnixServer(accept, token=socket.address.token)
+        self._server = UnixServer(accept, token=socket.address.token, max_body_bytes=max_body_bytes)
 
     async def open(self) -> str:
         """Accept links, and return the address in words."""
@@ -50,4 +48,4 @@ class LocalLinks:
 
     async def close(self) -> None:
         """Accept no more links, and end those that are open."""
-        self._server.close()
+        await self._server.close()

@@ -29,10 +29,11 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.engines.transports.protocol import Receiver, Transport
+    from gateway.engines.transports.link_server import Accept
     from gateway.server.watchdog import Watchdog
     from gateway.settings import Settings
     from gateway.telemetry.metrics.collector import SnapshotSlot
+    from workers.metrics import Counters
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +60,14 @@ class LinkServer(Protocol):
 class NodeContext:
     """The surroundings of a node.
 
-    `link_server` returns what accepts links, each of which is given to its argument. The node then calls
-    `announce` with the address. At SIGHUP it calls `read_settings`; if that is None, it does not handle
+    `link_server` returns what accepts links, each of which is given to its first argument. The node then
+    calls `announce` with the address. At SIGHUP it calls `read_settings`; if that is None, it does not handle
     SIGHUP. A supervisor watches `heartbeat`. The process ends if its event loop does not run for
     `hang_seconds`. `slot` is its place among the processes of one machine that share it. `name` is in place
     of the one by the settings.
     """
 
-    link_server: Callable[[Callable[[Transport], Receiver]], LinkServer]
+    link_server: Callable[[Accept, Counters], LinkServer]
     announce: Callable[[str], None] | None = None
     read_settings: Callable[[], Settings] | None = None
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
@@ -160,7 +161,7 @@ class _NodeRun:
             await stack.enter_async_context(NodeTelemetry(node, self._context.slot).running())
         await stack.enter_async_context(node.running())
         self._opened = True
-        server = self._context.link_server(node.accept)
+        server = self._context.link_server(node.accept, node.counters)
         stack.push_async_callback(server.close)
         try:
             address = await server.open()

@@ -143,10 +143,15 @@ class TlsReloader:
         tls: ServerTls,
         *,
         on_authorities_removed: Callable[[], None],
+        load: Callable[[TlsSettings], TlsFiles] = load_tls_files,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
-        """`on_authorities_removed` is called after a change that trusts fewer authorities than before."""
+        """`on_authorities_removed` is called after a change that trusts fewer authorities than before.
+
+        `load` reads the files, or raises TlsError.
+        """
         self._settings = settings
+        self._load = load
         self._tls = tls
         self._on_authorities_removed = on_authorities_removed
         self._poll_seconds = poll_seconds
@@ -182,7 +187,7 @@ class TlsReloader:
         if not settled or stamps in (self._in_force, self._failed):
             return
         try:
-            files = await in_thread(load_tls_files, self._settings)
+            files = await in_thread(self._load, self._settings)
         except TlsError as error:
             self._failed = stamps
             logger.error(

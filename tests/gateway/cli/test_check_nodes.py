@@ -73,11 +73,10 @@ async def test_a_node_that_answers(node: str) -> None:
 @pytest.mark.slow
 async def test_another_token(node: str) -> None:
     """The node is reached, and says why it does not accept the gateway."""
-    for token in (secrets.token_urlsafe(32), ""):
-        text = await checked(node, GATEWAY_FLEET_TOKEN=token)
-        assert text.startswith("node             failed ")
-        assert "fix: set GATEWAY_FLEET_TOKEN" in text
-        assert TOKEN not in text
+    text = await checked(node, GATEWAY_FLEET_TOKEN=secrets.token_urlsafe(32))
+    assert text.startswith("node             failed ")
+    assert "fix: set GATEWAY_FLEET_TOKEN" in text
+    assert TOKEN not in text
 
 
 async def test_nothing_listens() -> None:

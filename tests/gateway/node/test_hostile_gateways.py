@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import orjson
 import pytest
 
@@ -60,7 +60,7 @@ async def test_a_message_that_is_not_valid_ends_its_link(
     refused = len(node.events("node_link_refused"))
     async with linked(node.url, gateway="good") as good, linked(node.url, gateway="bad") as bad:
         await bad.send(message)
-        assert await asyncio.wait_for(bad.ended, 60) == grpc.StatusCode.OK
+        assert await asyncio.wait_for(bad.ended, 60) == ""
         await node.wait_for("node_link_refused", times=refused + 1)
         await good.unload()
     assert len(node.events("node_link_refused")) == refused + 1
@@ -71,7 +71,7 @@ async def test_nothing_is_done_before_the_greeting(node: Process) -> None:
     """A program that is no gateway learns nothing."""
     async with linked(node.url, greets=False) as client:
         await client.control(Pins((KEY,)))
-        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+        assert await asyncio.wait_for(client.ended, 60) == ""
         assert client.states == []
 
 
@@ -81,20 +81,20 @@ async def test_an_id_that_is_in_use_ends_the_link(node: Process, mlflow_server: 
     async with linked(node.url) as client:
         await client.load(version)
         await client.send(messages.encode_jobs([(1, 1), (1, 1)], [Job(BODY), Job(BODY)]))
-        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+        assert await asyncio.wait_for(client.ended, 60) == ""
 
 
 async def test_a_gateway_of_another_protocol_is_refused_with_the_reason(node: Process) -> None:
     """The operator learns which side is the older one; what is no range of protocols is refused alike."""
     for spoken in ("2-3", "0-0", "1", "x"):
         async with linked(node.url, spoken=spoken, greets=False) as client:
-            assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.FAILED_PRECONDITION
+            assert "protocols" in await asyncio.wait_for(client.ended, 60)
     async with linked(node.url, spoken="1-9") as client:
         assert client.hello is not None
         assert client.hello.protocol == 1
     async with linked(node.url, greets=False) as client:
         await client.control(GatewayHello("newer", 2, "9"))
-        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+        assert await asyncio.wait_for(client.ended, 60) == ""
 
 
 async def test_a_message_that_is_larger_than_any_can_be_is_refused(node: Process) -> None:
@@ -102,11 +102,9 @@ async def test_a_message_that_is_larger_than_any_can_be_is_refused(node: Process
     async with linked(node.url) as client, linked(node.url) as good:
         number = await client.number(KEY)
         await client.control(ModelNumber(number, KEY))
-        await client.send(messages.encode_jobs([(1, number)], [Job(bytes(70 * 2**20))]))
-        assert await asyncio.wait_for(client.ended, 60) in {
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            grpc.StatusCode.OK,
-        }
+        with suppress(OSError):  # it may end while this is sent
+            await client.send(messages.encode_jobs([(1, number)], [Job(bytes(70 * 2**20))]))
+        assert await asyncio.wait_for(client.ended, 60) == ""
         await good.unload()
 
 
@@ -146,4 +144,4 @@ async def test_no_gateway_replaces_a_model_for_the_others(
 async def test_a_link_without_a_greeting_ends(node: Process) -> None:
     """A program that holds links open for nothing is sent away."""
     async with linked(node.url, greets=False) as client:
-        assert await asyncio.wait_for(client.ended, 60) == grpc.StatusCode.OK
+        assert await asyncio.wait_for(client.ended, 60) == ""

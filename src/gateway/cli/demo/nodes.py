@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -63,12 +62,6 @@ class DemoNodes:
         """Return the process id of each node; fewer while some are started."""
         files = (self.folder / f"{port}.pid" for port in self.ports)
         return [int(file.read_text()) for file in files if file.exists()]
-
-
-def check_requirements(count: int) -> None:
-    """Raise DemoError if nodes are wanted and cannot be linked to, before anything is started."""
-    if count and find_spec("grpc") is None:
-        raise DemoError("Links to nodes need grpcio: install the extra `fleet` of the gateway's package.")
 
 
 @contextlib.contextmanager

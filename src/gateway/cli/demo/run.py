@@ -13,7 +13,7 @@ from gateway.cli.demo import programs, server
 from gateway.cli.demo.callers import check_callers
 from gateway.cli.demo.errors import DemoError
 from gateway.cli.demo.folder import DemoFolder
-from gateway.cli.demo.nodes import check_requirements, run_nodes
+from gateway.cli.demo.nodes import run_nodes
 from gateway.cli.demo.ready import ready_text
 from gateway.server import supervisor
 
@@ -51,7 +51,6 @@ def run_demo(
     """
     folder, steps = DemoFolder(path.resolve()), ProgressSteps()
     signal.signal(signal.SIGTERM, _exit)
-    check_requirements(node_count)
     # Report problems at once.
     check_callers(settings.load(_demo_settings(values, url="http://127.0.0.1", folder=folder)))
     port = mlflow_port or server.free_port(server.DEFAULT_PORT if mlflow_port is None else 0)

@@ -14,7 +14,4 @@ class Connector(Protocol):
     """Opens transports to nodes."""
 
     async def connect(self, member: Member, receiver: Link) -> Transport:
-        """Return a transport, which may still be on its way. Raise OSError."""
-
-    async def close(self) -> None:
-        """Wait until all that belongs to closed transports is gone."""
+        """Return a transport to a node that has accepted it. Raise LinkRefused, or another OSError."""

@@ -102,7 +102,6 @@ class FleetEngine:
             await asyncio.wait(waiting, timeout=drain_seconds)
         await self._moves.close()
         await self._roster.close()
-        await self._connector.close()
 
     async def _check_forever(self) -> None:
         last = self._now()

@@ -14,6 +14,7 @@ from gateway.engines.fleet.limits import FleetLimits
 from gateway.engines.fleet.link import Greeting
 from gateway.engines.members import DnsMembers, StaticMembers
 from gateway.engines.ray.keeper_process import RayMembers
+from gateway.engines.transports.tcp_client import TcpConnector, TlsPaths
 from gateway.engines.transports.unix_client import UnixConnector
 from gateway.errors import GatewayError
 from gateway.settings.fleet import DNS_PREFIX, split_address
@@ -44,7 +45,7 @@ def create_engine_of_machine(
     """Return an engine over the process at `node`, which holds the models of this machine."""
     return create_fleet_engine(
         StaticMembers(("this machine",)),
-        UnixConnector(node),
+        UnixConnector(node, max_answer_bytes=max(current.value.max_answer_bytes, MAX_ANSWER_BYTES)),
         current=current,
         catalog=catalog,
         counters=counters,
@@ -58,7 +59,7 @@ def create_engine_of_fleet(*, current: CurrentSettings, catalog: Catalog, counte
     """Return an engine over the nodes that the settings name, or that Ray starts."""
     fleet = current.value.fleet
     members = ray_members(current.value, counters) if fleet.engine == "ray" else fleet_members(fleet)
-    connector = grpc_connector(fleet, max_answer_bytes=current.value.max_answer_bytes)
+    connector = tcp_connector(fleet, max_answer_bytes=current.value.max_answer_bytes)
     return create_fleet_engine(members, connector, current=current, catalog=catalog, counters=counters)
 
 
@@ -116,21 +117,26 @@ def ray_members(settings: Settings, counters: Counters) -> Members:
     )
 
 
-def grpc_connector(fleet: FleetSettings, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> Connector:
+def tcp_connector(fleet: FleetSettings, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> TcpConnector:
     """Return a connector with the token and the certificates that the settings name."""
-    # grpcio is an extra, and its import takes time and threads that a gateway without a fleet does not need
-    from gateway.engines.transports.grpc_client import GrpcConnector, TlsFiles  # noqa: PLC0415
-
-    authorities = fleet.tls_ca_file
-    tls = None if authorities is None else TlsFiles(authorities, fleet.tls_cert_file, fleet.tls_key_file)
-    largest = max(max_answer_bytes, MAX_ANSWER_BYTES)
-    return GrpcConnector(gateway_name(), token=lambda: _read_token(fleet), tls=tls, max_answer_bytes=largest)
+    return TcpConnector(
+        token=lambda: _read_token(fleet),
+        tls=tls_paths(fleet),
+        max_answer_bytes=max(max_answer_bytes, MAX_ANSWER_BYTES),
+    )
 
 
-def _read_token(fleet: FleetSettings) -> str:
+def tls_paths(fleet: FleetSettings) -> TlsPaths | None:
+    """Return the files of certificates that the settings name, or None if links are not encrypted."""
+    if fleet.tls_ca_file is None:
+        return None
+    return TlsPaths(fleet.tls_ca_file, fleet.tls_cert_file, fleet.tls_key_file)
+
+
+def _read_token(fleet: FleetSettings) -> bytes:
     """Return the token for a new link. Raise OSError if its file cannot be used any more."""
     try:
-        return read_fleet_token(fleet).decode()
+        return read_fleet_token(fleet)
     except TokenFileError as error:
         raise OSError(str(error)) from error
 

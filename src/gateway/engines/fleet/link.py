@@ -192,11 +192,6 @@ class Link:
         except WireError as error:
             self.close(f"It sent {error}.")
 
-    def on_refused(self, reason: str) -> None:
-        """Tell the owner that the node does not accept this gateway."""
-        if not self.lost:
-            self._owner.on_refused(reason)
-
     def on_lost(self, reason: str) -> None:
         """End the link: every job in flight is lost."""
         if self.lost:

@@ -14,6 +14,7 @@ from gateway.engines.fleet.metrics import NODE_LOSSES
 from gateway.engines.fleet.room import Room
 from gateway.engines.node_report import NodeReport
 from gateway.engines.placement import Candidate
+from gateway.engines.transports.protocol import LinkRefused
 from gateway.engines.wire.state import NodeState
 from workers.backoff import Backoff
 from workers.errors import NodeLost
@@ -109,6 +110,9 @@ class FleetNode:
         try:
             async with asyncio.timeout(limits.lost_seconds):
                 transport = await self._context.connector.connect(self.member, link)
+        except LinkRefused as error:
+            self.on_refused(str(error))
+            return
         except (OSError, TimeoutError) as error:
             self._status.set_unreachable(str(error) or "It does not answer.")
             return

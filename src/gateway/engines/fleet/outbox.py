@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 from gateway.engines.wire.messages import MAX_BATCH, encode_jobs
 from gateway.engines.wire.protocol import LARGE_MESSAGE_BYTES
 from workers.protocol.messages import Job, OpenStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.engines.transports.protocol import Transport
     from workers.protocol.messages import WorkerRequest
@@ -21,19 +21,8 @@ LARGE_BODY_BYTES: Final = LARGE_MESSAGE_BYTES - 1024
 """A larger body is a message of its own, on the lane for such messages."""
 
 
-@runtime_checkable
-class GatheringTransport(Protocol):
-    """A transport that tells when it has taken all, because each of its messages is costly."""
-
-    def call_when_free(self, callback: Callable[[], None]) -> bool:
-        """Call once, as soon as it has taken all small messages; return False if it has already."""
-
-
 class Outbox:
-    """A batch of requests, which is sent at the end of the event loop's turn: one write for all of them.
-
-    While the transport is busy with the batch before, the next one grows.
-    """
+    """A batch of requests, which is sent at the end of the event loop's turn: one write for all of them."""
 
     def __init__(self, transport: Transport) -> None:
         self._loop = asyncio.get_running_loop()
@@ -42,7 +31,6 @@ class Outbox:
         self._requests: list[WorkerRequest] = []
         self._size = 0
         self._closed = False
-        self._gathering = transport if isinstance(transport, GatheringTransport) else None
 
     def add(self, job_id: int, model: int, request: WorkerRequest) -> None:
         """Send a request for the model with that number, with others of this turn."""
@@ -53,7 +41,7 @@ class Outbox:
         if self._size + size > LARGE_BODY_BYTES or len(self._jobs) == MAX_BATCH:
             self.flush()
         if not self._jobs:
-            self._loop.call_soon(self._flush_when_free)
+            self._loop.call_soon(self.flush)
         self._jobs.append((job_id, model))
         self._requests.append(request)
         self._size += size
@@ -63,11 +51,6 @@ class Outbox:
         self.flush()
         if not self._closed:
             self._transport.send(message)
-
-    def _flush_when_free(self) -> None:
-        """Send what was gathered, once the transport would not queue it."""
-        if self._jobs and not (self._gathering is not None and self._gathering.call_when_free(self.flush)):
-            self.flush()
 
     def flush(self) -> None:
         """Send what was gathered."""

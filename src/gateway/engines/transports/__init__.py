@@ -1,1 +1,1 @@
-"""How the messages of a link travel: over gRPC between machines, over a Unix socket within one."""
+"""How the messages of a link travel: over TCP between machines, over a Unix socket within one."""

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Part = bytes | memoryview
+
 
 class Transport(Protocol):
-    """One end of a link. Whole messages travel in order, both ways, until one end closes."""
+    """One end of a link. Whole messages travel in order, both ways, until one end closes.
 
-    def send(self, message: Sequence[bytes | memoryview]) -> None:
+    Messages of more than LARGE_MESSAGE_BYTES may travel beside the others, in an order of their own.
+    """
+
+    def send(self, message: Sequence[Part]) -> None:
         """Send the parts of one message, which are read before this returns or soon after; never block.
 
         Do nothing after `close`, or once the link is lost.
@@ -33,3 +38,7 @@ class Receiver(Protocol):
 
     def on_lost(self, reason: str) -> None:
         """Take note that the link has ended; called once. `reason` is for operators."""
+
+
+class LinkRefused(ConnectionError):
+    """Node and gateway do not accept each other, which an operator must change; the text says why."""

@@ -1,4 +1,4 @@
-"""Where a node of this machine listens, and how a gateway process proves that it may ask there."""
+"""Where a node of this machine listens, and the secret that it shares with the gateway processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """The path of a Unix socket, and the token that the first message must be."""
+    """The path of a Unix socket, and the token that both ends prove to have."""
 
     path: str
     token: bytes = field(repr=False)

@@ -72,6 +72,11 @@ class Cancel(NamedTuple):
     id: int
 
 
+def largest_message(max_body_bytes: int) -> int:
+    """Return the bytes of the largest message, if no body in it is larger than `max_body_bytes`."""
+    return max(max_body_bytes, MAX_CONTROL_BYTES) + MAX_OVERHEAD_BYTES
+
+
 def encode_jobs(jobs: Sequence[tuple[int, int]], requests: Sequence[WorkerRequest]) -> list[bytes]:
     """Return a message of at most MAX_BATCH requests; `jobs` has the id and the model's number of each."""
     head = b"".join([_COUNT.pack(JOBS, len(jobs)), *[_JOB.pack(*job) for job in jobs]])

@@ -1,36 +1,24 @@
-"""Which protocol a gateway and a node speak, and the metadata by which a link says so at its start."""
+"""Which protocol a gateway and a node speak, and how large a message may be before it takes another lane."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 OLDEST: Final = 1
 NEWEST: Final = 1
 """A program speaks the protocol of its own version and the one before: machines are updated one by one."""
 
-PROTOCOL_KEY: Final = "x-protocol"
-"""The protocols that a program speaks: "1-2"."""
-GATEWAY_KEY: Final = "x-gateway"
-"""The name of the gateway process."""
-LINK_KEY: Final = "x-link"
-"""An id, drawn by the gateway, that both lanes of a link have in common."""
-LANE_KEY: Final = "x-lane"
-AUTHORIZATION_KEY: Final = "authorization"
-
-SMALL_LANE: Final = "small"
-LARGE_LANE: Final = "large"
+Lane = Literal["small", "large"]
+"""The two connections of a link."""
 LARGE_MESSAGE_BYTES: Final = 256 * 1024
 """A message of more bytes takes the large lane, so that no small one waits behind it."""
-
-SERVICE: Final = "gateway.Node"
-METHOD: Final = "Link"
 
 _RANGE: Final = re.compile(r"(\d{1,4})-(\d{1,4})", re.ASCII)
 
 
 def spoken(oldest: int = OLDEST, newest: int = NEWEST) -> str:
-    """Return the range of protocols for the metadata."""
+    """Return the range of protocols, as programs tell it."""
     return f"{oldest}-{newest}"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from gateway import settings
-from gateway.cli.demo import nodes
-from gateway.cli.demo.errors import DemoError
 from gateway.cli.demo.examples import example_calls, request_loop
 from gateway.cli.demo.ready import ready_text
 
@@ -35,14 +33,6 @@ def test_nodes_and_how_to_kill_one() -> None:
     assert "\nkill -9 12\n" in text
     assert f"Open {BASE}/ui/gateway in a browser" in text
     assert "kill" not in printed()
-
-
-def test_nodes_without_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo says which extra is missing; without nodes it needs none."""
-    monkeypatch.setattr(nodes, "find_spec", lambda _: None)
-    nodes.check_requirements(0)
-    with pytest.raises(DemoError, match="install the extra `fleet`"):
-        nodes.check_requirements(2)
 
 
 def test_a_prediction_and_a_refusal_follow() -> None:

@@ -6,15 +6,16 @@ import asyncio
 import os
 import random
 import socket
-import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.engines.transports import unix_server, unix_stream
+from gateway.engines.members import Member
+from gateway.engines.transports import link_opening
+from gateway.engines.transports.protocol import LinkRefused
 from gateway.engines.transports.unix_address import UnixAddress
-from gateway.engines.transports.unix_client import connect
+from gateway.engines.transports.unix_client import UnixConnector
 from gateway.engines.transports.unix_server import UnixServer
 from tests.gateway.engines.transports.played_receiver import PlayedReceiver
 from tests.support.waiting import until
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from gateway.engines.transports.protocol import Transport
 
 TOKEN = b"a token of this run"
+HERE = Member("this machine", "this machine")
+
+
+async def connect(path: str, receiver: PlayedReceiver, token: bytes = TOKEN) -> Transport:
+    """Open a link as a gateway process does."""
+    return await UnixConnector(UnixAddress(path, token)).connect(HERE, receiver)
 
 
 class Node:
@@ -34,7 +41,7 @@ class Node:
     def __init__(self, path: str, token: bytes = TOKEN) -> None:
         self.path = path
         self.links: asyncio.Queue[tuple[Transport, PlayedReceiver]] = asyncio.Queue()
-        self.server = UnixServer(self._accept, token=token)
+        self.server = UnixServer(self._accept, token=token, max_body_bytes=2**24)
 
     def _accept(self, transport: Transport) -> PlayedReceiver:
         receiver = PlayedReceiver()
@@ -44,7 +51,7 @@ class Node:
     async def link(self) -> tuple[Transport, PlayedReceiver, Transport, PlayedReceiver]:
         """Return both ends of a new link, the caller's first."""
         receiver = PlayedReceiver()
-        transport = await connect(UnixAddress(self.path, TOKEN), receiver)
+        transport = await connect(self.path, receiver)
         async with asyncio.timeout(30):
             return transport, receiver, *await self.links.get()
 
@@ -60,7 +67,7 @@ async def serving(path: Path, token: bytes = TOKEN) -> AsyncIterator[Node]:
         try:
             yield node
         finally:
-            node.server.close()
+            await node.server.close()
 
 
 @pytest.fixture
@@ -85,29 +92,6 @@ async def test_messages_travel_whole_and_in_order(node: Node) -> None:
     assert ours.unsent_bytes == theirs.unsent_bytes == 0
 
 
-async def test_bytes_that_come_one_by_one(node: Node) -> None:
-    """A message is passed on when its last byte is there."""
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(node.path)
-        for each in struct.pack("<I", len(TOKEN)) + TOKEN + struct.pack("<I", 3) + b"abc":
-            caller.send(bytes([each]))
-            await asyncio.sleep(0)
-        _, arrived = await node.links.get()
-        assert await arrived.next() == b"abc"
-
-
-async def test_what_is_not_taken_is_counted(node: Node) -> None:
-    """And a send never waits: the owner decides what is too much."""
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(node.path)
-        caller.send(struct.pack("<I", len(TOKEN)) + TOKEN)
-        transport, _ = await node.links.get()
-        for _ in range(4):
-            transport.send([bytes(2**20)])
-        await asyncio.sleep(0)
-        assert transport.unsent_bytes > 2**20
-
-
 async def test_an_end_is_told_once_to_both(node: Node) -> None:
     """After `close`, which may be called again, nothing is sent."""
     ours, received, theirs, arrived = await node.link()
@@ -115,7 +99,7 @@ async def test_an_end_is_told_once_to_both(node: Node) -> None:
     ours.close()
     ours.close()
     ours.send([b"late"])
-    assert await received.lost() == "closed here"
+    assert await received.lost() == "The link was closed."
     assert await arrived.lost() == "closed by the other end"
     theirs.send([b"late"])
     theirs.close()
@@ -129,7 +113,7 @@ async def test_an_end_is_told_once_to_both(node: Node) -> None:
 async def test_the_end_of_the_node_ends_its_links(node: Node) -> None:
     """The socket stays: the next node accepts who has connected meanwhile."""
     _, received, _, _ = await node.link()
-    node.server.close()
+    await node.server.close()
     assert await received.lost() == "closed by the other end"
 
 
@@ -140,69 +124,58 @@ async def test_the_next_node_accepts_those_that_wait(tmp_path: Path) -> None:
         listener.listen()
         for _ in range(2):
             received = PlayedReceiver()
-            transport = await connect(UnixAddress(str(tmp_path / "node"), TOKEN), received)
-            transport.send([b"asked"])
+            connecting = asyncio.create_task(connect(str(tmp_path / "node"), received))
+            await asyncio.sleep(0.05)
             node = Node(str(tmp_path / "node"))
             await node.server.open(listener)
+            (await connecting).send([b"asked"])
             _, arrived = await node.links.get()
             assert await arrived.next() == b"asked"
-            node.server.close()
+            await node.server.close()
             await received.lost()
 
 
-@pytest.mark.parametrize("token", [b"", TOKEN[:-1], TOKEN + b"x", bytes(256), bytes(257), bytes(100_000)])
-async def test_a_wrong_token(node: Node, token: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """It ends the connection, which never becomes a link; the log tells, without the token."""
-    received = PlayedReceiver()
-    (await connect(UnixAddress(node.path, token), received)).send([b"never read"])
-    await received.lost()
-    await until(lambda: bool(caplog.records))
-    assert vars(caplog.records[0])["event"] == "node_link_refused"
+async def test_a_wrong_token(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """It becomes no link; the log tells, without the token."""
+    with pytest.raises(LinkRefused, match="token"):
+        await connect(node.path, PlayedReceiver(), b"another token")
+    assert [vars(record)["event"] for record in caplog.records] == ["node_link_refused"]
+    assert "another" not in caplog.text
     assert node.links.empty()
     assert node.server.links == 0
 
 
-async def test_no_token_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that says nothing is closed."""
-    monkeypatch.setattr(unix_server, "_TOKEN_SECONDS", 0.05)
-    async with serving(tmp_path / "node") as node:
-        reader, writer = await asyncio.open_unix_connection(node.path)
-        async with asyncio.timeout(30):
-            assert await reader.read() == b""
-        writer.close()
-
-
-async def test_too_many_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those beyond the limit are closed at once; the others still have their time."""
-    monkeypatch.setattr(unix_server, "_MAX_UNPROVEN", 2)
-    async with serving(tmp_path / "node") as node:
-        waiting = [await asyncio.open_unix_connection(node.path) for _ in range(3)]
-        async with asyncio.timeout(30):
-            assert await waiting[2][0].read() == b""
-        for _, writer in waiting:
-            writer.close()
-        await node.link()
+async def test_a_stranger_on_the_nodes_path_learns_and_gets_nothing(tmp_path: Path) -> None:
+    """A program of this user that took the socket's place has no token, and sees no proof of use to it."""
+    async with serving(tmp_path / "stranger", token=b"") as stranger:
+        received = PlayedReceiver()
+        with pytest.raises(LinkRefused, match="does not prove"):
+            await connect(stranger.path, received)
+        _, arrived = await stranger.links.get()
+        await arrived.lost()
+        assert arrived.messages.empty()
+        assert received.messages.empty()
 
 
 async def test_another_user(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection of another user's process is closed, whatever it sends; and the caller tells no token."""
-    received = PlayedReceiver()
+    """A connection of another user's process is closed, whatever it sends; and the caller proves nothing."""
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    await connect(UnixAddress(node.path, TOKEN), received)
-    assert await received.lost() == "the other end is another user's"
+    with pytest.raises(ConnectionError, match="another user"):
+        await connect(node.path, PlayedReceiver())
     assert node.links.empty()
-
-
-async def test_a_message_that_is_too_large(node: Node) -> None:
-    """Its length ends the link before any memory is taken."""
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(node.path)
-        caller.send(struct.pack("<I", len(TOKEN)) + TOKEN + struct.pack("<I", 2**32 - 1))
-        _, arrived = await node.links.get()
-        assert str(unix_stream.MAX_MESSAGE_BYTES) in await arrived.lost()
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
     """An OSError tells it at once."""
     with pytest.raises(FileNotFoundError):
-        await connect(UnixAddress(str(tmp_path / "none"), TOKEN), PlayedReceiver())
+        await connect(str(tmp_path / "none"), PlayedReceiver())
+
+
+async def test_a_node_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt ends; a listening socket accepts connections, also without a program behind it."""
+    monkeypatch.setattr(link_opening, "_OPEN_SECONDS", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "node"))
+        listener.listen()
+        with pytest.raises(ConnectionError, match="no link within"):
+            await connect(str(tmp_path / "node"), PlayedReceiver())

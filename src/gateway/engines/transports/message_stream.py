@@ -1,4 +1,4 @@
-"""Whole messages over a Unix stream socket: each has its length before it."""
+"""Whole messages over a stream socket: each has its length before it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ import asyncio
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
-from gateway.engines.transports.peer import is_same_user
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.engines.transports.protocol import Receiver
+    from gateway.engines.transports.protocol import Part, Receiver
 
-_LENGTH: Final = struct.Struct("<I")
+_LENGTH: Final = struct.Struct("<Q")
 _BUFFER_BYTES: Final = 256 * 1024  # a message that fits takes no memory of its own while it arrives
 _MAX_JOINED_BYTES: Final = 256 * 1024  # to copy smaller messages once more is faster than to send parts
-MAX_MESSAGE_BYTES: Final = 2**31
-"""More than all bodies that a gateway process holds at once by default, and than any answer."""
+_HIGH_WATER_BYTES: Final = 32 * 2**20
+_FINISH_SECONDS: Final = 1.0
 
 
-class UnixStream(asyncio.BufferedProtocol):
+class MessageStream(asyncio.BufferedProtocol):
     """One end of a connection that carries whole messages in order, both ways.
 
     uvloop writes the messages of one turn at once. A message of more than `max_bytes` ends the connection
-    before memory is taken for it, and so does another user at the other end.
+    before memory is taken for it.
     """
 
     def __init__(
         self,
         receiver: Receiver,
         *,
-        max_bytes: int = MAX_MESSAGE_BYTES,
-        on_end: Callable[[UnixStream], None] | None = None,
+        max_bytes: int,
+        on_open: Callable[[MessageStream, asyncio.Transport], None] | None = None,
+        on_end: Callable[[MessageStream], None] | None = None,
     ) -> None:
-        """`on_end` is called with the stream once, after the receiver's `on_lost`."""
+        """`on_open` is called once connected; `on_end` after the receiver's `on_lost`.
+
+        Each message goes to the `receiver` of its time. `on_full` is called when too much is unsent, and when
+        that has changed.
+        """
         self.receiver = receiver
         self.max_bytes = max_bytes
+        self.on_full: Callable[[MessageStream, bool], None] | None = None
+        self._on_open = on_open
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
+        self._finishing: asyncio.TimerHandle | None = None
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._filled = 0
         self._large: memoryview | None = None  # a message that does not fit into the buffer, and
         self._arrived = 0  # the bytes of it that are there
         self._reason = ""
 
-    def send(self, message: Sequence[bytes | memoryview]) -> None:
+    def send(self, message: Sequence[Part]) -> None:
         """Send the parts of one message; do nothing if the connection has ended."""
         if self._transport is None:
             return
@@ -56,29 +62,73 @@ class UnixStream(asyncio.BufferedProtocol):
             self._transport.write(b"".join((_LENGTH.pack(size), *message)))
 
     @property
+    def is_open(self) -> bool:
+        """Whether the connection has neither ended nor been closed here."""
+        return self._transport is not None and self._finishing is None
+
+    @property
     def unsent_bytes(self) -> int:
-        """The bytes that were given to `send`, and not yet taken by the other end."""
+        """The bytes that were given to `send`, and not yet taken by the system."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def peer(self) -> str:
+        """The host at the other end, if it has one."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else "this machine"
+
+    def set_reading(self, reading: bool) -> None:
+        """Read from the connection, or let what comes wait."""
+        if self._transport is not None and self._transport.is_reading() != reading and self.is_open:
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     def close(self, reason: str = "closed here") -> None:
         """End the connection; what is unsent is dropped. The receiver's `on_lost` is called later."""
         self._reason = self._reason or reason
+        if self._finishing is not None:
+            self._finishing.cancel()
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
 
+    def finish(self, reason: str = "closed here") -> None:
+        """End the connection once what was sent has arrived, or a second has passed; read nothing more."""
+        if self._transport is None or self._finishing is not None:
+            return
+        self._reason = self._reason or reason
+        self._finishing = asyncio.get_running_loop().call_later(_FINISH_SECONDS, self.close)
+        if self._transport.can_write_eof():
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+            self._transport.write_eof()  # the end of the other side's sending ends the connection
+        else:
+            self._transport.close()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; called by the loop."""
         self._transport = cast("asyncio.Transport", transport)
-        if not is_same_user(transport):
-            self.close("the other end is another user's")
+        self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+        if self._on_open is not None:
+            self._on_open(self, self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the receiver; called by the loop."""
         self._transport = self._large = None
+        if self._finishing is not None:
+            self._finishing.cancel()
         self.receiver.on_lost(self._reason or (str(exc) if exc else "closed by the other end"))
         if self._on_end is not None:
             self._on_end(self)
+
+    def pause_writing(self) -> None:
+        """Tell that the other end reads too slowly; called by the loop."""
+        if self.on_full is not None:
+            self.on_full(self, True)
+
+    def resume_writing(self) -> None:
+        """Tell that the other end has read enough; called by the loop."""
+        if self.on_full is not None:
+            self.on_full(self, False)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return memory for the next bytes; called by the loop."""
@@ -89,6 +139,8 @@ class UnixStream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that have come, and pass on the messages that are complete; called by the loop."""
+        if self._finishing is not None:
+            return
         if self._large is None:
             self._filled += nbytes
             self._read_messages()
@@ -101,7 +153,7 @@ class UnixStream(asyncio.BufferedProtocol):
     def _read_messages(self) -> None:
         """Pass on every complete message in the buffer; what is left is at its start then."""
         start, filled, buffer = 0, self._filled, self._buffer
-        while filled - start >= _LENGTH.size and self._transport is not None:
+        while filled - start >= _LENGTH.size and self.is_open:
             (size,) = _LENGTH.unpack_from(buffer, start)
             first = start + _LENGTH.size
             end = first + size

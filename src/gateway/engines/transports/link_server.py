@@ -1,0 +1,196 @@
+"""The node's end of handshakes: connections of gateways that have the token become links."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from gateway.engines.transports.message_stream import MessageStream
+from gateway.engines.transports.server_link import ServerLink
+from gateway.engines.wire import handshake, protocol
+from gateway.engines.wire.fields import WireError
+from gateway.system.log_throttle import LogThrottle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.engines.transports.protocol import Receiver, Transport
+
+    Accept = Callable[[Transport], Receiver]
+
+logger = logging.getLogger(__name__)
+
+_PROVE_SECONDS: Final = 5.0
+_MAX_UNPROVEN: Final = 256  # connections that have not proven anything yet
+_CLOSE_SECONDS: Final = 2.0
+_NO_TOKEN: Final = "This node wants the token of its fleet: GATEWAY_FLEET_TOKEN differs, or is not set."  # noqa: S105 - no secret
+
+
+class LinkServer:
+    """What becomes of connections, wherever they come from: `create_stream` is called for each."""
+
+    def __init__(self, accept: Accept, *, token: bytes, max_bytes: int) -> None:
+        """`accept` returns the receiver of a new link, whose messages have at most `max_bytes`.
+
+        Both ends prove that they have `token`, unless it is empty.
+        """
+        self._accept = accept
+        self._token = token
+        self._max_bytes = max_bytes
+        self._links: dict[str, ServerLink] = {}
+        self._streams: set[MessageStream] = set()
+        self._unproven: dict[MessageStream, None] = {}  # the oldest first
+        self._ended = asyncio.Event()
+        self._log_throttle = LogThrottle()
+
+    @property
+    def links(self) -> int:
+        """The number of links that are open."""
+        return len(self._links)
+
+    def create_stream(self, prepare: Callable[[asyncio.BaseTransport], None]) -> MessageStream:
+        """Return the protocol of a new connection, which `prepare` is given first; it may raise OSError."""
+        caller = _UnprovenCaller(self)
+
+        def begin(stream: MessageStream, transport: asyncio.Transport) -> None:
+            self._streams.add(stream)
+            self._unproven[stream] = None
+            caller.expect(stream)
+            try:
+                prepare(transport)
+            except OSError as error:
+                caller.refuse(str(error))
+                return
+            if len(self._unproven) > _MAX_UNPROVEN:
+                next(iter(self._unproven)).close("too many connections without a proof")
+            caller.challenge()
+
+        return MessageStream(
+            caller, max_bytes=handshake.MAX_HANDSHAKE_BYTES, on_open=begin, on_end=self._forget
+        )
+
+    def end_links(self, reason: str) -> None:
+        """End all links; their gateways may open new ones."""
+        for link in list(self._links.values()):
+            link.close(reason)
+
+    async def close(self) -> None:
+        """End all links and other connections, and wait until that is so."""
+        self.end_links("the node ends")
+        for stream in list(self._unproven):
+            stream.close("the node ends")
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._all_ended()
+        except TimeoutError:
+            logger.warning("Links are still open at the end", extra={"event": "node_link_failed"})
+
+    def admit(self, stream: MessageStream, challenge: handshake.Challenge, message: bytes) -> None:
+        """Make a connection that answers its challenge right a link, or a part of one; else refuse it."""
+        try:
+            opening = handshake.decode_opening(message)
+        except WireError as error:
+            self.refuse(stream, f"no gateway of a fleet: it sent {error}", tell=False)
+            return
+        if reason := self._refusal(challenge, opening):
+            self.refuse(stream, reason, tell=True)
+            return
+        self._unproven.pop(stream, None)
+        proof = handshake.prove(self._token, "node", challenge, opening) if self._token else ""
+        stream.send([handshake.encode(handshake.Verdict(proof))])
+        if opening.lane == "large":
+            self._links[opening.link].add_large(stream)
+        else:
+            self._links[opening.link] = ServerLink(
+                stream,
+                self._accept,
+                max_bytes=self._max_bytes,
+                on_end=lambda: self._end_link(opening.link),
+            )
+
+    def refuse(self, stream: MessageStream, reason: str, *, tell: bool) -> None:
+        """End a connection. Log one refusal of a kind in a while: callers may try as often as they like."""
+        self._unproven.pop(stream, None)
+        peer = stream.peer
+        suppressed = self._log_throttle.suppressed_if_due((reason[:24], peer))
+        if suppressed is not None:
+            extra: dict[str, object] = {"event": "node_link_refused", "peer": peer, "reason": reason}
+            if suppressed:
+                extra["suppressed"] = suppressed
+            logger.warning("Refused a connection of %s: %s", peer, reason, extra=extra)
+        if tell:
+            stream.send([handshake.encode(handshake.Verdict(refusal=reason))])
+            stream.finish(reason)
+        else:
+            stream.close(reason)
+
+    async def _all_ended(self) -> None:
+        while self._streams:
+            self._ended.clear()
+            await self._ended.wait()
+
+    def _refusal(self, challenge: handshake.Challenge, opening: handshake.Opening) -> str:
+        """Return why a gateway is not accepted; empty if it is."""
+        if self._token and not handshake.proves(opening.proof, self._token, "gateway", challenge, opening):
+            return _NO_TOKEN
+        if protocol.choose(opening.protocols) is None:
+            return (
+                f"This node speaks the protocols {protocol.spoken()}, and this gateway "
+                f"{opening.protocols}: update the older one."
+            )
+        known = self._links.get(opening.link)
+        if opening.lane == "large":
+            return (
+                "" if known is not None and not known.has_large else "There is no link that lacks this lane."
+            )
+        return "" if known is None else "The link has this lane already."
+
+    def _end_link(self, link: str) -> None:
+        self._links.pop(link, None)
+
+    def _forget(self, stream: MessageStream) -> None:
+        self._streams.discard(stream)
+        self._unproven.pop(stream, None)
+        self._ended.set()
+
+
+class _UnprovenCaller:
+    """The receiver of a connection until its first message, which must come in time."""
+
+    def __init__(self, server: LinkServer) -> None:
+        self._server = server
+        self._challenge = handshake.new_challenge()
+        self._stream: MessageStream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect(self, stream: MessageStream) -> None:
+        """Give the connection some time."""
+        self._stream = stream
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_PROVE_SECONDS, self.refuse, "it said nothing in time")
+
+    def challenge(self) -> None:
+        """Send the challenge."""
+        if self._stream is not None:
+            self._stream.send([handshake.encode(self._challenge)])
+
+    def on_message(self, message: bytes) -> None:
+        """Have the server judge the answer."""
+        if (stream := self._end()) is not None:
+            self._server.admit(stream, self._challenge, message)
+
+    def on_lost(self, reason: str) -> None:
+        """Have the server log a connection that never became a link."""
+        self.refuse(reason)
+
+    def refuse(self, reason: str) -> None:
+        """End the connection, if it is not judged yet."""
+        if (stream := self._end()) is not None:
+            self._server.refuse(stream, reason, tell=False)
+
+    def _end(self) -> MessageStream | None:
+        if self._timer is not None:
+            self._timer.cancel()
+        stream, self._stream = self._stream, None
+        return stream
