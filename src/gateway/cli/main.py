@@ -134,7 +134,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, run, summary in (
         ("serve", serve, "serve the models of the MLflow server that MLFLOW_TRACKING_URI names"),
-        ("node", node, "load models on this machine for the gateways of a fleet, which ask for them by gRPC"),
+        ("node", node, "load models on this machine for the gateways of a fleet"),
         ("demo", demo, "start an MLflow server with example models, and a gateway that serves them"),
         (
             "check",
