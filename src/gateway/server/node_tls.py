@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from gateway.server.tls import ServerTls
 from gateway.server.tls_errors import CERT, CLIENT_CA, KEY, TlsError
 from gateway.server.tls_files import load_tls_files
 from gateway.settings import TlsSettings
+from gateway.system.log_throttle import LogThrottle
 
 if TYPE_CHECKING:
+    from gateway.api.tls_connection import HandshakeFailure
     from gateway.server.tls_files import TlsFiles
     from gateway.settings.fleet import FleetSettings
+
+logger = logging.getLogger(__name__)
 
 _NAMES: Final = (  # of a node's settings
     (CLIENT_CA, "GATEWAY_FLEET_TLS_CA_FILE"),
@@ -44,6 +49,16 @@ def load_node_tls(settings: TlsSettings) -> TlsFiles:
 
 def new_node_tls(files: TlsFiles) -> ServerTls:
     """Return a context for links, which gives each new connection the newest files."""
+    throttle = LogThrottle()
+
+    def log(reason: HandshakeFailure) -> None:
+        suppressed = throttle.suppressed_if_due(reason)
+        if suppressed is not None:
+            text = "A TLS handshake with a gateway, or what is none, failed: %s; %d more since the last line"
+            extra = {"event": "node_handshake_failed", "reason": reason, "suppressed": suppressed}
+            logger.warning(text, reason, suppressed, extra=extra)
+
     tls = ServerTls(files)
     tls.max_handshakes = lambda: _MAX_HANDSHAKES
+    tls.on_failure = log
     return tls

@@ -86,8 +86,8 @@ class FleetSettings(SettingsGroup):
     token: Token = Field(
         SecretStr(""),
         alias="GATEWAY_FLEET_TOKEN",
-        description="Secret of at least 32 random characters: both ends of a link prove that they have it, and "
-        "never send it. Both start without one only if they show each other certificates.",
+        description="Secret of at least 32 random characters: both ends of a link prove that they have it, "
+        "and never send it. Both start without one only if they show each other certificates.",
     )
     token_file: ExpandedPath | None = Field(
         None,

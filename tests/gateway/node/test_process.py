@@ -153,6 +153,7 @@ async def test_certificates_are_asked_for(
                 await greet(address, tls=context(ours, other))
         with pytest.raises(OSError):  # noqa: PT011 - without TLS at all
             await greet(address)
+        await node.wait_for("node_handshake_failed")
 
 
 @pytest.mark.slow

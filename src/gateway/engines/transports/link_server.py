@@ -63,7 +63,8 @@ class LinkServer:
                 caller.refuse(str(error))
                 return
             if len(self._unproven) > _MAX_UNPROVEN:
-                next(iter(self._unproven)).close("too many connections without a proof")
+                oldest = next(iter(self._unproven))
+                self.refuse(oldest, "too many connections without a proof", tell=False)
             caller.challenge()
 
         return MessageStream(
@@ -181,8 +182,9 @@ class _UnprovenCaller:
             self._server.admit(stream, self._challenge, message)
 
     def on_lost(self, reason: str) -> None:
-        """Have the server log a connection that never became a link."""
-        self.refuse(reason)
+        """Forget a connection that ended by itself, as those of probes and checks do."""
+        del reason
+        self._end()
 
     def refuse(self, reason: str) -> None:
         """End the connection, if it is not judged yet."""

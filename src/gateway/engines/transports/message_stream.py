@@ -22,7 +22,7 @@ class MessageStream(asyncio.BufferedProtocol):
     """One end of a connection that carries whole messages in order, both ways.
 
     uvloop writes the messages of one turn at once. A message of more than `max_bytes` ends the connection
-    before memory is taken for it.
+    before memory is taken for it. `peer` is the host at the other end.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class MessageStream(asyncio.BufferedProtocol):
         """
         self.receiver = receiver
         self.max_bytes = max_bytes
+        self.peer = "this machine"
         self.on_full: Callable[[MessageStream, bool], None] | None = None
         self._on_open = on_open
         self._on_end = on_end
@@ -70,12 +71,6 @@ class MessageStream(asyncio.BufferedProtocol):
     def unsent_bytes(self) -> int:
         """The bytes that were given to `send`, and not yet taken by the system."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
-    @property
-    def peer(self) -> str:
-        """The host at the other end, if it has one."""
-        name = None if self._transport is None else self._transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else "this machine"
 
     def set_reading(self, reading: bool) -> None:
         """Read from the connection, or let what comes wait."""
@@ -108,6 +103,8 @@ class MessageStream(asyncio.BufferedProtocol):
         """Keep the transport; called by the loop."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+        if isinstance(name := transport.get_extra_info("peername"), tuple):
+            self.peer = str(name[0])
         if self._on_open is not None:
             self._on_open(self, self._transport)
 
