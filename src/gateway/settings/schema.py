@@ -16,6 +16,7 @@ from gateway.settings.fleet import FleetSettings, NodeSettings
 from gateway.settings.jwt import JwtSettings
 from gateway.settings.model_access import ModelAccessSettings
 from gateway.settings.ray import RaySettings
+from gateway.settings.readable_folders import ReadableFolders, check_readable
 from gateway.settings.tls import TlsSettings
 from gateway.settings.types import (
     AbsoluteFolders,
@@ -35,7 +36,6 @@ from gateway.settings.types import (
     default_cache_folder,
 )
 from gateway.settings.upstream import MlflowSettings, S3Settings
-from gateway.settings.wall import ReadableFolders, check_readable
 from workers.limits import Preload
 from workers.wall.policy import WallMode, WallNetwork
 
