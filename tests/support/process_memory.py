@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,6 +26,21 @@ def taken(
     servers = _fork_servers(me) if fork_server is None else [psutil.Process(fork_server)]
     counted = {me, *servers, *(each for server in servers for each in _below(server))}
     return sum(_pss(process) for process in counted - without)
+
+
+def pss(pid: int) -> int:
+    """Return the bytes of one process: its own, and of those that it shares, its share."""
+    return int(psutil.Process(pid).memory_full_info().pss)
+
+
+def anonymous(pid: int) -> int:
+    """Return the bytes of a process that are of no file, so that no other program can share them."""
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        if line.startswith("Anonymous:")
+    )
+    return int(line.split()[1]) * 1024
 
 
 def workers(pid: int | None = None) -> set[psutil.Process]:

@@ -14,7 +14,6 @@ from gateway.cli import environment, key, ray_keeper
 from gateway.cli.access_file import require_access_file
 from gateway.cli.demo.errors import DemoError
 from gateway.mlflow_client import parse_tracking_url
-from gateway.server import supervisor
 from gateway.settings import describe
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def main(arguments: list[str]) -> int:
 
 def serve(_options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until a signal to stop."""
+    from gateway.server import supervisor  # noqa: PLC0415 - 7 MiB that `node` does without
+
     had_file = ENV_FILE.exists()
     chosen = _load_settings(environ)
     require_access_file(chosen.auth.keys_file)

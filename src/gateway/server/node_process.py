@@ -17,7 +17,6 @@ from gateway.node.app import Node
 from gateway.server import confinement
 from gateway.server.gc_tuning import tune_gc
 from gateway.server.heartbeat import Heartbeat
-from gateway.server.node_telemetry import NodeTelemetry
 from gateway.server.process_run import run_in_loop
 from gateway.server.signals import SignalEvents
 from gateway.server.waiting import wait_first
@@ -158,6 +157,8 @@ class _NodeRun:
 
     async def _serve(self, node: Node, signals: SignalEvents, stack: AsyncExitStack) -> int:
         if self._context.slot is not None:
+            from gateway.server.node_telemetry import NodeTelemetry  # noqa: PLC0415 - as in _open_pages
+
             await stack.enter_async_context(NodeTelemetry(node, self._context.slot).running())
         await stack.enter_async_context(node.running())
         self._opened = True
@@ -185,7 +186,7 @@ class _NodeRun:
         """Serve the pages of health and metrics, if there is a port for them."""
         chosen = self._settings.value.node
         if chosen.metrics_port and self._context.slot is None:
-            from gateway.node.http import NodePages  # noqa: PLC0415 - 10 MiB that most nodes do without
+            from gateway.node.http import NodePages  # noqa: PLC0415 - 3 MiB that others do without
 
             await stack.enter_async_context(NodePages(node).serving(chosen.host, chosen.metrics_port))
 

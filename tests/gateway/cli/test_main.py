@@ -179,16 +179,26 @@ def test_serve_on_a_taken_port(mlflow_server: MlflowServer, tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+MLFLOW = ["mlflow", "pandas", "numpy", "sklearn", "gateway.cli.demo.training"]
+S3 = ["aiobotocore", "botocore"]
+GATEWAY_ALONE = ["gateway.app", "gateway.api.routes", "jinja2", "aiohttp.web", "prometheus_client"]
+
+
 @pytest.mark.parametrize(
-    ("module", "unwanted"),
+    ("modules", "unwanted"),
     [
         ("gateway.__main__", ["gateway.cli.main", "aiohttp", "pydantic", "asyncio"]),
-        ("gateway.cli.main", ["mlflow", "pandas", "numpy", "sklearn", "gateway.cli.demo.training"]),
+        ("gateway.server.supervisor, gateway.server.local_node_process", [*MLFLOW, *S3, "cryptography"]),
+        (
+            "gateway.cli.main, gateway.cli.node, gateway.server.node_process",
+            [*MLFLOW, *S3, *GATEWAY_ALONE, "cryptography"],
+        ),
     ],
+    ids=["worker", "gateway", "node"],
 )
-def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
-    """Each worker imports `gateway.__main__` again, so it imports little; the gateway imports no mlflow."""
-    code = f"import {module}, sys; print([name for name in {unwanted} if name in sys.modules])"
+def test_imports_stay_small(modules: str, unwanted: list[str]) -> None:
+    """Each worker imports `gateway.__main__` again, and what the others import stays in their memory."""
+    code = f"import {modules}, sys; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -198,7 +208,8 @@ def test_imports_stay_small(module: str, unwanted: list[str]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_imports_start_no_thread() -> None:
     """Gateway processes are forks of one that has imported all this, and a fork has no such thread."""
-    code = "import gateway.cli.main, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
+    modules = "gateway.cli.main, gateway.server.supervisor, gateway.server.local_node_process"
+    code = f"import {modules}, os; print(os.listdir('/proc/self/task') == [str(os.getpid())])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
-import psutil
 import pytest
 import trustme
 
-from gateway.engines.wire.control import Load, Probe
+from gateway.engines.wire.control import Load
 from tests.support.commands import descendants, still_running
 from tests.support.gateways import BODY
 from tests.support.mlflow_server import free_port
@@ -82,15 +81,6 @@ async def test_sigkill_leaves_no_process(
             await asyncio.wait_for(client.ended, 60)
         await node.exit_status()
         assert still_running(below) == set()
-
-
-@pytest.mark.serial
-async def test_an_idle_node_takes_little_memory(tmp_path: Path, mlflow_server: MlflowServer) -> None:
-    """Beside its fork server, which shares its pages with the workers: 53 MiB when this was written."""
-    with own_node(tmp_path, mlflow_server) as node:
-        async with linked(node.url) as client:
-            await client.call(Probe)
-            assert psutil.Process(node.pid).memory_full_info().pss < 75 * 2**20
 
 
 async def test_an_open_stream_is_finished_before_the_node_ends(

@@ -10,7 +10,7 @@ from gateway.artifacts.stores.by_file import FileByFileStore
 from gateway.artifacts.stores.local import LocalFileStore
 from gateway.artifacts.stores.mlflow_proxy import MlflowProxyFileStore
 from gateway.artifacts.stores.mlflow_subprocess import MlflowSubprocessStore
-from gateway.artifacts.stores.s3 import S3FileStore
+from gateway.artifacts.stores.s3_on_demand import S3OnDemand
 from gateway.errors import ArtifactLocationForbidden
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StoreFactory:
             frozenset(scheme.lower() for scheme in settings.artifact_schemes) - _MLFLOW_SCHEMES
         )
         self._roots = settings.artifact_roots
-        self._s3 = S3FileStore(settings.s3)
+        self._s3 = S3OnDemand(settings.s3)
         self._fallback = MlflowSubprocessStore(
             settings.environment,
             files=settings.client_files,
