@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from workers.pending_request import PendingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class QueuedRequest(Protocol):
-    """A request, and whether it is in a queue."""
-
-    queued: bool
+    from workers.protocol.messages import Job
 
 
-class Submission:
-    """The outcome of a request: what a future is for a client that awaits it.
+class Submission(PendingRequest):
+    """A queued job, and its outcome: what a future is for a client that awaits it.
 
-    `on_done` is called once, with the reply or the error, unless the request is cancelled before. It is
-    called while the queue is at work: it must return at once, and submit or cancel nothing. `drop` takes the
-    request out of the queue if it is in there, for a reason that is counted.
+    `on_done` is called once, with the id and the reply or the error, unless the request is cancelled before.
+    It is called while the queue is at work: it must return at once, and submit or cancel nothing. `drop`
+    takes the request out of the queue if it is in there, for a reason that is counted. `watched` is a set
+    that it leaves when the outcome is there, whose members time out together.
     """
 
-    __slots__ = ("_done", "_drop", "_on_done", "_watched", "pending")
+    __slots__ = ("_done", "_drop", "_id", "_on_done", "_watched")
 
-    pending: QueuedRequest | None
-
-    def __init__(self, on_done: Callable[[Any], None], *, drop: Callable[[Any, str], None]) -> None:
+    def __init__(
+        self,
+        job_id: int,
+        job: Job,
+        on_done: Callable[[int, Any], None],
+        *,
+        queued_at: float,
+        watched: set[Any],
+        drop: Callable[[PendingRequest, str], None],
+    ) -> None:
+        self.request = job
+        self.size = len(job.body)
+        self.queued = True
+        self.queued_at = queued_at
+        self.crash_suspect = False
+        self.crashes = 0
+        self._id = job_id
         self._on_done = on_done
+        self._watched = watched
         self._drop = drop
         self._done = False
-        self._watched: set[Any] = set()
 
-    def watch(self, bucket: set[Any]) -> None:
-        """Leave `bucket`, whose members time out together, when the outcome is there."""
-        self._watched = bucket
+    @property
+    def future(self) -> Any:  # type: ignore[override] # nothing replaces a request's future
+        """Itself: it has what the scheduler uses of a future."""
+        return self
 
     def done(self) -> bool:
         """Return whether the outcome is there, or wanted no more."""
         return self._done
 
     def set_result(self, reply: object) -> None:
-        """Give the reply."""
-        self._finish("")  # it is in no queue
-        self._on_done(reply)
+        """Give the reply to a request that has left the queue."""
+        self._done = True
+        self._watched.discard(self)
+        self._on_done(self._id, reply)
 
     def set_exception(self, error: Exception) -> None:
         """Give the error."""
         self._finish("timeout")
-        self._on_done(error)
+        self._on_done(self._id, error)
 
     def cancel(self) -> None:
         """Want no outcome any more: a request that is queued never runs."""
@@ -58,6 +73,5 @@ class Submission:
     def _finish(self, reason: str) -> None:
         self._done = True
         self._watched.discard(self)
-        pending, self.pending = self.pending, None  # they refer to each other, and no collector runs soon
-        if pending is not None and pending.queued:
-            self._drop(pending, reason)
+        if self.queued:
+            self._drop(self, reason)

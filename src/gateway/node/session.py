@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.engines.wire.control import (
@@ -29,7 +28,7 @@ from workers.errors import CapacityExceeded, ModelNotLoaded, QueueFull, WorkerEr
 from workers.protocol.messages import Job, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.engines.local import LocalEngine
     from gateway.engines.transports.protocol import Transport
@@ -156,20 +155,31 @@ class Session:
     # Requests
 
     def _take_jobs(self, jobs: Jobs) -> None:
-        models, running = self._models, self._jobs
+        models = self._models
+        if not self._jobs.keys().isdisjoint(jobs.ids) or len(set(jobs.ids)) < len(jobs.ids):
+            raise WireError("a request whose id is in use")
+        taken: dict[int, tuple[list[int], list[Job]]] = {}
         for job_id, number, request in zip(*jobs, strict=True):
-            if (key := models.get(number)) is None or job_id in running:
-                raise WireError("a request whose model has no number, or whose id is in use")
+            if number not in models:
+                raise WireError("a request whose model has no number")
             if type(request) is not Job:
-                self._streams.take(job_id, key, request)  # type: ignore[arg-type] # as the check above says
-                continue
-            try:
-                if len(request.body) > _UNCOUNTED_BYTES:
-                    self._hold(job_id, len(request.body))
-                running[job_id] = self._submit(key, request, partial(self._on_outcome, job_id))
-            except WorkerError as error:
-                self._release(job_id)
-                self._outbox.fail(job_id, error)
+                self._streams.take(job_id, models[number], request)  # type: ignore[arg-type] # as the check above says
+            elif len(request.body) <= _UNCOUNTED_BYTES or self._hold(job_id, len(request.body)):
+                if (same := taken.get(number)) is None:
+                    same = taken[number] = ([], [])
+                same[0].append(job_id)
+                same[1].append(request)
+        for number, (ids, requests) in taken.items():
+            self._run_jobs(models[number], ids, requests)
+
+    def _run_jobs(self, key: ModelKey, ids: Sequence[int], jobs: Sequence[Job]) -> None:
+        try:
+            submissions = self._submit(key, ids, jobs, self._on_outcome)
+        except WorkerError as error:
+            for job_id in ids:
+                self._on_outcome(job_id, error)
+        else:
+            self._jobs.update(zip(ids, submissions, strict=False))  # some may have been refused
 
     def _on_outcome(self, job_id: int, outcome: Any) -> None:
         self._jobs.pop(job_id, None)
@@ -187,11 +197,14 @@ class Session:
         else:
             self._streams.cancel(job_id)
 
-    def _hold(self, job_id: int, size: int) -> None:
+    def _hold(self, job_id: int, size: int) -> bool:
+        """Count a large body, or refuse its job."""
         if self._large_bytes + size > self._parts.max_body_bytes and self._large:
-            raise QueueFull("The node holds too many large bodies of this gateway.")
+            self._outbox.fail(job_id, QueueFull("The node holds too many large bodies of this gateway."))
+            return False
         self._large[job_id] = size
         self._large_bytes += size
+        return True
 
     def _release(self, job_id: int) -> None:
         self._large_bytes -= self._large.pop(job_id, 0)
@@ -278,6 +291,8 @@ class Session:
         self._end("it reads nothing")
 
 
-def _refuse(key: ModelKey, job: Job, on_done: Callable[[Any], None]) -> Submission:
-    del job, on_done
+def _refuse(
+    key: ModelKey, ids: Sequence[int], jobs: Sequence[Job], on_done: Callable[[int, Any], None]
+) -> list[Submission]:
+    del ids, jobs, on_done
     raise ModelNotLoaded(f"{key} is not loaded: the node is being stopped.")

@@ -26,7 +26,7 @@ from workers.process.forkserver import DEFAULT_WALL, ForkServer
 from workers.process.forkserver_log import ForkServerLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from workers.answer_memory import AnswerMemory
@@ -247,13 +247,16 @@ class Pool:
         """
         return await self._group(key).predict(job)
 
-    def submit(self, key: ModelKey, job: Job, on_done: Callable[[Any], None]) -> Submission:
-        """Have `on_done` called with the reply of a loaded version, or with what `predict` raises.
+    def submit(
+        self, key: ModelKey, ids: Sequence[int], jobs: Sequence[Job], on_done: Callable[[int, Any], None]
+    ) -> list[Submission]:
+        """Have `on_done` called with the id of each job, and the reply or what `predict` raises.
 
-        It costs no task, and no coroutine that waits. Raise ModelNotLoaded, QueueFull or PoolClosed at once.
-        See Submission for what `on_done` may do.
+        It costs no task, and no coroutine that waits. It is called now for jobs that find the queue full;
+        return the others, which are the first ones. Raise ModelNotLoaded or PoolClosed. See Submission for
+        what `on_done` may do.
         """
-        return self._group(key).submit(job, on_done)
+        return self._group(key).submit(ids, jobs, on_done)
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Have `on_change` called whenever a version begins to load, is loaded, unloaded, or failed."""

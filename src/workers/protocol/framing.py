@@ -8,8 +8,9 @@ the bytes that come from it.
 from __future__ import annotations
 
 import struct
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.protocol import failure_body, load_report_body
 from workers.protocol.bounds import MAX_ALL_PROBLEMS, MAX_ANSWER_BYTES, MAX_FAILURES_BYTES, ProtocolError
@@ -44,7 +45,7 @@ from workers.protocol.request_entries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Protocol
 
     from workers.protocol.large_body import LargeBody
@@ -63,7 +64,11 @@ HEADER = struct.Struct("<IQd")
 REQUEST_HEADER = struct.Struct("<IQQ")
 """The number of requests, the bytes of all bodies together, and the most bytes of all answers together."""
 _MEDIA_TYPE_CODES = {name: code for code, name in enumerate(MEDIA_TYPES)}
+_TYPE_OF_CODE = {**dict(enumerate(MEDIA_TYPES)), UNKNOWN_MEDIA_TYPE: ""}
 _STREAM_KINDS = frozenset({NEXT_CHUNK, CLOSE_STREAM})
+# From a tuple of all fields, in half the time that the class itself takes.
+_new_job: Callable[[tuple[Any, ...]], Job] = partial(tuple.__new__, Job)
+_new_reply: Callable[[tuple[Any, ...]], Reply] = partial(tuple.__new__, Reply)
 
 
 def entries_size(count: int, *, of_requests: bool) -> int:
@@ -113,13 +118,8 @@ def decode_requests(entries: bytes, bodies: bytes) -> tuple[WorkerRequest, ...]:
             continue
         body = bodies if size == len(bodies) else bodies[offset : offset + size]
         offset += size
-        job = Job(
-            body,
-            _media_type(content_type),
-            _media_type(accept),
-            None if length == NO_JSON_LENGTH else length,
-            max_details,
-        )
+        json_length = None if length == NO_JSON_LENGTH else length
+        job = _new_job((body, _TYPE_OF_CODE[content_type], _TYPE_OF_CODE[accept], json_length, max_details))
         requests.append(OpenStream(job, stream_id) if kind == OPEN_STREAM else job)
     return tuple(requests)
 
@@ -209,9 +209,8 @@ def decode_replies(entries: bytes, bodies: Bodies) -> tuple[WorkerReply | LoadRe
             offset += size
             if kind == REPLY:
                 if length == NO_JSON_LENGTH and type(body) is bytes:  # as almost every reply
-                    replies.append(
-                        Reply(body, seconds, wrapped != 0, MEDIA_TYPES[content_type], None, None, rows)
-                    )
+                    media_type = MEDIA_TYPES[content_type]
+                    replies.append(_new_reply((body, seconds, wrapped != 0, media_type, None, None, rows)))
                 else:
                     media_type = MEDIA_TYPES[content_type]
                     reply = _reply(body, seconds, length, wrapped=wrapped != 0, media_type=media_type)
@@ -257,10 +256,6 @@ def _decode_other(kind: int, body: bytes | LargeBody, seconds: float) -> Failure
 def is_valid_duration(seconds: float) -> bool:
     """Return whether `seconds` is not negative and finite, so that calculations stay free of NaN."""
     return 0.0 <= seconds < inf
-
-
-def _media_type(code: int) -> str:
-    return MEDIA_TYPES[code] if code != UNKNOWN_MEDIA_TYPE else ""
 
 
 _REQUEST_KINDS: dict[type, int] = {

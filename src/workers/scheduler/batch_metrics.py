@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from workers.metrics import Counters
+    from workers.pending_request import PendingRequest
     from workers.protocol.messages import Reply
-    from workers.scheduler.queue import PendingRequest
 
 _LAST_ROWS_BUCKET: Final = len(BATCH_ROWS.bounds)
 

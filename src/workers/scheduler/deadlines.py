@@ -31,13 +31,18 @@ class Deadlines:
 
     def watch(self, future: asyncio.Future[object]) -> set[asyncio.Future[object]]:
         """Add a future; the caller discards it from the returned set when it is done."""
+        bucket = self.open_bucket()
+        bucket.add(future)
+        return bucket
+
+    def open_bucket(self) -> set[asyncio.Future[object]]:
+        """Return the set for the futures of now; the caller adds them, and discards each when it is done."""
         now = self._loop.time()
         if now >= self._bucket_ends:
             self._current_bucket = set()
             self._bucket_ends = now + self.step_seconds
             expires_at = self._bucket_ends + self._seconds
             self._timers.append(self._loop.call_at(expires_at, self._expire_bucket, self._current_bucket))
-        self._current_bucket.add(future)
         return self._current_bucket
 
     def close(self) -> None:

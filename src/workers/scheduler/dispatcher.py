@@ -9,16 +9,17 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors import PoolClosed, WorkerCrashed
+from workers.pending_request import PendingRequest
 from workers.protocol.messages import Failure, Reply
 from workers.scheduler.batch_metrics import BatchMetrics
 from workers.scheduler.batch_sizing import BatchSizer
-from workers.scheduler.queue import PendingRequest, RequestQueue
+from workers.scheduler.queue import RequestQueue
 from workers.scheduler.results import reject, resolve_batch
 from workers.scheduler.retry import RetryQueue
 from workers.scheduler.worker_slot import WorkerSlot, WorkerSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workers.limits import PoolLimits
     from workers.metrics import Counters
@@ -117,14 +118,17 @@ class Dispatcher:
         self._note_demand()
         return await self._queue.wait_reply(pending)
 
-    def submit_callback(self, request: Job, on_done: Callable[[Any], None]) -> Submission:
-        """Have `on_done` called with the reply of the first worker that is free, or with the error.
+    def submit_all(
+        self, ids: Sequence[int], jobs: Sequence[Job], on_done: Callable[[int, Any], None]
+    ) -> list[Submission]:
+        """Have `on_done` called with the id of each job, and the reply of a worker that is free or the error.
 
-        Raise QueueFull. See Submission for what `on_done` may do.
+        It is called now for those that find the queue full; return the others, which are the first ones. See
+        Submission for what `on_done` may do.
         """
-        submission = self._queue.submit(request, on_done)
+        submissions = self._queue.submit(ids, jobs, on_done)
         self._note_demand()
-        return submission
+        return submissions
 
     async def submit_to(self, slot: WorkerSlot, request: NextChunk) -> Any:
         """Return the reply of the worker that holds a stream; raise as `submit` does."""

@@ -5,57 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from workers.errors import PredictionTimeout, QueueFull
 from workers.metrics import PREDICTIONS_ABANDONED, QUEUE_REJECTIONS
+from workers.pending_request import PendingRequest
 from workers.protocol.messages import OpenStream
 from workers.scheduler.deadlines import Deadlines
 from workers.submission import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from workers.limits import PoolLimits
     from workers.metrics import Counters
-    from workers.protocol.messages import Job, ModelKey, WorkerRequest
+    from workers.protocol.messages import Job, ModelKey
 
 _MAX_BATCH_BYTES = 256 * 1024
 """A second body must not make a batch larger, so that no small body waits until a large one is read."""
-
-
-class PendingRequest:
-    """A request, and the future that its client waits on: of a Reply or, for a stream, of a Chunk.
-
-    A Submission takes the place of the future for a client that waits on none.
-
-    `queued` tells whether it is in the queue, and `queued_at` when it came (`perf_counter`).
-    `crash_suspect`: a worker crashed while it ran a batch with this request, or could not send its answer
-    beside the others. `crashes` counts the workers that crashed while they ran this request alone.
-    """
-
-    __slots__ = ("crash_suspect", "crashes", "future", "queued", "queued_at", "request", "size")
-
-    def __init__(
-        self,
-        request: WorkerRequest,
-        future: asyncio.Future[Any],
-        *,
-        size: int = 0,
-        queued: bool = False,
-    ) -> None:
-        self.request = request
-        self.future = future
-        self.size = size
-        self.queued = queued
-        self.queued_at = perf_counter()
-        self.crash_suspect = False
-        self.crashes = 0
-
-    @property
-    def must_run_alone(self) -> bool:
-        """Whether it shares no batch: it may crash its worker, or it opens a stream that needs the worker."""
-        return self.crash_suspect or type(self.request) is OpenStream
 
 
 class RequestQueue:
@@ -94,30 +61,37 @@ class RequestQueue:
         """The number of queued requests."""
         return len(self._pending)
 
-    def put(self, request: Job | OpenStream, future: asyncio.Future[Any] | None = None) -> PendingRequest:
+    def put(self, request: Job | OpenStream) -> PendingRequest:
         """Queue a request. Raise QueueFull if the queue is full, or the expected wait too long."""
         waiting = len(self._pending)
         wait_seconds = waiting * self._seconds_per_request() if waiting else 0.0
         if waiting >= self._max_queue or wait_seconds > self._request_seconds:
-            self._counters.increment(QUEUE_REJECTIONS, *self._labels)
-            expected = f", about {wait_seconds:.0f} s" if wait_seconds > self._request_seconds else ""
-            raise QueueFull(f"{waiting} requests wait for this version{expected}.", wait_seconds=wait_seconds)
+            raise self._refusal()
         job = request.job if type(request) is OpenStream else request
         size = len(job.body)  # type: ignore[union-attr] # a job
-        pending = PendingRequest(request, future or self._loop.create_future(), size=size, queued=True)
+        pending = PendingRequest(request, self._loop.create_future(), size=size, queued=True)
         self._pending.append(pending)
         return pending
 
-    def submit(self, request: Job, on_done: Callable[[Any], None]) -> Submission:
-        """Queue a request, and have `on_done` called with what `wait_reply` returns or raises.
+    def submit(
+        self, ids: Sequence[int], jobs: Sequence[Job], on_done: Callable[[int, Any], None]
+    ) -> list[Submission]:
+        """Queue jobs, and have `on_done` called with the id of each, and what `wait_reply` returns or raises.
 
-        Raise what `put` raises.
+        For those that `put` would refuse it is called now; return the others, which are the first ones.
         """
-        submission = Submission(on_done, drop=self._drop)
-        future = cast("asyncio.Future[Any]", submission)  # it has what the scheduler uses of one
-        submission.pending = self.put(request, future)
-        submission.watch(self._deadlines.watch(future))
-        return submission
+        accepted = self._room() if self._pending or len(ids) > 1 else 1
+        watched: set[Any] = self._deadlines.open_bucket()
+        now = perf_counter()
+        submissions = [
+            Submission(job_id, job, on_done, queued_at=now, watched=watched, drop=self._drop)
+            for job_id, job in zip(ids[:accepted], jobs, strict=False)
+        ]
+        self._pending.extend(submissions)
+        watched.update(submissions)
+        for job_id in ids[accepted:]:
+            on_done(job_id, self._refusal())
+        return submissions
 
     async def wait_reply(self, pending: PendingRequest) -> Any:
         """Return the reply to a request, queued or not.
@@ -148,14 +122,14 @@ class RequestQueue:
         A request that opens a stream runs alone because the stream then has the worker to itself.
         """
         batch: list[PendingRequest] = []
-        size = 0
-        while self._pending and len(batch) < max_size:
-            pending = self._pending[0]
+        size, waiting = 0, self._pending
+        while waiting and len(batch) < max_size:
+            pending = waiting[0]
             size += pending.size
-            alone = pending.must_run_alone
+            alone = pending.crash_suspect or type(pending.request) is OpenStream
             if batch and (alone or size > _MAX_BATCH_BYTES):
                 break
-            self._pending.popleft()
+            waiting.popleft()
             pending.queued = False
             batch.append(pending)
             if alone:
@@ -180,6 +154,20 @@ class RequestQueue:
     def close(self) -> None:
         """Cancel the timers."""
         self._deadlines.close()
+
+    def _room(self) -> int:
+        """Return how many more requests may be queued."""
+        seconds = self._seconds_per_request()
+        most = min(self._max_queue, self._request_seconds // seconds + 1) if seconds else self._max_queue
+        return max(0, int(most) - len(self._pending))
+
+    def _refusal(self) -> QueueFull:
+        """Return the error for a request that may not wait, and count it."""
+        waiting = len(self._pending)
+        wait_seconds = waiting * self._seconds_per_request() if waiting else 0.0
+        self._counters.increment(QUEUE_REJECTIONS, *self._labels)
+        expected = f", about {wait_seconds:.0f} s" if wait_seconds > self._request_seconds else ""
+        return QueueFull(f"{waiting} requests wait for this version{expected}.", wait_seconds=wait_seconds)
 
     def _drop(self, pending: PendingRequest, reason: str) -> None:
         """Forget a queued request that no client waits for, and count why."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.errors import WorkerError
+    from workers.pending_request import PendingRequest
     from workers.protocol.messages import LoadReport, WorkerReply
-    from workers.scheduler.queue import PendingRequest
 
 
 def resolve_batch(batch: list[PendingRequest], replies: Sequence[WorkerReply | LoadReport]) -> None:

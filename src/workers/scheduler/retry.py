@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from workers.errors import WorkerCrashed
     from workers.metrics import Counters
+    from workers.pending_request import PendingRequest
     from workers.protocol.messages import ModelKey
-    from workers.scheduler.queue import PendingRequest
     from workers.scheduler.worker_slot import WorkerSlot
 
 _MAX_CRASHES: Final = 2

@@ -19,7 +19,7 @@ from workers.scheduler.streams import StreamManager
 from workers.scheduler.worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from workers.limits import PoolLimits
@@ -148,12 +148,11 @@ class WorkerGroup:
         reply: Reply = await self.dispatcher.submit(job)
         return reply
 
-    def submit(self, job: Job, on_done: Callable[[Any], None]) -> Submission:
-        """Have `on_done` called with the reply to a job, or with the error; see Submission.
-
-        Raise QueueFull.
-        """
-        return self.dispatcher.submit_callback(job, on_done)
+    def submit(
+        self, ids: Sequence[int], jobs: Sequence[Job], on_done: Callable[[int, Any], None]
+    ) -> list[Submission]:
+        """Have `on_done` called with the id of each job, and the reply or the error; see the dispatcher."""
+        return self.dispatcher.submit_all(ids, jobs, on_done)
 
     async def stream(self, job: Job) -> PredictionStream:
         """Return a stream of chunks, of which the first is there; the caller closes it.

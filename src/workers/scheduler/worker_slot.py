@@ -14,9 +14,9 @@ from workers.scheduler.results import reject
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from workers.pending_request import PendingRequest
     from workers.process.worker import ProcessWorker
     from workers.protocol.messages import LoadReport, WorkerReply
-    from workers.scheduler.queue import PendingRequest
 
 
 @dataclass(eq=False, slots=True)

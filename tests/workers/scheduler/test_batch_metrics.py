@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from workers.metrics import BATCH_REQUESTS, BATCH_ROWS, QUEUE_WAIT, Counters
+from workers.pending_request import PendingRequest
 from workers.protocol.messages import Job, Reply
 from workers.scheduler.batch_metrics import BatchMetrics
-from workers.scheduler.queue import PendingRequest
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 128, 129, 256])

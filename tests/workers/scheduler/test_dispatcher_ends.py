@@ -25,10 +25,10 @@ from workers.scheduler.worker_slot import WorkerSlot
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workers.pending_request import PendingRequest
     from workers.process.channel import ReplyCallback
     from workers.process.worker import ProcessWorker
     from workers.protocol.messages import WorkerRequest
-    from workers.scheduler.queue import PendingRequest
 
 SECONDS = 60.0
 

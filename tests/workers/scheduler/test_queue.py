@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,10 @@ from workers.errors import PoolClosed, PredictionTimeout, QueueFull
 from workers.limits import PoolLimits
 from workers.metrics import PREDICTIONS_ABANDONED, QUEUE_REJECTIONS, Counters
 from workers.protocol.messages import Job, OpenStream
-from workers.scheduler.queue import PendingRequest, RequestQueue
+from workers.scheduler.queue import RequestQueue
+
+if TYPE_CHECKING:
+    from workers.pending_request import PendingRequest
 
 SMALL = Job(b"{}")
 MANY = 256

@@ -18,7 +18,7 @@ from workers.protocol.messages import Job, OpenStream
 from workers.scheduler.queue import RequestQueue
 
 if TYPE_CHECKING:
-    from workers.scheduler.queue import PendingRequest
+    from workers.pending_request import PendingRequest
 
 LIMIT = 6
 BATCH_BYTES = 256 * 1024

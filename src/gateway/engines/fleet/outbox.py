@@ -34,7 +34,7 @@ class Outbox:
 
     def add(self, job_id: int, model: int, request: WorkerRequest) -> None:
         """Send a request for the model with that number, with others of this turn."""
-        size = body_size(request) + _OVERHEAD_BYTES
+        size = _OVERHEAD_BYTES + (len(request.body) if type(request) is Job else body_size(request))
         if size > LARGE_BODY_BYTES:
             self._transport.send(encode_jobs([(job_id, model)], [request]))
             return

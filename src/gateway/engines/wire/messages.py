@@ -153,7 +153,7 @@ def _decode_jobs(message: bytes) -> Jobs:
             raise WireError("requests whose numbers do not fit")
         request_entries.check_entries(entries, size=size)
         decoded = framing.decode_requests(entries, bodies)
-    except (ProtocolError, struct.error, IndexError) as error:
+    except (ProtocolError, struct.error) as error:
         raise WireError("requests that are not valid") from error
     if len(decoded) != count:
         raise WireError("requests whose numbers do not fit")
