@@ -56,7 +56,9 @@ class LoadedModel:
         self.row_batching = batch_safety.decide_row_batching(
             self._model, self._spec, mode=source.batching, sample=sample, predict=self._fast_predict
         )
-        self._row_batcher = RowBatcher(self._spec, self._fast_predict) if self.row_batching.enabled else None
+        self._row_batcher = (
+            RowBatcher(self._spec, self._fast_predict.predict_table) if self.row_batching.enabled else None
+        )
 
     @property
     def streamable(self) -> bool:

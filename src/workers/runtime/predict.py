@@ -11,6 +11,7 @@ import pandas as pd
 from mlflow.pyfunc import FLAVOR_NAME, MAIN
 from mlflow.pyfunc.context import Context, set_prediction_context
 
+from workers.codec.inputs.frames import to_array, to_frame
 from workers.runtime import estimator_parts
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mlflow.pyfunc import PyFuncModel
 
+    from workers.codec.inputs.tables import Table
     from workers.codec.signature import InputSpec
 
 _SKLEARN_FLAVOR = "mlflow.sklearn"
@@ -35,6 +37,7 @@ class FastPredict:
 
     def __init__(self, model: PyFuncModel, spec: InputSpec) -> None:
         self._model = model
+        self._spec = spec
         function = getattr(model, _PREDICT_ATTRIBUTE, None)
         self._direct = (
             spec.matches_mlflow
@@ -51,13 +54,18 @@ class FastPredict:
         """Return the model's predictions. Raises what MLflow or the model raises."""
         if not self._direct or params is not None or type(data) is not pd.DataFrame:
             return self._model.predict(data, params=params)
+        if self._use_arrays:
+            return self._predict_array(data.to_numpy())
         with set_prediction_context(Context(**self._context)):
-            if self._use_arrays:
-                return self._predict_array(data.to_numpy())
             return self._predict_fn(data, params=None) if self._takes_params else self._predict_fn(data)
 
+    def predict_table(self, table: Table) -> Any:
+        """Return the predictions for the rows of a table. Raises InvalidInput too."""
+        array = to_array(table, self._spec) if self._use_arrays else None
+        return self(to_frame(table, self._spec)) if array is None else self._predict_array(array)
+
     def _predict_array(self, array: Any) -> Any:
-        with warnings.catch_warnings():
+        with set_prediction_context(Context(**self._context)), warnings.catch_warnings():
             # The names are the signature's, and right.
             warnings.filterwarnings("ignore", message=_FEATURE_NAMES_WARNING)
             return self._predict_fn(array)

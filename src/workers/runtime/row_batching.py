@@ -16,6 +16,7 @@ from workers.runtime.batch_safety import has_entry_per_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from workers.codec.inputs.tables import Table
     from workers.codec.json.rows import Rows
     from workers.codec.signature import InputSpec
     from workers.protocol.messages import Job
@@ -36,7 +37,7 @@ class RowBatcher:
     long as that has not taken too long.
     """
 
-    def __init__(self, spec: InputSpec, predict: Callable[[Any], Any]) -> None:
+    def __init__(self, spec: InputSpec, predict: Callable[[Table], Any]) -> None:
         self._spec = spec
         self._predict = predict
         self._failed_seconds = 0.0
@@ -89,7 +90,7 @@ class RowBatcher:
     def _predict_rows(self, group: list[Rows]) -> list[bytes]:
         """Return each body's predictions as JSON; nothing if the model does not return one entry per row."""
         table = rows.concat_rows(group)
-        predictions = self._predict(to_frame(table, self._spec))
+        predictions = self._predict(table)
         if has_entry_per_row(predictions, table.num_rows):
             return json_answer.split_to_json(predictions, [len(body.rows) for body in group])
         self.disabled = True

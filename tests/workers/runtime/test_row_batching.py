@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.support import models
 from tests.workers.conftest import Files, load
+from workers.codec.inputs.frames import to_frame
 from workers.protocol.messages import Batching, Job, ModelKey, ModelSource
 from workers.runtime.model import LoadedModel
 from workers.runtime.row_batching import RowBatcher
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from mlflow.pyfunc.model import PythonModel
 
+    from workers.codec.inputs.tables import Table
     from workers.pool.pool import Pool
 
     Opened = Callable[..., AbstractAsyncContextManager[Pool]]
@@ -205,7 +207,8 @@ def test_invalid_bodies_cost_no_call_of_the_model(tmp_path: Path) -> None:
     model = loaded_sklearn(tmp_path, ElasticNet(alpha=0.1))
     calls: list[int] = []
 
-    def predict(frame: pd.DataFrame) -> Any:
+    def predict(table: Table) -> Any:
+        frame = to_frame(table, model._spec)
         calls.append(len(frame))
         return np.zeros(len(frame))
 

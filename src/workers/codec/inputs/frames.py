@@ -12,6 +12,7 @@ from mlflow.types.schema import DataType
 from workers.codec.input_errors import MAX_PROBLEMS, first_problems, invalid_input, shorten
 from workers.codec.inputs.columns import ColumnMismatch, convert_column
 from workers.codec.inputs.inferred import infer_frame, would_lose_precision
+from workers.codec.inputs.scalars import CONVERTERS
 from workers.codec.inputs.tables import Table, names_to_text
 from workers.codec.signature import Column, InputSpec
 from workers.errors import InvalidInput
@@ -40,6 +41,26 @@ def to_frame(table: Table, spec: InputSpec) -> pd.DataFrame:
     return build_frame(
         _convert_columns(selected), row_index(table.index, table.num_rows), spec.to_column_index(names)
     )
+
+
+def to_array(table: Table, spec: InputSpec) -> np.ndarray[Any, Any] | None:
+    """Return the array that the frame of a table has, without making the frame.
+
+    All columns of `spec` must be of one scalar type, and required. Return None if the table has other
+    columns, or a value that does not fit.
+    """
+    if spec.columns is None or table.names is None or table.index is not None:
+        return None
+    values = dict(zip(table.names, table.columns, strict=True))
+    try:
+        cells = [cell for column in spec.columns for cell in values[str(column.name)]]
+    except KeyError:
+        return None
+    if len(values) != len(spec.columns):
+        return None
+    converted, errors = CONVERTERS[spec.columns[0].type].convert(cells)
+    # Column after column, as in the only block of a frame: a sum of cells in another order may differ.
+    return None if errors else converted.reshape(len(spec.columns), table.num_rows).T
 
 
 def build_frame(columns: list[Any], index: pd.Index[Any], names: pd.Index[Any]) -> pd.DataFrame:

@@ -71,14 +71,14 @@ def _split_rows(payload: object) -> Rows | None:
         return None
     names: Any = payload.get("columns")
     rows: Any = payload.get("data")
-    if not _is_list_of(names, str) and _is_list_of(names, int):  # a frame without names
-        names = list(map(str, names))
-    if not _is_list_of(names, str) or not _is_list_of(rows, list):
-        return None
-    if not _is_default_index(payload.get("index"), len(rows)):
+    if not _is_list_of(names, str):
+        if not _is_list_of(names, int):
+            return None
+        names = list(map(str, names))  # a frame without names
+    if not _is_list_of(rows, list) or not _is_default_index(payload.get("index"), len(rows)):
         return None  # the model may look at its own row labels
     width = len(names)
-    if any(len(row) != width for row in rows) or len(set(names)) != width:
+    if len(set(names)) != width or {width} != set(map(len, rows)):
         return None
     return Rows(tuple(names), rows)
 
