@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from workers.errors import PoolClosed, WorkerCrashed
 from workers.pending_request import PendingRequest
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         WorkerReply,
     )
     from workers.submission import Submission
+
+_REPLY_ALONE: Final = frozenset({Reply})
 
 
 class Dispatcher:
@@ -210,7 +212,7 @@ class Dispatcher:
         else:
             replies, seconds = outcome
             slot.update_stream(batch, replies)
-            if all(type(reply) is Reply for reply in replies):  # errors are quick and no measure of the model
+            if _REPLY_ALONE.issuperset(map(type, replies)):  # errors are quick and no measure of the model
                 self._batch_sizer.record(len(batch), seconds)
                 self._batch_metrics.record_rows(cast("tuple[Reply, ...]", replies))
             elif len(replies) == len(batch) > 1:

@@ -69,18 +69,35 @@ def concat_rows(bodies: Sequence[Rows]) -> Table:
 def _split_rows(payload: object) -> Rows | None:
     if not isinstance(payload, dict) or not _SPLIT_KEYS.issuperset(payload):
         return None
-    names: Any = payload.get("columns")
+    names = _checked_names.of(payload.get("columns"))
     rows: Any = payload.get("data")
-    if not _is_list_of(names, str):
-        if not _is_list_of(names, int):
-            return None
-        names = list(map(str, names))  # a frame without names
-    if not _is_list_of(rows, list) or not _is_default_index(payload.get("index"), len(rows)):
-        return None  # the model may look at its own row labels
-    width = len(names)
-    if len(set(names)) != width or {width} != set(map(len, rows)):
+    if names is None or not _is_list_of(rows, list) or {len(names)} != set(map(len, rows)):
         return None
-    return Rows(tuple(names), rows)
+    index = payload.get("index")
+    if index is not None and not _is_default_index(index, len(rows)):
+        return None  # the model may look at its own row labels
+    return Rows(names, rows)
+
+
+class _CheckedNames:
+    """Checks the names of columns, which are mostly those of the body before."""
+
+    def __init__(self) -> None:
+        self._last: tuple[list[str], tuple[str, ...]] = ([], ())
+
+    def of(self, names: Any) -> tuple[str, ...] | None:
+        """Return the names if they are one or more, all different, and text or integers; else None."""
+        if names and names == self._last[0]:
+            return self._last[1]
+        if _is_list_of(names, int):  # of a frame without names
+            names = list(map(str, names))
+        if not _is_list_of(names, str) or len(set(names)) != len(names):
+            return None
+        self._last = names, tuple(names)
+        return self._last[1]
+
+
+_checked_names = _CheckedNames()
 
 
 def _record_rows(form: str, payload: Any) -> Rows | None:
@@ -93,7 +110,7 @@ def _record_rows(form: str, payload: Any) -> Rows | None:
 
 
 def _is_default_index(index: Any, num_rows: int) -> bool:
-    return index is None or (index == list(range(num_rows)) and {*map(type, index)} <= {int})
+    return index == list(range(num_rows)) and {*map(type, index)} <= {int}
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
