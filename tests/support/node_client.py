@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import socket
 import struct
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -72,6 +73,12 @@ class RawLane:
     def close(self) -> None:
         """End the connection."""
         self._writer.transport.abort()
+
+    def reset(self) -> None:
+        """End the connection as a system does whose program has crashed: with a reset."""
+        own = self._writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
 
 class LaneRefused(Exception):

@@ -29,17 +29,33 @@ class NodeSocket:
 
 @contextmanager
 def node_socket() -> Iterator[NodeSocket]:
-    """Listen in a private folder until the context ends. Raise OSError if that cannot be.
+    """Listen until the context ends. Raise OSError if that cannot be.
 
-    Its path goes through a descriptor of the folder, which forked processes inherit: the path of a folder for
-    temporary files may be longer than that of a socket may be.
+    The socket has no name: what knows one could put a socket of its own there, and pass on what it reads. The
+    way to it is a descriptor, which forked processes inherit, and which no program that they start does.
     """
-    with private_folder() as folder, socket.socket(socket.AF_UNIX) as listener:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with socket.socket(socket.AF_UNIX) as listener:
+        descriptor = _bind(listener)
         try:
-            path = f"/proc/self/fd/{descriptor}/models"
-            listener.bind(path)
             listener.listen(_BACKLOG)
-            yield NodeSocket(listener, UnixAddress(path, secrets.token_bytes(_TOKEN_BYTES)))
+            yield NodeSocket(
+                listener, UnixAddress(f"/proc/self/fd/{descriptor}", secrets.token_bytes(_TOKEN_BYTES))
+            )
         finally:
             os.close(descriptor)
+
+
+def _bind(listener: socket.socket) -> int:
+    """Bind the socket in a private folder, which is removed, and return a descriptor of its place.
+
+    The path goes through a descriptor of the folder: that of a folder for temporary files may be longer than
+    that of a socket may be.
+    """
+    with private_folder() as folder:
+        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            path = f"/proc/self/fd/{parent}/models"
+            listener.bind(path)
+            return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        finally:
+            os.close(parent)

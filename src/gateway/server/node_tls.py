@@ -23,7 +23,6 @@ _NAMES: Final = (  # of a node's settings
     (CERT, "GATEWAY_FLEET_TLS_CERT_FILE"),
     (KEY, "GATEWAY_FLEET_TLS_KEY_FILE"),
 )
-_MAX_HANDSHAKES: Final = 256  # that are not complete
 
 
 def node_tls_settings(fleet: FleetSettings) -> TlsSettings:
@@ -59,6 +58,5 @@ def new_node_tls(files: TlsFiles) -> ServerTls:
             logger.warning(text, reason, suppressed, extra=extra)
 
     tls = ServerTls(files)
-    tls.max_handshakes = lambda: _MAX_HANDSHAKES
     tls.on_failure = log
     return tls

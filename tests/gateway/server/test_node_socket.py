@@ -1,33 +1,41 @@
-"""Proves where the socket of the node process is, and that nothing of it is left."""
+"""Proves that processes of this gateway alone reach the socket of the node process."""
 
 from __future__ import annotations
 
+import os
 import socket
-import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from gateway.server.node_socket import node_socket
 
-if TYPE_CHECKING:
-    import pytest
 
+def test_no_file_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a model could put a socket of its own there, and read what it passes on to the right one.
 
-def test_it_is_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other user can reach it, however long the path of the folder is; each run has a token of its own."""
+    However long the path of the folder is; each run has a token of its own.
+    """
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     with node_socket() as first, node_socket() as second:
-        folders = [Path(each.address.path).parent.resolve() for each in (first, second)]
-        assert {folder.parent for folder in folders} == {deep}
-        assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in folders)
+        assert not list(deep.iterdir())
         assert first.address.token != second.address.token
         assert len(first.address.token) == 32
         assert repr(first.address.token) not in repr(first.address)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(first.address.path)
-            accepted, _ = first.listener.accept()
-            accepted.close()
-    assert not any(folder.exists() for folder in folders)
+        for each in (first, second, first):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(each.address.path)
+                accepted, _ = each.listener.accept()
+                accepted.close()
+
+
+def test_only_forked_processes_have_the_way_to_it() -> None:
+    """A program that one of them starts is given no descriptor of it."""
+    with node_socket() as found:
+        descriptor = int(Path(found.address.path).name)
+        assert not os.get_inheritable(descriptor)
+    with pytest.raises(OSError):  # noqa: PT011 - the text is the system's
+        os.fstat(descriptor)

@@ -28,15 +28,16 @@ async def open_lane(
     lane: protocol.Lane,
     token: bytes,
 ) -> MessageStream:
-    """Return a connection that the node has accepted, whose receiver and `max_bytes` are to be set at once.
+    """Return a connection that the node has accepted, which is not read.
 
+    Set its receiver and `max_bytes` at once, and then read: the node may have sent messages already.
     `connect` is given what creates the protocol of a connection, as the loop's methods are. Without `token`
     nothing is proven. Raise LinkRefused, or another OSError.
     """
     answers = _Answers()
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
-            _, stream = await connect(lambda: MessageStream(answers, max_bytes=handshake.MAX_HANDSHAKE_BYTES))
+            _, stream = await connect(answers.create_stream)
             try:
                 await _shake_hands(stream, answers, link=link, lane=lane, token=token)
             except BaseException:
@@ -66,31 +67,36 @@ async def _shake_hands(
         raise LinkRefused(verdict.refusal)
     if token and not handshake.proves(verdict.proof, token, "node", challenge, opening):
         raise LinkRefused(_NO_PROOF)
-    if not stream.is_open or not answers.all_taken:
-        raise ConnectionError(answers.lost_reason or "the node said more than it was asked")
+    if not stream.is_open:
+        raise ConnectionError(answers.lost_reason)
 
 
 class _Answers:
-    """The receiver of a connection until the node has accepted it."""
+    """The receiver of a connection until the node has accepted it. What follows a message waits unread."""
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._stream: MessageStream | None = None
         self.lost_reason = ""
+
+    def create_stream(self) -> MessageStream:
+        """Return the protocol of the connection."""
+        self._stream = MessageStream(self, max_bytes=handshake.MAX_HANDSHAKE_BYTES)
+        return self._stream
 
     def on_message(self, message: bytes) -> None:
         self._messages.put_nowait(message)
+        if self._stream is not None:
+            self._stream.set_reading(False)
 
     def on_lost(self, reason: str) -> None:
         self.lost_reason = reason
         self._messages.put_nowait(None)
 
-    @property
-    def all_taken(self) -> bool:
-        """Whether nothing came that was not awaited."""
-        return self._messages.empty()
-
     async def next(self) -> bytes:
         """Return the next message. Raise ConnectionError at the end of the connection."""
+        if self._stream is not None:
+            self._stream.set_reading(True)
         message = await self._messages.get()
         if message is None:
             raise ConnectionError(self.lost_reason)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 
+from gateway.engines.transports.fairness import MAX_UNPROVEN, first_to_end
 from gateway.engines.transports.message_stream import MessageStream
 from gateway.engines.transports.server_link import ServerLink
 from gateway.engines.wire import handshake, protocol
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROVE_SECONDS: Final = 5.0
-_MAX_UNPROVEN: Final = 256  # connections that have not proven anything yet
 _CLOSE_SECONDS: Final = 2.0
+_LOG_GROUPS: Final = 32  # of hosts: a caller may have very many addresses
+_NUMBERS: Final = re.compile(r"\d+")
 _NO_TOKEN: Final = "This node wants the token of its fleet: GATEWAY_FLEET_TOKEN differs, or is not set."  # noqa: S105 - no secret
 
 
@@ -40,7 +43,8 @@ class LinkServer:
         self._max_bytes = max_bytes
         self._links: dict[str, ServerLink] = {}
         self._streams: set[MessageStream] = set()
-        self._unproven: dict[MessageStream, None] = {}  # the oldest first
+        self._unproven: dict[MessageStream, str] = {}  # the host of each, the oldest first
+        self._era = 0  # one more whenever all links end
         self._ended = asyncio.Event()
         self._log_throttle = LogThrottle()
 
@@ -51,20 +55,24 @@ class LinkServer:
 
     def create_stream(self, prepare: Callable[[asyncio.BaseTransport], None]) -> MessageStream:
         """Return the protocol of a new connection, which `prepare` is given first; it may raise OSError."""
-        caller = _UnprovenCaller(self)
+        caller, era = _UnprovenCaller(self), self._era
 
         def begin(stream: MessageStream, transport: asyncio.Transport) -> None:
             self._streams.add(stream)
-            self._unproven[stream] = None
+            self._unproven[stream] = stream.peer
             caller.expect(stream)
             try:
                 prepare(transport)
             except OSError as error:
                 caller.refuse(str(error))
                 return
-            if len(self._unproven) > _MAX_UNPROVEN:
-                oldest = next(iter(self._unproven))
-                self.refuse(oldest, "too many connections without a proof", tell=False)
+            if era != self._era:
+                caller.refuse("all links were ended while it connected")
+                return
+            if len(self._unproven) > MAX_UNPROVEN:
+                first = first_to_end(self._unproven)
+                del self._unproven[first]
+                first.close("too many connections without a proof")
             caller.challenge()
 
         return MessageStream(
@@ -72,15 +80,16 @@ class LinkServer:
         )
 
     def end_links(self, reason: str) -> None:
-        """End all links; their gateways may open new ones."""
+        """End all links, and what would become one; their gateways may open new ones."""
+        self._era += 1
         for link in list(self._links.values()):
             link.close(reason)
+        for stream in list(self._unproven):
+            stream.close(reason)
 
     async def close(self) -> None:
         """End all links and other connections, and wait until that is so."""
         self.end_links("the node ends")
-        for stream in list(self._unproven):
-            stream.close("the node ends")
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._all_ended()
@@ -112,9 +121,9 @@ class LinkServer:
 
     def refuse(self, stream: MessageStream, reason: str, *, tell: bool) -> None:
         """End a connection. Log one refusal of a kind in a while: callers may try as often as they like."""
-        self._unproven.pop(stream, None)
         peer = stream.peer
-        suppressed = self._log_throttle.suppressed_if_due((reason[:24], peer))
+        kind = (_NUMBERS.sub("", reason)[:24], hash(peer) % _LOG_GROUPS)
+        suppressed = self._log_throttle.suppressed_if_due(kind)
         if suppressed is not None:
             extra: dict[str, object] = {"event": "node_link_refused", "peer": peer, "reason": reason}
             if suppressed:
@@ -182,9 +191,9 @@ class _UnprovenCaller:
             self._server.admit(stream, self._challenge, message)
 
     def on_lost(self, reason: str) -> None:
-        """Forget a connection that ended by itself, as those of probes and checks do."""
-        del reason
-        self._end()
+        """Forget a connection; log why it was ended here, but not that it ended, as those of probes do."""
+        if (stream := self._end()) is not None and stream.ended_here:
+            self._server.refuse(stream, reason, tell=False)
 
     def refuse(self, reason: str) -> None:
         """End the connection, if it is not judged yet."""

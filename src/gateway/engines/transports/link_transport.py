@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.engines.wire.protocol import LARGE_MESSAGE_BYTES
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_RETRY_SECONDS: Final = 5.0
+
 
 class LinkTransport:
     """A transport over one open connection, which opens another one for large messages.
 
-    Until that is there, they take the first. The link ends with either.
+    Until that is there, which may be never, they take the first. The link ends with either.
     """
 
     def __init__(
@@ -69,13 +71,11 @@ class LinkTransport:
 
     def _take(self, stream: MessageStream) -> None:
         stream.receiver, stream.max_bytes = self, self._max_bytes
+        stream.set_reading(True)
 
     async def _open_large(self, open_large: Callable[[], Awaitable[MessageStream]]) -> None:
         try:
-            large = await open_large()
-        except OSError as error:
-            self._end(f"no connection for large messages: {error}")
-            return
+            large = await _keep_trying(open_large)
         except Exception:
             logger.exception("A link failed", extra={"event": "node_link_failed"})
             self._end("no connection for large messages")
@@ -83,8 +83,8 @@ class LinkTransport:
         if self._closed:
             large.close()
         else:
-            self._take(large)
             self._large = large
+            self._take(large)
 
     def _end(self, reason: str) -> None:
         if self._closed:
@@ -96,3 +96,17 @@ class LinkTransport:
         if self._large is not None:
             self._large.close()
         asyncio.get_running_loop().call_soon(self._receiver.on_lost, reason)
+
+
+async def _keep_trying(open_large: Callable[[], Awaitable[MessageStream]]) -> MessageStream:
+    """Return the second connection, which may be refused for a while: the link does without meanwhile."""
+    is_logged = False
+    while True:
+        try:
+            return await open_large()
+        except OSError as error:
+            if not is_logged:
+                text = "No connection for large messages, which take that of small ones: %s"
+                logger.warning(text, error, extra={"event": "node_link_failed", "reason": str(error)})
+            is_logged = True
+        await asyncio.sleep(_RETRY_SECONDS)

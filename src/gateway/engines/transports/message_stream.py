@@ -45,8 +45,9 @@ class MessageStream(asyncio.BufferedProtocol):
         self._on_open = on_open
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
+        self._reading = True
         self._finishing: asyncio.TimerHandle | None = None
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(min(_BUFFER_BYTES, 2 * max_bytes)))
         self._filled = 0
         self._large: memoryview | None = None  # a message that does not fit into the buffer, and
         self._arrived = 0  # the bytes of it that are there
@@ -68,14 +69,24 @@ class MessageStream(asyncio.BufferedProtocol):
         return self._transport is not None and self._finishing is None
 
     @property
+    def ended_here(self) -> bool:
+        """Whether this end has ended the connection, not the other one or the network."""
+        return bool(self._reason)
+
+    @property
     def unsent_bytes(self) -> int:
         """The bytes that were given to `send`, and not yet taken by the system."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def set_reading(self, reading: bool) -> None:
-        """Read from the connection, or let what comes wait."""
-        if self._transport is not None and self._transport.is_reading() != reading and self.is_open:
-            (self._transport.resume_reading if reading else self._transport.pause_reading)()
+        """Pass messages on, or let what comes wait, also what is in the buffer already."""
+        if self._reading == reading or not self.is_open:
+            return
+        self._reading = reading
+        if reading:
+            asyncio.get_running_loop().call_soon(self._resume)
+        elif self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
 
     def close(self, reason: str = "closed here") -> None:
         """End the connection; what is unsent is dropped. The receiver's `on_lost` is called later."""
@@ -91,11 +102,15 @@ class MessageStream(asyncio.BufferedProtocol):
         if self._transport is None or self._finishing is not None:
             return
         self._reason = self._reason or reason
+        self._filled, self._large = 0, None  # there is room for what is read and dropped
         self._finishing = asyncio.get_running_loop().call_later(_FINISH_SECONDS, self.close)
         if self._transport.can_write_eof():
             if not self._transport.is_reading():
                 self._transport.resume_reading()
-            self._transport.write_eof()  # the end of the other side's sending ends the connection
+            try:
+                self._transport.write_eof()  # the end of the other side's sending ends the connection
+            except (OSError, RuntimeError):  # it has ended, which the loop has not told yet
+                self.close()
         else:
             self._transport.close()
 
@@ -132,7 +147,11 @@ class MessageStream(asyncio.BufferedProtocol):
         del sizehint
         if self._large is not None:
             return self._large[self._arrived :]
-        return self._buffer[self._filled :] if self._filled else self._buffer
+        if self._filled:
+            return self._buffer[self._filled :]
+        if self.max_bytes >= len(self._buffer) < _BUFFER_BYTES:  # a caller that has proven nothing gets less
+            self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that have come, and pass on the messages that are complete; called by the loop."""
@@ -150,7 +169,7 @@ class MessageStream(asyncio.BufferedProtocol):
     def _read_messages(self) -> None:
         """Pass on every complete message in the buffer; what is left is at its start then."""
         start, filled, buffer = 0, self._filled, self._buffer
-        while filled - start >= _LENGTH.size and self.is_open:
+        while filled - start >= _LENGTH.size and self.is_open and self._reading:
             (size,) = _LENGTH.unpack_from(buffer, start)
             first = start + _LENGTH.size
             end = first + size
@@ -169,6 +188,14 @@ class MessageStream(asyncio.BufferedProtocol):
             left = filled - start
             buffer[:left] = buffer[start:filled]
             self._filled = left
+
+    def _resume(self) -> None:
+        """Pass on what has waited in the buffer, and then read more."""
+        if self._reading and self.is_open:
+            self._read_messages()
+        transport = self._transport
+        if self._reading and self.is_open and transport is not None and not transport.is_reading():
+            transport.resume_reading()
 
     def _begin_large(self, size: int, early: memoryview) -> None:
         """Receive the rest of a message into memory of its own."""

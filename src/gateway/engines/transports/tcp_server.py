@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.engines.transports import tcp_socket
 from gateway.engines.transports.link_server import LinkServer
+from gateway.engines.transports.tls_acceptor import TlsAcceptor
 from gateway.engines.wire.messages import largest_message
 
 if TYPE_CHECKING:
     import ssl
 
     from gateway.engines.transports.link_server import Accept
+    from gateway.engines.transports.message_stream import MessageStream
 
 _BACKLOG: Final = 512
-_HANDSHAKE_SECONDS: Final = 5.0
-_CLOSING_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class TcpServer:
             accept, token=options.token, max_bytes=largest_message(options.max_body_bytes)
         )
         self._server: asyncio.Server | None = None
+        self._acceptors: list[TlsAcceptor] = []
 
     @property
     def links(self) -> int:
@@ -54,16 +57,18 @@ class TcpServer:
     async def open(self) -> str:
         """Listen, and return the address. Raise OSError."""
         options = self._options
-        has_tls = options.context is not None
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: self._links.create_stream(tcp_socket.watch_peer),
+            self._create_stream,
             options.host,
             options.port,
-            ssl=options.context,
             backlog=_BACKLOG,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS if has_tls else None,
-            ssl_shutdown_timeout=_CLOSING_SECONDS if has_tls else None,
+            start_serving=options.context is None,
         )
+        if options.context is not None:
+            self._acceptors = [
+                TlsAcceptor(_listen(bound.fileno()), options.context, self._create_stream)
+                for bound in self._server.sockets
+            ]
         host = f"[{options.host}]" if ":" in options.host else options.host
         return f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
@@ -75,4 +80,17 @@ class TcpServer:
         """Accept no more links, and end those that are open."""
         if self._server is not None:
             self._server.close()
+        for acceptor in self._acceptors:
+            await acceptor.close()
         await self._links.close()
+
+    def _create_stream(self) -> MessageStream:
+        return self._links.create_stream(tcp_socket.watch_peer)
+
+
+def _listen(bound: int) -> socket.socket:
+    """Return a listening socket of its own for a bound one. Raise OSError."""
+    listener = socket.socket(fileno=os.dup(bound))
+    listener.setblocking(False)
+    listener.listen(_BACKLOG)
+    return listener

@@ -13,7 +13,10 @@ import pytest
 import trustme
 
 from gateway.engines.members import Member
+from gateway.engines.transports import link_transport
+from gateway.engines.transports.link_server import LinkServer
 from gateway.engines.transports.protocol import LinkRefused
+from gateway.engines.transports.server_link import ServerLink
 from gateway.engines.transports.tcp_client import TcpConnector, TlsPaths
 from gateway.engines.transports.tcp_server import TcpOptions, TcpServer
 from tests.gateway.engines.transports.played_receiver import PlayedReceiver
@@ -106,6 +109,20 @@ async def test_large_messages_take_the_other_connection() -> None:
         assert small == large == [b"0", b"1", b"2"]
         server.send([LARGE])
         assert await gateway.next() == LARGE
+
+
+async def test_a_large_message_may_follow_the_verdict_at_once() -> None:
+    """An answer that becomes ready then takes the new connection before the gateway knows that it has one."""
+    async with listening() as node, linked(node) as (_, gateway):
+        await until(lambda: bool(node.links))
+        server, _ = node.links[0]
+        assert isinstance(server, ServerLink)
+        await until(lambda: server.has_large, interval=0)  # one turn of the loop: both go out together
+        server.send([LARGE])
+        server.send([LARGE, b"2"])
+        assert await gateway.next() == LARGE
+        assert await gateway.next() == LARGE + b"2"
+        assert not gateway.ends
 
 
 async def test_a_message_that_is_larger_than_any_answer_ends_the_link() -> None:
@@ -236,3 +253,26 @@ async def test_an_address_that_is_taken_is_an_error() -> None:
         with pytest.raises(OSError, match="in use"):
             async with listening(port=int(node.address.rpartition(":")[2])):
                 pass
+
+
+async def test_a_link_does_without_a_second_connection_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large messages take the first one until then."""
+    monkeypatch.setattr(link_transport, "_RETRY_SECONDS", 0.05)
+    refusing = [True]
+    monkeypatch.setattr(
+        LinkServer,
+        "_refusal",
+        lambda _, __, opening: "not now" if refusing[0] and opening.lane == "large" else "",
+    )
+    async with listening() as node, linked(node) as (transport, gateway):
+        server, receiver = node.links[0]
+        for sent in (transport, server):
+            sent.send([LARGE])
+        assert await receiver.next() == await gateway.next() == LARGE
+        assert connections(node) <= 2
+        refusing[0] = False
+        assert isinstance(server, ServerLink)
+        link = server
+        await until(lambda: link.has_large)
+        transport.send([LARGE])
+        assert await receiver.next() == LARGE
