@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.api.keys import COMPONENTS
+from gateway.console import processes
 from gateway.engines.local import LocalEngine
 from gateway.engines.node_report import NodeReport
 
@@ -48,6 +49,7 @@ class PlayedNodes:
         engine = gateway.app[COMPONENTS].engine
         assert isinstance(engine, LocalEngine)
         status, statuses = engine.status, engine.statuses
+        monkeypatch.setattr(processes, "_SAME_LOOK_SECONDS", 0.0)  # what a test changes is seen at once
         monkeypatch.setattr(engine, "nodes", lambda: self.reports)
         monkeypatch.setattr(engine, "status", lambda key: self._on_nodes(status(key)))
         monkeypatch.setattr(engine, "statuses", lambda: self._all(statuses()))
