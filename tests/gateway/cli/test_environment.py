@@ -66,6 +66,7 @@ def test_a_version_that_needs_none(
     assert not (tmp_path / "wheels").exists()
 
 
+@pytest.mark.slow
 def test_show_lock_build_and_export(
     index: PackageIndex, mlflow_server: MlflowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

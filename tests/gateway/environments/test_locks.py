@@ -58,6 +58,7 @@ async def test_only_approved_locks_count(harness: Harness, tmp_path: Path) -> No
         assert environment is not None
 
 
+@pytest.mark.slow
 async def test_a_wheels_folder_replaces_the_index(harness: Harness, tmp_path: Path) -> None:
     """An export has every wheel of the lock. A gateway with that folder asks nothing else."""
     wanted = harness.require("learner==1.5.2")
@@ -80,6 +81,7 @@ async def test_a_wheels_folder_replaces_the_index(harness: Harness, tmp_path: Pa
     assert len(harness.index.requests) == asked
 
 
+@pytest.mark.slow
 async def test_exported_locks_keep_versions_apart(harness: Harness, tmp_path: Path) -> None:
     """Of a folder with the wheels of two days, each version gets those of its own day."""
     old = harness.require("learner==1.5.2", name="old", logged_at=datetime(2023, 5, 10, tzinfo=UTC))

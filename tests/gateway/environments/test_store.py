@@ -37,6 +37,7 @@ def versions(harness: Harness, count: int) -> list[ModelVersion]:
     return [harness.require("common==1.0", f"own{number}==1.0", name=f"m{number}") for number in range(count)]
 
 
+@pytest.mark.slow
 async def test_environments_share_files(harness: Harness) -> None:
     """Three of them with a common library of 8 MiB take little more than one, uv's cache included."""
     environments = harness.open_with()

@@ -127,6 +127,7 @@ async def test_nothing_that_a_worker_writes_is_unpickled(opened: Opened, files: 
     assert mark.pid is None
 
 
+@pytest.mark.slow
 async def test_nothing_that_is_written_for_a_young_worker_is_unpickled(
     opened: Opened, files: Lookup, mark: Mark
 ) -> None:

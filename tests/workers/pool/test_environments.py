@@ -77,6 +77,7 @@ async def test_a_model_runs_in_its_environment(
         assert psutil.Process(await worker_pid(pool)).ppid() != pool._forkserver.pid
 
 
+@pytest.mark.slow
 async def test_the_server_of_an_environment_that_is_full(
     opened: Opened, within: Within, first: WorkerEnvironment, second: WorkerEnvironment, wall: WallPolicy
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_server_ends_some_time_after_its_last_model(
         assert not is_there(Path(folder))
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_killed_touches_no_other(
     opened: Opened, within: Within, first: WorkerEnvironment, second: WorkerEnvironment, wall: WallPolicy
 ) -> None:

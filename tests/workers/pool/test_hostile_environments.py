@@ -221,6 +221,7 @@ async def test_all_ends_with_a_gateway_that_is_killed(make: Make, folders: dict[
         await ended(process.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has descriptors of processes")
 @pytest.mark.parametrize(
     "lie", [LIE_ABOUT_ALL, LIE_ABOUT_THE_DESCRIPTOR, NO_MESSAGE], ids=["all", "pidfd", "none"]

@@ -296,6 +296,7 @@ async def test_streams_large_bodies_and_refusals_are_as_without_nodes(
         assert (status, answer["error_code"]) == (424, "INVALID_STATE")
 
 
+@pytest.mark.slow
 async def test_a_client_that_leaves_frees_its_place(
     two_nodes: list[Process], mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
