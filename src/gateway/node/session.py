@@ -25,7 +25,7 @@ from gateway.engines.wire.protocol import NEWEST, OLDEST
 from gateway.node.outbox import Outbox
 from gateway.node.streams import LinkStreams
 from workers.errors import CapacityExceeded, ModelNotLoaded, QueueFull, WorkerError
-from workers.protocol.messages import Job, Reply
+from workers.protocol.messages import Job, OpenStream, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.node.loads import NodeLoads
     from gateway.node.pins import NodePins
     from gateway.node.state import StateFeed
-    from workers.protocol.messages import ModelKey
+    from workers.protocol.messages import CloseStream, ModelKey, NextChunk
     from workers.submission import Submission
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Session:
         self._transport = transport
         self._submit = parts.engine.submit
         self._outbox = Outbox(transport, on_stalled=self._on_stalled)
-        self._streams = LinkStreams(parts.engine, self._outbox)
+        self._streams = LinkStreams(parts.engine, self._outbox, on_answered=self._release)
         self._jobs: dict[int, Submission] = {}
         self._large: dict[int, int] = {}  # the bytes of large bodies, by job
         self._large_bytes = 0
@@ -163,7 +163,7 @@ class Session:
             if number not in models:
                 raise WireError("a request whose model has no number")
             if type(request) is not Job:
-                self._streams.take(job_id, models[number], request)  # type: ignore[arg-type] # as the check above says
+                self._take_stream(job_id, models[number], request)  # type: ignore[arg-type] # as the check above says
             elif len(request.body) <= _UNCOUNTED_BYTES or self._hold(job_id, len(request.body)):
                 if (same := taken.get(number)) is None:
                     same = taken[number] = ([], [])
@@ -171,6 +171,11 @@ class Session:
                 same[1].append(request)
         for number, (ids, requests) in taken.items():
             self._run_jobs(models[number], ids, requests)
+
+    def _take_stream(self, job_id: int, key: ModelKey, request: OpenStream | NextChunk | CloseStream) -> None:
+        size = len(request.job.body) if type(request) is OpenStream else 0
+        if size <= _UNCOUNTED_BYTES or self._hold(job_id, size):
+            self._streams.take(job_id, key, request)
 
     def _run_jobs(self, key: ModelKey, ids: Sequence[int], jobs: Sequence[Job]) -> None:
         try:

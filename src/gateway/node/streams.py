@@ -10,7 +10,7 @@ from workers.errors import ModelNotLoaded, WorkerCrashed, WorkerError
 from workers.protocol.messages import Chunk, CloseStream, NextChunk, OpenStream
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from gateway.engines.local import LocalEngine
     from gateway.node.outbox import Outbox
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class LinkStreams:
     """The streams that a gateway has open over one link, by the ids that it gave them."""
 
-    def __init__(self, engine: LocalEngine, outbox: Outbox) -> None:
+    def __init__(self, engine: LocalEngine, outbox: Outbox, *, on_answered: Callable[[int], object]) -> None:
+        """`on_answered` is called with the id of each job that has its answer, or needs none any more."""
         self._engine = engine
         self._outbox = outbox
+        self._on_answered = on_answered
         self._open: dict[int, PredictionStream] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._opening: set[int] = set()
@@ -44,6 +46,7 @@ class LinkStreams:
             raise WireError("a job whose id is in use")
         if isinstance(request, OpenStream) and self._refuses:
             self._outbox.fail(job_id, ModelNotLoaded(f"{key} is not loaded: the node is being stopped."))
+            self._on_answered(job_id)
         elif isinstance(request, OpenStream):
             if request.stream_id in self._open or request.stream_id in self._opening:
                 raise WireError("a stream whose id is in use")
@@ -72,7 +75,11 @@ class LinkStreams:
     def _start(self, job_id: int, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"stream, job {job_id}")
         self._tasks[job_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job_id, None))
+        task.add_done_callback(lambda _: self._end(job_id))
+
+    def _end(self, job_id: int) -> None:
+        self._tasks.pop(job_id, None)
+        self._on_answered(job_id)
 
     async def _begin(self, job_id: int, key: ModelKey, request: OpenStream) -> None:
         try:

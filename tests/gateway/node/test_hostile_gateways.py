@@ -14,8 +14,10 @@ from gateway.engines.wire import messages
 from gateway.engines.wire.control import GatewayHello, ModelNumber, Pins
 from gateway.errors import VersionNotServable
 from tests.support.gateways import BODY
+from tests.support.models import body
 from tests.support.node_client import find_version, linked, start_node
-from workers.protocol.messages import Job, ModelKey
+from workers.errors import QueueFull
+from workers.protocol.messages import Job, ModelKey, OpenStream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +147,30 @@ async def test_a_link_without_a_greeting_ends(node: Process) -> None:
     """A program that holds links open for nothing is sent away."""
     async with linked(node.url, greets=False) as client:
         assert await asyncio.wait_for(client.ended, 60) == ""
+
+
+@pytest.mark.slow
+async def test_a_gateway_cannot_have_the_node_hold_more_bodies_than_it_may(
+    tmp_path: Path, mlflow_server: MlflowServer, registered: list[str]
+) -> None:
+    """Of jobs and of streams that begin: over each link GATEWAY_MAX_BODIES_BYTES, until they are answered."""
+    limits = {"GATEWAY_MAX_BODY_BYTES": "1000000", "GATEWAY_MAX_BODIES_BYTES": "1000000"}
+    node = start_node(tmp_path, mlflow_server.url, **limits)
+    slow, quick = (body(do=[text]) + b" " * 600_000 for text in ("sleep 3", "say a"))
+    try:
+        async with linked(node.url) as client:
+            jobs, streams = [
+                await find_version(mlflow_server.url, f"api-{name}/1") for name in ("commands", "streams")
+            ]
+            await client.load(jobs)
+            await client.load(streams)
+            for key, first in ((jobs.key, Job(slow)), (streams.key, OpenStream(Job(slow), 1))):
+                (running,) = (await client.start(key, first)).values()
+                with pytest.raises(QueueFull):
+                    await client.ask(jobs.key, Job(quick))
+                with pytest.raises(QueueFull):
+                    await client.ask(streams.key, OpenStream(Job(quick), 2))
+                await asyncio.wait_for(running, 60)
+                assert (await client.ask(jobs.key, Job(quick))).body
+    finally:
+        node.end()
