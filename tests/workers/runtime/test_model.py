@@ -235,7 +235,11 @@ def test_columns_named_by_numbers(tmp_path: Path, params: ParamSchema | None) ->
     inputs = infer_signature(pd.DataFrame(array)).inputs
     signature = ModelSignature(inputs, params=params) if params else ModelSignature(inputs)
     mlflow.sklearn.save_model(
-        estimator, tmp_path / "model", signature=signature, serialization_format="cloudpickle"
+        estimator,
+        tmp_path / "model",
+        signature=signature,
+        serialization_format="cloudpickle",
+        pip_requirements=[],  # to find them takes a process of its own
     )
     model = LoadedModel(ModelSource(ModelKey("m", "1", "f"), str(tmp_path / "model")))
     expected = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame(array)).tolist()

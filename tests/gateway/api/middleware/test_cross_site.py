@@ -135,8 +135,13 @@ def test_every_method_but_three(method: str) -> None:
 )
 async def test_every_route_that_changes_something(gateway: Gateway, headers: dict[str, str]) -> None:
     """A page of another origin is refused; what it may send is not readable for it."""
+    types: tuple[dict[str, str], ...] = (
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/json"},
+    )
     for method, path in example_routes():
-        for sent in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}):
+        for sent in types if headers is PAGE else types[:1]:
             async with gateway.request(method, path, headers={**headers, **sent}) as answer:
                 assert not [name for name in answer.headers if name.startswith("Access-Control-")]
                 assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"

@@ -391,7 +391,7 @@ async def test_names_that_are_allowed(named: Gateway) -> None:
 def test_many_names_take_no_memory() -> None:
     """Only allowed ones are remembered, and at most a thousand."""
     check = HostCheck(("*",))
-    for number in range(5000):
+    for number in range(1100):
         check.check(make_mocked_request("GET", "/model", headers={"Host": f"{number}.example"}))
     assert 0 < len(check.known) <= 1024
     assert max(map(len, filter(None, check.known))) < 300

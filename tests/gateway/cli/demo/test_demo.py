@@ -96,7 +96,7 @@ def test_one_demo_per_folder(demo: Demo) -> None:
     [
         pytest.param(signal.SIGTERM, "1", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
-        (signal.SIGKILL, "2"),
+        pytest.param(signal.SIGKILL, "2", marks=pytest.mark.slow),
     ],
 )
 def test_nothing_outlives_it(number: signal.Signals, processes: str, demo: Demo, tmp_path: Path) -> None:
