@@ -22,6 +22,7 @@ from gateway.engines.wire.control import (
 from gateway.engines.wire.fields import WireError
 from gateway.engines.wire.messages import Cancel, Jobs, decode_from_gateway
 from gateway.engines.wire.protocol import NEWEST, OLDEST
+from gateway.node.held_bodies import HeldBodies
 from gateway.node.outbox import Outbox
 from gateway.node.streams import LinkStreams
 from workers.errors import CapacityExceeded, ModelNotLoaded, QueueFull, WorkerError
@@ -72,10 +73,9 @@ class Session:
         self._transport = transport
         self._submit = parts.engine.submit
         self._outbox = Outbox(transport, on_stalled=self._on_stalled)
-        self._streams = LinkStreams(parts.engine, self._outbox, on_answered=self._release)
+        self._held = HeldBodies(parts.max_body_bytes)
+        self._streams = LinkStreams(parts.engine, self._outbox, on_answered=self._held.discard)
         self._jobs: dict[int, Submission] = {}
-        self._large: dict[int, int] = {}  # the bytes of large bodies, by job
-        self._large_bytes = 0
         self._models: dict[int, ModelKey] = {}
         self._calls: dict[int, tuple[ModelKey | None, asyncio.Task[None]]] = {}
         self._ended = False
@@ -155,8 +155,9 @@ class Session:
     # Requests
 
     def _take_jobs(self, jobs: Jobs) -> None:
-        models = self._models
-        if not self._jobs.keys().isdisjoint(jobs.ids) or len(set(jobs.ids)) < len(jobs.ids):
+        models, new = self._models, set(jobs.ids)
+        in_use = not (self._jobs.keys().isdisjoint(new) and self._streams.job_ids.isdisjoint(new))
+        if in_use or len(new) < len(jobs.ids):
             raise WireError("a request whose id is in use")
         taken: dict[int, tuple[list[int], list[Job]]] = {}
         for job_id, number, request in zip(*jobs, strict=True):
@@ -188,8 +189,8 @@ class Session:
 
     def _on_outcome(self, job_id: int, outcome: Any) -> None:
         self._jobs.pop(job_id, None)
-        if self._large:
-            self._release(job_id)
+        if self._held.sizes:
+            self._held.discard(job_id)
         if type(outcome) is Reply:
             self._outbox.reply(job_id, outcome)
         else:
@@ -198,21 +199,16 @@ class Session:
     def _cancel(self, job_id: int) -> None:
         if (submission := self._jobs.pop(job_id, None)) is not None:
             submission.cancel()
-            self._release(job_id)
+            self._held.discard(job_id)
         else:
             self._streams.cancel(job_id)
 
     def _hold(self, job_id: int, size: int) -> bool:
         """Count a large body, or refuse its job."""
-        if self._large_bytes + size > self._parts.max_body_bytes and self._large:
-            self._outbox.fail(job_id, QueueFull("The node holds too many large bodies of this gateway."))
-            return False
-        self._large[job_id] = size
-        self._large_bytes += size
-        return True
-
-    def _release(self, job_id: int) -> None:
-        self._large_bytes -= self._large.pop(job_id, 0)
+        if self._held.add(job_id, size):
+            return True
+        self._outbox.fail(job_id, QueueFull("The node holds too many large bodies of this gateway."))
+        return False
 
     # Control
 

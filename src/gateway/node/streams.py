@@ -10,7 +10,7 @@ from workers.errors import ModelNotLoaded, WorkerCrashed, WorkerError
 from workers.protocol.messages import Chunk, CloseStream, NextChunk, OpenStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, KeysView
 
     from gateway.engines.local import LocalEngine
     from gateway.node.outbox import Outbox
@@ -36,14 +36,17 @@ class LinkStreams:
         """Whether a stream is open, or a request for one has no reply yet."""
         return bool(self._tasks or self._open)
 
+    @property
+    def job_ids(self) -> KeysView[int]:
+        """The ids of the requests without a reply."""
+        return self._tasks.keys()
+
     def refuse(self) -> None:
         """Open no stream any more."""
         self._refuses = True
 
     def take(self, job_id: int, key: ModelKey, request: OpenStream | NextChunk | CloseStream) -> None:
-        """Answer a request for a stream, now or later. Raise WireError if an id is in use."""
-        if job_id in self._tasks:
-            raise WireError("a job whose id is in use")
+        """Answer a request for a stream, now or later. Raise WireError if the stream's id is in use."""
         if isinstance(request, OpenStream) and self._refuses:
             self._outbox.fail(job_id, ModelNotLoaded(f"{key} is not loaded: the node is being stopped."))
             self._on_answered(job_id)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.gateway_process import Process
     from tests.support.mlflow_server import MlflowServer
+    from workers.protocol.messages import WorkerRequest
 
 KEY = ModelKey("api-sums", "1", "f")
 
@@ -83,6 +84,25 @@ async def test_an_id_that_is_in_use_ends_the_link(node: Process, mlflow_server: 
     async with linked(node.url) as client:
         await client.load(version)
         await client.send(messages.encode_jobs([(1, 1), (1, 1)], [Job(BODY), Job(BODY)]))
+        assert await asyncio.wait_for(client.ended, 60) == ""
+
+
+@pytest.mark.parametrize("first_is_stream", [True, False])
+async def test_an_id_is_in_use_by_requests_of_either_kind(
+    node: Process, mlflow_server: MlflowServer, *, first_is_stream: bool
+) -> None:
+    """A job and a request for a stream cannot share one: what the link holds would be counted wrongly."""
+    version = await find_version(mlflow_server.url, "api-streams/1")
+    sleeps = Job(body(do=["sleep 3"]))
+    requests: list[WorkerRequest] = [sleeps, OpenStream(sleeps, 1)]
+    if first_is_stream:
+        requests.reverse()
+    async with linked(node.url) as client:
+        await client.load(version)
+        number = await client.number(version.key)
+        for request in requests:
+            assert not client.ended.done()
+            await client.send(messages.encode_jobs([(77, number)], [request]))
         assert await asyncio.wait_for(client.ended, 60) == ""
 
 
